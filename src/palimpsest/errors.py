@@ -1,0 +1,41 @@
+"""Errors that a user can act on: what happened, what was expected, what to do next."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """A mistake the user can mend; the command line prints the message and exits 2.
+
+    Args:
+        message: What happened, with the offending value, and what was expected.
+        hint: The next step, printed on a line of its own.
+
+    Example:
+        >>> print(UserError("No file 'a.jsonl'.", hint="Check the path."))
+        No file 'a.jsonl'.
+        Check the path.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message if self.hint is None else f"{self.message}\n{self.hint}"
+
+
+class MissingExtraError(UserError):
+    """An optional dependency is absent; the message names the command that installs it.
+
+    Example:
+        >>> print(MissingExtraError("LoRA adapters", package="peft", extra="peft"))
+        LoRA adapters need the package 'peft', which is not installed.
+        Install it with: pip install 'palimpsest-lm[peft]'
+    """
+
+    def __init__(self, feature: str, *, package: str, extra: str) -> None:
+        super().__init__(
+            f"{feature} need the package '{package}', which is not installed.",
+            hint=f"Install it with: pip install 'palimpsest-lm[{extra}]'",
+        )

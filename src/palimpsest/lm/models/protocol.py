@@ -1,0 +1,61 @@
+"""What a model back end offers: generate a batch, score candidate continuations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple, Protocol
+
+from palimpsest.lm.prompts import Prompt
+
+Decided = Callable[[int, str], bool]
+"""Given a prompt's index in the batch and the text generated so far: can more text still change
+how the answer is scored? ``True`` lets the back end stop early; it may also be ignored."""
+
+
+class Generation(NamedTuple):
+    """One generated continuation."""
+
+    text: str
+    """The new text alone, cut before the first stop string."""
+
+    finish: Literal["stop", "decided", "length"]
+    """Why it ended: stop string or end token, early decision, or the token limit."""
+
+    n_tokens: int
+    """New tokens, the end token included."""
+
+    latency_seconds: float
+    """From the start of the prompt's batch to the end of its own text."""
+
+
+class LanguageModel(Protocol):
+    """A language model that can be asked in batches."""
+
+    @property
+    def spec(self) -> str:
+        """The text that the user wrote to name the model."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of everything that determines its answers: weights, tokenizer, dtype, options."""
+
+    def describe(self) -> Mapping[str, str]:
+        """Facts for the report: architecture, parameters, device, dtype, revision."""
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        decided: Decided | None = None,
+    ) -> Iterator[tuple[int, Generation]]:
+        """Continue every prompt greedily; yield ``(index, generation)`` in order of completion."""
+
+    def score(
+        self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]
+    ) -> list[list[float]]:
+        """Return, for each prompt, the natural-log probability of each candidate continuation."""
+
+    def close(self) -> None:
+        """Free the memory; the model is not used afterwards."""

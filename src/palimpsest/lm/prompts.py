@@ -1,0 +1,33 @@
+"""Prompts: plain text, or chat messages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Message:
+    """One chat message."""
+
+    role: str
+    """``system``, ``user`` or ``assistant``."""
+
+    content: str
+    """The text."""
+
+
+Prompt = str | tuple[Message, ...]
+"""What a model is asked: text to continue, or messages for its chat template."""
+
+
+def map_text(prompt: Prompt, transform: Callable[[str], str]) -> Prompt:
+    """Return the prompt with every text in it transformed; roles stay.
+
+    Example:
+        >>> map_text((Message("user", "hi"),), str.upper)
+        (Message(role='user', content='HI'),)
+    """
+    if isinstance(prompt, str):
+        return transform(prompt)
+    return tuple(replace(message, content=transform(message.content)) for message in prompt)

@@ -1,0 +1,109 @@
+"""What a suite is: examples with a known right answer and known wrong ones, perhaps in parallel."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from palimpsest.lm.prompts import Message, Prompt
+
+
+@dataclass(frozen=True)
+class Example:
+    """One prompt with the answers that show which task the model inferred."""
+
+    source_id: str
+    """Identifies the item; its versions in other languages share it."""
+
+    cell: str
+    """The group that it is reported in, such as ``repeat/math``."""
+
+    language: str
+    """A BCP 47 tag, or the name of a text conjugation (``leet``) for a rewritten language."""
+
+    prompt: Prompt
+    """What is sent, before any conjugation."""
+
+    answers: Mapping[str, tuple[str, ...]]
+    """Accepted answers for each ability. The first ability is the one under test: its answers
+    are *right*; the answers of every other ability are *intruded*."""
+
+    instruction: str | None = None
+    """The bare query of the intruding task, if it can be asked alone (for the instruction skill)."""
+
+    @property
+    def right(self) -> tuple[str, ...]:
+        """The answers of the ability under test."""
+        return next(iter(self.answers.values()))
+
+    @property
+    def intruding(self) -> tuple[str, ...]:
+        """The answers of all other abilities."""
+        return tuple(text for texts in list(self.answers.values())[1:] for text in texts)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the prompt and the answers."""
+        return _digest([_plain(self.prompt), list(map(list, self.answers.items()))])
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A set of examples; the same ``source_id`` may come in several languages."""
+
+    name: str
+    """What the user typed, with its options."""
+
+    examples: tuple[Example, ...]
+    """All examples in all languages."""
+
+    source_language: str = "en"
+    """The language of the plain prompts; every ``source_id`` exists in it."""
+
+    max_new_tokens: int = 10
+    """How much the model may say (the paper's setting is 10)."""
+
+    stop: tuple[str, ...] = ("\n",)
+    """An answer ends before the first of these."""
+
+    description: str = ""
+    """One sentence for listings and the report."""
+
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """What the suite was built with: seed, counts, files and their hashes."""
+
+    @cached_property
+    def languages(self) -> tuple[str, ...]:
+        """The languages present, the source language first."""
+        found = dict.fromkeys(example.language for example in self.examples)
+        found.pop(self.source_language, None)
+        return (self.source_language, *found)
+
+    @cached_property
+    def cells(self) -> tuple[str, ...]:
+        """The cells present, in order of first appearance."""
+        return tuple(dict.fromkeys(example.cell for example in self.examples))
+
+    def in_language(self, language: str) -> Sequence[Example]:
+        """Return the examples in one language, in the order of the suite."""
+        return [example for example in self.examples if example.language == language]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of every example and of how answers are cut."""
+        parts = [(e.source_id, e.cell, e.language, e.fingerprint) for e in self.examples]
+        return _digest([parts, self.max_new_tokens, self.stop, self.source_language])
+
+
+def _plain(prompt: Prompt) -> Any:
+    if isinstance(prompt, str):
+        return prompt
+    return [[message.role, message.content] for message in prompt if isinstance(message, Message)]
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, ensure_ascii=True).encode()).hexdigest()[:16]

@@ -1,0 +1,168 @@
+"""The schema of ``results.json``: what a diagnosis says, versioned and typed.
+
+Accuracies, intervals and differences are fractions (0.25 is 25 points). ``forgetting`` is
+base − tuned; ``recovery`` is (tuned under s − tuned) / (base − tuned), null where the forgetting
+is not clearly above zero; ``did`` is (tuned under s − tuned) − (base under s − base).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA = "palimpsest.results/1"
+
+Verdict = Literal["kept", "suppressed", "lost", "inconclusive"]
+Interval = tuple[float, float]
+
+
+class Record(BaseModel):
+    """A frozen record; unknown fields are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Arm(Record):
+    """One model under one conjugation on a set of examples."""
+
+    n: int
+    """Examples scored."""
+    accuracy: float
+    """Share of right answers."""
+    ci95: Interval
+    """Wilson interval of the accuracy."""
+    intruded: float
+    """Share of answers that belong to another ability."""
+    broken: float
+    """Share of answers that are neither."""
+
+
+class Plain(Record):
+    """Base against tuned without any conjugation."""
+
+    base: Arm
+    tuned: Arm
+    forgetting: float
+    """Base accuracy minus tuned accuracy."""
+    forgetting_ci95: Interval
+    """Clustered bootstrap interval, clusters being source examples."""
+    forgetting_newcombe95: Interval
+    """Newcombe's interval for the paired difference."""
+    p_value: float
+    """Exact McNemar test of base against tuned."""
+    n_lost: int
+    """Examples right in the base and not in the tuned model (1→0)."""
+    n_gained: int
+    """Examples right in the tuned model and not in the base (0→1)."""
+
+
+class ConjugationResult(Record):
+    """Both models under one conjugation, against both models asked plainly."""
+
+    name: str
+    exact: bool
+    keeps: str
+    """What the conjugation preserves, in words."""
+    base: Arm
+    tuned: Arm
+    recovery: float | None
+    recovery_ci95: Interval | None
+    did: float
+    did_ci95: Interval
+    p_value: float
+    """Exact McNemar test of the tuned model under the conjugation against the tuned model plain."""
+    p_holm: float
+    """The same, adjusted by Holm over the conjugations."""
+    n_lost: int
+    """Examples that the tuned model has right plainly and not under the conjugation (1→0)."""
+    n_gained: int
+    """Examples that the tuned model has right only under the conjugation (0→1)."""
+    round_trip: float | None = None
+    """Share of prompts that ``invert(apply(p))`` returns unchanged; null for native languages."""
+
+
+class Best(Record):
+    """The best conjugation, chosen on one half of the source examples, measured on the other."""
+
+    name: str
+    n_selection: int
+    n_report: int
+    tuned_plain: Arm
+    tuned: Arm
+    base_plain: Arm
+    base: Arm
+    recovery: float | None
+    recovery_ci95: Interval | None
+    did: float
+    did_ci95: Interval
+    p_value: float
+
+
+class Cell(Record):
+    """The whole analysis for one cell of the suite."""
+
+    name: str
+    plain: Plain
+    conjugations: list[ConjugationResult]
+    best: Best | None
+    verdict: Verdict
+    verdict_reason: str
+
+
+class ModelInfo(Record):
+    """Which model it was."""
+
+    spec: str
+    fingerprint: str
+    facts: dict[str, str] = Field(default_factory=dict)
+
+
+class SuiteInfo(Record):
+    """Which suite it was."""
+
+    name: str
+    fingerprint: str
+    description: str
+    source_language: str
+    languages: list[str]
+    n_source_examples: int
+
+
+class Provenance(Record):
+    """What is needed to repeat the run."""
+
+    created: str
+    """ISO 8601, UTC."""
+    command: str
+    versions: dict[str, str]
+    """Package to version."""
+    platform: str
+    commit: str | None
+    """The commit of the working directory's repository, if it is one."""
+    seed: int
+    n_resamples: int
+    seconds: float
+    """Wall time of this call; answers already in the run folder cost nothing."""
+
+
+class Results(Record):
+    """A whole diagnosis."""
+
+    schema_: Literal["palimpsest.results/1"] = Field(default=SCHEMA, alias="schema")
+    base: ModelInfo
+    tuned: ModelInfo
+    suite: SuiteInfo
+    plain: Plain
+    conjugations: list[ConjugationResult]
+    cells: list[Cell]
+    best: Best | None
+    verdict: Verdict
+    verdict_reason: str
+    warnings: list[str] = Field(default_factory=list)
+    """Whatever a reader must know before trusting the figures."""
+    provenance: Provenance
+
+    def to_json(self) -> str:
+        """Return the text of ``results.json``."""
+        return self.model_dump_json(by_alias=True, indent=2)
