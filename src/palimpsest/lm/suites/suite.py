@@ -32,9 +32,6 @@ class Example:
     """Accepted answers for each ability. The first ability is the one under test: its answers
     are *right*; the answers of every other ability are *intruded*."""
 
-    instruction: str | None = None
-    """The bare query of the intruding task, if it can be asked alone (for the instruction skill)."""
-
     @property
     def right(self) -> tuple[str, ...]:
         """The answers of the ability under test."""

@@ -1,0 +1,1 @@
+"""Language models: back ends, conjugations, suites, evaluation, diagnosis."""
