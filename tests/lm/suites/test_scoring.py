@@ -9,25 +9,8 @@ from palimpsest.lm.suites.scoring import Scorer, normalise
 # Texts that meet in the middle: prefixes of each other, accents, joiners, scripts without spaces.
 WORDS = ["New", "New York", "New Year", "12", "120", "12.5", "____", "don", "don't", "café", "cafe"]
 WORDS += ["猫", "猫背", "ő", "한", "하", "C++", r"\1\2", "in·nes", "Hi!", "الكتاب"]
-PIECES = [*WORDS, " ", "  ", "\n", ".", ",", "'", "’", "-", "_", "\\", "\\_", "0", "5", "s"]
-    *WORDS,
-    " ",
-    "  ",
-    "\n",
-    ".",
-    ",",
-    "'",
-    "’",
-    "-",
-    "_",
-    "\\",
-    "\\_",
-    "0",
-    "5",
-    "s",
-    "\u0301",
-]
-PIECES += ["\u0301", "\u0328", "York", "ᆫ", "\x00", "です", "\u00a0", "?", "\u0338", "="]
+PIECES = [*WORDS, " ", "\n", "\u00a0", ".", ",", "'", "’", "-", "_", "?", "=", "\x00"]
+PIECES += ["\\", "\\_", "0", "5", "s", "York", "ᆫ", "です", "\u0301", "\u0328", "\u0338"]
 
 texts = st.lists(st.sampled_from(PIECES), max_size=6).map("".join) | st.text(max_size=8)
 answers = st.lists(st.sampled_from(WORDS), min_size=1, max_size=3)
