@@ -1,0 +1,150 @@
+"""The conjugations that need no rules of their own."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import string
+from collections.abc import Iterator
+
+from palimpsest.lm.conjugations.text import TextConjugation, lower_each
+
+
+class Identity(TextConjugation):
+    """The prompt as it is."""
+
+    name = "identity"
+    exact = True
+
+    def apply(self, prompt: str) -> str:
+        """Return the prompt."""
+        return prompt
+
+    def invert(self, answer: str) -> str:
+        """Return the answer."""
+        return answer
+
+    def certain(self, partial: str) -> str:
+        """Return all of it."""
+        return partial
+
+
+class Upper(TextConjugation):
+    """Capitals throughout.
+
+    Example:
+        >>> Upper().apply("Say it.")
+        'SAY IT.'
+    """
+
+    name = "upper"
+    exact = False
+    keeps = "everything but case (answers come back in lower case; ß as ss)"
+
+    def apply(self, prompt: str) -> str:
+        """Return the prompt in capitals."""
+        return prompt.upper()
+
+    def invert(self, answer: str) -> str:
+        """Return the answer in lower case."""
+        return lower_each(answer)
+
+    def certain(self, partial: str) -> str:
+        """Return all of it in lower case."""
+        return self.invert(partial)
+
+
+_HALF = len(string.ascii_lowercase) // 2
+_ROTATED = str.maketrans(
+    string.ascii_letters,
+    "".join(
+        letters[_HALF:] + letters[:_HALF]
+        for letters in (string.ascii_lowercase, string.ascii_uppercase)
+    ),
+)
+
+
+class Rot13(TextConjugation):
+    """Every ASCII letter moved thirteen places; its own inverse.
+
+    Example:
+        >>> Rot13().apply("Hello, café!")
+        'Uryyb, pnsé!'
+    """
+
+    name = "rot13"
+    exact = True
+
+    def apply(self, prompt: str) -> str:
+        """Return the prompt with every ASCII letter moved thirteen places."""
+        return prompt.translate(_ROTATED)
+
+    def invert(self, answer: str) -> str:
+        """Move the letters on by thirteen places more, which brings them home."""
+        return answer.translate(_ROTATED)
+
+    def certain(self, partial: str) -> str:
+        """Return all of it, letter by letter."""
+        return self.invert(partial)
+
+
+class Base64(TextConjugation):
+    """The UTF-8 bytes in base64, without line breaks.
+
+    Example:
+        >>> Base64().apply("Say é")
+        'U2F5IMOp'
+        >>> Base64().invert("Not base64.")
+        'Not base64.'
+    """
+
+    name = "base64"
+    exact = True
+
+    def apply(self, prompt: str) -> str:
+        """Return the prompt in base64; lone surrogates are encoded like any other code point."""
+        return base64.b64encode(prompt.encode("utf-8", "surrogatepass")).decode("ascii")
+
+    def invert(self, answer: str) -> str:
+        """Return the decoded answer, or the answer itself if it is not base64 of UTF-8.
+
+        Whitespace around it is dropped before decoding, as models like to begin with a space.
+        """
+        try:
+            data = base64.b64decode(answer.strip().encode("ascii"), validate=True)
+            return data.decode("utf-8", "surrogatepass")
+        except (binascii.Error, UnicodeError):
+            return answer
+
+
+_WORD = re.compile(r"\S+")
+
+
+class ReverseWords(TextConjugation):
+    """The words of each line in reverse order; whitespace stays where it is; its own inverse.
+
+    Example:
+        >>> ReverseWords().apply("to  be, or")
+        'or  be, to'
+    """
+
+    name = "reverse-words"
+    exact = True
+
+    def apply(self, prompt: str) -> str:
+        """Return the prompt with the words of each line in reverse order."""
+        return "\n".join(map(_reverse_line, prompt.split("\n")))
+
+    def invert(self, answer: str) -> str:
+        """Reverse the words of each line once more."""
+        return self.apply(answer)
+
+    def certain(self, partial: str) -> str:
+        """Return the lines that are complete: the last word of a line comes first."""
+        return self.apply(partial[: partial.rfind("\n") + 1])
+
+
+def _reverse_line(line: str) -> str:
+    words: Iterator[str] = reversed(_WORD.findall(line))
+    return _WORD.sub(lambda _: next(words), line)

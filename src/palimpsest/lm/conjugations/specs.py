@@ -1,0 +1,113 @@
+"""From what the user types to a conjugation: ``leet``, ``leet|upper``, ``protect(leet,urls)``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+from palimpsest.errors import UserError
+from palimpsest.lm.conjugations.text import TextChain, TextConjugation
+from palimpsest.registry import Registry
+
+_HERE = "palimpsest.lm.conjugations"
+
+CONJUGATIONS = Registry[Callable[[], TextConjugation]](
+    "conjugation",
+    {
+        "identity": f"{_HERE}.simple:Identity",
+        "leet": f"{_HERE}.leet:Leet",
+        "pig-latin": f"{_HERE}.pig_latin:PigLatin",
+        "leet-paper": f"{_HERE}.paper:LeetPaper",
+        "pig-latin-paper": f"{_HERE}.paper:PigLatinPaper",
+        "upper": f"{_HERE}.simple:Upper",
+        "rot13": f"{_HERE}.simple:Rot13",
+        "base64": f"{_HERE}.simple:Base64",
+        "reverse-words": f"{_HERE}.simple:ReverseWords",
+    },
+)
+"""Names to classes, each built without arguments; plugins use ``palimpsest.conjugations``."""
+
+
+@lru_cache(maxsize=1024)
+def parse_conjugation(spec: str) -> TextConjugation:
+    """Return the conjugation that a spec describes; the same spec gives the same object.
+
+    A spec is one or more links joined by ``|``, applied from left to right. Links that do nothing
+    are left out of a chain.
+
+    Raises:
+        UserError: An empty link, an unknown name, or parentheses that do not match.
+
+    Example:
+        >>> parse_conjugation("leet | upper").name
+        'leet|upper'
+        >>> parse_conjugation("leet|uper")
+        Traceback (most recent call last):
+        ...
+        palimpsest.errors.UserError: No conjugation named 'uper'. Did you mean 'upper'?
+        List them with: palimpsest list conjugations
+    """
+    links = [parse_link(link) for link in split_links(spec)]
+    working = tuple(link for link in links if link.name != "identity") or (links[0],)
+    return working[0] if len(working) == 1 else TextChain(working)
+
+
+def split_links(spec: str, separator: str = "|") -> list[str]:
+    """Split a spec at the separators outside parentheses.
+
+    Raises:
+        UserError: An empty link, or parentheses that do not match.
+
+    Example:
+        >>> split_links("protect(leet|upper,urls) | rot13")
+        ['protect(leet|upper,urls)', 'rot13']
+    """
+    links, depth = [""], 0
+    for char in spec:
+        depth += (char == "(") - (char == ")")
+        if depth < 0:
+            break
+        if char == separator and not depth:
+            links.append("")
+        else:
+            links[-1] += char
+    if depth:
+        raise UserError(f"The parentheses in the conjugation '{spec}' do not match.", hint=_EXAMPLE)
+    links = [link.strip() for link in links]
+    if not all(links):
+        raise UserError(f"The conjugation '{spec}' has an empty link.", hint=_EXAMPLE)
+    return links
+
+
+_EXAMPLE = "Write links with a bar between, such as: leet|upper or protect(leet,urls+numbers)"
+
+
+def parse_link(link: str) -> TextConjugation:
+    """Return the conjugation of one link."""
+    name, parenthesis, rest = link.partition("(")
+    if parenthesis and name.strip() == "protect" and rest.endswith(")"):
+        from palimpsest.lm.conjugations.spans import Protected
+
+        inner, *kinds = split_links(rest[:-1], ",")
+        return Protected(parse_conjugation(inner), kinds=tuple("+".join(kinds).split("+")))
+    if parenthesis:
+        raise UserError(
+            f"'{link}' is no conjugation: only 'protect' takes parentheses.", hint=_EXAMPLE
+        )
+    return build(link)
+
+
+def build(name: str) -> TextConjugation:
+    """Return a new conjugation by its registered name.
+
+    Raises:
+        UserError: No such name, or a plugin that offers something else under it.
+    """
+    conjugation = CONJUGATIONS.get(name)()
+    if not isinstance(conjugation, TextConjugation):
+        raise UserError(
+            f"The plugin for the conjugation '{name}' offers a "
+            f"{type(conjugation).__name__}, which is no TextConjugation.",
+            hint="See docs/adding/conjugation.md.",
+        )
+    return conjugation

@@ -1,0 +1,118 @@
+"""A way of asking: the suite's own prompts in a language, conjugated or not."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from dataclasses import dataclass
+
+from palimpsest.errors import UserError
+from palimpsest.lm.conjugations.specs import CONJUGATIONS, parse_conjugation, split_links
+from palimpsest.lm.conjugations.text import TextConjugation
+from palimpsest.lm.suites.suite import Suite
+
+_NATIVE = "native:"
+
+
+@dataclass(frozen=True)
+class Via:
+    """How a suite is put to a model: in which of its languages, under which conjugation."""
+
+    spec: str
+    """As typed: ``leet``, ``fr``, ``native:fr``, ``leet|upper``, ``fr|leet``."""
+
+    name: str
+    """The spec in its shortest form; equal names ask the same."""
+
+    language: str | None
+    """The suite's language whose prompts are sent; ``None`` for the source language."""
+
+    conjugation: TextConjugation
+    """Applied to those prompts; the identity for a purely native via."""
+
+    exact: bool
+    """Whether the source prompt comes back unchanged. Never in another language: there the
+    suite's own translation takes its place, with its own answers."""
+
+    keeps: str
+    """What comes back, in words."""
+
+    fingerprint: str
+    """A hash of language and conjugation."""
+
+
+def parse_via(spec: str, suite: Suite | None = None) -> Via:
+    """Return the way of asking that a spec describes.
+
+    The first link may be a language of the suite. A bare word is a registered conjugation if there
+    is one of that name, else a language; ``native:`` in front makes it a language.
+
+    Args:
+        spec: What the user typed.
+        suite: Where languages are looked up; without one, there are none.
+
+    Raises:
+        UserError: A malformed spec, or a name that is neither.
+    """
+    first, *others = split_links(spec)
+    language = _language(first, suite)
+    links = others if language is not None else [first, *others]
+    conjugation = parse_conjugation("|".join(links) or "identity")
+    if language is None or (suite is not None and language == suite.source_language):
+        return Via(
+            spec=spec,
+            name=conjugation.name,
+            language=None,
+            conjugation=conjugation,
+            exact=conjugation.exact,
+            keeps=conjugation.keeps,
+            fingerprint=conjugation.fingerprint,
+        )
+    return _native(spec, language, conjugation)
+
+
+def _native(spec: str, language: str, conjugation: TextConjugation) -> Via:
+    name = f"{_NATIVE}{language}" if language in CONJUGATIONS else language
+    keeps = f"the task, in the suite's own words for '{language}'"
+    if conjugation.name != "identity":
+        name = f"{name}|{conjugation.name}"
+        keeps = keeps if conjugation.exact else f"{keeps}; then {conjugation.keeps}"
+    text = json.dumps(["native", language, conjugation.fingerprint])
+    return Via(
+        spec=spec,
+        name=name,
+        language=language,
+        conjugation=conjugation,
+        exact=False,
+        keeps=keeps,
+        fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16],
+    )
+
+
+def _language(link: str, suite: Suite | None) -> str | None:
+    """Return the language that a first link names, or nothing if it names a conjugation."""
+    languages = suite.languages if suite is not None else ()
+    if link.startswith(_NATIVE):
+        language = link.removeprefix(_NATIVE).strip()
+        if language not in languages:
+            raise _unknown(language, languages, "language of the suite")
+        return language
+    if "(" in link or link in CONJUGATIONS:
+        return None
+    if link not in languages:
+        names = [*CONJUGATIONS, *languages]
+        raise _unknown(link, names, "conjugation or language of the suite", languages)
+    return link
+
+
+def _unknown(
+    name: str, names: list[str] | tuple[str, ...], kind: str, languages: tuple[str, ...] = ()
+) -> UserError:
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    guess = f" Did you mean '{near[0]}'?" if near else ""
+    listed = ", ".join(languages or names) or "none"
+    return UserError(
+        f"No {kind} named '{name}'.{guess}",
+        hint=f"Languages here: {listed}. List conjugations with: palimpsest list conjugations",
+    )
