@@ -1,0 +1,76 @@
+"""The command ``palimpsest``: its commands, and how it ends."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from palimpsest import __version__
+from palimpsest.cli import demo, diagnose, list_, prompt, report, rosetta
+from palimpsest.errors import UserError
+
+app = typer.Typer(
+    name="palimpsest",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help starts in a fraction of the time
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"palimpsest {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def palimpsest(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Is it forgotten, or only hidden? Diagnose a fine-tuned language model.
+
+    \b
+    palimpsest demo
+    palimpsest diagnose ./base ./tuned --via fr --via leet
+
+    Start with the demo; then diagnose a pair of your own.
+    """
+
+
+app.command()(demo.demo)
+app.command()(diagnose.diagnose)
+app.command()(prompt.prompt)
+app.command()(report.report)
+app.command("list")(list_.list_)
+app.add_typer(rosetta.app, name="rosetta")
+
+
+def main() -> None:
+    """Run the command line; user mistakes end with exit code 2, Ctrl-C with 130."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line on ``arguments`` and return the exit code."""
+    try:
+        code = app(arguments, standalone_mode=False)
+    except UserError as error:
+        typer.echo(f"Error: {error}", err=True)
+        return 2
+    except typer.TyperException as error:
+        error.show()
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        typer.echo("Stopped. Run the same command again to continue.", err=True)
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) went away; nobody is left to tell.
+        sys.stderr.close()
+        return 0
+    return code if isinstance(code, int) else 0
