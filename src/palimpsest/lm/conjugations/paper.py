@@ -55,11 +55,13 @@ def _capital(match: re.Match[str]) -> str:
 _APOSTROPHES = str.maketrans("", "", "'’")
 _WORD = re.compile(LETTERS)
 _HYPHENATED = re.compile(rf"{LETTERS}(?:-{LETTERS})*+")
-_ONSETS = frozenset(
-    "b c d f g h j k l m n p q r s t v w x y z bl br ch cl cr dr dw fl fr gh gl gn gr kl kn kr ph "
-    "pl pr ps rh sc sh sk sl sm sn sp sq st sv sw th tr ts tw vl wh wr chr phr sch scr shr sph spl "
-    "spr str thr".split()
-)
+_LONGEST_WORD = 64
+
+_ADVERB = re.compile(r"[^aeiouyl]ly$|..lly$")
+
+# Groups that more often begin a word than they join its last letter to its first: "that" is
+# "at·th", but "was" is "as·w". Others, such as sw or dr, are read the second way.
+_ONSET = re.compile("[bcf][lr]|[gk]n|gr|p[lr]|s(?:c[hr]|hr?|q|tr?)|thr?|tr|w[hr]|ch")
 
 
 class PigLatinPaper(TextConjugation):
@@ -67,16 +69,16 @@ class PigLatinPaper(TextConjugation):
 
     Apostrophes go. A word that starts with a vowel takes ``yay`` (``ay`` if it ends in y); from
     others the leading consonants move to the end, before ``ay``, with a ``-`` between if the
-    letters on both sides are equal. A word without a vowel stays.
+    letters on both sides are equal. A word without a vowel stays (and one of over 64 letters).
 
-    The inverse returns one of the words that are written so: the one without y in front or at the
-    end, or the longest group of consonants that English words start with.
+    The inverse returns a word that is written so, by guess where there are several. Whichever it
+    picks, ``apply(invert(apply(p))) == apply(p)``: the model could not tell it from the original.
 
     Example:
-        >>> PigLatinPaper().apply("It's a sprinkle by Dave.")
-        'Itsyay ayay inkle-spray ybay Aveday.'
-        >>> PigLatinPaper().invert("Itsyay ayay inkle-spray ybay Aveday.")
-        'Its a sprinkle by Dave.'
+        >>> PigLatinPaper().apply("It's my sister's star.")
+        'Itsyay ymay isters-say arstay.'
+        >>> PigLatinPaper().invert("Itsyay ymay isters-say arstay.")
+        'Its my sisters star.'
     """
 
     name = "pig-latin-paper"
@@ -102,8 +104,12 @@ class PigLatinPaper(TextConjugation):
         return self.invert(partial[:end])
 
 
-@lru_cache(maxsize=65536)
 def _write(word: str) -> str:
+    return _write_short(word) if len(word) <= _LONGEST_WORD else word
+
+
+@lru_cache(maxsize=65536)
+def _write_short(word: str) -> str:
     lower = word.lower()
     onset, rest = split_onset(lower)
     if not rest:
@@ -125,23 +131,32 @@ def _like(model: str, word: str) -> str:
 def _read_hyphenated(written: str) -> str:
     """Read words with hyphens between, some of which may belong to the spelling of one word."""
     parts = written.split("-")
-    # readings[i] is a reading of everything from part i on, if there is one.
-    readings: list[list[str] | None] = [None] * len(parts) + [[]]
-    for place in range(len(parts) - 1, -1, -1):
-        for n_parts in (2, 1):
-            rest = readings[place + n_parts] if place + n_parts <= len(parts) else None
-            word = _read("-".join(parts[place : place + n_parts])) if rest is not None else None
-            if rest is not None and word is not None:
-                readings[place] = [word, *rest]
-                break
-    found = readings[0]
-    return "-".join(found if found is not None else [_read(part) or part for part in parts])
+    # readings[i]: the first word of a reading of all parts from i on, and where the next begins.
+    readings: list[tuple[str, int] | None] = [None] * len(parts)
+    for place in reversed(range(len(parts))):
+        for after in (place + 2, place + 1):
+            if after == len(parts) or (after < len(parts) and readings[after]):
+                word = _read("-".join(parts[place:after]))
+                if word is not None:
+                    readings[place] = word, after
+                    break
+    words, place = [], 0
+    while place < len(parts):
+        # Not our pig latin: read what can be read.
+        word, place = readings[place] or (_read(parts[place]) or parts[place], place + 1)
+        words.append(word)
+    return "-".join(words)
+
+
+def _read(written: str) -> str | None:
+    """Return a word that is written so, or nothing if no word is."""
+    # A word of 64 letters may gain a hyphen, ay and y, and some letters more in capitals (ß).
+    return _read_short(written) if len(written) <= 2 * _LONGEST_WORD else written
 
 
 @lru_cache(maxsize=65536)
-def _read(written: str) -> str | None:
-    """Return a word that is written so, or nothing if no word is."""
-    candidates = (_like(written, word) for word in _sources(written.lower()))
+def _read_short(written: str) -> str | None:
+    candidates = (_like(written, word) for word in _sources(written.lower()) if word)
     return next((word for word in candidates if _write(word) == written), None)
 
 
@@ -152,10 +167,11 @@ def _sources(written: str) -> Iterator[str]:
         rest, _, onset = stem.partition("-")
         yield onset + rest
     elif written.endswith("ay") and stem:
-        if stem.endswith("y"):
-            yield stem[:-1] or stem
-            yield stem
+        if stem.endswith("y") and not stem.endswith("uy"):
+            yield stem if _ADVERB.search(stem) else stem[:-1]
         splits = [(stem[place:], stem[:place]) for place in range(1, len(stem))]
-        yield from (onset + rest for onset, rest in splits if onset in _ONSETS)
-        yield from (onset + rest for onset, rest in splits if onset not in _ONSETS)
+        yield from (onset + rest for onset, rest in splits if _ONSET.fullmatch(onset))
+        yield from (onset + rest for onset, rest in reversed(splits))
+        yield stem[:-1]
+        yield stem
     yield written

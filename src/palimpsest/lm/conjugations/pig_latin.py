@@ -75,8 +75,17 @@ def _is_vowel(char: str, *, first: bool) -> bool:
     return letter in "aeiou" or letter in _LIGATURES or (letter == "y" and not first)
 
 
-@lru_cache(maxsize=65536)
 def _write(word: str) -> str:
+    # The cache shall hold words, not documents without a space.
+    return _write_short(word) if len(word) <= 64 else _write_anew(word)
+
+
+@lru_cache(maxsize=65536)
+def _write_short(word: str) -> str:
+    return _write_anew(word)
+
+
+def _write_anew(word: str) -> str:
     """Return the word in pig latin, or as it is where the inverse would not give it back."""
     written = _move_onset(word)
     return written if written and _BACKWARD.sub(_read_match, written) == word else word

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import binascii
+import codecs
 import re
 import string
 from collections.abc import Iterator
@@ -109,13 +109,22 @@ class Base64(TextConjugation):
     def invert(self, answer: str) -> str:
         """Return the decoded answer, or the answer itself if it is not base64 of UTF-8.
 
-        Whitespace around it is dropped before decoding, as models like to begin with a space.
+        White space around it is dropped before decoding, as models like to begin with a space. An
+        answer that was cut off is decoded as far as it goes, given at least two groups of four.
         """
+        text = answer.strip()
+        n_whole = len(text) // 4 * 4
+        cut_off = len(text) > n_whole >= 8
         try:
-            data = base64.b64decode(answer.strip().encode("ascii"), validate=True)
-            return data.decode("utf-8", "surrogatepass")
-        except (binascii.Error, UnicodeError):
+            data = base64.b64decode(text[:n_whole] if cut_off else text, validate=True)
+            return _decode(data, cut_off=cut_off)
+        except ValueError:  # Not base64, not UTF-8, or not even ASCII.
             return answer
+
+
+def _decode(data: bytes, *, cut_off: bool) -> str:
+    decoder = codecs.getincrementaldecoder("utf-8")("surrogatepass")
+    return decoder.decode(data, final=not cut_off)
 
 
 _WORD = re.compile(r"\S+")

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from palimpsest.errors import UserError
+from palimpsest.lm.conjugations.names import did_you_mean
+from palimpsest.lm.conjugations.spans import Protected
 from palimpsest.lm.conjugations.text import TextChain, TextConjugation
 from palimpsest.registry import Registry
 
@@ -85,16 +87,29 @@ _EXAMPLE = "Write links with a bar between, such as: leet|upper or protect(leet,
 def parse_link(link: str) -> TextConjugation:
     """Return the conjugation of one link."""
     name, parenthesis, rest = link.partition("(")
-    if parenthesis and name.strip() == "protect" and rest.endswith(")"):
-        from palimpsest.lm.conjugations.spans import Protected
-
-        inner, *kinds = split_links(rest[:-1], ",")
-        return Protected(parse_conjugation(inner), kinds=tuple("+".join(kinds).split("+")))
+    name = name.strip()
+    if name == "protect":
+        return _protect(link, rest)
     if parenthesis:
         raise UserError(
-            f"'{link}' is no conjugation: only 'protect' takes parentheses.", hint=_EXAMPLE
+            f"'{link}' is no conjugation: of all names, only 'protect' takes parentheses."
+            f"{did_you_mean(name, ['protect'])}",
+            hint=_EXAMPLE,
         )
-    return build(link)
+    return build(name)
+
+
+def _protect(link: str, rest: str) -> TextConjugation:
+    arguments = split_links(rest[:-1], ",") if rest.endswith(")") and rest != ")" else []
+    if len(arguments) not in {1, 2}:
+        raise UserError(
+            f"'{link}' is not complete: 'protect' takes a conjugation and kinds of spans.",
+            hint=_EXAMPLE,
+        )
+    inner = parse_conjugation(arguments[0])
+    if len(arguments) == 1:
+        return Protected(inner)
+    return Protected(inner, [kind.strip() for kind in arguments[1].split("+")])
 
 
 def build(name: str) -> TextConjugation:

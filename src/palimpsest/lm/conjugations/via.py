@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from dataclasses import dataclass
 
 from palimpsest.errors import UserError
+from palimpsest.lm.conjugations.names import did_you_mean
 from palimpsest.lm.conjugations.specs import CONJUGATIONS, parse_conjugation, split_links
 from palimpsest.lm.conjugations.text import TextConjugation
 from palimpsest.lm.suites.suite import Suite
@@ -109,10 +109,8 @@ def _language(link: str, suite: Suite | None) -> str | None:
 def _unknown(
     name: str, names: list[str] | tuple[str, ...], kind: str, languages: tuple[str, ...] = ()
 ) -> UserError:
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    guess = f" Did you mean '{near[0]}'?" if near else ""
     listed = ", ".join(languages or names) or "none"
     return UserError(
-        f"No {kind} named '{name}'.{guess}",
+        f"No {kind} named '{name}'.{did_you_mean(name, names)}",
         hint=f"Languages here: {listed}. List conjugations with: palimpsest list conjugations",
     )
