@@ -1,0 +1,1 @@
+"""Language models behind one protocol: Hugging Face checkpoints, Rosetta, scripted answers."""

@@ -1,0 +1,304 @@
+"""Models from Hugging Face checkpoints: ``hf:PATH_OR_ID[,dtype=…,device=…,adapter=PATH,…]``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from palimpsest.errors import UserError
+from palimpsest.lm.models.batching import (
+    BatchBudget,
+    default_budget,
+    free_memory,
+    is_out_of_memory,
+)
+from palimpsest.lm.models.checkpoint import Checkpoint, find_adapter, find_model, hash_files
+from palimpsest.lm.models.decoding import Row, decode_greedily, new_decoder, takes_padding
+from palimpsest.lm.models.likelihood import score_candidates
+from palimpsest.lm.models.loading import load_adapter, load_config, load_network, load_tokenizer
+from palimpsest.lm.models.options import HuggingFaceOptions, choose_device, choose_dtype
+from palimpsest.lm.models.protocol import Decided, Generation
+from palimpsest.lm.models.specs import ModelSpec
+from palimpsest.lm.models.tokenization import PromptEncoder
+from palimpsest.lm.prompts import Prompt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def load(spec: ModelSpec) -> HuggingFaceModel:
+    """A causal language model in Hugging Face format: a folder, or an id on the Hub."""
+    return HuggingFaceModel(spec, HuggingFaceOptions.parse(spec))
+
+
+class HuggingFaceModel:
+    """A causal language model, asked greedily in batches.
+
+    Files are found, checked and hashed at once; the weights come into memory with the first
+    question and leave it with :meth:`close`. Sampling, minimum lengths, penalties and the like in
+    ``generation_config.json`` are ignored: decoding is greedy. Only its end tokens are used.
+
+    A prompt that leaves no room for an answer in the model's context gets an empty answer with
+    ``finish="length"``, is counted in :attr:`n_too_long`, and does not stop the run.
+
+    Args:
+        spec: What the user wrote.
+        options: The options in it.
+
+    Raises:
+        UserError: The checkpoint is missing or cannot be used.
+    """
+
+    def __init__(self, spec: ModelSpec, options: HuggingFaceOptions) -> None:
+        self._spec = spec
+        self._options = options
+        self._checkpoint = find_model(
+            spec.target,
+            revision=options.revision,
+            pickle=options.pickle,
+            code=options.trust_remote_code,
+        )
+        self._adapter = (
+            find_adapter(options.adapter, pickle=options.pickle) if options.adapter else None
+        )
+        code = options.trust_remote_code
+        self.config = load_config(self._checkpoint, trust_remote_code=code)
+        self._device = choose_device(options.device)
+        self._dtype = choose_dtype(options.dtype, self.config, self._device)
+        # An adapter that was saved with its tokenizer may have added tokens or a chat template.
+        with_tokenizer = (
+            self._adapter if self._adapter and self._adapter.has_tokenizer else self._checkpoint
+        )
+        self.tokenizer = load_tokenizer(with_tokenizer, trust_remote_code=code)
+        self._encoder = self._new_encoder()
+        self._seen = self._file_states()
+        self._fingerprint = self._hash()
+        self._network: PreTrainedModel | None = None
+        self._budget: BatchBudget | None = None
+        self.n_too_long = 0
+        """How many prompts so far did not fit into the model's context."""
+
+    @property
+    def spec(self) -> str:
+        """The text that the user wrote to name the model."""
+        return self._spec.text
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of weights, configuration, tokenizer, adapter, dtype, kind of device and options."""
+        return self._fingerprint
+
+    @property
+    def n_context(self) -> int | None:
+        """How many tokens the model can look back, prompt and answer together, if it says so."""
+        text = self.config.get_text_config(decoder=True)
+        found = getattr(text, "max_position_embeddings", None)
+        return found if isinstance(found, int) and found > 0 else None
+
+    def describe(self) -> Mapping[str, str]:
+        """Return facts for the report; the weights are not loaded for it."""
+        facts = {
+            "architecture": (self.config.architectures or [self.config.model_type])[0],
+            "parameters": f"{self._n_parameters():,}",
+            "device": _device_name(self._device),
+            "dtype": str(self._dtype).removeprefix("torch."),
+            "revision": self._checkpoint.revision,
+            "tokenizer": f"{type(self.tokenizer).__name__}, {len(self.tokenizer):,} tokens",
+            "context": f"{self.n_context:,} tokens" if self.n_context else "not stated",
+            "chat template": "used" if self._options.chat else "not used for plain text",
+            "fingerprint": self.fingerprint,
+        }
+        if self._adapter is not None:
+            facts["adapter"] = self._adapter.name
+        if self._checkpoint.pickled:
+            facts["weights"] = "pickle, opened because pickle=true was given"
+        if self.n_too_long:
+            facts["prompts too long"] = f"{self.n_too_long:,}"
+        return facts
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        decided: Decided | None = None,
+    ) -> Iterator[tuple[int, Generation]]:
+        """Continue every prompt greedily; yield ``(index, generation)`` in order of completion."""
+        rows = []
+        for index, ids in enumerate(self._encoder.encode(prompts)):
+            limit = self._room(len(ids), max_new_tokens)
+            if limit > 0:
+                rows.append(Row(index, ids, limit))
+            else:
+                self.n_too_long += max_new_tokens > 0
+                yield index, Generation("", "length", 0, 0.0)
+        # The longest first: if memory is short, it shows at once.
+        rows.sort(key=lambda row: len(row.prompt), reverse=True)
+        while rows:
+            batch = self._take(rows)
+            finished: set[int] = set()
+            try:
+                for index, generation in self._decode(batch, stop, decided):
+                    finished.add(index)
+                    yield index, generation
+            except (RuntimeError, MemoryError) as error:
+                self._shrink(len(batch), error)
+            done = {row.index for row in batch} & finished
+            rows = [row for row in rows if row.index not in done]
+
+    def score(
+        self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]
+    ) -> list[list[float]]:
+        """Return, for each prompt, the natural-log probability of each candidate continuation.
+
+        Context and continuation are encoded together and divided where the context's own tokens
+        end, with trailing spaces of the context counted to the continuation, as
+        lm-evaluation-harness does it. A candidate that does not fit into the context of the model
+        scores minus infinity.
+        """
+        return score_candidates(
+            self._loaded(),
+            self._encoder,
+            prompts,
+            candidates,
+            n_context=self.n_context,
+            budget=self._loaded_budget(),
+        )
+
+    def close(self) -> None:
+        """Free the weights; a later question would load them again."""
+        self._network = None
+        free_memory(self._device)
+
+    def _decode(
+        self, batch: Sequence[Row], stop: Sequence[str], decided: Decided | None
+    ) -> Iterator[tuple[int, Generation]]:
+        network = self._loaded()
+        for row in batch:
+            row.n_new = 0
+        decoder = new_decoder(
+            network, [row.prompt for row in batch], n_new=max(row.limit for row in batch)
+        )
+        yield from decode_greedily(
+            decoder,
+            batch,
+            self.tokenizer,
+            ends=self._end_tokens(),
+            stop=stop,
+            decided=decided,
+        )
+
+    def _take(self, rows: Sequence[Row]) -> Sequence[Row]:
+        network = self._loaded()
+        columns = [len(row.prompt) + row.limit for row in rows]
+        batch = rows[: self._loaded_budget().take(rows, columns)]
+        if takes_padding(network):
+            return batch
+        return [row for row in batch if len(row.prompt) == len(batch[0].prompt)]
+
+    def _shrink(self, n_rows: int, error: BaseException) -> None:
+        """Halve the batch if memory ran out; any other error goes on."""
+        if not is_out_of_memory(error):
+            raise error
+        error.__traceback__ = None  # it holds the frames, and with them the cache
+        free_memory(self._device)
+        self._loaded_budget().halve(n_rows, error)
+
+    def _room(self, n_prompt: int, max_new_tokens: int) -> int:
+        if self.n_context is None:
+            return max_new_tokens
+        return min(max_new_tokens, self.n_context - n_prompt)
+
+    def _loaded(self) -> PreTrainedModel:
+        if self._network is None:
+            if self._file_states() != self._seen:
+                raise UserError(
+                    f"The files of '{self.spec}' have changed since it was opened.",
+                    hint="Run the command again; answers would be filed under the wrong model.",
+                )
+            network = load_network(
+                self._checkpoint,
+                self.config,
+                device=self._device,
+                dtype=self._dtype,
+                trust_remote_code=self._options.trust_remote_code,
+            )
+            if self._adapter is not None:
+                network = load_adapter(network, self._adapter, n_tokens=len(self.tokenizer))
+            self._network = network
+        return self._network
+
+    def _loaded_budget(self) -> BatchBudget:
+        if self._budget is None:
+            chosen = self._options.batch_tokens or default_budget(
+                self.config, self._device, self._dtype.itemsize
+            )
+            self._budget = BatchBudget(chosen)
+        return self._budget
+
+    def _new_encoder(self) -> PromptEncoder:
+        text = self.config.get_text_config(decoder=True)
+        n_embeddings = text.vocab_size
+        if self._adapter is not None:
+            n_embeddings = max(n_embeddings, len(self.tokenizer))
+        starts = (
+            self.tokenizer.bos_token_id,
+            self.tokenizer.eos_token_id,
+            getattr(text, "bos_token_id", None),
+        )
+        return PromptEncoder(
+            self.tokenizer,
+            name=self._checkpoint.name,
+            chat=self._options.chat,
+            n_embeddings=n_embeddings,
+            start=next((token for token in starts if isinstance(token, int)), 0),
+        )
+
+    def _end_tokens(self) -> frozenset[int]:
+        """Return the end tokens of the generation configuration, else the tokenizer's."""
+        network = self._loaded()
+        found = getattr(network.generation_config, "eos_token_id", None)
+        if found is None:
+            found = self.tokenizer.eos_token_id
+        return frozenset([found] if isinstance(found, int) else found or [])
+
+    def _files(self) -> dict[str, tuple[Path, ...]]:
+        code = self._options.trust_remote_code
+        parts: dict[str, Checkpoint | None] = {"model": self._checkpoint, "adapter": self._adapter}
+        return {
+            part: (*checkpoint.weights, *checkpoint.other_files(code=code))
+            for part, checkpoint in parts.items()
+            if checkpoint is not None
+        }
+
+    def _file_states(self) -> list[tuple[str, int, int]]:
+        paths = [path for files in self._files().values() for path in files]
+        return [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
+
+    def _hash(self) -> str:
+        parts = {part: hash_files(paths) for part, paths in self._files().items()}
+        settings = {
+            "dtype": str(self._dtype),
+            "device": self._device.type,
+            "chat": self._options.chat,
+            "trust_remote_code": self._options.trust_remote_code,
+        }
+        text = json.dumps([parts, settings], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def _n_parameters(self) -> int:
+        if self._network is not None:
+            return int(self._network.num_parameters())
+        return 0
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return str(device)

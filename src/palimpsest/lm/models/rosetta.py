@@ -1,0 +1,40 @@
+"""The embedded pair: ``rosetta:base`` and ``rosetta:tuned``."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from palimpsest.errors import UserError
+from palimpsest.lm import rosetta
+from palimpsest.lm.models.specs import ModelSpec
+
+if TYPE_CHECKING:
+    from palimpsest.lm.models.huggingface import HuggingFaceModel
+
+ROSETTA_WEIGHTS = Path(rosetta.__file__).parent / "weights"
+"""Where the two checkpoints lie inside the package."""
+
+NAMES = ("base", "tuned")
+
+
+def load(spec: ModelSpec) -> HuggingFaceModel:
+    """The small pair of models that comes with the package; options as for ``hf``."""
+    from palimpsest.lm.models import huggingface
+
+    if spec.target not in NAMES:
+        near = difflib.get_close_matches(spec.target, NAMES, n=1, cutoff=0.5)
+        guess = f" Did you mean 'rosetta:{near[0]}'?" if near else ""
+        raise UserError(
+            f"No Rosetta model named '{spec.target}'.{guess}",
+            hint="There are two: rosetta:base and rosetta:tuned.",
+        )
+    folder = ROSETTA_WEIGHTS / spec.target
+    if not folder.is_dir():
+        raise UserError(
+            f"The weights of 'rosetta:{spec.target}' are not in this installation.",
+            hint="Reinstall the package, or train them with: palimpsest rosetta train",
+        )
+    return huggingface.load(replace(spec, target=str(folder)))

@@ -1,0 +1,168 @@
+"""A model that answers by rule: for tests, tutorials and dry runs, without a network."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import Literal
+
+from palimpsest.errors import UserError
+from palimpsest.lm.models.protocol import Decided, Generation
+from palimpsest.lm.models.specs import ModelSpec
+from palimpsest.lm.prompts import Prompt
+
+
+class ScriptedModel:
+    """A language model that answers by calling a function.
+
+    Words count as tokens. A candidate's score is 0 if the scripted answer starts with it, spaces
+    before it aside, and −100 otherwise.
+
+    Args:
+        answer: Gives the text that continues a prompt.
+        name: What reports call the model.
+        fingerprint: Identifies the behaviour; models that answer differently need different ones.
+
+    Example:
+        >>> model = ScriptedModel(lambda prompt: " 12. So it is.")
+        >>> dict(model.generate(["What is 5 plus 7?"], max_new_tokens=10, stop=["."]))[0].text
+        ' 12'
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[Prompt], str],
+        *,
+        name: str = "scripted",
+        fingerprint: str | None = None,
+    ) -> None:
+        self._answer = answer
+        self._spec = name
+        self._fingerprint = fingerprint or _digest(name)
+
+    @property
+    def spec(self) -> str:
+        """The name it was given."""
+        return self._spec
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the name, or of the file that the answers come from."""
+        return self._fingerprint
+
+    def describe(self) -> Mapping[str, str]:
+        """Say that no network is behind the answers."""
+        return {"architecture": "scripted answers", "fingerprint": self.fingerprint}
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        decided: Decided | None = None,
+    ) -> Iterator[tuple[int, Generation]]:
+        """Answer every prompt in order, word by word, with the stops of a real back end."""
+        for index, prompt in enumerate(prompts):
+            started = perf_counter()
+            text, finish, n_tokens = self._spoken(prompt, max_new_tokens, stop, decided, index)
+            yield index, Generation(text, finish, n_tokens, perf_counter() - started)
+
+    def _spoken(
+        self,
+        prompt: Prompt,
+        max_new_tokens: int,
+        stop: Sequence[str],
+        decided: Decided | None,
+        index: int,
+    ) -> tuple[str, Literal["stop", "decided", "length"], int]:
+        text, n_tokens = "", 0
+        for n_tokens, word in enumerate(_words(self._answer(prompt)), start=1):
+            text += word
+            cuts = [at for at in (text.find(mark) for mark in stop) if at >= 0]
+            if cuts:
+                return text[: min(cuts)], "stop", n_tokens
+            if decided is not None and decided(index, text):
+                return text, "decided", n_tokens
+            if n_tokens == max_new_tokens:
+                return text, "length", n_tokens
+        return text, "stop", n_tokens + 1
+
+    def score(
+        self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]
+    ) -> list[list[float]]:
+        """Return 0 for candidates that start the scripted answer, −100 for the others."""
+        answers = [self._answer(prompt).lstrip() for prompt in prompts]
+        return [
+            [0.0 if answer.startswith(text.lstrip()) else -100.0 for text in texts]
+            for answer, texts in zip(answers, candidates, strict=True)
+        ]
+
+    def close(self) -> None:
+        """Do nothing: there is no memory to free."""
+
+
+def load(spec: ModelSpec) -> ScriptedModel:
+    """Answers from a JSON file: {prompt: answer}, or [{"contains": …, "answer": …}, …]."""
+    spec.allow(())
+    path = Path(spec.target).expanduser()
+    try:
+        content = path.read_bytes()
+        rules = _rules(json.loads(content), path)
+    except OSError as error:
+        raise UserError(
+            f"No scripted model at '{path}': {error.strerror}.",
+            hint='Expected a JSON file such as {"What is 5 plus 7?": " 12"}.',
+        ) from error
+    except ValueError as error:
+        raise UserError(f"The scripted model '{path}' is not valid JSON: {error}.") from error
+
+    def answer(prompt: Prompt) -> str:
+        text = prompt if isinstance(prompt, str) else "\n".join(m.content for m in prompt)
+        return next((reply for matches, reply in rules if matches(text)), "")
+
+    return ScriptedModel(answer, name=spec.text, fingerprint=_digest(content))
+
+
+_Rules = list[tuple[Callable[[str], bool], str]]
+
+
+def _rules(value: object, path: Path) -> _Rules:
+    if isinstance(value, dict) and all(isinstance(reply, str) for reply in value.values()):
+        return [(prompt.__eq__, reply) for prompt, reply in value.items()]
+    if isinstance(value, list):
+        return [_rule(entry, path, number) for number, entry in enumerate(value, start=1)]
+    raise UserError(
+        f"The scripted model '{path}' holds neither prompts with answers nor a list of rules.",
+        hint='Expected {"prompt": "answer"} or [{"contains": "part", "answer": "text"}].',
+    )
+
+
+def _rule(entry: object, path: Path, number: int) -> tuple[Callable[[str], bool], str]:
+    match entry:
+        case {"contains": str(part), "answer": str(reply), **others} if not others:
+            return (lambda text: part in text), reply
+    raise UserError(
+        f"The scripted model '{path}' has an invalid rule, number {number}: {entry!r}.",
+        hint='Expected {"contains": "part", "answer": "text"}.',
+    )
+
+
+def _words(text: str) -> Iterator[str]:
+    """Split before every space or newline, so that joining the words gives the text again."""
+    word = ""
+    for character in text:
+        if character.isspace() and word.strip():
+            yield word
+            word = ""
+        word += character
+    if word:
+        yield word
+
+
+def _digest(value: str | bytes) -> str:
+    data = value.encode() if isinstance(value, str) else value
+    return hashlib.sha256(b"scripted:" + data).hexdigest()[:16]
