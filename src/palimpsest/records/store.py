@@ -1,0 +1,262 @@
+"""Every answer of a run, in one SQLite file that survives being killed at any moment."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self, cast
+
+from palimpsest.errors import UserError
+from palimpsest.records.answers import AnswerKey, AnswerRow, Outcome
+from palimpsest.records.failures import damaged, explained
+from palimpsest.records.lock import WriterLock
+
+FORMAT_VERSION = 1
+"""The layout of the table, kept in SQLite's ``user_version``."""
+
+_APPLICATION_ID = 0x50414C49  # "PALI": tells our files from other programs' databases
+_PATIENCE_SECONDS = 5.0  # how long to wait for a program that has the file locked for a moment
+
+_COLUMNS = AnswerKey._fields + AnswerRow._fields[1:]
+_CREATE = """
+CREATE TABLE answers (
+    model TEXT NOT NULL,
+    suite TEXT NOT NULL,
+    source_id TEXT NOT NULL,
+    conjugation TEXT NOT NULL,
+    settings TEXT NOT NULL,
+    role TEXT NOT NULL,
+    via TEXT NOT NULL,
+    cell TEXT NOT NULL,
+    language TEXT NOT NULL,
+    prompt TEXT NOT NULL,
+    raw TEXT NOT NULL,
+    answer TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    finish TEXT NOT NULL,
+    round_trip INTEGER,
+    latency_seconds REAL NOT NULL,
+    PRIMARY KEY (model, suite, source_id, conjugation, settings)
+)
+"""
+_INSERT = (
+    f"INSERT OR REPLACE INTO answers ({', '.join(_COLUMNS)}) "
+    f"VALUES ({', '.join('?' * len(_COLUMNS))})"
+)
+_SELECT = (
+    f"SELECT {', '.join(_COLUMNS)} FROM answers "
+    "WHERE model = ? AND suite = ? AND substr(settings, 1, length(?)) = ? ORDER BY rowid"
+)
+
+
+class AnswerStore:
+    """The answers of a run, one row for each :class:`AnswerKey`.
+
+    Each call of :meth:`add` is one transaction of the write-ahead log, which needs no disk flush
+    (some tens of microseconds): a killed process loses only answers that it had not yet handed
+    over. A power cut may cost the newest transactions, but never leaves a damaged file.
+
+    Args:
+        path: The SQLite file; it is created if it is missing, its folder is not.
+        read_only: Only read, also while another process is writing and on a read-only disk.
+
+    Raises:
+        UserError: The place cannot be written, the file is damaged, from another program or from
+            a newer palimpsest, or another process is writing to it. Every method raises it when
+            the disk is full or fails.
+
+    Example:
+        >>> import tempfile
+        >>> with AnswerStore(Path(tempfile.mkdtemp()) / "answers.sqlite") as store:
+        ...     len(store)
+        0
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        self._lock = None if read_only else WriterLock(path.with_suffix(".lock"))
+        try:
+            with explained(path):
+                self._connection = _open_for_reading(path) if read_only else _open_for_writing(path)
+        except BaseException:
+            self._release()
+            raise
+
+    def add(self, rows: Iterable[AnswerRow]) -> None:
+        """Write all rows or none; a row with the same key as an older one replaces it."""
+        records = [_to_record(row) for row in rows]
+        with explained(self.path), self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany(_INSERT, records)
+
+    def rows(self, *, model: str, suite: str, settings: str = "") -> list[AnswerRow]:
+        """Return the rows of one model on one suite, in the order in which they were written.
+
+        Args:
+            model: Fingerprint of the model.
+            suite: Fingerprint of the suite.
+            settings: Only rows whose settings fingerprint starts with this.
+        """
+        with explained(self.path):
+            wanted = (_to_sql(model), _to_sql(suite), settings, settings)
+            found = self._connection.execute(_SELECT, wanted)
+            return [_from_record(record) for record in found]
+
+    def __len__(self) -> int:
+        with explained(self.path):
+            return cast(int, self._connection.execute("SELECT count(*) FROM answers").fetchone()[0])
+
+    def close(self) -> None:
+        """Fold the log into the file and let other processes write; may be called twice."""
+        self._connection.close()
+        self._release()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _open_for_writing(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE_SECONDS)
+    try:
+        version = _check_format(path, connection)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+        if version == 0:
+            _create(connection)
+        _check_integrity(path, connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _open_for_reading(path: Path) -> sqlite3.Connection:
+    if not path.is_file():
+        raise UserError(
+            f"There are no answers at '{path}'.",
+            hint="Name a folder that 'palimpsest diagnose … --out DIR' has written.",
+        )
+    uri = path.absolute().as_uri() + "?mode=ro"
+    try:
+        return _connected(path, uri)
+    except sqlite3.OperationalError:
+        # Reading needs an index file beside a log in use. On a read-only disk that file cannot be
+        # made, and is not missed unless a log was left behind.
+        if path.with_name(path.name + "-wal").exists():
+            raise
+        return _connected(path, uri + "&immutable=1")
+
+
+def _connected(path: Path, uri: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_PATIENCE_SECONDS)
+    try:
+        if _check_format(path, connection) == 0:
+            raise _foreign(path)
+        _check_integrity(path, connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    # One transaction: a process that is killed here leaves an empty file, or a complete one.
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(_CREATE)
+        connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+
+
+def _check_format(path: Path, connection: sqlite3.Connection) -> int:
+    """Return the version of the file's format, 0 if it is still empty."""
+    (n_tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if n_tables == 0 and application_id == 0 and version == 0:
+        return 0
+    if application_id != _APPLICATION_ID:
+        raise _foreign(path)
+    if version > FORMAT_VERSION:
+        raise UserError(
+            f"'{path}' was written by a newer palimpsest: its format is {version}, and this "
+            f"version reads formats up to {FORMAT_VERSION}.",
+            hint="Upgrade with: pip install --upgrade palimpsest-lm, or choose another --out.",
+        )
+    return cast(int, version)
+
+
+def _check_integrity(path: Path, connection: sqlite3.Connection) -> None:
+    (finding,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if finding != "ok":
+        raise damaged(path, " ".join(finding.split()))
+
+
+def _foreign(path: Path) -> UserError:
+    return UserError(
+        f"'{path}' is an SQLite file, but not one that palimpsest wrote.",
+        hint="Choose another folder with --out, or move the file away.",
+    )
+
+
+def _to_record(row: AnswerRow) -> tuple[str | bytes | float | None, ...]:
+    return tuple(
+        _to_sql(value) if isinstance(value, str) else value for value in (*row.key, *row[1:])
+    )
+
+
+def _from_record(record: tuple[object, ...]) -> AnswerRow:
+    n_key = len(AnswerKey._fields)
+    key = AnswerKey(*(_from_sql(value) for value in record[:n_key]))
+    *texts, outcome, finish = (_from_sql(value) for value in record[n_key:-2])
+    role, via, cell, language, prompt, raw, answer = texts
+    round_trip, latency_seconds = cast("tuple[int | None, float]", record[-2:])
+    return AnswerRow(
+        key=key,
+        role=role,
+        via=via,
+        cell=cell,
+        language=language,
+        prompt=prompt,
+        raw=raw,
+        answer=answer,
+        outcome=cast(Outcome, outcome),
+        finish=finish,
+        round_trip=None if round_trip is None else bool(round_trip),
+        latency_seconds=latency_seconds,
+    )
+
+
+def _to_sql(text: str) -> str | bytes:
+    r"""Keep ordinary text as TEXT, and as a BLOB what TEXT would cut (NUL) or refuse (surrogates).
+
+    Example:
+        >>> _to_sql("déjà"), _to_sql("a\x00b"), _to_sql("\ud800")
+        ('déjà', b'a\x00b', b'\xed\xa0\x80')
+    """
+    encoded = text.encode("utf-8", "surrogatepass")
+    try:
+        encoded.decode("utf-8")
+    except UnicodeDecodeError:
+        return encoded
+    return encoded if "\x00" in text else text
+
+
+def _from_sql(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "surrogatepass")
+    return cast(str, value)

@@ -1,0 +1,416 @@
+"""The store keeps every answer exactly, whatever the text and whatever happens to the process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from palimpsest.errors import UserError
+from palimpsest.records.answers import AnswerKey, AnswerRow
+from palimpsest.records.store import FORMAT_VERSION, AnswerStore
+
+ODD_TEXTS = {
+    "empty": "",
+    "NUL": "a\x00b\x00",
+    "lone surrogates": "\ud800 and \udfff",
+    "a pair of surrogates": "\ud83d\ude00",
+    "an emoji": "\U0001f600",
+    "right to left": "שלום עולם، مرحبا\u202e",
+    "100 kB": "é" * 50_000,
+    "markup": "<script>alert('x')</script>&amp;",
+    "line ends": "\r\n\n\r\u2028",
+    "a quote": "'; DROP TABLE answers; --",
+    "not normalised": "e\u0301",
+    "digits": "007",
+}
+
+
+def a_row(source_id: str = "repeat/1", **changes: object) -> AnswerRow:
+    key = AnswerKey(
+        model="m", suite="s", source_id=source_id, conjugation="c", settings="settings-example"
+    )
+    row = AnswerRow(
+        key=key,
+        role="base",
+        via="leet",
+        cell="repeat",
+        language="en",
+        prompt="54y \\7",
+        raw="5",
+        answer="s",
+        outcome="right",
+        finish="stop",
+        round_trip=True,
+        latency_seconds=0.25,
+    )
+    return row._replace(**changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "answers.sqlite"
+
+
+def everything(path: Path) -> list[AnswerRow]:
+    with AnswerStore(path, read_only=True) as store:
+        return store.rows(model="m", suite="s")
+
+
+@pytest.mark.parametrize("text", ODD_TEXTS.values(), ids=ODD_TEXTS)
+def test_any_text_comes_back_exactly_in_every_column(path: Path, text: str) -> None:
+    row = a_row(text, role=text, via=text, cell=text, language=text, prompt=text, raw=text)
+    row = row._replace(answer=text, finish=text)
+    with AnswerStore(path) as store:
+        store.add([row])
+    assert everything(path) == [row]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnswerStore]:
+    with AnswerStore(tmp_path_factory.mktemp("shared") / "answers.sqlite") as store:
+        yield store
+
+
+@given(text=st.text(st.characters(exclude_categories=())))
+def test_all_of_unicode_comes_back_exactly(shared: AnswerStore, text: str) -> None:
+    row = a_row(text, raw=text)
+    row = row._replace(key=row.key._replace(model=text))
+    shared.add([row])
+    assert shared.rows(model=text, suite="s") == [row]
+
+
+@pytest.mark.parametrize("round_trip", [True, False, None])
+def test_the_round_trip_stays_a_bool_or_none(path: Path, round_trip: bool | None) -> None:
+    with AnswerStore(path) as store:
+        store.add([a_row(round_trip=round_trip)])
+    assert everything(path)[0].round_trip is round_trip
+
+
+def test_ordinary_text_can_be_read_with_any_sqlite_browser(path: Path) -> None:
+    with AnswerStore(path) as store:
+        store.add([a_row(prompt="déjà vu")])
+    connection = sqlite3.connect(path)
+    assert connection.execute("SELECT prompt FROM answers").fetchone() == ("déjà vu",)
+    assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    connection.close()
+
+
+def test_a_row_with_the_same_key_replaces_the_older_one(path: Path) -> None:
+    with AnswerStore(path) as store:
+        store.add([a_row(raw="old")])
+        store.add([a_row(raw="new")])
+        assert len(store) == 1
+    assert everything(path) == [a_row(raw="new")]
+
+
+@pytest.mark.parametrize("field", AnswerKey._fields)
+def test_rows_that_differ_in_any_part_of_the_key_are_kept_apart(path: Path, field: str) -> None:
+    row = a_row()
+    other = row._replace(key=row.key._replace(**{field: "other"}))
+    with AnswerStore(path) as store:
+        store.add([row, other])
+        assert len(store) == 2
+
+
+def test_rows_are_found_by_model_suite_and_the_beginning_of_the_settings(path: Path) -> None:
+    rows = [
+        row._replace(key=row.key._replace(settings=settings))
+        for row in [a_row()]
+        for settings in ("aa-1", "aa-2", "ab-1", "a_-1", "a%-1")
+    ]
+    with AnswerStore(path) as store:
+        store.add(rows)
+        assert store.rows(model="m", suite="s", settings="aa-") == rows[:2]
+        assert store.rows(model="m", suite="s", settings="a_") == [rows[3]]
+        assert store.rows(model="m", suite="s") == rows
+        assert store.rows(model="other", suite="s") == []
+        assert store.rows(model="m", suite="other") == []
+
+
+def test_a_batch_is_written_whole_or_not_at_all(path: Path) -> None:
+    with AnswerStore(path) as store:
+        with pytest.raises(sqlite3.IntegrityError):
+            store.add([a_row("fine"), a_row("wrong", latency_seconds=None)])
+        store.add([a_row("next")])
+    assert [row.key.source_id for row in everything(path)] == ["next"]
+
+
+def test_rows_are_in_the_file_as_soon_as_they_are_added(path: Path) -> None:
+    with AnswerStore(path) as store:
+        store.add([a_row()])
+        assert everything(path) == [a_row()]
+
+
+def test_ten_thousand_rows_written_one_by_one_take_little_time(path: Path) -> None:
+    rows = [a_row(f"repeat/{i}", prompt="p" * 300) for i in range(10_000)]
+    started = time.perf_counter()
+    with AnswerStore(path) as store:
+        for row in rows:
+            store.add([row])
+    written = time.perf_counter() - started
+    assert everything(path) == rows
+    # About 0.4 s on two idle cores; a disk flush for every row would take minutes.
+    assert written < 8
+
+
+def test_a_store_may_be_closed_twice(path: Path) -> None:
+    store = AnswerStore(path)
+    store.close()
+    store.close()
+
+
+# --- one writer at a time -----------------------------------------------------------------------
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from palimpsest.records.store import AnswerStore
+store = AnswerStore(Path(sys.argv[1]))
+print("holding", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", HOLD, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "holding\n"
+        yield process
+        process.kill()
+
+
+def test_a_second_process_is_told_who_is_writing(path: Path, holder: subprocess.Popen[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        AnswerStore(path)
+    assert f"'{path.parent}' is in use by another palimpsest process" in caught.value.message
+    assert f"(process {holder.pid} on " in caught.value.message
+    assert "--out" in str(caught.value.hint)
+
+
+def test_reading_is_possible_while_another_process_writes(
+    path: Path, holder: subprocess.Popen[str]
+) -> None:
+    assert everything(path) == []
+
+
+def test_a_killed_process_leaves_no_lock_behind(path: Path, holder: subprocess.Popen[str]) -> None:
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert everything(path) == []
+    with AnswerStore(path) as store:
+        store.add([a_row()])
+
+
+def test_the_lock_holds_within_one_process_too_and_ends_with_close(path: Path) -> None:
+    with AnswerStore(path), pytest.raises(UserError, match="in use"):
+        AnswerStore(path)
+    AnswerStore(path).close()
+
+
+def test_a_forked_child_that_outlives_its_parent_does_not_keep_the_lock(path: Path) -> None:
+    script = HOLD.replace("time.sleep(60)", "import os\nif os.fork(): os._exit(0)\ntime.sleep(5)")
+    command = [sys.executable, "-c", script, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
+        parent.wait()
+        AnswerStore(path).close()
+
+
+def test_another_program_that_locks_the_file_gets_a_message(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("palimpsest.records.store._PATIENCE_SECONDS", 0.05)
+    with AnswerStore(path) as store:
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(UserError, match="locked by another program"):
+            store.add([a_row()])
+        other.close()
+        store.add([a_row()])
+    assert everything(path) == [a_row()]
+
+
+# --- files that are not ours, or not whole ------------------------------------------------------
+
+
+def fill(path: Path, n: int) -> None:
+    with AnswerStore(path) as store:
+        store.add([a_row(f"repeat/{i}", prompt="p" * 500) for i in range(n)])
+
+
+def test_a_file_that_is_no_database_is_reported_and_left_alone(path: Path) -> None:
+    path.write_text("Dear diary, " * 200)
+    with pytest.raises(UserError, match=r"answers\.sqlite' is damaged") as caught:
+        AnswerStore(path)
+    assert "Move it away" in str(caught.value.hint)
+    assert path.read_text().startswith("Dear diary")
+
+
+def test_a_damaged_file_is_reported_on_opening(path: Path) -> None:
+    fill(path, 500)
+    content = bytearray(path.read_bytes())
+    content[8192:12288] = os.urandom(4096)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="is damaged"):
+        AnswerStore(path)
+    with pytest.raises(UserError, match="is damaged"):
+        AnswerStore(path, read_only=True)
+
+
+def test_a_truncated_file_is_reported_on_opening(path: Path) -> None:
+    fill(path, 500)
+    path.write_bytes(path.read_bytes()[: 3 * 4096 + 100])
+    with pytest.raises(UserError, match="is damaged"):
+        AnswerStore(path)
+
+
+def test_an_empty_file_is_a_new_store(path: Path) -> None:
+    path.touch()
+    fill(path, 1)
+    assert len(everything(path)) == 1
+
+
+def test_another_programs_database_is_refused_and_left_alone(path: Path) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE bookmarks (url TEXT)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="not one that palimpsest wrote"):
+        AnswerStore(path)
+    assert path.read_bytes() == before
+
+
+def test_a_newer_format_is_refused_with_the_way_out(path: Path) -> None:
+    AnswerStore(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA user_version = {FORMAT_VERSION + 1}")
+    connection.close()
+    for read_only in (False, True):
+        with pytest.raises(UserError, match="newer palimpsest: its format is 2") as caught:
+            AnswerStore(path, read_only=read_only)
+        assert "pip install --upgrade" in str(caught.value.hint)
+
+
+def test_reading_where_nothing_was_written_says_so(path: Path) -> None:
+    with pytest.raises(UserError, match="no answers at"):
+        AnswerStore(path, read_only=True)
+    assert not path.exists()
+
+
+# --- places that cannot be written --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["/proc/palimpsest/answers.sqlite", "/proc/1/answers.sqlite", "/dev/null/answers.sqlite"],
+)
+def test_an_unwritable_place_gets_a_message(place: str) -> None:
+    with pytest.raises(UserError, match="cannot be opened or written"):
+        AnswerStore(Path(place))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(place)]
+    try:
+        mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    if not mounted:
+        pytest.skip("mounting a small disk needs root")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def fill_up(place: Path) -> Path:
+    """Write a file that leaves no byte free."""
+    ballast = place / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(b"x" * 4096)
+    return ballast
+
+
+def test_a_full_disk_loses_nothing_that_was_written_and_the_run_continues(
+    small_disk: Path,
+) -> None:
+    path = small_disk / "answers.sqlite"
+    rows = iter(a_row(f"repeat/{i}", prompt="p" * 1000) for i in range(1000))
+    written: list[AnswerRow] = []
+
+    def write_on(store: AnswerStore) -> None:
+        for row in rows:
+            store.add([row])
+            written.append(row)
+
+    with AnswerStore(path) as store:
+        store.add([first := next(rows)])
+        ballast = fill_up(small_disk)
+        with pytest.raises(UserError, match="is full") as caught:
+            write_on(store)
+        assert "Free some space" in str(caught.value.hint)
+        assert everything(path) == [first, *written]
+    ballast.unlink()
+    with AnswerStore(path) as store:
+        store.add([a_row("after")])
+    assert everything(path) == [first, *written, a_row("after")]
+
+
+def test_a_disk_that_is_full_from_the_start_gets_a_message(small_disk: Path) -> None:
+    fill_up(small_disk)
+    with pytest.raises(UserError, match="is full"):
+        AnswerStore(small_disk / "answers.sqlite")
+
+
+def test_a_finished_store_can_be_read_from_a_read_only_disk(small_disk: Path) -> None:
+    path = small_disk / "answers.sqlite"
+    fill(path, 3)
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    assert len(everything(path)) == 3
+    with pytest.raises(UserError, match=r"cannot be opened or written|cannot be read or written"):
+        AnswerStore(path)
+
+
+SIZE_LIMIT = """
+import resource, sys
+from pathlib import Path
+sys.path.insert(0, str(Path(sys.argv[2]).parent))
+from test_store import a_row
+from palimpsest.errors import UserError
+from palimpsest.records.store import AnswerStore
+path = Path(sys.argv[1])
+with AnswerStore(path) as store:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
+    written = 0
+    try:
+        for i in range(1000):
+            store.add([a_row(f"repeat/{i}", prompt="p" * 1000)])
+            written += 1
+    except UserError as error:
+        print(error)
+    assert 0 < written < 1000, written
+    assert len(store) == written
+"""
+
+
+def test_a_file_size_limit_gets_a_message_and_loses_nothing(path: Path) -> None:
+    command = [sys.executable, "-c", SIZE_LIMIT, str(path), __file__]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "could not be written" in done.stdout
+    assert "ulimit -f" in done.stdout
+    assert everything(path)
