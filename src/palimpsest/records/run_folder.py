@@ -1,0 +1,214 @@
+"""The folder of one run, recognised by its marker; no file in it is ever seen half written."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+from palimpsest import __version__
+from palimpsest.errors import UserError
+from palimpsest.records.failures import explained
+
+SCHEMA = "palimpsest.run/1"
+"""Marks a folder as ours, and versions ``run.json``."""
+
+_TEMPORARY = ".palimpsest-tmp"
+
+
+class RunFolder:
+    """A folder that ``palimpsest`` made and may therefore write in.
+
+    Get one with :meth:`create` or :meth:`find`. ``run.json`` is the marker and keeps the resolved
+    configuration of the newest run. Open the answers (one writer at a time) before recording a
+    configuration, so that a run that has to wait for another leaves no trace.
+
+    Example:
+        >>> import tempfile
+        >>> folder = RunFolder.create(Path(tempfile.mkdtemp()) / "mine")
+        >>> folder.record({"suite": "icl-vs-if"})
+        >>> RunFolder.find(folder.path).config
+        {'suite': 'icl-vs-if'}
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, path: Path | str) -> RunFolder:
+        """Make the folder, or continue in one of ours.
+
+        Raises:
+            UserError: The path is a file, cannot be written, or is a folder with files in it
+                that palimpsest did not make.
+        """
+        folder = cls(_checked(path))
+        with explained(folder.path):
+            if folder.path.exists() and not folder.path.is_dir():
+                raise UserError(
+                    f"'{folder.path}' is a file; a folder is needed.",
+                    hint="Choose another folder with --out.",
+                )
+            folder.path.mkdir(parents=True, exist_ok=True)
+            strangers = [p for p in folder.path.iterdir() if not p.name.endswith(_TEMPORARY)]
+            if strangers:
+                folder._read_marker()
+                folder._probe()
+            else:
+                folder.record({})
+        return folder
+
+    @classmethod
+    def find(cls, path: Path | str) -> RunFolder:
+        """Return the folder of an earlier run.
+
+        Raises:
+            UserError: There is no such folder, or palimpsest did not make it.
+        """
+        folder = cls(_checked(path))
+        with explained(folder.path):
+            if not folder.path.is_dir():
+                raise UserError(
+                    f"There is no folder '{folder.path}'.",
+                    hint="Name a folder that 'palimpsest diagnose … --out DIR' has written.",
+                )
+            folder._read_marker()
+        return folder
+
+    @property
+    def answers(self) -> Path:
+        """The SQLite file of all answers."""
+        return self.path / "answers.sqlite"
+
+    @property
+    def results(self) -> Path:
+        """The results, as the schema in ``records/results.py`` says."""
+        return self.path / "results.json"
+
+    @property
+    def report(self) -> Path:
+        """The HTML report."""
+        return self.path / "report.html"
+
+    @property
+    def figures(self) -> Path:
+        """The folder of the figures."""
+        return self.path / "figures"
+
+    @property
+    def tables(self) -> Path:
+        """The folder of the tables."""
+        return self.path / "tables"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration that was recorded last."""
+        return cast("dict[str, Any]", self._read_marker()["config"])
+
+    def record(self, config: Mapping[str, Any]) -> None:
+        """Write the resolved configuration of the run that starts now into ``run.json``."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        created = self._read_marker()["created"] if self._marker.exists() else now
+        marker = {
+            "schema": SCHEMA,
+            "version": __version__,
+            "created": created,
+            "updated": now,
+            "config": dict(config),
+        }
+        self.write_json(self._marker.name, marker)
+
+    def write_json(self, name: str, value: Any) -> Path:
+        """Write a JSON file atomically and return its path."""
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2)
+        return self.write_text(name, text + "\n")
+
+    def write_text(self, name: str, text: str) -> Path:
+        r"""Write a UTF-8 file atomically and return its path; ``name`` may hold a subfolder.
+
+        A lone surrogate has no UTF-8 form: it is written as ``\udxxx``, which JSON reads back.
+        """
+        return self.write_bytes(name, text.encode("utf-8", "backslashreplace"))
+
+    def write_bytes(self, name: str, content: bytes) -> Path:
+        """Write a file atomically and return its path: it is seen whole or not at all."""
+        target = self.path / name
+        temporary = target.with_name(f".{target.name}.{os.getpid()}{_TEMPORARY}")
+        with explained(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with temporary.open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.replace(target)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        return target
+
+    def read_text(self, name: str) -> str:
+        """Return the text of one of the folder's files.
+
+        Raises:
+            UserError: The file is missing or cannot be read.
+        """
+        path = self.path / name
+        with explained(path):
+            try:
+                return path.read_text(encoding="utf-8")
+            except FileNotFoundError:
+                raise UserError(
+                    f"There is no '{name}' in '{self.path}': that run did not finish.",
+                    hint="Run the command that made the folder again: it continues.",
+                ) from None
+
+    @property
+    def _marker(self) -> Path:
+        return self.path / "run.json"
+
+    def _probe(self) -> None:
+        """Fail now, and not after a model has been loaded, if nothing can be written."""
+        probe = self.path / f".probe.{os.getpid()}{_TEMPORARY}"
+        probe.write_bytes(b"")
+        probe.unlink()
+
+    def _read_marker(self) -> dict[str, Any]:
+        try:
+            with explained(self._marker):
+                marker = json.loads(self._marker.read_text(encoding="utf-8"))
+            schema = str(marker["schema"])
+        except (UserError, ValueError, KeyError, TypeError) as error:
+            raise self._foreign() from error
+        if not schema.startswith("palimpsest.run/"):
+            raise self._foreign()
+        if schema != SCHEMA:
+            raise UserError(
+                f"'{self.path}' was written by palimpsest {marker.get('version')} ({schema}); "
+                f"this version knows {SCHEMA}.",
+                hint="Upgrade with: pip install --upgrade palimpsest-lm, or choose another --out.",
+            )
+        return cast("dict[str, Any]", marker)
+
+    def _foreign(self) -> UserError:
+        return UserError(
+            f"The folder '{self.path}' is not empty, and palimpsest did not make it "
+            "(it has no run.json of ours).",
+            hint="Choose an empty or a new folder with --out.",
+        )
+
+
+def _checked(path: Path | str) -> Path:
+    if "\x00" in str(path):
+        raise UserError(
+            f"The folder name {str(path)!r} holds a NUL character.", hint="Leave it out."
+        )
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:  # "~name" for somebody who does not exist
+        raise UserError(
+            f"The folder '{path}' cannot be found: {error}", hint="Write the path in full."
+        ) from error
