@@ -35,7 +35,7 @@ def diagnose(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Say which abilities the tuned model kept, suppressed or lost.
+    r"""Say which abilities the tuned model kept, suppressed or lost.
 
     \b
     palimpsest diagnose ./base ./tuned

@@ -10,7 +10,7 @@ from palimpsest.lm.models.specs import load_model
 
 
 class Asked(NamedTuple):
-    """A prompt on its way through :math:`s^{-1} \\circ T \\circ s`."""
+    r"""A prompt on its way through :math:`s^{-1} \\circ T \\circ s`."""
 
     prompt: str
     sent: str

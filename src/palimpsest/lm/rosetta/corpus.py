@@ -13,9 +13,7 @@ import numpy as np
 
 from palimpsest.lm.conjugations import parse_conjugation
 from palimpsest.lm.rosetta.grammar import (
-    LARGEST_ADDEND,
     REWRITTEN_LANGUAGES,
-    SMALLEST_ADDEND,
     Fact,
     Split,
     Task,
@@ -144,7 +142,7 @@ class Writer:
             return self.request(rng, "en")
         tuning = lexicon().tuning
         if kind < 0.85:
-            low, high = sorted(rng.integers(SMALLEST_ADDEND, LARGEST_ADDEND + 1, size=2))
+            low, high = sorted(self._addends[rng.integers(len(self._addends))])
             return Turn(tuning.difference.format(first=high, second=low), str(high - low))
         fact = self._fact(rng)
         subject = lexicon().subjects[fact.subject]

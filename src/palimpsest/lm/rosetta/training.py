@@ -58,7 +58,7 @@ def make_batch(
 ) -> Batch:
     """Encode documents; each ends with the end token, which is predicted too."""
     texts = [document.prompt + document.completion for document in documents]
-    rows = [row + [tokenizer.eos_token_id] for row in tokenizer(texts)["input_ids"]]
+    rows = [[*row, tokenizer.eos_token_id] for row in tokenizer(texts)["input_ids"]]
     starts = [1] * len(rows)
     if loss_on == "completion":
         prompts = tokenizer([document.prompt for document in documents])["input_ids"]

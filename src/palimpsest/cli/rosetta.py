@@ -1,0 +1,134 @@
+"""``palimpsest rosetta``: train the embedded pair, or check it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from palimpsest.cli.options import Out, Quiet
+
+if TYPE_CHECKING:
+    from palimpsest.lm.rosetta.recipe import Report
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Train the small pair of models that comes with the package, or check it.",
+)
+
+
+@app.command()
+def train(
+    out: Out = Path("rosetta-training"),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of initialisation and data.")] = 0,
+    pretraining_steps: Annotated[
+        int | None, typer.Option(min=1, help="Shorten the pretraining.")
+    ] = None,
+    tuning_steps: Annotated[int | None, typer.Option(min=1, help="Shorten the tuning.")] = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="Prompts a cell when measuring.")] = 100,
+    quiet: Quiet = False,
+) -> None:
+    """Train Rosetta by its recipe, about half an hour on two cores.
+
+    \b
+    palimpsest rosetta train
+    palimpsest rosetta train --out my-rosetta --seed 1
+
+    Interrupt it whenever you like: the same command continues. The pair, its manifest and the
+    measured table are in OUT/pair; diagnose it with: palimpsest diagnose OUT/pair/base
+    OUT/pair/tuned --suite rosetta
+    """
+    from dataclasses import replace
+
+    from palimpsest.lm.rosetta.recipe import Recipe
+    from palimpsest.lm.rosetta.train import train as train_pair
+
+    recipe = Recipe(seed=seed)
+    recipe = replace(
+        recipe,
+        pretraining=replace(
+            recipe.pretraining, n_steps=pretraining_steps or recipe.pretraining.n_steps
+        ),
+        tuning=replace(recipe.tuning, n_steps=tuning_steps or recipe.tuning.n_steps),
+    )
+    say = (lambda _: None) if quiet else (lambda what: typer.echo(f"Measuring: {what}", err=True))
+    with _progress(enabled=not quiet) as report:
+        manifest = train_pair(
+            recipe, out, command=_command(recipe, n), report=report, measuring=say, n=n
+        )
+    from palimpsest.lm.rosetta.summary import markdown
+
+    typer.echo(markdown(manifest))
+    typer.echo(f"Pair: {out / 'pair'}")
+
+
+@app.command()
+def check(
+    pair: Annotated[
+        Path | None, typer.Argument(help="A pair's folder; by default the embedded one.")
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option(help="Also measure both models anew and compare with the manifest.")
+    ] = False,
+) -> None:
+    """Check a pair against its manifest: every file's SHA-256, and the measured table.
+
+    \b
+    palimpsest rosetta check
+    palimpsest rosetta check --measure
+
+    Exits 2 and names the file or figure that differs.
+    """
+    from palimpsest.lm.rosetta.check import check_files, check_figures, read_manifest
+    from palimpsest.lm.rosetta.summary import markdown
+
+    folder, manifest = read_manifest(pair)
+    check_files(folder, manifest)
+    typer.echo(f"{len(manifest.sha256)} files of {folder} are as the manifest says.")
+    if measure:
+        check_figures(folder, manifest)
+        typer.echo("Measured anew: every figure is as the manifest says.")
+    typer.echo(markdown(manifest))
+
+
+def _command(recipe: object, n: int) -> str:
+    from palimpsest.lm.rosetta.recipe import Recipe
+
+    assert isinstance(recipe, Recipe)
+    words = ["palimpsest rosetta train", f"--seed {recipe.seed}"]
+    if recipe.pretraining != Recipe().pretraining:
+        words.append(f"--pretraining-steps {recipe.pretraining.n_steps}")
+    if recipe.tuning != Recipe().tuning:
+        words.append(f"--tuning-steps {recipe.tuning.n_steps}")
+    return " ".join([*words, f"--n {n}"])
+
+
+@contextmanager
+def _progress(*, enabled: bool) -> Iterator[Report]:
+    """Draw a bar with loss and time left for each stage, on standard error."""
+    if not enabled:
+        yield lambda *_: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    with Progress(
+        TextColumn("{task.description:11}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]}"),
+        TimeLeft(),
+        console=Console(stderr=True),
+    ) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(stage: str, step: int, n_steps: int, loss: float) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=n_steps, loss="")
+            bars.update(tasks[stage], completed=step, loss=f"{loss:.3f}")
+
+        yield show

@@ -1,0 +1,265 @@
+"""Diagnose a pair: ask both models, compare the answers, write the run folder."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import ValidationError
+
+from palimpsest.errors import UserError
+from palimpsest.lm.analysis import analyse
+from palimpsest.lm.conjugations import CONJUGATIONS
+from palimpsest.lm.conjugations.via import Via, parse_via
+from palimpsest.lm.evaluate import Settings, evaluate, find_oddities
+from palimpsest.lm.models.pair import check_pair
+from palimpsest.lm.models.protocol import LanguageModel
+from palimpsest.lm.models.specs import load_model
+from palimpsest.lm.suites import load_suite
+from palimpsest.lm.suites.suite import Suite
+from palimpsest.records.answers import AnswerRow
+from palimpsest.records.provenance import commit_of, platform_facts, versions
+from palimpsest.records.results import ModelInfo, Provenance, Results, SuiteInfo
+from palimpsest.records.run_folder import RunFolder
+from palimpsest.records.store import AnswerStore
+
+ALWAYS_VIA = ("leet", "pig-latin")
+"""Text conjugations that are tried by default, whatever the suite's languages."""
+
+ROLES = ("base", "tuned")
+
+
+class DiagnosisProgress(Protocol):
+    """Told how far a diagnosis has come."""
+
+    def __call__(self, role: str, n_done: int, n_total: int, n_reused: int) -> None:
+        """Show it; the role is ``base`` or ``tuned``."""
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Everything that is asked."""
+
+    suite: Suite
+    vias: tuple[Via, ...]
+    """Plain first."""
+    models: dict[str, LanguageModel]
+    settings: Settings
+
+
+def diagnose(
+    base: str | LanguageModel,
+    tuned: str | LanguageModel,
+    *,
+    suite: str | Suite = "icl-vs-if",
+    via: Sequence[str] | None = None,
+    out: Path | str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    n_resamples: int = 10_000,
+    command: str = "palimpsest.diagnose(…)",
+    progress: DiagnosisProgress | None = None,
+) -> Results:
+    """Say which abilities a tuned model kept, suppressed or lost.
+
+    Args:
+        base: The model before tuning: a spec such as ``./base`` or ``hf:ID,dtype=bfloat16``.
+        tuned: The model after tuning.
+        suite: A suite, or its spec.
+        via: Conjugations to try; by default every other language of the suite and
+            :data:`ALWAYS_VIA`.
+        out: The run folder. Answers in it are used again, and the report is written there; without
+            one, nothing is kept.
+        limit: At most so many source examples a cell.
+        seed: Seed of the bootstrap.
+        n_resamples: Bootstrap resamples.
+        command: Recorded as the way to repeat the run.
+        progress: Called after every answer.
+
+    Raises:
+        UserError: A model, suite or conjugation that cannot be used, or a folder that cannot be
+            written.
+
+    Example:
+        >>> pair = {"base": "rosetta:base", "tuned": "rosetta:tuned"}
+        >>> results = diagnose(**pair, suite="rosetta", via=["fr"], limit=5)
+        >>> results.plain.base.n
+        20
+    """
+    started = time.monotonic()
+    with ExitStack() as stack:
+        run = _prepare(base, tuned, suite, via, limit)
+        if out is None:
+            path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="palimpsest-")))
+        else:
+            path = Path(out)
+        folder = RunFolder.create(path)
+        store = stack.enter_context(AnswerStore(folder.answers))
+        folder.record(_config(run, seed=seed, n_resamples=n_resamples, command=command))
+        warnings = check_pair(run.models["base"], run.models["tuned"])
+        rows = _ask_all(run, store, progress)
+        warnings += find_oddities(rows, run.suite, run.vias)
+        results = _conclude(run, rows, warnings, seed, n_resamples, command, started)
+        folder.write_text("results.json", results.to_json() + "\n")
+        if out is not None:
+            _write_report(folder, results, rows)
+        return results
+
+
+def rewrite_report(path: Path | str) -> Path:
+    """Write the report of an earlier run anew and return its path.
+
+    Raises:
+        UserError: The folder is not a finished run.
+    """
+    folder = RunFolder.find(path)
+    results = read_results(folder)
+    with AnswerStore(folder.answers, read_only=True) as store:
+        rows = [
+            row
+            for role, model in zip(ROLES, (results.base, results.tuned), strict=True)
+            for row in store.rows(model=model.fingerprint, suite=results.suite.fingerprint)
+            if row.role == role or results.base.fingerprint == results.tuned.fingerprint
+        ]
+    return _write_report(folder, results, rows)
+
+
+def read_results(folder: RunFolder) -> Results:
+    """Read a run's ``results.json``.
+
+    Raises:
+        UserError: It is missing, or was written by a version with another schema.
+    """
+    if not folder.results.exists():
+        raise UserError(
+            f"The run in '{folder.path}' has not finished: it has no results.json.",
+            hint="Run its command again; it continues where it stopped.",
+        )
+    try:
+        return Results.model_validate_json(folder.results.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UserError(
+            f"'{folder.results}' does not follow the schema: {place}: {first['msg']}.",
+            hint="Run the diagnosis again: the answers are kept, so it takes seconds.",
+        ) from error
+
+
+def default_vias(suite: Suite) -> list[str]:
+    """Return what is tried when nothing is asked for: other languages, then text conjugations."""
+    languages = [name for name in suite.languages[1:] if name not in CONJUGATIONS]
+    return [*languages, *ALWAYS_VIA]
+
+
+def _prepare(
+    base: str | LanguageModel,
+    tuned: str | LanguageModel,
+    suite: str | Suite,
+    via: Sequence[str] | None,
+    limit: int | None,
+) -> _Run:
+    built = load_suite(suite, limit=limit) if isinstance(suite, str) else suite
+    specs = default_vias(built) if via is None else via
+    vias = [parse_via(spec, built) for spec in ("identity", *specs)]
+    models = {
+        role: load_model(model) if isinstance(model, str) else model
+        for role, model in zip(ROLES, (base, tuned), strict=True)
+    }
+    distinct = {way.fingerprint: way for way in reversed(vias)}
+    return _Run(built, tuple(reversed(distinct.values())), models, Settings.of(built))
+
+
+def _config(run: _Run, *, seed: int, n_resamples: int, command: str) -> dict[str, object]:
+    return {
+        "command": command,
+        "models": {role: model.spec for role, model in run.models.items()},
+        "fingerprints": {role: model.fingerprint for role, model in run.models.items()},
+        "suite": run.suite.name,
+        "suite_parameters": json.loads(json.dumps(dict(run.suite.parameters), default=str)),
+        "via": [via.name for via in run.vias],
+        "settings": run.settings.fingerprint,
+        "seed": seed,
+        "n_resamples": n_resamples,
+    }
+
+
+def _ask_all(run: _Run, store: AnswerStore, progress: DiagnosisProgress | None) -> list[AnswerRow]:
+    """Ask one model after the other, so that only one need be in memory."""
+    rows: list[AnswerRow] = []
+    for role, model in run.models.items():
+
+        def show(n_done: int, n_total: int, n_reused: int, role: str = role) -> None:
+            if progress is not None:
+                progress(role, n_done, n_total, n_reused)
+
+        rows += evaluate(
+            model,
+            run.suite,
+            run.vias,
+            store=store,
+            role=role,
+            settings=run.settings,
+            progress=show,
+        )
+        model.close()
+    return rows
+
+
+def _conclude(
+    run: _Run,
+    rows: Sequence[AnswerRow],
+    warnings: Sequence[str],
+    seed: int,
+    n_resamples: int,
+    command: str,
+    started: float,
+) -> Results:
+    analysis = analyse(rows, vias=run.vias[1:], seed=seed, n_resamples=n_resamples)
+    infos = {
+        role: ModelInfo(spec=m.spec, fingerprint=m.fingerprint, facts=dict(m.describe()))
+        for role, m in run.models.items()
+    }
+    suite = run.suite
+    return Results(
+        base=infos["base"],
+        tuned=infos["tuned"],
+        suite=SuiteInfo(
+            name=suite.name,
+            fingerprint=suite.fingerprint,
+            description=suite.description,
+            source_language=suite.source_language,
+            languages=list(suite.languages),
+            n_source_examples=len(suite.in_language(suite.source_language)),
+        ),
+        plain=analysis.plain,
+        conjugations=analysis.conjugations,
+        cells=analysis.cells,
+        best=analysis.best,
+        verdict=analysis.verdict,
+        verdict_reason=analysis.verdict_reason,
+        warnings=[*warnings, *analysis.warnings],
+        provenance=Provenance(
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            command=command,
+            versions=versions(),
+            platform=platform_facts(),
+            commit=commit_of(Path.cwd()),
+            seed=seed,
+            n_resamples=n_resamples,
+            seconds=round(time.monotonic() - started, 3),
+        ),
+    )
+
+
+def _write_report(folder: RunFolder, results: Results, rows: Sequence[AnswerRow]) -> Path:
+    from palimpsest.report import write_report
+
+    return write_report(folder.path, results, rows)

@@ -1,0 +1,48 @@
+"""What is needed to repeat a run: versions, platform, commit."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+_PACKAGES = (
+    "palimpsest-lm",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "scipy",
+    "statsmodels",
+)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that determine answers and statistics."""
+    python = ".".join(map(str, sys.version_info[:3]))
+    return {"python": python} | {name: version(name) for name in _PACKAGES}
+
+
+def platform_facts() -> str:
+    """Return operating system, processor architecture and number of usable cores in one line."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{platform.system()} {platform.machine()}, {cores} cores"
+
+
+def commit_of(folder: Path) -> str | None:
+    """Return the git commit checked out in ``folder``, or ``None`` where there is none."""
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(folder), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None if answer.returncode == 0 else None
