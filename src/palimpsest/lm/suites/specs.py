@@ -1,0 +1,242 @@
+"""Suites by name, with options: ``icl-vs-if:n=50,languages=en+fr``, ``jsonl:mine.jsonl``."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from palimpsest.errors import UserError
+from palimpsest.lm.suites.suite import Suite
+from palimpsest.registry import Registry
+
+SUITES = Registry[Callable[..., Suite]](
+    "suite",
+    {
+        "icl-vs-if": "palimpsest.lm.suites.icl_vs_if:build",
+        "jsonl": "palimpsest.lm.suites.jsonl:build",
+        "rosetta": "palimpsest.lm.rosetta.suite:build",
+    },
+)
+"""Names to builders. A builder's keyword-only parameters are the suite's options, its annotations
+their types, the first line of its docstring the description; a positional parameter, if it has one,
+is what stands right behind the colon. Plugins use ``palimpsest.suites``."""
+
+_OPTION = re.compile(r"\s*([a-z_]+)=(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class SuiteSpec:
+    """A suite as the user wrote it, taken apart."""
+
+    text: str
+    """The whole text, as typed."""
+
+    name: str
+    """A name in :data:`SUITES`."""
+
+    target: str | None = None
+    """What the suite opens, such as a file."""
+
+    options: Mapping[str, str] = field(default_factory=dict)
+    """The ``key=value`` parts."""
+
+
+def load_suite(spec: str, *, limit: int | None = None) -> Suite:
+    """Build the suite that a spec describes.
+
+    Args:
+        spec: ``NAME``, ``NAME:key=value,…``, or for suites that read a file
+            ``NAME:FILE,key=value,…``. Lists are written with ``+`` between.
+        limit: At most so many source examples a cell, the first ones; their versions in other
+            languages stay with them.
+
+    Raises:
+        UserError: An unknown name or option, a value of the wrong kind, a suite that cannot be
+            built, or one without examples.
+
+    Example:
+        >>> load_suite("rosetta:n=5,languages=en+fr", limit=2).languages
+        ('en', 'fr')
+    """
+    if limit is not None and limit < 1:
+        raise UserError(
+            f"The limit is {limit}: nothing would be asked.", hint="Give at least 1 example a cell."
+        )
+    parsed = parse_suite_spec(spec)
+    builder = SUITES.get(parsed.name)
+    suite = builder(*_positional(parsed, builder), **_typed_options(parsed, builder))
+    suite = replace(suite, name=parsed.text)
+    if limit is not None:
+        suite = _limited(suite, limit)
+    if not suite.in_language(suite.source_language):
+        raise UserError(
+            f"The suite '{spec}' has no examples in its source language, "
+            f"'{suite.source_language}'.",
+            hint="There is nothing to ask. Check its options and files.",
+        )
+    return suite
+
+
+def describe_suites() -> Iterator[tuple[str, str]]:
+    """Yield every suite's name and description, without building it.
+
+    A plugin that cannot be loaded is described by what is wrong with it.
+    """
+    for name in SUITES:
+        try:
+            text = inspect.getdoc(SUITES.get(name)) or ""
+        except UserError as error:
+            text = error.message
+        yield name, text.partition("\n")[0]
+
+
+def parse_suite_spec(text: str) -> SuiteSpec:
+    """Take ``NAME[:TARGET][,key=value…]`` apart.
+
+    Commas that no ``key=`` follows belong to what stands before them, so file names and values may
+    have commas.
+
+    Raises:
+        UserError: No such suite, or an option given twice.
+
+    Example:
+        >>> spec = parse_suite_spec("jsonl:a,b.jsonl,ability=sums")
+        >>> spec.name, spec.target, dict(spec.options)
+        ('jsonl', 'a,b.jsonl', {'ability': 'sums'})
+    """
+    text = text.strip()
+    end = re.search(r"[:,]|\Z", text)
+    assert end is not None
+    name, rest = text[: end.start()].strip(), text[end.end() :]
+    if name not in SUITES:
+        raise SUITES.unknown(name)
+    parts = rest.split(",") if rest else []
+    # Right behind the colon stands the file of a suite that reads one, whatever its name.
+    has_target = end[0] == ":" and _target_name(SUITES.get(name)) is not None
+    target, options = _split(parts, has_target=has_target, text=text)
+    return SuiteSpec(text, name, target, options)
+
+
+def _split(
+    parts: Sequence[str], *, has_target: bool, text: str
+) -> tuple[str | None, dict[str, str]]:
+    target: str | None = None
+    options: dict[str, str] = {}
+    key = ""
+    for place, part in enumerate(parts):
+        match = None if has_target and place == 0 else _OPTION.fullmatch(part)
+        if match is None and key:
+            options[key] += f",{part}"
+        elif match is None:
+            target = part if target is None else f"{target},{part}"
+        elif match[1] in options:
+            raise UserError(
+                f"The suite '{text}' gives '{match[1]}' twice.", hint="Keep one of the two."
+            )
+        else:
+            key = match[1]
+            options[key] = match[2]
+    return target, options
+
+
+def _target_name(builder: Callable[..., Suite]) -> str | None:
+    for parameter in inspect.signature(builder).parameters.values():
+        if parameter.kind is not parameter.KEYWORD_ONLY:
+            return parameter.name
+    return None
+
+
+def _positional(spec: SuiteSpec, builder: Callable[..., Suite]) -> tuple[Any, ...]:
+    name = _target_name(builder)
+    if name is None and spec.target is not None:
+        raise UserError(
+            f"The suite '{spec.name}' does not take '{spec.target}'.", hint=_listed(builder)
+        )
+    if name is None:
+        return ()
+    if not spec.target:
+        raise UserError(
+            f"The suite '{spec.text}' does not say which {name} to read.",
+            hint=f"Write {spec.name}:{name.upper()}. {_listed(builder)}",
+        )
+    return (_typed(spec, name, spec.target, builder),)
+
+
+def _typed_options(spec: SuiteSpec, builder: Callable[..., Suite]) -> dict[str, Any]:
+    known = _option_names(builder)
+    for name in spec.options:
+        if name not in known:
+            from palimpsest.lm.conjugations.names import did_you_mean
+
+            raise UserError(
+                f"The suite '{spec.name}' has no option '{name}'.{did_you_mean(name, known)}",
+                hint=_listed(builder),
+            )
+    return {name: _typed(spec, name, text, builder) for name, text in spec.options.items()}
+
+
+def _typed(spec: SuiteSpec, name: str, text: str, builder: Callable[..., Suite]) -> Any:
+    """Return the text as the kind of value that the builder's annotation asks for."""
+    from pydantic import TypeAdapter, ValidationError
+
+    annotation = get_type_hints(builder, include_extras=True)[name]
+    value = [part.strip() for part in text.split("+")] if _is_list(annotation) else text
+    try:
+        return TypeAdapter(annotation).validate_python(value)
+    except ValidationError as error:
+        message = error.errors()[0]["msg"]
+        raise UserError(
+            f"The suite '{spec.name}' cannot use {name}={text}: {message[0].lower()}{message[1:]}.",
+            hint=_listed(builder),
+        ) from error
+
+
+def _option_names(builder: Callable[..., Suite]) -> list[str]:
+    parameters = inspect.signature(builder).parameters.values()
+    return [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+
+
+def _listed(builder: Callable[..., Suite]) -> str:
+    """Return the sentence that lists a suite's options with their kinds and defaults."""
+    hints = get_type_hints(builder)
+    parameters = inspect.signature(builder).parameters
+    options = []
+    for name in _option_names(builder):
+        default = parameters[name].default
+        shown = "+".join(default) if isinstance(default, tuple | list) else default
+        suffix = "" if default is None or default is inspect.Parameter.empty else f" [{shown}]"
+        options.append(f"{name}={_kind(hints[name])}{suffix}")
+    return f"Its options: {', '.join(options) or 'none'}."
+
+
+def _is_list(annotation: Any) -> bool:
+    origin = get_origin(annotation)
+    return isinstance(origin, type) and issubclass(origin, Sequence)
+
+
+def _kind(annotation: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return "|".join(map(str, get_args(annotation)))
+    if _is_list(annotation):
+        return "A+B"
+    kinds = {int: "NUMBER", float: "NUMBER", Path: "PATH"}
+    possible = (annotation, *get_args(annotation))
+    return next((word for kind, word in kinds.items() if kind in possible), "TEXT")
+
+
+def _limited(suite: Suite, limit: int) -> Suite:
+    kept: dict[str, dict[str, None]] = defaultdict(dict)
+    for example in suite.in_language(suite.source_language):
+        if len(kept[example.cell]) < limit:
+            kept[example.cell][example.source_id] = None
+    ids = {source_id for cell in kept.values() for source_id in cell}
+    return replace(
+        suite,
+        examples=tuple(example for example in suite.examples if example.source_id in ids),
+        parameters={**suite.parameters, "limit": limit},
+    )
