@@ -13,7 +13,7 @@ def demo(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    r"""Diagnose the trained pair that comes with the package.
+    """Diagnose the trained pair that comes with the package.
 
     \b
     palimpsest demo

@@ -35,7 +35,7 @@ def diagnose(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    r"""Say which abilities the tuned model kept, suppressed or lost.
+    """Say which abilities the tuned model kept, suppressed or lost.
 
     \b
     palimpsest diagnose ./base ./tuned

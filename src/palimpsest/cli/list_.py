@@ -17,7 +17,7 @@ class Kind(StrEnum):
 
 
 def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
-    r"""List the suites, conjugations or model back ends, plugins included.
+    """List the suites, conjugations or model back ends, plugins included.
 
     \b
     palimpsest list suites

@@ -33,7 +33,7 @@ def palimpsest(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    r"""Is it forgotten, or only hidden? Diagnose a fine-tuned language model.
+    """Is it forgotten, or only hidden? Diagnose a fine-tuned language model.
 
     \b
     palimpsest demo

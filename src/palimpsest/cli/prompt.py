@@ -21,7 +21,7 @@ def prompt(
     ] = None,
     json: Json = False,
 ) -> None:
-    r"""Ask one prompt under a conjugation: show s(P), the raw answer and s⁻¹ of it.
+    """Ask one prompt under a conjugation: show s(P), the raw answer and s⁻¹ of it.
 
     \b
     palimpsest prompt --model rosetta:tuned --via leet "Input: What is 5 plus 7? Output:"

@@ -11,7 +11,7 @@ import typer
 def report(
     folder: Annotated[Path, typer.Argument(help="A run folder that `diagnose` has written.")],
 ) -> None:
-    r"""Write the report, tables and figures of a finished run anew.
+    """Write the report, tables and figures of a finished run anew.
 
     \b
     palimpsest report palimpsest-demo

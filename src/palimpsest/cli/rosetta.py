@@ -82,7 +82,7 @@ def check(
 
     Exits 2 and names the file or figure that differs.
     """
-    from palimpsest.lm.rosetta.check import check_files, check_figures, read_manifest
+    from palimpsest.lm.rosetta.check import check_figures, check_files, read_manifest
     from palimpsest.lm.rosetta.summary import markdown
 
     folder, manifest = read_manifest(pair)

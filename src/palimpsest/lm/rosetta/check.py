@@ -58,11 +58,13 @@ def check_figures(folder: Path, manifest: Manifest) -> None:
         UserError: A figure differs.
     """
     expected = {"base": manifest.base, "tuned": manifest.tuned}
-    with tempfile.TemporaryDirectory(prefix="palimpsest-") as scratch:
-        with AnswerStore(Path(scratch) / "answers.sqlite") as store:
-            for name, table in expected.items():
-                n = next(iter(next(iter(table.values())).values())).n
-                _compare(name, table, measure(folder / name, store, n=n, split="report"))
+    with (
+        tempfile.TemporaryDirectory(prefix="palimpsest-") as scratch,
+        AnswerStore(Path(scratch) / "answers.sqlite") as store,
+    ):
+        for name, table in expected.items():
+            n = next(iter(next(iter(table.values())).values())).n
+            _compare(name, table, measure(folder / name, store, n=n, split="report"))
 
 
 def _compare(name: str, expected: Table, found: Table) -> None:
