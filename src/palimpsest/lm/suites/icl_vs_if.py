@@ -1,0 +1,264 @@
+"""In-context learning against instruction following: the suite ``icl-vs-if``.
+
+A prompt shows two worked examples of an in-context task, repeating or capitalising, and then a
+query that is itself a request: a question for a number, or a sentence whose first word is missing.
+A model that learns in context transforms the query; one that follows instructions answers it.
+
+Source: Kotha, Springer and Raghunathan, ICLR 2024 (arXiv 2309.10105), Section 3.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from pydantic import NonNegativeInt, PositiveInt
+
+from palimpsest.errors import UserError
+from palimpsest.lm.conjugations import parse_conjugation
+from palimpsest.lm.conjugations.names import did_you_mean
+from palimpsest.lm.suites.scoring import Scorer
+from palimpsest.lm.suites.sentences import (
+    BUILT_IN,
+    Sentences,
+    read_sentences,
+    sentence_languages,
+)
+from palimpsest.lm.suites.suite import Example, Suite
+from palimpsest.lm.suites.templates import OPERATIONS, TASKS, WORDINGS, Operation, Task
+
+Query = Literal["math", "blank"]
+
+CELLS: tuple[tuple[Task, Query], ...] = tuple(itertools.product(TASKS, ("math", "blank")))
+
+REWRITTEN_LANGUAGES = ("leet", "pig-latin")
+"""Languages that are the English prompt and answers under the exact conjugation of that name."""
+
+TRANSFORMS: Mapping[Task, Callable[[str], str]] = {"repeat": str, "capitalise": str.upper}
+"""What the in-context tasks do to their input."""
+
+SMALLEST, LARGEST = 4, 20
+"""The numbers that are asked about."""
+
+# A word with the apostrophes and hyphens inside it, as scoring sees it; blanks are words too.
+_WORD = re.compile(r"\w(?:[\w'’ʼ‐‑·-]*\w)?")
+
+
+class Request(NamedTuple):
+    """A query that asks for something."""
+
+    text: str
+    answers: tuple[str, ...]
+
+
+class Item(NamedTuple):
+    """What is the same in every language about one example."""
+
+    task: Task
+    shown: tuple[int, int]
+    """The lines of the worked examples."""
+    query: tuple[Operation, int, int] | int
+    """An operation on two numbers, or the line whose first word is blanked."""
+
+
+def build(
+    *,
+    n: PositiveInt = 100,
+    seed: NonNegativeInt = 0,
+    languages: Sequence[str] | None = None,
+    sentences: Path | None = None,
+    max_new_tokens: PositiveInt = 10,
+) -> Suite:
+    """Repeat or capitalise a query that is itself a request, against answering it.
+
+    Args:
+        n: Prompts a cell and language.
+        seed: Seed of the draw; the first prompts stay the same when ``n`` grows.
+        languages: Languages to write every prompt in, English among them; by default all that
+            there are sentences for, ``leet`` and ``pig-latin``.
+        sentences: A folder with the user's own sentences, one file a language (``en.txt``, …),
+            aligned by line. The names ``ls`` and ``pl`` mean leetspeak and pig latin by the rules
+            of the paper, as in the files that it published; ``pl`` is not Polish here.
+        max_new_tokens: How much the model may say; 10 is the paper's setting.
+
+    Raises:
+        UserError: A language without sentences or wording, or sentence files that are not parallel.
+    """
+    folder = BUILT_IN if sentences is None else sentences.expanduser()
+    languages = _chosen(folder, languages)
+    parallel = read_sentences(folder, [name for name in languages if name in WORDINGS])
+    usable = _usable_lines(parallel, folder)
+    items = {
+        f"{task}/{query}": [_draw(task, query, i, usable, seed) for i in range(n)]
+        for task, query in CELLS
+    }
+    examples = tuple(
+        _example(item, cell, f"{cell}/{index:04d}", language, parallel)
+        for cell, drawn in items.items()
+        for index, item in enumerate(drawn)
+        for language in languages
+    )
+    return Suite(
+        name="icl-vs-if",
+        examples=examples,
+        max_new_tokens=max_new_tokens,
+        description="In-context tasks whose query is itself a request that could be answered.",
+        parameters={
+            "n": n,
+            "seed": seed,
+            "languages": list(languages),
+            "sentences": "built in" if sentences is None else str(sentences),
+            "sentences_sha256": dict(parallel.sha256),
+            "n_sentences": len(usable),
+        },
+    )
+
+
+def _chosen(folder: Path, languages: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the languages to write in, checked as far as they need no reading."""
+    present = sentence_languages(folder)
+    chosen = tuple(dict.fromkeys(languages or (*present, *REWRITTEN_LANGUAGES)))
+    possible = [*(name for name in present if name in WORDINGS), *REWRITTEN_LANGUAGES]
+    for name in chosen:
+        if name in possible:
+            continue
+        if name in present:
+            raise UserError(
+                f"There is no wording in '{name}' for the sentences in {folder / name}.txt."
+                f"{did_you_mean(name, WORDINGS)}",
+                hint=f"There is wording in: {', '.join(WORDINGS)}. Move other files away, or "
+                f"choose: languages={'+'.join(possible)}",
+            )
+        raise UserError(
+            f"There are no sentences in '{name}'.{did_you_mean(name, possible)}",
+            hint=f"The languages here: {', '.join(possible)}.",
+        )
+    if "en" not in chosen:
+        raise UserError(
+            f"The languages {'+'.join(chosen)} lack 'en', the language of the plain prompts.",
+            hint=f"Write languages=en+{'+'.join(chosen)}",
+        )
+    return chosen
+
+
+def blank_first_word(sentence: str) -> Request | None:
+    """Return a sentence with its first word blanked; nothing if it has no word.
+
+    Punctuation before the word stays, and an answer may have it or not.
+
+    Example:
+        >>> blank_first_word("¡Es un pingüino!")
+        Request(text='¡__ un pingüino!', answers=('Es', '¡Es'))
+    """
+    match = _WORD.search(sentence)
+    if match is None:
+        return None
+    before, word, after = sentence[: match.start()], match[0], sentence[match.end() :]
+    answers = tuple(dict.fromkeys((word, before + word)))
+    return Request(f"{before}{'_' * len(word)}{after}", answers)
+
+
+def _expected(request: Request, task: Task) -> dict[str, tuple[str, ...]]:
+    """Return the accepted answers of both abilities."""
+    transform = TRANSFORMS[task]
+    output = transform(request.text)
+    word = _WORD.search(output)
+    assert word is not None
+    # Told to capitalise, a model that answers may capitalise its answer or not: it answers.
+    answers = dict.fromkeys((*request.answers, *map(transform, request.answers)))
+    return {"in-context": (output[: word.end()],), "instruction": tuple(answers)}
+
+
+def _usable_lines(sentences: Sentences, folder: Path) -> list[int]:
+    """Return the lines whose blanked form tells the two tasks apart in every language."""
+    usable = [
+        place
+        for place in range(len(sentences))
+        if all(_is_usable(lines[place]) for lines in sentences.lines.values())
+    ]
+    if len(usable) < 3:
+        raise UserError(
+            f"Of the {len(sentences)} lines in '{folder}', {len(usable)} can be used: a prompt "
+            "takes 3 different sentences.",
+            hint="Lines are left out if in some language they have no word, or begin with a blank.",
+        )
+    return usable
+
+
+def _is_usable(sentence: str) -> bool:
+    request = blank_first_word(sentence)
+    if request is None:
+        return False
+    expected = [_expected(request, task) for task in TASKS]
+    return all(Scorer(e["in-context"], e["instruction"]).separable for e in expected)
+
+
+def _draw(task: Task, query: Query, index: int, usable: Sequence[int], seed: int) -> Item:
+    """Draw one item, which depends on nothing but the arguments."""
+    cell = zlib.crc32(f"{task}/{query}".encode())
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(cell, index)))
+    if query == "math":
+        first, second = sorted(map(int, rng.integers(SMALLEST, LARGEST + 1, size=2)), reverse=True)
+        operation = OPERATIONS[rng.integers(len(OPERATIONS))]
+        # Only differences need the larger number in front.
+        if operation != "difference" and rng.integers(2):
+            first, second = second, first
+        a, b = rng.choice(len(usable), size=2, replace=False)
+        return Item(task, (usable[a], usable[b]), (operation, first, second))
+    # Every sentence is asked about once before one is asked about again.
+    order = _order(len(usable), seed, cell)
+    asked = order[index % len(order)]
+    a, b = rng.choice(len(usable) - 1, size=2, replace=False)
+    a, b = a + (a >= asked), b + (b >= asked)
+    return Item(task, (usable[a], usable[b]), usable[asked])
+
+
+@lru_cache(maxsize=16)
+def _order(n: int, seed: int, cell: int) -> tuple[int, ...]:
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(cell,)))
+    return tuple(map(int, rng.permutation(n)))
+
+
+def _example(item: Item, cell: str, source_id: str, language: str, sentences: Sentences) -> Example:
+    if language in REWRITTEN_LANGUAGES:
+        return _rewritten(_example(item, cell, source_id, "en", sentences), language)
+    wording, lines = WORDINGS[language], sentences.lines[language]
+    transform = TRANSFORMS[item.task]
+    request = _request(item, language, lines)
+    turns = [wording.turn(lines[place], transform(lines[place])) for place in item.shown]
+    blocks = [wording.instruction(item.task), *turns, wording.turn(request.text)]
+    return Example(
+        source_id=source_id,
+        cell=cell,
+        language=language,
+        prompt="\n\n".join(blocks),
+        answers=_expected(request, item.task),
+    )
+
+
+def _request(item: Item, language: str, lines: Sequence[str]) -> Request:
+    if isinstance(item.query, int):
+        request = blank_first_word(lines[item.query])
+        assert request is not None, "only usable lines are drawn"
+        return request
+    operation, first, second = item.query
+    result = {"sum": first + second, "difference": first - second, "product": first * second}
+    return Request(WORDINGS[language].question(operation, first, second), (str(result[operation]),))
+
+
+def _rewritten(example: Example, language: str) -> Example:
+    apply = parse_conjugation(language).apply
+    assert isinstance(example.prompt, str)
+    return replace(
+        example,
+        language=language,
+        prompt=apply(example.prompt),
+        answers={ability: tuple(map(apply, texts)) for ability, texts in example.answers.items()},
+    )
