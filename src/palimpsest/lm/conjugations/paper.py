@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import chain
 
 from palimpsest.lm.conjugations.leet import LEET_DIGITS
 from palimpsest.lm.conjugations.pig_latin import LETTERS, split_onset
@@ -156,8 +157,9 @@ def _read(written: str) -> str | None:
 
 @lru_cache(maxsize=65536)
 def _read_short(written: str) -> str | None:
-    candidates = (_like(written, word) for word in _sources(written.lower()) if word)
-    return next((word for word in candidates if _write(word) == written), None)
+    sources = filter(_WORD.fullmatch, _sources(written.lower()))
+    candidates = (_like(written, word) for word in sources)
+    return next((word for word in chain(candidates, [written]) if _write(word) == written), None)
 
 
 def _sources(written: str) -> Iterator[str]:
@@ -174,4 +176,3 @@ def _sources(written: str) -> Iterator[str]:
         yield from (onset + rest for onset, rest in reversed(splits))
         yield stem[:-1]
         yield stem
-    yield written

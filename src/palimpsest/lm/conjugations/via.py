@@ -96,21 +96,21 @@ def _language(link: str, suite: Suite | None) -> str | None:
     if link.startswith(_NATIVE):
         language = link.removeprefix(_NATIVE).strip()
         if language not in languages:
-            raise _unknown(language, languages, "language of the suite")
+            raise _unknown(language, "language of the suite", languages, languages)
         return language
     if "(" in link or link in CONJUGATIONS:
         return None
     if link not in languages:
-        names = [*CONJUGATIONS, *languages]
-        raise _unknown(link, names, "conjugation or language of the suite", languages)
+        kind = "conjugation or language of the suite"
+        raise _unknown(link, kind, (*CONJUGATIONS, *languages), languages)
     return link
 
 
-def _unknown(
-    name: str, names: list[str] | tuple[str, ...], kind: str, languages: tuple[str, ...] = ()
-) -> UserError:
-    listed = ", ".join(languages or names) or "none"
+def _unknown(name: str, kind: str, names: tuple[str, ...], languages: tuple[str, ...]) -> UserError:
     return UserError(
         f"No {kind} named '{name}'.{did_you_mean(name, names)}",
-        hint=f"Languages here: {listed}. List conjugations with: palimpsest list conjugations",
+        hint=(
+            f"Languages of the suite: {', '.join(languages) or 'none without a suite'}. "
+            "List conjugations with: palimpsest list conjugations"
+        ),
     )
