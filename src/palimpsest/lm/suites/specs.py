@@ -86,6 +86,10 @@ def describe_suites() -> Iterator[tuple[str, str]]:
     """Yield every suite's name and description, without building it.
 
     A plugin that cannot be loaded is described by what is wrong with it.
+
+    Example:
+        >>> dict(describe_suites())["jsonl"]
+        'Your own prompts: one JSON object a line, with id, prompt, answers, lang and group.'
     """
     for name in SUITES:
         try:
@@ -114,12 +118,20 @@ def parse_suite_spec(text: str) -> SuiteSpec:
     assert end is not None
     name, rest = text[: end.start()].strip(), text[end.end() :]
     if name not in SUITES:
-        raise SUITES.unknown(name)
+        raise _unknown(text, name)
     parts = rest.split(",") if rest else []
     # Right behind the colon stands the file of a suite that reads one, whatever its name.
     has_target = end[0] == ":" and _target_name(SUITES.get(name)) is not None
     target, options = _split(parts, has_target=has_target, text=text)
     return SuiteSpec(text, name, target, options)
+
+
+def _unknown(text: str, name: str) -> UserError:
+    if Path(name).suffix in {".jsonl", ".json"}:
+        return UserError(
+            f"No suite named '{name}'.", hint=f"To ask the prompts in a file, write: jsonl:{text}"
+        )
+    return SUITES.unknown(name)
 
 
 def _split(
@@ -215,8 +227,13 @@ def _listed(builder: Callable[..., Suite]) -> str:
 
 
 def _is_list(annotation: Any) -> bool:
-    origin = get_origin(annotation)
-    return isinstance(origin, type) and issubclass(origin, Sequence)
+    kinds = (annotation, *get_args(annotation)) if _is_optional(annotation) else (annotation,)
+    origins = [get_origin(kind) for kind in kinds]
+    return any(isinstance(origin, type) and issubclass(origin, Sequence) for origin in origins)
+
+
+def _is_optional(annotation: Any) -> bool:
+    return type(None) in get_args(annotation)
 
 
 def _kind(annotation: Any) -> str:
@@ -225,7 +242,8 @@ def _kind(annotation: Any) -> str:
     if _is_list(annotation):
         return "A+B"
     kinds = {int: "NUMBER", float: "NUMBER", Path: "PATH"}
-    possible = (annotation, *get_args(annotation))
+    possible = {annotation, *get_args(annotation)}
+    possible |= {part for each in possible for part in get_args(each)}
     return next((word for kind, word in kinds.items() if kind in possible), "TEXT")
 
 
