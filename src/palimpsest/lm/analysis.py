@@ -1,0 +1,275 @@
+"""From answers to figures: forgetting, recovery and verdict, overall and for each cell."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from palimpsest.errors import UserError
+from palimpsest.lm.pairing import PLAIN, PairedAnswers
+from palimpsest.lm.verdicts import KEPT_MARGIN, judge
+from palimpsest.records.answers import AnswerRow, Outcome
+from palimpsest.records.results import Arm, Best, Cell, ConjugationResult, Plain, Verdict
+from palimpsest.stats.multiplicity import choose_best, holm, in_first_half
+from palimpsest.stats.proportions import wilson_interval
+from palimpsest.stats.recovery import Arms, estimate_forgetting, estimate_recovery
+
+
+class ViaFacts(Protocol):
+    """What the analysis must know of a way of asking."""
+
+    @property
+    def name(self) -> str:
+        """As in the answer rows."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether every prompt comes back unchanged."""
+
+    @property
+    def keeps(self) -> str:
+        """What comes back, in words."""
+
+
+class Analysis(NamedTuple):
+    """The part of ``results.json`` that follows from the answers alone."""
+
+    plain: Plain
+    conjugations: list[ConjugationResult]
+    cells: list[Cell]
+    best: Best | None
+    verdict: Verdict
+    verdict_reason: str
+    warnings: list[str]
+
+
+def analyse(
+    rows: Iterable[AnswerRow],
+    *,
+    vias: Sequence[ViaFacts],
+    cells: Sequence[str] = (),
+    seed: int = 0,
+    n_resamples: int = 10_000,
+    margin: float = KEPT_MARGIN,
+) -> Analysis:
+    """Compare the base and the tuned model on the examples that both have answered.
+
+    Every comparison is paired by source example. The order of the rows does not matter, nor do the
+    other conjugations in the run, except for the adjusted p-values and for which one is best.
+
+    Args:
+        rows: Answers of both roles, plain (``identity``) and under each via.
+        vias: The conjugations to report, in this order; ``identity`` and repetitions are skipped.
+        cells: The order in which to report cells; those not named follow by name.
+        seed: Seed of the bootstrap; each conjugation has a stream of its own.
+        n_resamples: Bootstrap resamples.
+        margin: The largest fall of accuracy that counts as kept, a fraction.
+
+    Raises:
+        UserError: No example was answered plainly by both models.
+        ValueError: A model answered an example twice under one conjugation.
+    """
+    answers = PairedAnswers(rows)
+    sources = answers.paired(PLAIN)
+    if not sources:
+        raise UserError(
+            "No example was answered plainly by both models, so there is nothing to compare.",
+            hint="Check that the suite is not empty and that both evaluations have run.",
+        )
+    asked = {via.name: via for via in vias if via.name != PLAIN}
+    study = _Study(answers, list(asked.values()), seed, n_resamples, margin)
+    overall = study.of(sources)
+    groups = answers.by_cell(sources, cells)
+    found = [overall] if len(groups) == 1 else [study.of(group) for group in groups.values()]
+    by_cell = [Cell(name=name, **one._asdict()) for name, one in zip(groups, found, strict=True)]
+    warnings = [*_missing(answers, sources, study.vias), *_disagreement(by_cell)]
+    return Analysis(cells=by_cell, warnings=warnings, **overall._asdict())
+
+
+class _Findings(NamedTuple):
+    """The analysis of one set of examples."""
+
+    plain: Plain
+    conjugations: list[ConjugationResult]
+    best: Best | None
+    verdict: Verdict
+    verdict_reason: str
+
+
+class _Study(NamedTuple):
+    """The answers with the settings of the analysis."""
+
+    answers: PairedAnswers
+    vias: Sequence[ViaFacts]
+    seed: int
+    n_resamples: int
+    margin: float
+
+    def of(self, sources: Sequence[str]) -> _Findings:
+        """Analyse some of the source examples; all have plain answers of both models."""
+        plain = self._plain(sources)
+        pairs = {via.name: self._shared(via.name, sources) for via in self.vias}
+        found = [self._conjugation(via, pairs[via.name]) for via in self.vias if pairs[via.name]]
+        adjusted = holm([one.p_value for one in found])
+        found = [
+            one.model_copy(update={"p_holm": p}) for one, p in zip(found, adjusted, strict=True)
+        ]
+        best = self._best(pairs)
+        judgement = judge(plain, found, best, margin=self.margin)
+        return _Findings(plain, found, best, judgement.verdict, judgement.reason)
+
+    def _shared(self, via: str, sources: Sequence[str]) -> list[str]:
+        under = set(self.answers.paired(via))
+        return [source for source in sources if source in under]
+
+    def _plain(self, sources: Sequence[str]) -> Plain:
+        base, tuned = (self.answers.outcomes(role, PLAIN, sources) for role in ("base", "tuned"))
+        found = estimate_forgetting(
+            _right(base),
+            _right(tuned),
+            np.asarray(sources),
+            rng=_stream(self.seed, "plain"),
+            n_resamples=self.n_resamples,
+        )
+        return Plain(
+            base=_arm(base),
+            tuned=_arm(tuned),
+            forgetting=found.value,
+            forgetting_ci95=found.interval,
+            forgetting_newcombe95=found.newcombe,
+            p_value=found.p_value,
+            n_lost=found.flips.lost,
+            n_gained=found.flips.gained,
+        )
+
+    def _conjugation(self, via: ViaFacts, sources: Sequence[str]) -> ConjugationResult:
+        found = estimate_recovery(
+            self._arms(via.name, sources),
+            np.asarray(sources),
+            rng=_stream(self.seed, f"conjugation {via.name}"),
+            n_resamples=self.n_resamples,
+        )
+        return ConjugationResult(
+            name=via.name,
+            exact=via.exact,
+            keeps=via.keeps,
+            base=_arm(self.answers.outcomes("base", via.name, sources)),
+            tuned=_arm(self.answers.outcomes("tuned", via.name, sources)),
+            recovery=found.recovery,
+            recovery_ci95=found.recovery_interval,
+            did=found.did,
+            did_ci95=found.did_interval,
+            p_value=found.p_value,
+            p_holm=found.p_value,
+            n_lost=found.flips.lost,
+            n_gained=found.flips.gained,
+            round_trip=self.answers.round_trip(via.name, sources),
+        )
+
+    def _best(self, pairs: Mapping[str, Sequence[str]]) -> Best | None:
+        """Choose a conjugation on the first half of the sources, measure it on the second."""
+        first = {name: [s for s in found if in_first_half(s)] for name, found in pairs.items()}
+        second = {name: [s for s in found if not in_first_half(s)] for name, found in pairs.items()}
+        candidates = [name for name in pairs if first[name] and second[name]]
+        if not candidates:
+            return None
+        scores = {name: _net_gain(self._arms(name, first[name])) for name in candidates}
+        name = choose_best(scores)
+        sources = second[name]
+        found = estimate_recovery(
+            self._arms(name, sources),
+            np.asarray(sources),
+            rng=_stream(self.seed, f"best {name}"),
+            n_resamples=self.n_resamples,
+        )
+        return Best(
+            name=name,
+            n_selection=len(first[name]),
+            n_report=len(sources),
+            tuned_plain=_arm(self.answers.outcomes("tuned", PLAIN, sources)),
+            tuned=_arm(self.answers.outcomes("tuned", name, sources)),
+            base_plain=_arm(self.answers.outcomes("base", PLAIN, sources)),
+            base=_arm(self.answers.outcomes("base", name, sources)),
+            recovery=found.recovery,
+            recovery_ci95=found.recovery_interval,
+            did=found.did,
+            did_ci95=found.did_interval,
+            p_value=found.p_value,
+        )
+
+    def _arms(self, via: str, sources: Sequence[str]) -> Arms:
+        return Arms(
+            base=_right(self.answers.outcomes("base", PLAIN, sources)),
+            tuned=_right(self.answers.outcomes("tuned", PLAIN, sources)),
+            base_under=_right(self.answers.outcomes("base", via, sources)),
+            tuned_under=_right(self.answers.outcomes("tuned", via, sources)),
+        )
+
+
+def _net_gain(arms: Arms) -> float:
+    """Return what a conjugation gives the tuned model, less what it gives the base model as well.
+
+    A conjugation that costs the base model something gets no credit for that: what counts is the
+    accuracy that the user gets back.
+    """
+    base, tuned, base_under, tuned_under = (float(np.mean(arm)) for arm in arms)
+    return (tuned_under - tuned) - max(base_under - base, 0.0)
+
+
+def _right(outcomes: Sequence[Outcome]) -> npt.NDArray[np.bool_]:
+    return np.array([outcome == "right" for outcome in outcomes], dtype=bool)
+
+
+def _arm(outcomes: Sequence[Outcome]) -> Arm:
+    n, n_right = len(outcomes), outcomes.count("right")
+    return Arm(
+        n=n,
+        accuracy=n_right / n,
+        ci95=wilson_interval(n_right, n),
+        intruded=outcomes.count("intruded") / n,
+        broken=outcomes.count("broken") / n,
+    )
+
+
+def _stream(seed: int, name: str) -> np.random.Generator:
+    """Return a generator that depends on its name, not on what was drawn before."""
+    digest = hashlib.sha256(name.encode()).digest()
+    return np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
+
+
+def _missing(answers: PairedAnswers, sources: Sequence[str], vias: Sequence[ViaFacts]) -> list[str]:
+    """Say how many examples each comparison had to leave out."""
+    warnings = []
+    n_seen = len(answers.seen())
+    if n_seen > len(sources):
+        warnings.append(
+            f"{n_seen - len(sources)} of {n_seen} examples are left out everywhere: "
+            "not both models answered them plainly."
+        )
+    for via in vias:
+        n_absent = len(set(sources) - set(answers.paired(via.name)))
+        if n_absent == len(sources):
+            warnings.append(f"'{via.name}' is left out: no example has answers of both models.")
+        elif n_absent:
+            warnings.append(
+                f"{n_absent} of {len(sources)} examples are left out under '{via.name}': "
+                "not both models answered them."
+            )
+    return warnings
+
+
+def _disagreement(cells: Sequence[Cell]) -> list[str]:
+    """Say so where the overall verdict averages over cells that went different ways."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for cell in cells:
+        if cell.verdict != "inconclusive":
+            groups[cell.verdict].append(cell.name)
+    if len(groups) < 2:
+        return []
+    listed = "; ".join(f"{verdict}: {', '.join(names)}" for verdict, names in groups.items())
+    return [f"The cells differ ({listed}): the overall verdict is about their average."]

@@ -1,0 +1,62 @@
+"""Answers of two models, matched by the source example that they answer."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from palimpsest.records.answers import AnswerRow, Outcome
+
+PLAIN = "identity"
+"""The via of plain prompts in an answer row."""
+
+
+class PairedAnswers:
+    """Answers by role and via, then by source example.
+
+    Args:
+        rows: In any order; each model answers an example at most once under each via.
+
+    Raises:
+        ValueError: A model answered an example twice under one via.
+    """
+
+    def __init__(self, rows: Iterable[AnswerRow]) -> None:
+        self._rows: defaultdict[tuple[str, str], dict[str, AnswerRow]] = defaultdict(dict)
+        for row in rows:
+            mine = self._rows[row.role, row.via]
+            if row.key.source_id in mine:
+                raise ValueError(
+                    f"Two answers of the {row.role} model to '{row.key.source_id}' under "
+                    f"'{row.via}'; expected one."
+                )
+            mine[row.key.source_id] = row
+
+    def paired(self, via: str) -> list[str]:
+        """Return the sources that both models answered under a via, sorted."""
+        return sorted(self._rows["base", via].keys() & self._rows["tuned", via].keys())
+
+    def seen(self) -> set[str]:
+        """Return every source with any answer."""
+        return set().union(*self._rows.values())
+
+    def outcomes(self, role: str, via: str, sources: Sequence[str]) -> list[Outcome]:
+        """Return how a model's answers to the sources were scored."""
+        mine = self._rows[role, via]
+        return [mine[source].outcome for source in sources]
+
+    def by_cell(self, sources: Sequence[str], order: Sequence[str]) -> dict[str, list[str]]:
+        """Return the sources of each cell, as the plain prompts have it."""
+        cells = {source: self._rows["base", PLAIN][source].cell for source in sources}
+        names = sorted(set(cells.values()))
+        ordered = [name for name in dict.fromkeys(order) if name in names]
+        groups: dict[str, list[str]] = {name: [] for name in [*ordered, *names]}
+        for source in sources:
+            groups[cells[source]].append(source)
+        return groups
+
+    def round_trip(self, via: str, sources: Sequence[str]) -> float | None:
+        """Return the share of prompts that came back unchanged, where it is defined."""
+        known = [self._rows["base", via][source].round_trip for source in sources]
+        returned = [value for value in known if value is not None]
+        return sum(returned) / len(returned) if returned else None

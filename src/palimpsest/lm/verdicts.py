@@ -1,0 +1,242 @@
+"""The rule that turns figures into a verdict; docs/verdicts.md explains it to users.
+
+It reads nothing but the records of ``results.json``, so anyone can apply it again to a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from palimpsest.records.results import Best, ConjugationResult, Interval, Plain, Verdict
+
+MIN_EXAMPLES = 30
+"""Fewer paired examples never give a verdict. The intervals are checked down to 30
+(tests/stats/test_recovery.py), and each half must still hold about 15."""
+
+ABILITY_FLOOR = 0.10
+"""The base model must clearly be right more often than this, or there is nothing to forget: twice
+the margin, so that a fall of the margin's size could be seen."""
+
+KEPT_MARGIN = 0.05
+"""A fall of fewer points than this counts as none: kept means that a larger one is excluded, not
+that no fall was found. Below 74 examples even flawless answers do not exclude it."""
+
+ALPHA = 0.05
+"""The level of the tests; the intervals are 95 %."""
+
+MOST = 0.5
+"""Suppressed means that at least this share of the fall comes back."""
+
+LITTLE = 0.25
+"""Lost means that less than this share comes back. Apart from ``MOST``, so that no recovery is
+called suppressed in one run and lost in the next: what lies between stays inconclusive."""
+
+INTRUDED_MOST = 0.5
+"""Where more than this share of the errors under a conjugation are the other ability's answers,
+the conjugation did not get past the tuned model's inference, and its failure proves no loss."""
+
+
+class Judgement(NamedTuple):
+    """A verdict and its reason, one sentence with the numbers."""
+
+    verdict: Verdict
+    reason: str
+
+
+def judge(
+    plain: Plain,
+    conjugations: Sequence[ConjugationResult],
+    best: Best | None,
+    *,
+    margin: float = KEPT_MARGIN,
+) -> Judgement:
+    """Return the verdict on one set of examples; the first rule that applies.
+
+    Args:
+        plain: Base against tuned, asked plainly.
+        conjugations: The same under each conjugation.
+        best: The one chosen on one half of the examples, measured on the other.
+        margin: The largest fall that still counts as kept, a fraction.
+    """
+    refusal = _refusal(plain)
+    if refusal is not None:
+        return Judgement("inconclusive", refusal)
+    fall = fall_interval(plain)
+    if fall[1] < margin:
+        return Judgement("kept", _kept_reason(plain, margin))
+    if not (fall[0] > 0 and plain.p_value < ALPHA):
+        return Judgement("inconclusive", _unclear_reason(plain, margin))
+    if best is not None and _brings_most_back(best, conjugations):
+        return Judgement("suppressed", _suppressed_reason(plain, best))
+    able = [found for found in conjugations if base_keeps(found, plain)]
+    if _none_brings_more_than_little(able) and any(map(gets_past_inference, able)):
+        return Judgement("lost", _lost_reason(plain, able))
+    return Judgement("inconclusive", _undecided_reason(plain, conjugations, able, best))
+
+
+def fall_interval(plain: Plain) -> Interval:
+    """Return the smallest interval that holds both intervals of the forgetting."""
+    (low, high), (other_low, other_high) = plain.forgetting_ci95, plain.forgetting_newcombe95
+    return min(low, other_low), max(high, other_high)
+
+
+def base_keeps(found: ConjugationResult, plain: Plain) -> bool:
+    """Say whether the base model still has the ability under a conjugation.
+
+    Its accuracy must clearly be above half-way from tuned to base, both asked plainly. Then a tuned
+    model that kept the ability to the same degree would be called suppressed: the test is fair.
+    """
+    half_way = (1 - MOST) * plain.tuned.accuracy + MOST * plain.base.accuracy
+    return found.base.ci95[0] > half_way
+
+
+def gets_past_inference(found: ConjugationResult) -> bool:
+    """Say whether the tuned model's errors are mostly not the other ability's answers."""
+    wrong = 1 - found.tuned.accuracy
+    return found.tuned.intruded <= INTRUDED_MOST * wrong
+
+
+def _refusal(plain: Plain) -> str | None:
+    """Return why these examples can support no verdict at all, if so."""
+    n, base = plain.base.n, plain.base
+    if n < MIN_EXAMPLES:
+        examples = "1 example was" if n == 1 else f"{n} examples were"
+        return f"Only {examples} answered by both models; a verdict needs at least {MIN_EXAMPLES}."
+    if base.ci95[0] <= ABILITY_FLOOR:
+        return (
+            f"The base model itself is right on only {_percent(base.accuracy)} of the plain "
+            f"prompts ({_between(base.ci95)}), so there is hardly an ability to forget."
+        )
+    return None
+
+
+def _brings_most_back(best: Best, conjugations: Sequence[ConjugationResult]) -> bool:
+    p_holm = next(found.p_holm for found in conjugations if found.name == best.name)
+    return (
+        best.recovery_ci95 is not None
+        and best.recovery_ci95[0] > MOST
+        and best.did_ci95[0] > 0
+        and p_holm < ALPHA
+    )
+
+
+def _none_brings_more_than_little(able: Sequence[ConjugationResult]) -> bool:
+    # Every one must pass, so testing many makes this harder to fulfil and needs no correction.
+    return bool(able) and all(
+        found.recovery_ci95 is not None and found.recovery_ci95[1] < LITTLE for found in able
+    )
+
+
+def _kept_reason(plain: Plain, margin: float) -> str:
+    size = _points(margin)
+    return (
+        f"{_change(plain)}; a fall of {size} {_unit(size)} or more is excluded, "
+        "so the ability is kept."
+    )
+
+
+def _unclear_reason(plain: Plain, margin: float) -> str:
+    if fall_interval(plain)[0] > 0:
+        return (
+            f"{_change(plain)}, but the exact test does not confirm it (p = {plain.p_value:.2g})."
+        )
+    size = _points(margin)
+    return (
+        f"{_change(plain)}, which neither excludes a fall of {size} {_unit(size)} "
+        "nor shows that there is any."
+    )
+
+
+def _suppressed_reason(plain: Plain, best: Best) -> str:
+    assert best.recovery is not None
+    assert best.recovery_ci95 is not None
+    mostly = "" if best.recovery >= 0.9 else "mostly "
+    return (
+        f"{_change(plain)}; under '{best.name}' {_percent(best.recovery)} of it comes back "
+        f"({_between(best.recovery_ci95)}), so it is {mostly}hidden, not gone."
+    )
+
+
+def _lost_reason(plain: Plain, able: Sequence[ConjugationResult]) -> str:
+    highest = max(found.recovery_ci95[1] for found in able if found.recovery_ci95 is not None)
+    at_most = f"at most {_percent(highest)} of it comes back" if highest > 0 else "none comes back"
+    return (
+        f"{_change(plain)}; under {_names(able)}, where the base model keeps the ability, "
+        f"{at_most} (upper end of the 95 % interval), so it is lost as far as this can show."
+    )
+
+
+def _undecided_reason(
+    plain: Plain,
+    conjugations: Sequence[ConjugationResult],
+    able: Sequence[ConjugationResult],
+    best: Best | None,
+) -> str:
+    """Say why a clear fall is called neither suppressed nor lost."""
+    change = _change(plain)
+    if not conjugations:
+        return f"{change}; without a conjugation nothing shows whether it is hidden or lost."
+    if not able:
+        return (
+            f"{change}; under {_names(conjugations)} the base model does not keep the ability "
+            "either, so nothing shows whether it is hidden or lost."
+        )
+    if _none_brings_more_than_little(able):
+        intruded = min(found.tuned.intruded for found in able)
+        return (
+            f"{change}; under {_names(able)} the tuned model still gives the other ability's "
+            f"answer ({_percent(intruded)} or more), so its failure there shows no loss."
+        )
+    if best is None or best.recovery is None or best.recovery_ci95 is None:
+        return f"{change}, but not clearly on the half that measures the best conjugation."
+    comes_back = (
+        f"{change}; under '{best.name}' {_percent(best.recovery)} of it comes back "
+        f"({_between(best.recovery_ci95)})"
+    )
+    if best.recovery_ci95[0] > MOST:
+        return f"{comes_back}, but not clearly more than the base model gains there as well."
+    return (
+        f"{comes_back}, which settles nothing: hidden needs an interval above {_percent(MOST)}, "
+        f"lost one below {_percent(LITTLE)} wherever the base model keeps the ability."
+    )
+
+
+def _change(plain: Plain) -> str:
+    """Return the change of accuracy as a clause; the interval is the one the rule uses."""
+    low, high = fall_interval(plain)
+    fall = plain.forgetting
+    digits = 1 if high - low < 0.1 else 0
+    if fall == 0:
+        ends = f"{_points(low, digits)} to {_points(high, digits)} points"
+        return f"Accuracy did not change (95 % interval of a fall: {ends})"
+    word = "fell"
+    if fall < 0:
+        word, fall, low, high = "rose", -fall, -high, -low
+    size = _points(fall, digits)
+    ends = f"{_points(low, digits)} to {_points(high, digits)}"
+    return f"Accuracy {word} by {size} {_unit(size)} (95 % interval {ends})"
+
+
+def _between(interval: Interval) -> str:
+    low, high = (_points(end, 0) for end in interval)
+    return f"95 % interval {low} to {high}"
+
+
+def _percent(share: float) -> str:
+    return f"{_points(share, 0)} %"
+
+
+def _points(fraction: float, digits: int = 1) -> str:
+    text = f"{100 * fraction:.{digits}f}"
+    text = text.removesuffix(".0")
+    return "0" if text == "-0" else text.replace("-", "−")
+
+
+def _unit(size: str) -> str:
+    return "point" if size == "1" else "points"
+
+
+def _names(found: Sequence[ConjugationResult]) -> str:
+    quoted = [f"'{one.name}'" for one in found]
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"

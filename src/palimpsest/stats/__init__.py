@@ -1,0 +1,1 @@
+"""Statistics for paired binary outcomes: intervals, tests, recovery, multiplicity."""

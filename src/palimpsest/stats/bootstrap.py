@@ -1,0 +1,132 @@
+r"""The clustered bootstrap: whole source examples are drawn, with all their answers.
+
+Two choices differ from the textbook percentile bootstrap.
+
+*Patterns instead of clusters.* Clusters with equal totals are interchangeable, so drawing n
+clusters with replacement is drawing from the multinomial distribution over the distinct totals.
+With binary outcomes there are a handful of them, whatever n is: a thousand examples and ten
+thousand resamples take milliseconds, and the order of the examples cannot matter.
+
+*A pseudo-cluster.* Where every answer is right (or wrong), all resamples are equal and the
+percentile interval has width zero, as though 20 of 20 proved 100 %. ``n_pseudo`` adds that many
+imaginary clusters to the population that is drawn from, spread evenly over all patterns of right
+and wrong. With 1, each single accuracy receives half a success and half a failure, as under
+Jeffreys' prior. Two models at 99.8 and 0.2 %, 100 examples: the plain percentile interval of their
+difference holds the truth in a third of all samples; with one pseudo-cluster, in 99 %. Away from
+the boundary the effect vanishes as 1/n. The idea is that of Agresti and Min (Statistics in Medicine
+24, 2005, 729–740), who add pseudo-pairs to the table of paired counts.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from palimpsest.stats.proportions import Interval
+
+Array = npt.NDArray[np.float64]
+
+# Weights held in memory at one time: 16 MB.
+_BLOCK = 2_000_000
+
+
+def bootstrap_means(
+    columns: npt.ArrayLike,
+    clusters: npt.ArrayLike,
+    *,
+    rng: np.random.Generator,
+    n_resamples: int = 10_000,
+    n_pseudo: float = 0.0,
+) -> Array:
+    r"""Return the column means over the rows of each resample of the clusters.
+
+    .. math:: m^* = \sum_c w_c S_c \,/\, \sum_c w_c n_c, \quad w \sim \mathrm{Multinomial}
+
+    with the column sums S and the row count n of each cluster.
+
+    Args:
+        columns: One row an example, one column a quantity; (n_rows, n_columns).
+        clusters: The cluster of each row; (n_rows,). Any labels that sort.
+        rng: The source of randomness.
+        n_resamples: How many resamples to draw.
+        n_pseudo: Imaginary clusters added to the population, evenly over all patterns of zeros
+            and ones; needs columns between 0 and 1. Zero gives the plain bootstrap.
+
+    Returns:
+        The means; (n_resamples, n_columns).
+
+    Raises:
+        ValueError: No rows, lengths that differ, or pseudo-clusters for columns beyond 0 and 1.
+    """
+    values = np.asarray(columns, dtype=np.float64)
+    labels = np.asarray(clusters)
+    _check(values, labels, n_pseudo)
+    totals = _cluster_totals(values, labels)
+    patterns, weights = _patterns(totals, n_pseudo)
+    chances = weights / weights.sum()
+    n_clusters = len(totals)
+    n_block = max(1, _BLOCK // len(patterns))
+    sums = np.concatenate(
+        [
+            rng.multinomial(n_clusters, chances, size=min(n_block, n_resamples - start)) @ patterns
+            for start in range(0, n_resamples, n_block)
+        ]
+    )
+    means: Array = sums[:, :-1] / sums[:, -1:]
+    return means
+
+
+def percentile_interval(values: npt.ArrayLike, *, confidence: float = 0.95) -> Interval:
+    """Return the interval between the outer quantiles of bootstrap values.
+
+    Each end is an attained value, rounded outwards: no interpolation, so infinite values (an
+    undefined ratio) are allowed as long as they stay outside the ends.
+
+    Example:
+        >>> percentile_interval(range(1001), confidence=0.9)
+        Interval(low=50.0, high=950.0)
+    """
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    # The small constant keeps 0.05 × 1000 = 50.00000000000004 from being rounded inwards.
+    n_outside = math.floor((1 - confidence) / 2 * (len(ordered) - 1) + 1e-9)
+    return Interval(float(ordered[n_outside]), float(ordered[-1 - n_outside]))
+
+
+def _check(values: Array, labels: npt.NDArray[Any], n_pseudo: float) -> None:
+    if values.ndim != 2 or labels.shape != values.shape[:1] or not len(values):
+        raise ValueError(
+            "A clustered bootstrap needs (n_rows, n_columns) values, at least one row, and one "
+            f"cluster a row; got {values.shape} and {labels.shape}."
+        )
+    if n_pseudo and (values.min() < 0 or values.max() > 1):
+        raise ValueError(
+            "Pseudo-clusters are patterns of zeros and ones and need columns between 0 and 1; "
+            f"got values from {values.min():g} to {values.max():g}."
+        )
+
+
+def _cluster_totals(values: Array, labels: npt.NDArray[Any]) -> Array:
+    """Return the column sums of each cluster, and its row count as the last column."""
+    _, index = np.unique(labels, return_inverse=True)
+    rows = np.column_stack([values, np.ones(len(values))])
+    totals = np.zeros((int(index.max()) + 1, rows.shape[1]))
+    np.add.at(totals, index, rows)
+    return totals
+
+
+def _patterns(totals: Array, n_pseudo: float) -> tuple[Array, Array]:
+    """Return the distinct totals and how many clusters, real and imaginary, have each."""
+    weights = np.ones(len(totals))
+    if n_pseudo:
+        # A whole number of rows keeps the sums of zeros and ones exact, and equal means equal.
+        size = max(1.0, float(np.round(totals[:, -1].mean())))
+        corners = list(itertools.product((0.0, size), repeat=totals.shape[1] - 1))
+        totals = np.concatenate([totals, [(*corner, size) for corner in corners]])
+        weights = np.concatenate([weights, np.full(len(corners), n_pseudo / len(corners))])
+    patterns, index = np.unique(totals, axis=0, return_inverse=True)
+    counts: Array = np.bincount(index.reshape(-1), weights=weights).astype(np.float64)
+    return patterns, counts
