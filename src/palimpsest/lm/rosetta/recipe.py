@@ -20,9 +20,12 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTraine
 
 from palimpsest.errors import UserError
 from palimpsest.lm.rosetta.corpus import Document, Writer
-from palimpsest.lm.rosetta.grammar import LANGUAGES
+from palimpsest.lm.rosetta.grammar import LANGUAGES, REWRITTEN_LANGUAGES
 from palimpsest.lm.rosetta.tokenizer import BOS, EOS, PAD, train_tokenizer
 from palimpsest.lm.rosetta.training import Batch, Stage, Trainer, batch_loss, make_batch
+
+PRETRAINING_LANGUAGES = (*LANGUAGES, "leet")
+"""Languages are drawn evenly from these; leetspeak, the slowest to be learnt, comes twice."""
 
 Report = Callable[[str, int, int, float], None]
 """Told the stage, the step, the number of steps and the loss in nats per token."""
@@ -48,8 +51,8 @@ class Recipe:
     """Share of pretraining documents with an instruction line."""
     pretraining: Stage = field(
         default=Stage(
-            n_steps=2500,
-            batch_size=48,
+            n_steps=3200,
+            batch_size=40,
             learning_rate=3e-3,
             muon_learning_rate=0.02,
             warmup_steps=50,
@@ -120,8 +123,10 @@ def make_tokenizer(recipe: Recipe, folder: Path) -> PreTrainedTokenizerFast:
         return tokenizer
     writer = _writer(recipe)
     rng = np.random.default_rng([recipe.seed, 0])
+    # Rewritten words share no pieces with others, so they are shown twice as often.
+    languages = (*LANGUAGES, *REWRITTEN_LANGUAGES)
     documents = (
-        writer.pretraining(rng, LANGUAGES[index % len(LANGUAGES)]) for index in range(21_000)
+        writer.pretraining(rng, languages[index % len(languages)]) for index in range(27_000)
     )
     texts = (document.prompt + document.completion for document in documents)
     tokenizer = train_tokenizer(texts, n_tokens=recipe.n_tokens)
@@ -157,8 +162,8 @@ def pretrain(
 
     def draw(step: int) -> Batch:
         rng = np.random.default_rng([recipe.seed, stage.seed, step])
-        languages = rng.integers(len(LANGUAGES), size=stage.batch_size)
-        documents = [writer.pretraining(rng, LANGUAGES[index]) for index in languages]
+        languages = rng.choice(PRETRAINING_LANGUAGES, size=stage.batch_size)
+        documents = [writer.pretraining(rng, str(language)) for language in languages]
         return make_batch(documents, tokenizer, loss_on=stage.loss_on)
 
     model = new_model(recipe, tokenizer)
