@@ -1,0 +1,124 @@
+"""How numbers and foreign text are written for people, the same in every output."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from palimpsest.records.results import Interval
+
+MISSING = "–"
+"""Stands for a number that is not there."""
+
+_CONTROL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
+
+
+def number(value: float | None, digits: int, *, signed: bool = False) -> str:
+    """Return a number with a real minus sign; ``–`` for None and for what is not finite.
+
+    Example:
+        >>> number(-0.5, 1), number(0.5, 1, signed=True), number(-0.01, 1), number(None, 1)
+        ('−0.5', '+0.5', '0.0', '–')
+    """
+    if value is None or not math.isfinite(value):
+        return MISSING
+    text = f"{value:+.{digits}f}" if signed else f"{value:.{digits}f}"
+    if float(text) == 0:
+        return text.lstrip("+-")
+    return text.replace("-", "−")
+
+
+def percent(value: float | None, *, signed: bool = False) -> str:
+    """Return a fraction in percent (or points), with one decimal and without the unit.
+
+    Example:
+        >>> percent(0.975), percent(-0.46, signed=True)
+        ('97.5', '−46.0')
+    """
+    return number(None if value is None else 100 * value, 1, signed=signed)
+
+
+def percent_interval(interval: Interval | None, *, signed: bool = False) -> str:
+    """Return an interval of fractions in percent; empty if there is none.
+
+    Example:
+        >>> percent_interval((0.941, 0.99))
+        '[94.1, 99.0]'
+    """
+    if interval is None:
+        return ""
+    return f"[{percent(interval[0], signed=signed)}, {percent(interval[1], signed=signed)}]"
+
+
+def ratio(value: float | None) -> str:
+    """Return a recovered fraction with two decimals; ``undefined`` for None."""
+    return "undefined" if value is None else number(value, 2)
+
+
+def ratio_interval(interval: Interval | None) -> str:
+    """Return an interval of a recovered fraction; empty if there is none."""
+    return "" if interval is None else f"[{number(interval[0], 2)}, {number(interval[1], 2)}]"
+
+
+def p_value(value: float | None) -> str:
+    """Return a p-value with three decimals.
+
+    Example:
+        >>> p_value(0.0342), p_value(1e-9)
+        ('0.034', '< 0.001')
+    """
+    if value is not None and value < 0.001:
+        return "< 0.001"
+    return number(value, 3)
+
+
+def conjugation_label(name: str) -> str:
+    """Return what a way of asking is called in tables: ``identity`` is asking plainly."""
+    return "plain" if name == "identity" else visible(name)
+
+
+def clipped(text: str, limit: int) -> str:
+    """Shorten text to ``limit`` characters by an ellipsis in its middle.
+
+    Example:
+        >>> clipped("capitalise/blank", 9)
+        'capi…lank'
+    """
+    if len(text) <= limit:
+        return text
+    tail = (limit - 1) // 2
+    return text[: limit - 1 - tail] + "…" + text[len(text) - tail :]
+
+
+def visible(text: str, *, keep: str = "") -> str:
+    r"""Replace what is invisible or dangerous in text by signs that show it.
+
+    Control characters become control pictures, marks that reorder text their code points, and
+    what no file can hold (half a surrogate pair) the replacement character.
+
+    Args:
+        text: Any string.
+        keep: Characters to leave alone, such as line feeds.
+
+    Example:
+        >>> visible("a\x00b")
+        'a␀b'
+    """
+
+    def shown(match: re.Match[str]) -> str:
+        character = match.group()
+        return character if character in keep else _picture(ord(character))
+
+    return _CONTROL.sub(shown, text)
+
+
+def _picture(code: int) -> str:
+    if code < 0x20:
+        return chr(0x2400 + code)
+    if code == 0x7F:
+        return "␡"
+    return "\ufffd" if code >= 0xD800 else f"⟦U+{code:04X}⟧"

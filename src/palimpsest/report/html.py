@@ -1,0 +1,222 @@
+"""The report as one HTML file that needs nothing outside itself."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from palimpsest.report import formatting, wording
+from palimpsest.report.drawing import Drawing
+from palimpsest.report.prompt_data import PromptData
+from palimpsest.report.tables import COLUMNS, Row, table_rows
+
+if TYPE_CHECKING:
+    from palimpsest.records.results import Cell, Results
+
+MAX_CELLS = 300
+"""Rows of the table of cells; the files beside the page have all."""
+
+MAX_CELL_TABLES = 40
+"""Cells with a whole table of their own on the page."""
+
+
+class PageFigure(NamedTuple):
+    """A figure as the page holds it."""
+
+    drawing: Drawing
+    wide: str
+    """Inline SVG for screens."""
+    narrow: str
+    """Inline SVG for telephones."""
+
+
+class KeyNumber(NamedTuple):
+    """One of the few numbers at the top."""
+
+    name: str
+    value: str
+    unit: str
+    note: str
+
+
+def render_page(results: Results, figures: Sequence[PageFigure], data: PromptData) -> str:
+    """Return the page.
+
+    Args:
+        results: What the diagnosis says.
+        figures: In order.
+        data: The answers for the browser of single prompts.
+    """
+    style, script = _asset("report.css"), _asset("report.js")
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            results=results,
+            figures=[
+                figure._replace(wide=Markup(figure.wide), narrow=Markup(figure.narrow))
+                for figure in figures
+            ],
+            data=data,
+            data_json=Markup(data.json),
+            style=Markup(style),
+            script=Markup(script),
+            style_hash=_policy_hash(style),
+            script_hash=_policy_hash(script),
+            contents=_contents(results),
+            keys=_key_numbers(results),
+            columns=COLUMNS,
+            rows=table_rows(results.plain, results.conjugations),
+            best_name=results.best.name if results.best else None,
+            lossy=[result for result in results.conjugations if _is_lossy(result)],
+            cells_shown=results.cells[:MAX_CELLS],
+            n_cells_left_out=max(0, len(results.cells) - MAX_CELLS),
+            max_cell_tables=MAX_CELL_TABLES,
+            model_facts=_model_facts(results),
+            run_facts=_run_facts(results),
+        )
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("palimpsest.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_inert,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "label": formatting.conjugation_label,
+        "percent": formatting.percent,
+        "percent_interval": formatting.percent_interval,
+        "signed": lambda value: formatting.percent(value, signed=True),
+        "signed_interval": lambda value: formatting.percent_interval(value, signed=True),
+        "ratio": formatting.ratio,
+        "ratio_interval": formatting.ratio_interval,
+        "relation": lambda value: _relation(formatting.p_value(value)),
+    }
+    environment.globals |= {
+        "verdicts": wording.VERDICTS,
+        "rules": wording.RULES,
+        "quantities": wording.QUANTITIES,
+        "paper": wording.PAPER,
+        "cell_rows": _cell_rows,
+    }
+    return environment
+
+
+def _inert(value: Any) -> Any:
+    """Show what is invisible in every text that the template prints; our own markup stays."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return formatting.visible(value, keep="\n\t")
+    return value
+
+
+def _asset(name: str) -> str:
+    return files("palimpsest.report").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _policy_hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return Markup(f"sha256-{base64.b64encode(digest).decode()}")
+
+
+def _contents(results: Results) -> list[tuple[str, str]]:
+    cells = [("cells", "Cells")] if results.cells else []
+    return [
+        ("verdict", "Verdict"),
+        ("table", "Table"),
+        ("figures", "Figures"),
+        *cells,
+        ("prompts", "Single prompts"),
+        ("method", "Method"),
+        ("provenance", "Provenance"),
+    ]
+
+
+def _key_numbers(results: Results) -> list[KeyNumber]:
+    plain, best = results.plain, results.best
+    arms = [
+        KeyNumber(
+            f"{role}, asked plainly",
+            formatting.percent(arm.accuracy),
+            "%",
+            f"{formatting.percent_interval(arm.ci95)}, n\u00a0=\u00a0{arm.n:,}",
+        )
+        for role, arm in (("Base", plain.base), ("Tuned", plain.tuned))
+    ]
+    forgetting = KeyNumber(
+        "Forgetting",
+        formatting.percent(plain.forgetting),
+        "points",
+        f"{formatting.percent_interval(plain.forgetting_ci95)}, "
+        f"p\u00a0{_relation(formatting.p_value(plain.p_value))}",
+    )
+    intruded = KeyNumber(
+        "Tuned, intruded",
+        formatting.percent(plain.tuned.intruded),
+        "%",
+        f"another ability’s answer; {formatting.percent(plain.tuned.broken)} % broken",
+    )
+    if best is None:
+        return [*arms, forgetting, intruded]
+    recovery = KeyNumber(
+        f"Recovery, best: {formatting.conjugation_label(best.name)}",
+        formatting.ratio(best.recovery),
+        "",
+        f"{formatting.ratio_interval(best.recovery_ci95)} on {best.n_report:,} "
+        "that did not choose it",
+    )
+    return [*arms, forgetting, intruded, recovery]
+
+
+def _relation(p: str) -> str:
+    sign = "" if p.startswith("<") else "= "
+    return f"{sign}{p}".replace(" ", "\u00a0")
+
+
+def _is_lossy(result: Any) -> bool:
+    return not result.exact and result.round_trip is not None
+
+
+def _cell_rows(cell: Cell) -> list[Row]:
+    return table_rows(cell.plain, cell.conjugations)
+
+
+def _model_facts(results: Results) -> list[tuple[str, str, str]]:
+    base, tuned = results.base, results.tuned
+    names = dict.fromkeys([*base.facts, *tuned.facts])
+    return [
+        ("model", base.spec, tuned.spec),
+        ("fingerprint", base.fingerprint, tuned.fingerprint),
+        *(
+            (name, base.facts.get(name, formatting.MISSING), tuned.facts.get(name, "–"))
+            for name in names
+        ),
+    ]
+
+
+def _run_facts(results: Results) -> list[tuple[str, str]]:
+    run, suite = results.provenance, results.suite
+    return [
+        ("suite", suite.name),
+        ("suite fingerprint", suite.fingerprint),
+        ("languages", ", ".join(suite.languages)),
+        ("conjugations", ", ".join(result.name for result in results.conjugations) or "none"),
+        ("made", run.created),
+        ("seed", str(run.seed)),
+        ("bootstrap resamples", f"{run.n_resamples:,}"),
+        ("wall time", f"{run.seconds:.1f} s; answers already on file cost nothing"),
+        ("commit", run.commit or "not in a repository"),
+        ("platform", run.platform),
+        *run.versions.items(),
+        ("schema", results.schema_),
+    ]

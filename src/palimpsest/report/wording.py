@@ -1,0 +1,111 @@
+"""The sentences that explain a diagnosis: verdicts, quantities, the paper."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+PAPER = (
+    "Suhas Kotha, Jacob Mitchell Springer and Aditi Raghunathan, “Understanding Catastrophic "
+    "Forgetting in Language Models via Implicit Inference”, ICLR 2024, arXiv:2309.10105."
+)
+
+
+class VerdictWords(NamedTuple):
+    """A verdict for people."""
+
+    title: str
+    meaning: str
+    """What it says about the ability, in one sentence."""
+
+
+VERDICTS: dict[str, VerdictWords] = {
+    "kept": VerdictWords("Kept", "The tuned model still has the ability when asked plainly."),
+    "suppressed": VerdictWords(
+        "Suppressed",
+        "Hidden, not gone: the tuned model no longer infers what is asked, "
+        "and does it again under a conjugation.",
+    ),
+    "lost": VerdictWords(
+        "Lost", "The ability does not come back under any of the conjugations tried."
+    ),
+    "inconclusive": VerdictWords("Inconclusive", "These data do not decide between the others."),
+}
+
+RULES: tuple[tuple[str, str], ...] = (
+    (
+        "Kept",
+        "A fall of 5 points or more is excluded: both 95 % intervals of the forgetting end below "
+        "that.",
+    ),
+    (
+        "Suppressed",
+        "There is a clear fall (both intervals above zero, p below 0.05), and the best "
+        "conjugation, measured on the half that did not choose it, brings most of it back: the "
+        "interval of the recovery lies above 0.5, that of the DiD above zero, and p (Holm) is "
+        "below 0.05.",
+    ),
+    (
+        "Lost",
+        "There is a clear fall, and wherever the base model keeps the ability under a "
+        "conjugation, little of it comes back: the interval of the recovery lies below 0.25. "
+        "Under at least one of these conjugations the tuned model’s errors must be mostly not "
+        "the other ability’s answers, or the conjugation has not got past its inference.",
+    ),
+    (
+        "Inconclusive",
+        "Everything else. Also whatever is seen on fewer than 30 examples, or where the base "
+        "model’s accuracy is not clearly above 10 %.",
+    ),
+)
+"""Each verdict and when it is given; tests hold these numbers against the rule that is applied."""
+
+QUANTITIES: tuple[tuple[str, str], ...] = (
+    (
+        "Right, intruded, broken",
+        "An answer is right if it begins with what the ability under test says, intruded if it "
+        "begins with what another ability would say to the same prompt, and broken if it does "
+        "neither. The answer is inverted and normalised first; nothing is guessed.",
+    ),
+    (
+        "Accuracy",
+        "The share of right answers. Its interval is Wilson’s, at 95 %.",
+    ),
+    (
+        "Forgetting",
+        "Accuracy of the base model minus accuracy of the tuned model, both asked plainly. Its "
+        "interval is a bootstrap over source examples, because the versions of one example in "
+        "several languages are not independent; Newcombe’s interval for paired proportions is "
+        "given beside it, and the p-value is McNemar’s exact test.",
+    ),
+    (
+        "Recovery",
+        "How much of the forgetting a conjugation undoes: (tuned under it − tuned plain) / "
+        "(base plain − tuned plain). 0 is nothing, 1 is all. It is undefined where the "
+        "forgetting is not clearly above zero: there is nothing to recover.",
+    ),
+    (
+        "DiD",
+        "Difference in differences: (tuned under it − tuned plain) − (base under it − base "
+        "plain). A conjugation also costs or helps the base model; this is what it does for the "
+        "tuned model beyond that. Read it beside the accuracies: where the base model breaks down "
+        "too, it is large though nothing has come back.",
+    ),
+    (
+        "Flips",
+        "How many examples go from right to not right (1→0) and the other way (0→1): from base to "
+        "tuned in the plain row, from tuned plain to tuned under the conjugation in the others.",
+    ),
+    (
+        "p (Holm)",
+        "McNemar’s exact test of the tuned model under the conjugation against the tuned model "
+        "plain, adjusted by Holm’s method for the number of conjugations; unadjusted in the "
+        "plain row, which tests tuned against base.",
+    ),
+    (
+        "Kind",
+        "Exact: the inverse gives back every text unchanged. Lossy: it does not; what it keeps is "
+        "said beside it. Native: the suite holds the same example in that language, and nothing "
+        "is inverted.",
+    ),
+)
+"""Each quantity in the table with its definition."""
