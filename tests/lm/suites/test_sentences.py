@@ -69,7 +69,7 @@ def test_english_must_be_there(folder: Path) -> None:
 
 
 def test_a_language_without_a_file_is_named(folder: Path) -> None:
-    assert "has no frr.txt. Did you mean 'fr'?" in refusal(folder, ("en", "frr"))
+    assert "has no nl.txt.\nIt has sentences in: en, fr." in refusal(folder, ("en", "nl"))
 
 
 def test_files_must_have_as_many_lines_as_the_english_one(folder: Path) -> None:

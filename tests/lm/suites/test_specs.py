@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palimpsest.errors import UserError
@@ -57,6 +57,7 @@ def test_an_option_may_hold_commas_as_long_as_no_option_follows_one(tmp_path: Pa
 
 
 @given(st.text())
+@settings(deadline=None)  # looking for plugins takes a while
 def test_every_spec_is_parsed_or_refused_in_words(text: str) -> None:
     for spec in (text, f"rosetta{text}", f"jsonl:{text}"):
         with suppress(UserError):
@@ -82,6 +83,7 @@ def test_every_spec_is_parsed_or_refused_in_words(text: str) -> None:
         ("icl-vs-if:lang=fr", "languages=A+B, sentences=PATH, max_new_tokens=NUMBER [10]"),
         ("jsonl", "does not say which file to read.\nWrite jsonl:FILE. Its options: ability=TEXT"),
         ("jsonl:", "does not say which file to read"),
+        ("jsonl: ", "does not say which file to read"),
         ("jsonl,ability=x", "does not say which file to read"),
     ],
 )
@@ -140,3 +142,7 @@ def test_naming_suites_loads_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout == "set()\n"
+
+
+def test_white_space_before_a_file_name_does_not_matter(file: Path) -> None:
+    assert load_suite(f"jsonl: {file}").parameters["file"] == str(file)

@@ -124,20 +124,20 @@ def build(
 def _chosen(folder: Path, languages: Sequence[str] | None) -> tuple[str, ...]:
     """Return the languages to write in, checked as far as they need no reading."""
     present = sentence_languages(folder)
-    chosen = tuple(dict.fromkeys(languages or (*present, *REWRITTEN_LANGUAGES)))
-    possible = [*(name for name in present if name in WORDINGS), *REWRITTEN_LANGUAGES]
+    worded = [name for name in WORDINGS if name in present]
+    possible = [*worded, *REWRITTEN_LANGUAGES]
+    chosen = tuple(dict.fromkeys(languages or (*worded, *present, *REWRITTEN_LANGUAGES)))
     for name in chosen:
         if name in possible:
             continue
         if name in present:
             raise UserError(
-                f"There is no wording in '{name}' for the sentences in {folder / name}.txt."
-                f"{did_you_mean(name, WORDINGS)}",
+                f"There is no wording in '{name}' for the sentences in {folder / name}.txt.",
                 hint=f"There is wording in: {', '.join(WORDINGS)}. Move other files away, or "
                 f"choose: languages={'+'.join(possible)}",
             )
         raise UserError(
-            f"There are no sentences in '{name}'.{did_you_mean(name, possible)}",
+            f"There are no sentences in '{name}'.{did_you_mean(name, REWRITTEN_LANGUAGES)}",
             hint=f"The languages here: {', '.join(possible)}.",
         )
     if "en" not in chosen:

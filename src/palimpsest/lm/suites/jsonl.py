@@ -110,7 +110,7 @@ def _source(rows: Sequence[Numbered], source: str | None, path: Path) -> str:
         return DEFAULT_LANGUAGE if DEFAULT_LANGUAGE in languages else next(iter(languages))
     if source not in languages:
         raise UserError(
-            f"No row of {path} has the language '{source}'.{did_you_mean(source, languages)}",
+            f"No row of {path} has the language '{source}'.",
             hint=f"It has: {', '.join(languages)}.",
         )
     return source

@@ -30,6 +30,15 @@ A_LINE = '{"id": "1", "prompt": "5 + 7 =", "answers": {"sums": ["12"]}}'
 """The shortest line there can be."""
 
 
+def _whole(text: str) -> str:
+    # JSON can escape what no file, terminal or tokenizer can write.
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise PydanticCustomError("string_unicode", "half of a surrogate pair") from None
+    return text
+
+
 def _filled(text: str) -> str:
     if not text.strip():
         raise PydanticCustomError("empty", "empty")
@@ -54,8 +63,9 @@ def _number_as_text(value: Any) -> Any:
     return value
 
 
-Filled = Annotated[str, AfterValidator(_filled)]
-Text = Annotated[str, BeforeValidator(_number_as_text), AfterValidator(_filled)]
+Whole = Annotated[str, AfterValidator(_whole)]
+Filled = Annotated[Whole, AfterValidator(_filled)]
+Text = Annotated[Filled, BeforeValidator(_number_as_text)]
 Texts = Annotated[tuple[Text, ...], AfterValidator(_not_empty)]
 Name = Annotated[str, StringConstraints(pattern=r"^\w[\w.-]*$")]
 
@@ -66,7 +76,7 @@ class MessageRow(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     role: Literal["system", "user", "assistant"]
-    content: str
+    content: Whole
 
 
 class Row(BaseModel):

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from palimpsest.errors import UserError
-from palimpsest.lm.conjugations.names import did_you_mean
 
 BUILT_IN = Path(__file__).with_name("data") / "sentences"
 """The package's own sentences."""
@@ -70,7 +69,7 @@ def read_sentences(folder: Path, languages: Sequence[str]) -> Sentences:
     for language in languages:
         if language not in found:
             raise UserError(
-                f"The folder '{folder}' has no {language}.txt.{did_you_mean(language, found)}",
+                f"The folder '{folder}' has no {language}.txt.",
                 hint=f"It has sentences in: {', '.join(found)}.",
             )
     contents = {language: _read(folder / f"{language}.txt") for language in languages}

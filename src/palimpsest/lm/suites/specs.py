@@ -171,12 +171,12 @@ def _positional(spec: SuiteSpec, builder: Callable[..., Suite]) -> tuple[Any, ..
         )
     if name is None:
         return ()
-    if not spec.target:
+    if not spec.target or not spec.target.strip():
         raise UserError(
             f"The suite '{spec.text}' does not say which {name} to read.",
             hint=f"Write {spec.name}:{name.upper()}. {_listed(builder)}",
         )
-    return (_typed(spec, name, spec.target, builder),)
+    return (_typed(spec, name, spec.target.strip(), builder),)
 
 
 def _typed_options(spec: SuiteSpec, builder: Callable[..., Suite]) -> dict[str, Any]:
@@ -196,7 +196,7 @@ def _typed(spec: SuiteSpec, name: str, text: str, builder: Callable[..., Suite])
     """Return the text as the kind of value that the builder's annotation asks for."""
     from pydantic import TypeAdapter, ValidationError
 
-    annotation = get_type_hints(builder, include_extras=True)[name]
+    annotation = get_type_hints(builder, include_extras=True).get(name, str)
     value = [part.strip() for part in text.split("+")] if _is_list(annotation) else text
     try:
         return TypeAdapter(annotation).validate_python(value)
@@ -222,7 +222,7 @@ def _listed(builder: Callable[..., Suite]) -> str:
         default = parameters[name].default
         shown = "+".join(default) if isinstance(default, tuple | list) else default
         suffix = "" if default is None or default is inspect.Parameter.empty else f" [{shown}]"
-        options.append(f"{name}={_kind(hints[name])}{suffix}")
+        options.append(f"{name}={_kind(hints.get(name, str))}{suffix}")
     return f"Its options: {', '.join(options) or 'none'}."
 
 
