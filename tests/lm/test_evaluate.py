@@ -118,38 +118,6 @@ def test_a_row_tells_what_was_sent_said_and_understood(store: AnswerStore) -> No
     assert row.round_trip is True
 
 
-@pytest.mark.parametrize("spec", [*ALL, "reverse-words", "pig-latin-paper"])
-def test_a_model_that_does_the_task_in_any_form_is_right(store: AnswerStore, spec: str) -> None:
-    rows = evaluate(
-        Recorder(lambda prompt: repeat_in_form(prompt, spec)),
-        SUITE,
-        vias(spec),
-        store=store,
-        role="base",
-    )
-    assert {row.outcome for row in rows} == {"right"}
-
-
-def repeat_in_form(prompt: Prompt, spec: str) -> str:
-    """Answer as a perfect model would that understands the conjugation."""
-    conjugation = parse_via(spec, SUITE).conjugation
-    assert isinstance(prompt, str)
-    query = conjugation.invert(prompt).split("\n")[0].split(" ", 1)[1]
-    return conjugation.apply(query)
-
-
-def test_a_lossy_conjugation_is_scored_by_what_it_gives_back(store: AnswerStore) -> None:
-    rows = evaluate(Recorder(), SUITE, vias("leet-paper"), store=store, role="base")
-    assert rows[0].answer.strip().startswith("what")
-    assert rows[0].outcome == "right"
-    assert rows[0].round_trip is False
-
-
-def test_a_native_language_has_no_round_trip(store: AnswerStore) -> None:
-    rows = evaluate(Recorder(), SUITE, vias("fr", "fr|leet"), store=store, role="base")
-    assert [row.round_trip for row in rows] == [None, None, True, True]
-
-
 def test_chat_messages_are_conjugated_one_by_one_and_recorded_as_json(store: AnswerStore) -> None:
     prompt = (Message("system", "Be brief."), Message("user", "Input: Say 7"))
     suite = Suite(name="chat", examples=(an_example("1", prompt, "Say", "7"),))
@@ -202,9 +170,6 @@ def test_nothing_to_ask_is_no_call(store: AnswerStore) -> None:
     assert model.calls == []
 
 
-# --- stopping -----------------------------------------------------------------------------------
-
-
 def test_early_stopping_changes_no_outcome(store: AnswerStore) -> None:
     early, late = Settings(), Settings(stop_when_decided=False)
     rows = [
@@ -214,36 +179,6 @@ def test_early_stopping_changes_no_outcome(store: AnswerStore) -> None:
     assert [row.outcome for row in rows[0]] == [row.outcome for row in rows[1]]
     assert "decided" in {row.finish for row in rows[0]}
     assert "decided" not in {row.finish for row in rows[1]}
-
-
-def test_only_line_breaks_are_sent_as_stops_and_the_rest_is_found_after_inversion(
-    store: AnswerStore,
-) -> None:
-    # "N" in rot13 is a plain "A": sent as it is, the stop "N" would cut at the wrong letter.
-    example = an_example("1", "Input: x", "BAN", "x")
-    suite = Suite(name="stops", examples=(example,), stop=("\n", "\n\n", "N"), max_new_tokens=3)
-    model = Recorder(lambda prompt: "ONA NO more")
-    rows = evaluate(model, suite, vias("rot13", "identity"), store=store, role="base")
-    assert model.options["stop"] == ("\n", "\n\n")
-    assert model.options["max_new_tokens"] == 3
-    assert [row.answer for row in rows] == ["BA", "O"]
-
-
-def test_a_stop_that_may_have_begun_keeps_the_answer_open(store: AnswerStore) -> None:
-    example = an_example("1", "Input: x", "12", "no")
-    suite = Suite(name="stops", examples=(example,), stop=(" .5",))
-    # Said word by word: after "12" and " .5" the stop is complete, and the answer is 12.
-    words = Recorder(lambda prompt: "12 .5")
-    assert evaluate(words, suite, vias("identity"), store=store, role="base")[0].answer == "12"
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [({"max_new_tokens": 0}, "0 tokens"), ({"stop": ("\n", "")}, "stop string is empty")],
-)
-def test_settings_that_allow_no_answer_are_refused(settings: Any, message: str) -> None:
-    with pytest.raises(UserError, match=message):
-        Settings(**settings)
 
 
 # --- what is reused -----------------------------------------------------------------------------
@@ -270,6 +205,7 @@ def test_the_same_model_in_the_other_role_is_not_asked_again(store: AnswerStore)
     rows = evaluate(model, SUITE, vias("identity"), store=store, role="tuned")
     assert {row.role for row in rows} == {"tuned"}
     assert model.calls == []
+    assert {row.role for row in store.rows(model="w1", suite=SUITE.fingerprint)} == {"tuned"}
 
 
 CHANGES: dict[str, dict[str, Any]] = {
@@ -489,12 +425,3 @@ def test_two_examples_of_one_name_are_refused(store: AnswerStore) -> None:
     suite = replace(SUITE, examples=(SUITE.examples[0], SUITE.examples[0]))
     with pytest.raises(UserError, match="the example '1' twice in 'en'"):
         evaluate(Recorder(), suite, vias("identity"), store=store, role="base")
-
-
-def test_hostile_text_is_kept_exactly(store: AnswerStore) -> None:
-    text = "\x00\ud800<script>\u202eשלום" + "x" * 100_000
-    suite = Suite(name="hostile", examples=(an_example("\ud800", text, "a", "b"),), stop=())
-    model = Recorder(lambda _: text)
-    rows = evaluate(model, suite, vias("identity", "leet"), store=store, role="base")
-    assert rows[0].prompt == rows[0].raw == text
-    assert evaluate(model, suite, vias("identity", "leet"), store=store, role="base") == rows

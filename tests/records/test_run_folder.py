@@ -76,7 +76,10 @@ def test_a_folder_of_a_newer_palimpsest_is_refused(tmp_path: Path) -> None:
 
 def test_what_a_killed_first_run_left_does_not_make_the_folder_foreign(tmp_path: Path) -> None:
     (tmp_path / ".run.json.123.palimpsest-tmp").write_text('{"sche')
-    assert RunFolder.create(tmp_path).config == {}
+    folder = RunFolder.create(tmp_path)
+    assert folder.config == {}
+    folder.record({})
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -170,64 +166,6 @@ def test_a_store_may_be_closed_twice(path: Path) -> None:
     store.close()
 
 
-# --- one writer at a time -----------------------------------------------------------------------
-
-HOLD = """
-import sys, time
-from pathlib import Path
-from palimpsest.records.store import AnswerStore
-store = AnswerStore(Path(sys.argv[1]))
-print("holding", flush=True)
-time.sleep(60)
-"""
-
-
-@pytest.fixture
-def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", HOLD, str(path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "holding\n"
-        yield process
-        process.kill()
-
-
-def test_a_second_process_is_told_who_is_writing(path: Path, holder: subprocess.Popen[str]) -> None:
-    with pytest.raises(UserError) as caught:
-        AnswerStore(path)
-    assert f"'{path.parent}' is in use by another palimpsest process" in caught.value.message
-    assert f"(process {holder.pid} on " in caught.value.message
-    assert "--out" in str(caught.value.hint)
-
-
-def test_reading_is_possible_while_another_process_writes(
-    path: Path, holder: subprocess.Popen[str]
-) -> None:
-    assert everything(path) == []
-
-
-def test_a_killed_process_leaves_no_lock_behind(path: Path, holder: subprocess.Popen[str]) -> None:
-    holder.send_signal(signal.SIGKILL)
-    holder.wait()
-    assert everything(path) == []
-    with AnswerStore(path) as store:
-        store.add([a_row()])
-
-
-def test_the_lock_holds_within_one_process_too_and_ends_with_close(path: Path) -> None:
-    with AnswerStore(path), pytest.raises(UserError, match="in use"):
-        AnswerStore(path)
-    AnswerStore(path).close()
-
-
-def test_a_forked_child_that_outlives_its_parent_does_not_keep_the_lock(path: Path) -> None:
-    script = HOLD.replace("time.sleep(60)", "import os\nif os.fork(): os._exit(0)\ntime.sleep(5)")
-    command = [sys.executable, "-c", script, str(path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
-        parent.wait()
-        AnswerStore(path).close()
-
-
 def test_another_program_that_locks_the_file_gets_a_message(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -307,110 +245,3 @@ def test_reading_where_nothing_was_written_says_so(path: Path) -> None:
     with pytest.raises(UserError, match="no answers at"):
         AnswerStore(path, read_only=True)
     assert not path.exists()
-
-
-# --- places that cannot be written --------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "place",
-    ["/proc/palimpsest/answers.sqlite", "/proc/1/answers.sqlite", "/dev/null/answers.sqlite"],
-)
-def test_an_unwritable_place_gets_a_message(place: str) -> None:
-    with pytest.raises(UserError, match="cannot be opened or written"):
-        AnswerStore(Path(place))
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    place = tmp_path / "disk"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(place)]
-    try:
-        mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        mounted = False
-    if not mounted:
-        pytest.skip("mounting a small disk needs root")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
-
-
-def fill_up(place: Path) -> Path:
-    """Write a file that leaves no byte free."""
-    ballast = place / "ballast"
-    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
-        while True:
-            file.write(b"x" * 4096)
-    return ballast
-
-
-def test_a_full_disk_loses_nothing_that_was_written_and_the_run_continues(
-    small_disk: Path,
-) -> None:
-    path = small_disk / "answers.sqlite"
-    rows = iter(a_row(f"repeat/{i}", prompt="p" * 1000) for i in range(1000))
-    written: list[AnswerRow] = []
-
-    def write_on(store: AnswerStore) -> None:
-        for row in rows:
-            store.add([row])
-            written.append(row)
-
-    with AnswerStore(path) as store:
-        store.add([first := next(rows)])
-        ballast = fill_up(small_disk)
-        with pytest.raises(UserError, match="is full") as caught:
-            write_on(store)
-        assert "Free some space" in str(caught.value.hint)
-        assert everything(path) == [first, *written]
-    ballast.unlink()
-    with AnswerStore(path) as store:
-        store.add([a_row("after")])
-    assert everything(path) == [first, *written, a_row("after")]
-
-
-def test_a_disk_that_is_full_from_the_start_gets_a_message(small_disk: Path) -> None:
-    fill_up(small_disk)
-    with pytest.raises(UserError, match="is full"):
-        AnswerStore(small_disk / "answers.sqlite")
-
-
-def test_a_finished_store_can_be_read_from_a_read_only_disk(small_disk: Path) -> None:
-    path = small_disk / "answers.sqlite"
-    fill(path, 3)
-    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    assert len(everything(path)) == 3
-    with pytest.raises(UserError, match=r"cannot be opened or written|cannot be read or written"):
-        AnswerStore(path)
-
-
-SIZE_LIMIT = """
-import resource, sys
-from pathlib import Path
-sys.path.insert(0, str(Path(sys.argv[2]).parent))
-from test_store import a_row
-from palimpsest.errors import UserError
-from palimpsest.records.store import AnswerStore
-path = Path(sys.argv[1])
-with AnswerStore(path) as store:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
-    written = 0
-    try:
-        for i in range(1000):
-            store.add([a_row(f"repeat/{i}", prompt="p" * 1000)])
-            written += 1
-    except UserError as error:
-        print(error)
-    assert 0 < written < 1000, written
-    assert len(store) == written
-"""
-
-
-def test_a_file_size_limit_gets_a_message_and_loses_nothing(path: Path) -> None:
-    command = [sys.executable, "-c", SIZE_LIMIT, str(path), __file__]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "could not be written" in done.stdout
-    assert "ulimit -f" in done.stdout
-    assert everything(path)

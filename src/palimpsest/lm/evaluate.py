@@ -163,7 +163,7 @@ def _reuse(
             role=role, raw=old.raw, finish=old.finish, latency_seconds=old.latency_seconds
         )
         rows[row.key] = row
-        if row != old._replace(role=role, via=row.via):
+        if row != old:  # another role or spelling as well: the file says what the newest run said
             changed.append(row)
     if changed:
         store.add(changed)

@@ -110,6 +110,8 @@ class RunFolder:
 
     def record(self, config: Mapping[str, Any]) -> None:
         """Write the resolved configuration of the run that starts now into ``run.json``."""
+        if self._marker.exists():
+            self._sweep()
         now = datetime.now(UTC).isoformat(timespec="seconds")
         created = self._read_marker()["created"] if self._marker.exists() else now
         marker = {
@@ -174,7 +176,13 @@ class RunFolder:
         """Fail now, and not after a model has been loaded, if nothing can be written."""
         probe = self.path / f".probe.{os.getpid()}{_TEMPORARY}"
         probe.write_bytes(b"")
-        probe.unlink()
+        probe.unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        """Remove what killed processes were about to write."""
+        with explained(self.path):
+            for rest in self.path.rglob(f".*{_TEMPORARY}"):
+                rest.unlink(missing_ok=True)
 
     def _read_marker(self) -> dict[str, Any]:
         try:
