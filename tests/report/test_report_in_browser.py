@@ -163,7 +163,7 @@ def test_a_card_shows_prompt_answers_and_outcomes_side_by_side(page: Page, repor
 def test_every_version_of_an_example_is_one_click_away(page: Page, report: Path) -> None:
     visit = Visit(page, report)
     source = visit.cards().first.locator("h3").inner_text()
-    visit.cards().first.get_by_role("button", name="Every version").click()
+    visit.cards().first.get_by_role("button", name="All versions").click()
     assert visit.cards().count() == 1 + len(VIAS)
     assert set(visit.cards().locator("h3").all_inner_texts()) == {source}
 
@@ -228,6 +228,13 @@ def test_the_page_never_scrolls_sideways(
         Visit(page, path)
         page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_long_name_leaves_room_for_the_numbers(page: Page, hostile_report: Path) -> None:
+    page.set_viewport_size({"width": 400, "height": 800})
+    Visit(page, hostile_report)
+    names = page.locator("#table th[scope=row]").all()
+    assert max(name.bounding_box()["width"] for name in names) < 250
 
 
 def test_figures_have_a_narrow_form_with_text_of_readable_size(page: Page, report: Path) -> None:

@@ -179,7 +179,7 @@ def draw_cells(title: str, cells: Sequence[Cell], width: float) -> Figure:
         places = [names.index(row.name) for row in table]
         _draw_shares(panel, [row.base for row in table], [at - 0.19 for at in places], 0.34)
         _draw_shares(panel, [row.tuned for row in table], [at + 0.19 for at in places], 0.34)
-        panel.set_title(clipped(visible(cell.name), round(width * 18 / n_columns)))
+        panel.set_title(clipped(visible(cell.name), round(width * 10 / n_columns)))
         panel.grid(visible=False)
         _name_rows(panel, names, width)
         _percent_axis(panel, "", step=0.5)

@@ -39,7 +39,7 @@ _LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': r"\texttt{\char34}",
     "`": r"\textasciigrave{}",
     "'": r"\textquotesingle{}",
     "-": r"-{}",

@@ -137,7 +137,7 @@
       foreign(data.vias[item[VIA]]), " \u00b7 language ", foreign(data.languages[item[LANGUAGE]]));
     const header = make("header", "", make("h3", "", foreign(item[SOURCE])), where);
     if (onlySource === null) {
-      header.append(button("Every version of it", () => showSource(item[SOURCE]), "plain"));
+      header.append(button("All versions of this example", () => showSource(item[SOURCE]), "plain"));
     }
     const prompt = make("section", "", make("h4", "", "Prompt as sent"),
       textBlock(promptText(item[PROMPT])));
