@@ -39,7 +39,7 @@ bench: $(VENV)/.bench ## Print the performance ratios against their peers
 	$(BIN)/python -m benchmarks
 
 docs: $(VENV)/.dev ## Rewrite what the docs take from the code: the CLI reference, the table and figures
-	$(BIN)/python -m docs.build
+	$(BIN)/python docs/build.py
 
 rosetta: $(VENV)/.core ## Train the embedded pair anew (about half an hour)
 	$(BIN)/palimpsest rosetta train

@@ -64,7 +64,7 @@ def run(arguments: list[str]) -> int:
         typer.echo(f"Error: {error}", err=True)
         return 2
     except typer.TyperException as error:
-        error.show()
+        error.show()  # type: ignore[attr-defined]  # every one that parsing raises prints itself
         return 2
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("Stopped. Run the same command again to continue.", err=True)

@@ -59,10 +59,21 @@ def train(
         manifest = train_pair(
             recipe, out, command=_command(recipe, n), report=report, measuring=say, n=n
         )
+    from palimpsest.lm.diagnose import diagnose
+    from palimpsest.lm.rosetta.figure import curve_drawing
     from palimpsest.lm.rosetta.summary import markdown
 
     typer.echo(markdown(manifest))
+    diagnose(
+        str(out / "pair" / "base"),
+        str(out / "pair" / "tuned"),
+        suite=f"rosetta:n={n}",
+        out=out / "report",
+        command=_command(recipe, n),
+        extra_figures=[curve_drawing(manifest)],
+    )
     typer.echo(f"Pair: {out / 'pair'}")
+    typer.echo(f"Report: {out / 'report' / 'report.html'}")
 
 
 @app.command()

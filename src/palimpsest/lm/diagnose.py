@@ -6,11 +6,11 @@ import json
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pydantic import ValidationError
 
@@ -29,6 +29,10 @@ from palimpsest.records.provenance import commit_of, platform_facts, versions
 from palimpsest.records.results import ModelInfo, Provenance, Results, SuiteInfo
 from palimpsest.records.run_folder import RunFolder
 from palimpsest.records.store import AnswerStore
+from palimpsest.report import write_report
+
+if TYPE_CHECKING:
+    from palimpsest.report.drawing import Drawing
 
 ALWAYS_VIA = ("leet", "pig-latin")
 """Text conjugations that are tried by default, whatever the suite's languages."""
@@ -66,6 +70,7 @@ def diagnose(
     n_resamples: int = 10_000,
     command: str = "palimpsest.diagnose(…)",
     progress: DiagnosisProgress | None = None,
+    extra_figures: Sequence[Drawing] = (),
 ) -> Results:
     """Say which abilities a tuned model kept, suppressed or lost.
 
@@ -82,6 +87,7 @@ def diagnose(
         n_resamples: Bootstrap resamples.
         command: Recorded as the way to repeat the run.
         progress: Called after every answer.
+        extra_figures: Shown in the report after its own.
 
     Raises:
         UserError: A model, suite or conjugation that cannot be used, or a folder that cannot be
@@ -109,7 +115,7 @@ def diagnose(
         results = _conclude(run, rows, warnings, seed, n_resamples, command, started)
         folder.write_text("results.json", results.to_json() + "\n")
         if out is not None:
-            _write_report(folder, results, rows)
+            write_report(folder.path, results, rows, extra_figures=extra_figures)
         return results
 
 
@@ -121,14 +127,19 @@ def rewrite_report(path: Path | str) -> Path:
     """
     folder = RunFolder.find(path)
     results = read_results(folder)
+    shown = {"identity", *(found.name for found in results.conjugations)}
     with AnswerStore(folder.answers, read_only=True) as store:
         rows = [
-            row
+            row._replace(role=role)
             for role, model in zip(ROLES, (results.base, results.tuned), strict=True)
-            for row in store.rows(model=model.fingerprint, suite=results.suite.fingerprint)
-            if row.role == role or results.base.fingerprint == results.tuned.fingerprint
+            for row in store.rows(
+                model=model.fingerprint,
+                suite=results.suite.fingerprint,
+                settings=folder.config["settings"],
+            )
+            if row.via in shown
         ]
-    return _write_report(folder, results, rows)
+    return write_report(folder.path, results, rows)
 
 
 def read_results(folder: RunFolder) -> Results:
@@ -200,16 +211,16 @@ def _ask_all(run: _Run, store: AnswerStore, progress: DiagnosisProgress | None) 
             if progress is not None:
                 progress(role, n_done, n_total, n_reused)
 
-        rows += evaluate(
-            model,
-            run.suite,
-            run.vias,
-            store=store,
-            role=role,
-            settings=run.settings,
-            progress=show,
-        )
-        model.close()
+        with closing(model):
+            rows += evaluate(
+                model,
+                run.suite,
+                run.vias,
+                store=store,
+                role=role,
+                settings=run.settings,
+                progress=show,
+            )
     return rows
 
 
@@ -257,9 +268,3 @@ def _conclude(
             seconds=round(time.monotonic() - started, 3),
         ),
     )
-
-
-def _write_report(folder: RunFolder, results: Results, rows: Sequence[AnswerRow]) -> Path:
-    from palimpsest.report import write_report
-
-    return write_report(folder.path, results, rows)

@@ -40,7 +40,7 @@ class AnswerRow(NamedTuple):
     """The text after inversion."""
     outcome: Outcome
     finish: str
-    """``stop``, ``decided`` or ``length``."""
+    """``stop``, ``decided``, ``length``; ``uninvertible`` if the conjugation's inverse failed."""
     round_trip: bool | None
     """Did ``invert(apply(prompt))`` return the prompt? ``None`` for native languages."""
     latency_seconds: float

@@ -7,11 +7,11 @@ is not clearly above zero; ``did`` is (tuned under s − tuned) − (base under 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA = "palimpsest.results/1"
+SCHEMA: Final = "palimpsest.results/1"
 
 Verdict = Literal["kept", "suppressed", "lost", "inconclusive"]
 Interval = tuple[float, float]

@@ -20,8 +20,10 @@ from pydantic import BaseModel, ConfigDict
 Split = Literal["train", "select", "report"]
 Task = Literal["repeat", "capitalise", "answer"]
 
-NATURAL_LANGUAGES = ("en", "fr", "es", "nl", "de")
-REWRITTEN_LANGUAGES = ("leet", "pig-latin")
+Language = Literal["en", "fr", "es", "nl", "de", "leet", "pig-latin"]
+
+NATURAL_LANGUAGES: tuple[Language, ...] = ("en", "fr", "es", "nl", "de")
+REWRITTEN_LANGUAGES: tuple[Language, ...] = ("leet", "pig-latin")
 """English under a text conjugation."""
 
 LANGUAGES = (*NATURAL_LANGUAGES, *REWRITTEN_LANGUAGES)

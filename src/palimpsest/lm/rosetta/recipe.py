@@ -21,7 +21,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTraine
 from palimpsest.errors import UserError
 from palimpsest.lm.rosetta.corpus import Document, Writer
 from palimpsest.lm.rosetta.grammar import LANGUAGES, REWRITTEN_LANGUAGES
-from palimpsest.lm.rosetta.tokenizer import BOS, EOS, PAD, train_tokenizer
+from palimpsest.lm.rosetta.tokenizer import train_tokenizer
 from palimpsest.lm.rosetta.training import Batch, Stage, Trainer, batch_loss, make_batch
 
 PRETRAINING_LANGUAGES = (*LANGUAGES, "leet")
@@ -146,9 +146,9 @@ def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCau
         max_position_embeddings=512,
         tie_word_embeddings=True,
         initializer_range=0.04,
-        bos_token_id=tokenizer.convert_tokens_to_ids(BOS),
-        eos_token_id=tokenizer.convert_tokens_to_ids(EOS),
-        pad_token_id=tokenizer.convert_tokens_to_ids(PAD),
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
     )
     return LlamaForCausalLM(config)
 

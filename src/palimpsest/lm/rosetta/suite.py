@@ -6,11 +6,13 @@ import itertools
 from collections.abc import Sequence
 
 import numpy as np
+from pydantic import NonNegativeInt, PositiveInt
 
 from palimpsest.lm.rosetta.corpus import TRANSFORMS, Turn, layout, natural, rewrite
 from palimpsest.lm.rosetta.grammar import (
     LANGUAGES,
     Fact,
+    Language,
     Split,
     Task,
     addends,
@@ -29,12 +31,12 @@ _STREAMS = {"select": 1, "report": 2, "train": 3}
 
 def build(
     *,
-    n: int = 100,
-    seed: int = 0,
+    n: PositiveInt = 100,
+    seed: NonNegativeInt = 0,
     split: Split = "report",
-    languages: Sequence[str] = LANGUAGES,
+    languages: Sequence[Language] = LANGUAGES,
 ) -> Suite:
-    """Build the suite: two worked examples of an in-context task, then a query that is a request.
+    """Like icl-vs-if, in the language of the embedded pair's grammar, on held-out sentences.
 
     Args:
         n: Prompts a cell and language.
@@ -58,10 +60,10 @@ def build(
 
 def build_instructions(
     *,
-    n: int = 100,
-    seed: int = 0,
+    n: PositiveInt = 100,
+    seed: NonNegativeInt = 0,
     split: Split = "report",
-    languages: Sequence[str] = LANGUAGES,
+    languages: Sequence[Language] = LANGUAGES,
 ) -> Suite:
     """Build the instruction skill's own suite: sums and blanks asked without worked examples.
 
@@ -127,7 +129,7 @@ def _instruction(query: str, index: int, language: str, *, seed: int, split: Spl
 
 
 def _request(
-    query: str, language: str, rng: np.random.Generator, pool: Sequence[Fact], *, split: Split
+    query: str, language: str, rng: np.random.Generator, pool: tuple[Fact, ...], *, split: Split
 ) -> Turn:
     if query == "math":
         pairs = addends(split)
