@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from palimpsest.errors import UserError
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedConfig
-
-Row = TypeVar("Row")
 
 _CPU_TOKENS = 8192
 _ACCELERATOR_TOKENS = 65536
@@ -32,10 +29,10 @@ class BatchBudget:
         self.n_tokens = n_tokens
         self.n_rows: int | None = None
 
-    def take(self, rows: Sequence[Row], n_columns: Sequence[int]) -> int:
-        """Return how many of the first rows go together; ``n_columns`` falls."""
-        fitting = max(1, self.n_tokens // max(1, n_columns[0]))
-        return min(len(rows), fitting, self.n_rows or fitting)
+    def rows(self, n_columns: int) -> int:
+        """Return how many rows of ``n_columns`` go together, at least one."""
+        fitting = max(1, self.n_tokens // max(1, n_columns))
+        return min(fitting, self.n_rows or fitting)
 
     def halve(self, n_rows: int, error: BaseException) -> None:
         """Allow half of ``n_rows`` from now on.

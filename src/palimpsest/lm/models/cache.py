@@ -1,81 +1,150 @@
-"""A key-value cache that writes into memory reserved at the start."""
+"""A key-value cache in memory reserved at the start, filled in parts and decoded as a whole."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.cache_utils import (
+    Cache,
+    DummyLayer,
+    DynamicCache,
+    DynamicLayer,
+    DynamicSlidingWindowLayer,
+    LinearAttentionCacheLayerMixin,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 
-class ReservedLayer(DynamicLayer):  # type: ignore[no-untyped-call]
-    """A :class:`DynamicLayer` that appends in place, up to a known length.
+class ReservedLayer(DynamicLayer):
+    """Keys and values of one layer for a whole batch, of which the model sees a part.
 
-    The library's layer concatenates at every token and so copies the whole cache each time.
+    The library's layer concatenates at every token and so copies the whole cache each time; this
+    one writes in place. It keeps all positions, also under a sliding window: the model's mask is
+    what limits attention.
 
     Args:
-        capacity: How many positions will be written at most.
+        n_rows: Rows of the batch.
+        n_columns: How many positions will be written at most.
     """
 
     _layer_type = None
 
-    def __init__(self, capacity: int) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.capacity = capacity
-        self.length = 0
-        self._keys: torch.Tensor | None = None
-        self._values: torch.Tensor | None = None
+    def __init__(self, n_rows: int, n_columns: int) -> None:
+        super().__init__()
+        self.n_rows = n_rows
+        self.n_columns = n_columns
+        self._rows = slice(0, n_rows)
+        self._start = self._end = 0
+        self._all: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def show(self, rows: slice, start: int, end: int) -> None:
+        """Let the model see columns ``start`` to ``end`` of ``rows``, and write after them."""
+        self._rows, self._start, self._end = rows, start, end
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append and return all positions so far."""
-        if self._keys is None or self._values is None:
-            self._keys, self._values = self._reserve(key_states), self._reserve(value_states)
+        """Append to the part that is shown and return that part."""
+        if self._all is None:
+            self._all = self._reserve(key_states), self._reserve(value_states)
             self.is_initialized = True
-        end = self.length + key_states.shape[-2]
-        self._keys[:, :, self.length : end] = key_states
-        self._values[:, :, self.length : end] = value_states
-        self.length = end
-        self.keys, self.values = self._keys[:, :, :end], self._values[:, :, :end]
-        return self.keys, self.values
+        end = self._end + key_states.shape[-2]
+        for states, reserved in zip((key_states, value_states), self._all, strict=True):
+            reserved[self._rows, :, self._end : end] = states
+        fresh = self._start == self._end
+        self._end = end
+        if fresh:  # what was just computed lies closer together than its copy in the cache
+            return key_states, value_states
+        keys, values = (reserved[self._rows, :, self._start : end] for reserved in self._all)
+        return keys, values
 
     def get_seq_length(self) -> int:
-        """Return how many positions are filled."""
-        return self.length
+        """Return how many columns are shown."""
+        return self._end - self._start
 
-    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
-        """Keep the rows in ``beam_idx``, in that order."""
-        if self._keys is None or self._values is None:
-            return
-        self._keys = self._select(self._keys, beam_idx)
-        self._values = self._select(self._values, beam_idx)
-        self.keys = self._keys[:, :, : self.length]
-        self.values = self._values[:, :, : self.length]
+    def keep(self, rows: torch.Tensor, moved: torch.Tensor) -> None:
+        """Keep ``rows`` and show them; only those at the places ``moved`` are copied.
+
+        A moved row comes from beyond the rows that are kept, so that nothing is overwritten
+        before it is read.
+        """
+        self.n_rows = len(rows)
+        self._rows = slice(0, self.n_rows)
+        for reserved in self._all or ():
+            reserved[moved, :, : self._end] = reserved[rows[moved], :, : self._end]
 
     def _reserve(self, states: torch.Tensor) -> torch.Tensor:
-        rows, heads, _, width = states.shape
-        return states.new_empty(rows, heads, self.capacity, width)
-
-    def _select(self, states: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-        kept = states.new_empty(len(rows), *states.shape[1:])
-        kept[:, :, : self.length] = states[:, :, : self.length][rows]
-        return kept
+        # Zeros, since a masked position still enters attention with weight 0, and 0 · nan = nan.
+        return states.new_zeros(self.n_rows, states.shape[1], self.n_columns, states.shape[3])
 
 
-def new_cache(config: PreTrainedConfig, capacity: int) -> DynamicCache:
-    """Return an empty cache for ``config``, with room for ``capacity`` positions.
+def can_reserve(config: PreTrainedConfig) -> bool:
+    """Whether all layers of the model are plain or sliding-window attention."""
+    kinds = getattr(config.get_text_config(decoder=True), "layer_types", None) or ()
+    plain = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
+    layers = DynamicCache(config=config).layers
+    return (
+        "chunked_attention" not in kinds
+        and bool(layers)
+        and all(type(layer) in plain for layer in layers)
+    )
 
-    Only plain attention layers are replaced; sliding windows and recurrent states keep the
-    library's own layers.
-    """
+
+def skips_padding(config: PreTrainedConfig) -> bool:
+    """Whether a mask can hide padding: not from a recurrent state."""
+    return not any(
+        isinstance(layer, LinearAttentionCacheLayerMixin)
+        for layer in DynamicCache(config=config).layers
+    )
+
+
+def reserved_cache(config: PreTrainedConfig, n_rows: int, n_columns: int) -> DynamicCache:
+    """Return an empty cache whose attention layers are :class:`ReservedLayer`."""
     cache = DynamicCache(config=config)
     cache.layers = [
-        ReservedLayer(capacity) if type(layer) is DynamicLayer else layer for layer in cache.layers
+        layer if isinstance(layer, DummyLayer) else ReservedLayer(n_rows, n_columns)
+        for layer in cache.layers
     ]
-    if cache.layer_class_to_replicate is DynamicLayer:
-        cache.layer_class_to_replicate = cast(Any, lambda: ReservedLayer(capacity))
     return cache
+
+
+def show(cache: Cache, rows: slice, start: int, end: int) -> None:
+    """Call :meth:`ReservedLayer.show` on every layer."""
+    for layer in cache.layers:
+        if isinstance(layer, ReservedLayer):
+            layer.show(rows, start, end)
+
+
+def keep_rows(cache: Cache, rows: Sequence[int], device: torch.device) -> None:
+    """Drop all rows but these from a cache of any kind.
+
+    Args:
+        cache: The cache.
+        rows: The rows in their new order, as :func:`without_gaps` gives it.
+        device: Where the cache is.
+    """
+    kept = torch.tensor(rows, dtype=torch.long, device=device)
+    moved = torch.tensor(
+        [place for place, row in enumerate(rows) if place != row], dtype=torch.long, device=device
+    )
+    for layer in cache.layers:
+        if isinstance(layer, ReservedLayer):
+            layer.keep(kept, moved)
+        else:
+            layer.reorder_cache(cast(torch.LongTensor, kept))
+
+
+def without_gaps(n_rows: int, kept: Sequence[int]) -> list[int]:
+    """Order the kept rows such that those beyond the new end fill the gaps before it.
+
+    Example:
+        >>> without_gaps(6, [0, 2, 5])
+        [0, 5, 2]
+    """
+    alive = set(kept)
+    spare = [row for row in range(len(kept), n_rows) if row in alive]
+    return [row if row in alive else spare.pop() for row in range(len(kept))]

@@ -1,22 +1,19 @@
-"""Greedy decoding in left-padded batches that rows leave as soon as their answer is known."""
+"""Greedy decoding: rows leave the batch as soon as their answer is known."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from transformers.cache_utils import DynamicLayer, LinearAttentionCacheLayerMixin
-
-from palimpsest.lm.models.cache import new_cache
+from palimpsest.lm.models.cache import without_gaps
+from palimpsest.lm.models.decoders import Decoder
 from palimpsest.lm.models.protocol import Decided, Generation
 from palimpsest.lm.models.tokenization import Detokenizer, cut_at, settled_text
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 Finish = Literal["stop", "decided", "length"]
 
@@ -38,130 +35,6 @@ class Row:
     """How many new tokens it may get."""
 
     n_new: int = field(default=0, init=False)
-
-
-class Decoder(Protocol):
-    """A batch of prompts that is continued token by token."""
-
-    def start(self) -> list[int]:
-        """Read the prompts and return the first new token of each."""
-
-    def feed(self, tokens: Sequence[int]) -> list[int]:
-        """Append one token to each row and return the next ones."""
-
-    def keep(self, rows: Sequence[int]) -> None:
-        """Drop all other rows."""
-
-
-class CachedDecoder:
-    """A left-padded batch with a key-value cache.
-
-    Args:
-        model: With the weights.
-        prompts: Token ids, none empty.
-        n_new: How many tokens are fed after the prompts at most.
-    """
-
-    def __init__(
-        self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], *, n_new: int
-    ) -> None:
-        self._model = model
-        self._accepts = accepted_arguments(model)
-        width = max(len(prompt) for prompt in prompts)
-        ids = torch.zeros(len(prompts), width, dtype=torch.long)
-        mask = torch.zeros(len(prompts), width + n_new, dtype=torch.long)
-        for row, prompt in enumerate(prompts):
-            ids[row, width - len(prompt) :] = torch.tensor(prompt)
-            mask[row, width - len(prompt) :] = 1
-        self._ids = ids.to(model.device)
-        self._mask = mask.to(model.device)
-        self._padded = any(len(prompt) < width for prompt in prompts)
-        self._positions = (self._mask[:, :width].cumsum(-1) - 1).clamp(min=0)
-        self._n_columns = width
-        self._cache = new_cache(model.config, width + n_new)
-
-    def start(self) -> list[int]:
-        """Read the prompts and return the first new token of each."""
-        tokens = self._forward(self._ids, self._positions)
-        self._positions = self._positions[:, -1:]
-        return tokens
-
-    def feed(self, tokens: Sequence[int]) -> list[int]:
-        """Append one token to each row and return the next ones."""
-        ids = torch.tensor(tokens, device=self._mask.device)[:, None]
-        self._n_columns += 1
-        self._positions = self._positions + 1
-        return self._forward(ids, self._positions)
-
-    @torch.inference_mode()
-    def keep(self, rows: Sequence[int]) -> None:
-        """Drop all other rows, here and in the cache."""
-        kept = torch.tensor(rows, dtype=torch.long, device=self._mask.device)
-        self._mask, self._positions = self._mask[kept], self._positions[kept]
-        self._cache.reorder_cache(cast(torch.LongTensor, kept))
-
-    @torch.inference_mode()
-    def _forward(self, ids: torch.Tensor, positions: torch.Tensor) -> list[int]:
-        arguments: dict[str, Any] = {
-            # Without padding, no mask at all lets the attention use its fast causal path.
-            "attention_mask": self._mask[:, : self._n_columns] if self._padded else None,
-            "position_ids": positions,
-            "past_key_values": self._cache,
-            "use_cache": True,
-            "logits_to_keep": 1,
-        }
-        arguments = {name: arguments[name] for name in self._accepts if name in arguments}
-        logits = self._model(input_ids=ids, **arguments).logits
-        tokens: list[int] = logits[:, -1].argmax(-1).tolist()
-        return tokens
-
-
-class RecomputingDecoder:
-    """For architectures without a key-value cache: prompts of one length, read anew at each token.
-
-    Args:
-        model: With the weights.
-        prompts: Token ids, all of the same length.
-    """
-
-    def __init__(self, model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> None:
-        self._model = model
-        self._accepts = accepted_arguments(model)
-        self._ids = torch.tensor([list(prompt) for prompt in prompts], device=model.device)
-
-    @torch.inference_mode()
-    def start(self) -> list[int]:
-        """Read the prompts and return the first new token of each."""
-        arguments = {
-            name: value
-            for name, value in (("use_cache", False), ("logits_to_keep", 1))
-            if name in self._accepts
-        }
-        logits = self._model(input_ids=self._ids, **arguments).logits
-        tokens: list[int] = logits[:, -1].argmax(-1).tolist()
-        return tokens
-
-    def feed(self, tokens: Sequence[int]) -> list[int]:
-        """Append one token to each row and return the next ones."""
-        new = torch.tensor(tokens, device=self._ids.device)[:, None]
-        self._ids = torch.cat([self._ids, new], dim=1)
-        return self.start()
-
-    def keep(self, rows: Sequence[int]) -> None:
-        """Drop all other rows."""
-        self._ids = self._ids[torch.tensor(rows, device=self._ids.device)]
-
-
-def accepted_arguments(model: PreTrainedModel) -> frozenset[str]:
-    """Return the names that the model's ``forward`` takes, looking through a PEFT wrapper."""
-    unwrap = getattr(model, "get_base_model", None)
-    inner = model if unwrap is None else unwrap()
-    return frozenset(inspect.signature(inner.forward).parameters)
-
-
-def has_cache(model: PreTrainedModel) -> bool:
-    """Whether the model keeps keys and values in the library's cache."""
-    return "past_key_values" in accepted_arguments(model)
 
 
 def decode_greedily(
@@ -210,7 +83,7 @@ def decode_greedily(
         if not alive:
             return
         if len(alive) <= (1 - _COMPACT_SHARE) * len(held):
-            kept = [line for line, row in enumerate(held) if row in alive]
+            kept = without_gaps(len(held), [line for line, row in enumerate(held) if row in alive])
             decoder.keep(kept)
             tokens = [tokens[line] for line in kept]
             held = [held[line] for line in kept]
@@ -232,20 +105,3 @@ def _finished(
     if row.n_new >= row.limit:
         return text, "length"
     return None
-
-
-def takes_padding(model: PreTrainedModel) -> bool:
-    """Whether rows of different length can share a batch: only where attention skips padding."""
-    if not has_cache(model):
-        return False
-    layers = new_cache(model.config, 1).layers
-    return all(isinstance(layer, DynamicLayer) for layer in layers) and not any(
-        isinstance(layer, LinearAttentionCacheLayerMixin) for layer in layers
-    )
-
-
-def new_decoder(model: PreTrainedModel, prompts: Sequence[Sequence[int]], *, n_new: int) -> Decoder:
-    """Return the decoder that suits the model's architecture."""
-    if has_cache(model):
-        return CachedDecoder(model, prompts, n_new=n_new)
-    return RecomputingDecoder(model, prompts)

@@ -18,7 +18,8 @@ from palimpsest.lm.models.batching import (
     is_out_of_memory,
 )
 from palimpsest.lm.models.checkpoint import Checkpoint, find_adapter, find_model, hash_files
-from palimpsest.lm.models.decoding import Row, decode_greedily, new_decoder, takes_padding
+from palimpsest.lm.models.decoders import new_decoder, takes_padding
+from palimpsest.lm.models.decoding import Row, decode_greedily
 from palimpsest.lm.models.likelihood import score_candidates
 from palimpsest.lm.models.loading import load_adapter, load_config, load_network, load_tokenizer
 from palimpsest.lm.models.options import HuggingFaceOptions, choose_device, choose_dtype
@@ -195,10 +196,9 @@ class HuggingFaceModel:
         )
 
     def _take(self, rows: Sequence[Row]) -> Sequence[Row]:
-        network = self._loaded()
-        columns = [len(row.prompt) + row.limit for row in rows]
-        batch = rows[: self._loaded_budget().take(rows, columns)]
-        if takes_padding(network):
+        widest = len(rows[0].prompt) + max(row.limit for row in rows)
+        batch = rows[: self._loaded_budget().rows(widest)]
+        if takes_padding(self._loaded()):
             return batch
         return [row for row in batch if len(row.prompt) == len(batch[0].prompt)]
 

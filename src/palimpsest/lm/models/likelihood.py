@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from palimpsest.lm.models.batching import BatchBudget, free_memory, is_out_of_memory
-from palimpsest.lm.models.decoding import accepted_arguments
+from palimpsest.lm.models.decoders import accepted_arguments
 from palimpsest.lm.models.tokenization import PromptEncoder
 from palimpsest.lm.prompts import Prompt
 
@@ -58,7 +58,7 @@ def score_candidates(
             fitting.append(pair)
     fitting.sort(key=lambda pair: len(pair.tokens), reverse=True)
     while fitting:
-        batch = fitting[: budget.take(fitting, [len(pair.tokens) for pair in fitting])]
+        batch = fitting[: budget.rows(len(fitting[0].tokens))]
         try:
             values = _score_batch(model, batch)
         except (RuntimeError, MemoryError) as error:

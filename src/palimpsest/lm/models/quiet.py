@@ -25,7 +25,7 @@ def quietly() -> Iterator[None]:
     level, loading_bars = library_logging.get_verbosity(), library_logging.is_progress_bar_enabled()
     download_bars = not are_progress_bars_disabled()
     library_logging.set_verbosity(logging.CRITICAL)
-    library_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # the hub's as well
+    library_logging.disable_progress_bar()  # the hub's as well
     if download_bars and sys.stderr.isatty():
         enable_progress_bars()
     try:
@@ -35,8 +35,21 @@ def quietly() -> Iterator[None]:
     finally:
         library_logging.set_verbosity(level)
         if loading_bars:
-            library_logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # the hub's as well
+            library_logging.enable_progress_bar()  # the hub's as well
         if download_bars:
             enable_progress_bars()
         else:
             disable_progress_bars()
+
+
+@contextmanager
+def without_log() -> Iterator[None]:
+    """Silence transformers' log alone, which is cheap enough to do at every token."""
+    from transformers.utils import logging as library_logging
+
+    level = library_logging.get_verbosity()
+    library_logging.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        library_logging.set_verbosity(level)
