@@ -1,0 +1,215 @@
+"""Batches that are continued token by token: with a key-value cache, and without one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import torch
+from transformers.cache_utils import Cache, DynamicCache
+
+from palimpsest.lm.models.cache import (
+    can_reserve,
+    keep_rows,
+    reserved_cache,
+    show,
+    skips_padding,
+)
+from palimpsest.lm.models.quiet import without_log
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_CPU_PART = 1024
+_ACCELERATOR_PART = 16384
+"""Tokens of the prompts that are read at once: on the CPU, what stays in its second cache."""
+
+
+class Decoder(Protocol):
+    """A batch of prompts that is continued token by token."""
+
+    def start(self) -> list[int]:
+        """Read the prompts and return the first new token of each."""
+
+    def feed(self, tokens: Sequence[int]) -> list[int]:
+        """Append one token to each row and return the next ones."""
+
+    def keep(self, rows: list[int]) -> None:
+        """Drop all other rows; the order is that of :func:`without_gaps`."""
+
+
+class CachedDecoder:
+    """A left-padded batch with a key-value cache.
+
+    Where the cache can be reserved, the prompts are read in parts of similar length, each without
+    the padding of the whole batch, and aligned on the right in the cache. Decoding then takes all
+    rows together.
+
+    Args:
+        model: With the weights.
+        prompts: Token ids, none empty, the longest first.
+        n_new: How many tokens are fed after the prompts at most.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], *, n_new: int
+    ) -> None:
+        self._model = model
+        self._accepted = accepted_arguments(model)
+        self._prompts = prompts
+        self._n_columns = max(map(len, prompts))
+        self._parts = [slice(0, len(prompts))]
+        self._cache: Cache = DynamicCache(config=model.config)
+        if can_reserve(model.config):
+            self._cache = reserved_cache(model.config, len(prompts), self._n_columns + n_new)
+            limit = _CPU_PART if model.device.type == "cpu" else _ACCELERATOR_PART
+            self._parts = split_by_length([len(prompt) for prompt in prompts], limit)
+        n_prompt = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
+        self._positions = n_prompt[:, None] - 1
+        columns = torch.arange(self._n_columns + n_new, device=model.device)
+        self._mask = (columns >= self._n_columns - n_prompt[:, None]).long()
+        self._padded = len(set(map(len, prompts))) > 1
+
+    def start(self) -> list[int]:
+        """Read the prompts and return the first new token of each."""
+        tokens = []
+        for rows in self._parts:
+            part = self._prompts[rows]
+            width = max(map(len, part))
+            show(self._cache, rows, self._n_columns - width, self._n_columns - width)
+            tokens += self._read(part, width)
+        show(self._cache, slice(0, len(self._prompts)), 0, self._n_columns)
+        return tokens
+
+    def feed(self, tokens: Sequence[int]) -> list[int]:
+        """Append one token to each row and return the next ones."""
+        ids = torch.tensor(tokens, device=self._mask.device)[:, None]
+        self._n_columns += 1
+        self._positions = self._positions + 1
+        mask = self._mask[:, : self._n_columns] if self._padded else None
+        return self._forward(ids, mask, self._positions)
+
+    @torch.inference_mode()
+    def keep(self, rows: list[int]) -> None:
+        """Drop all other rows, here and in the cache."""
+        self._mask, self._positions = self._mask[rows], self._positions[rows]
+        keep_rows(self._cache, rows, self._mask.device)
+
+    def _read(self, prompts: Sequence[Sequence[int]], width: int) -> list[int]:
+        padded = [[0] * (width - len(prompt)) + list(prompt) for prompt in prompts]
+        ids = torch.tensor(padded, device=self._model.device)
+        starts = torch.tensor(
+            [width - len(prompt) for prompt in prompts], device=self._model.device
+        )
+        positions = torch.arange(width, device=self._model.device) - starts[:, None]
+        # Without padding, no mask at all lets the attention use its fast causal path.
+        mask = (positions >= 0).long() if bool(starts.any()) else None
+        return self._forward(ids, mask, positions.clamp(min=0))
+
+    @torch.inference_mode()
+    def _forward(
+        self, ids: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor
+    ) -> list[int]:
+        arguments: dict[str, Any] = {
+            "attention_mask": mask,
+            "position_ids": positions,
+            "past_key_values": self._cache,
+            "use_cache": True,
+            "logits_to_keep": 1,
+        }
+        return next_tokens(self._model, ids, arguments, self._accepted)
+
+
+class RecomputingDecoder:
+    """For architectures without such a cache: prompts of one length, read anew at each token.
+
+    Args:
+        model: With the weights.
+        prompts: Token ids, all of the same length.
+    """
+
+    def __init__(self, model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> None:
+        self._model = model
+        self._accepted = accepted_arguments(model)
+        self._ids = torch.tensor([list(prompt) for prompt in prompts], device=model.device)
+
+    @torch.inference_mode()
+    def start(self) -> list[int]:
+        """Read the prompts and return the first new token of each."""
+        arguments = {"use_cache": False, "logits_to_keep": 1}
+        return next_tokens(self._model, self._ids, arguments, self._accepted)
+
+    def feed(self, tokens: Sequence[int]) -> list[int]:
+        """Append one token to each row and return the next ones."""
+        new = torch.tensor(tokens, device=self._ids.device)[:, None]
+        self._ids = torch.cat([self._ids, new], dim=1)
+        return self.start()
+
+    def keep(self, rows: list[int]) -> None:
+        """Drop all other rows."""
+        self._ids = self._ids[rows]
+
+
+def new_decoder(model: PreTrainedModel, prompts: Sequence[Sequence[int]], *, n_new: int) -> Decoder:
+    """Return the decoder that suits the model's architecture."""
+    if _has_cache(model):
+        return CachedDecoder(model, prompts, n_new=n_new)
+    return RecomputingDecoder(model, prompts)
+
+
+def takes_padding(model: PreTrainedModel) -> bool:
+    """Whether prompts of different length can share a batch."""
+    return _has_cache(model) and skips_padding(model.config)
+
+
+def split_by_length(lengths: Sequence[int], limit: int) -> list[slice]:
+    """Divide rows, the longest first, into parts of at most ``limit`` tokens or one row.
+
+    A part that is at least half full ends where the length changes, so that most parts need no
+    padding.
+
+    Example:
+        >>> split_by_length([5, 5, 4, 4, 4], limit=12)
+        [slice(0, 2, None), slice(2, 5, None)]
+    """
+    parts, start = [], 0
+    for row in range(1, len(lengths) + 1):
+        n_tokens = (row - start) * lengths[start]
+        full = n_tokens + lengths[start] > limit
+        if (
+            row == len(lengths)
+            or full
+            or (lengths[row] != lengths[row - 1] and n_tokens * 2 >= limit)
+        ):
+            parts.append(slice(start, row))
+            start = row
+    return parts
+
+
+def next_tokens(
+    model: PreTrainedModel,
+    ids: torch.Tensor,
+    arguments: dict[str, Any],
+    accepted: frozenset[str],
+) -> list[int]:
+    """Run the model and return the most probable next token of each row."""
+    arguments = {name: value for name, value in arguments.items() if name in accepted}
+    with without_log():
+        logits = model(input_ids=ids, **arguments).logits
+    last = logits[:, -1]
+    if last.device.type == "cpu" and last.dtype == torch.float32:
+        # NumPy's argmax is many times faster here than torch's, with the same rule for ties.
+        return cast("list[int]", last.numpy().argmax(-1).tolist())
+    return cast("list[int]", last.argmax(-1).tolist())
+
+
+def accepted_arguments(model: PreTrainedModel) -> frozenset[str]:
+    """Return the names that the model's ``forward`` takes, looking through a PEFT wrapper."""
+    unwrap = getattr(model, "get_base_model", None)
+    inner = model if unwrap is None else unwrap()
+    return frozenset(inspect.signature(inner.forward).parameters)
+
+
+def _has_cache(model: PreTrainedModel) -> bool:
+    return "past_key_values" in accepted_arguments(model)
