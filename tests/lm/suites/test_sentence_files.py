@@ -154,7 +154,7 @@ def test_frequent_words_of_the_language_are_in_most_lines(language: str) -> None
     assert len(lines_with(language, read(language))) > len(read(language)) / 2
 
 
-@pytest.mark.parametrize(("language", "other"), itertools.permutations(LANGUAGES, 2))
+@pytest.mark.parametrize(("language", "other"), list(itertools.permutations(LANGUAGES, 2)))
 def test_no_line_has_frequent_words_of_another_language(language: str, other: str) -> None:
     # With the test before, one line in the wrong file is noticed more often than not.
     assert lines_with(other, read(language)) == []
