@@ -7,9 +7,11 @@ from typing import Literal, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from palimpsest.lm.rosetta.measure import CurvePoint, mean_shares
 from palimpsest.lm.rosetta.train import Manifest
+from palimpsest.report.charts import new_figure
 from palimpsest.report.drawing import (
     BASE,
     BROKEN,
@@ -64,21 +66,22 @@ def curve_drawing(manifest: Manifest) -> Drawing:
 
 def _draw(title: str, points: Sequence[CurvePoint], chosen: int, width: float) -> Figure:
     wide = width >= _TWO_COLUMNS_FROM_INCHES
-    shape = (1, len(_PANELS)) if wide else (len(_PANELS), 1)
-    figure = Figure(figsize=(width, 3.6 if wide else 8.2), layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left", wrap=True)
-    panels = figure.subplots(*shape, squeeze=False).flatten()
+    legend = [
+        Line2D([], [], color=colour, marker=marker, markersize=3, label=language)
+        for language, colour, marker in zip(points[0].table, _COLOURS, _MARKERS, strict=False)
+    ]
+    figure = new_figure(title, width, 3.0 if wide else 7.5, legend=legend)
+    rows, columns = (1, len(_PANELS)) if wide else (len(_PANELS), 1)
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes, panel in zip(panels, _PANELS, strict=True):
         _draw_panel(axes, panel, points, chosen)
     panels[0].set_ylabel("share of answers, %")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=7 if wide else 3)
     return figure
 
 
 def _draw_panel(axes: Axes, panel: _Panel, points: Sequence[CurvePoint], chosen: int) -> None:
     steps = [point.step for point in points]
-    styles = zip(points[0].table, _COLOURS, _MARKERS, strict=True)
+    styles = zip(points[0].table, _COLOURS, _MARKERS, strict=False)
     for language, colour, marker in styles:
         shares = [
             100 * getattr(mean_shares(point.table[language], kind=panel.kind), panel.field)
@@ -94,7 +97,6 @@ def _draw_panel(axes: Axes, panel: _Panel, points: Sequence[CurvePoint], chosen:
             markevery=max(1, len(steps) // 8),
             linewidth=2.2 if heavy else 1.1,
             zorder=3 if heavy else 2,
-            label=language,
         )
     axes.axvline(chosen, color=MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
     axes.set(title=panel.title, xlabel="tuning steps", ylim=(-3, 103))
