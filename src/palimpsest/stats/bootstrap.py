@@ -7,14 +7,14 @@ clusters with replacement is drawing from the multinomial distribution over the 
 With binary outcomes there are a handful of them, whatever n is: a thousand examples and ten
 thousand resamples take milliseconds, and the order of the examples cannot matter.
 
-*A pseudo-cluster.* Where every answer is right (or wrong), all resamples are equal and the
+*Pseudo-clusters.* Where every answer is right (or wrong), all resamples are equal and the
 percentile interval has width zero, as though 20 of 20 proved 100 %. ``n_pseudo`` adds that many
 imaginary clusters to the population that is drawn from, spread evenly over all patterns of right
-and wrong. With 1, each single accuracy receives half a success and half a failure, as under
-Jeffreys' prior. Two models at 99.8 and 0.2 %, 100 examples: the plain percentile interval of their
-difference holds the truth in a third of all samples; with one pseudo-cluster, in 99 %. Away from
-the boundary the effect vanishes as 1/n. The idea is that of Agresti and Min (Statistics in Medicine
-24, 2005, 729–740), who add pseudo-pairs to the table of paired counts.
+and wrong. With 2 of them, the table of any two columns receives half a pair in each of its four
+cells, which is what Agresti and Min (Statistics in Medicine 24, 2005, 729–740) found best for
+paired differences. Two models at 99.8 and 0.2 %, 100 examples: the plain percentile interval of
+their difference holds the truth in a third of all samples; with two pseudo-clusters, in 98 %. Away
+from the boundary the effect vanishes as 1/n.
 """
 
 from __future__ import annotations
