@@ -21,6 +21,10 @@ app = typer.Typer(
 )
 
 
+EXIT_INTERRUPTED = 130
+"""128 plus the number of SIGINT, as shells have it."""
+
+
 def _version(asked: bool) -> None:
     if asked:
         typer.echo(f"palimpsest {__version__}")
@@ -66,11 +70,12 @@ def run(arguments: list[str]) -> int:
     except typer.TyperException as error:
         error.show()  # type: ignore[attr-defined]  # every one that parsing raises prints itself
         return 2
-    except (KeyboardInterrupt, typer.Abort):
-        typer.echo("Stopped. Run the same command again to continue.", err=True)
-        return 130
     except BrokenPipeError:
         # The reader (head, less) went away; nobody is left to tell.
         sys.stderr.close()
         return 0
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+    if code == EXIT_INTERRUPTED:  # also what typer makes of Ctrl-C within a command
+        typer.echo("Stopped. Run the same command again to continue.", err=True)
     return code if isinstance(code, int) else 0

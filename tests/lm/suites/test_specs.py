@@ -77,7 +77,7 @@ def test_every_spec_is_parsed_or_refused_in_words(text: str) -> None:
         ("rosetta:split=all", "split=train|select|report [report]"),
         ("rosetta:n=1,n=2", "gives 'n' twice"),
         ("rosetta:report", "does not take 'report'.\nIts options:"),
-        ("rosetta:n=0", "has no examples in its source language, 'en'"),
+        ("rosetta:n=0", "cannot use n=0"),
         ("icl-vs-if:n=0", "cannot use n=0: input should be greater than 0"),
         ("icl-vs-if:seed=-1", "cannot use seed=-1"),
         ("icl-vs-if:lang=fr", "languages=A+B, sentences=PATH, max_new_tokens=NUMBER [10]"),
