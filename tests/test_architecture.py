@@ -38,7 +38,7 @@ def _imports(path: Path) -> set[str]:
     return {name for name in found if name.split(".")[0] == "palimpsest"}
 
 
-MODULES = sorted(path for path in PACKAGE.rglob("*.py") if _part(path) != "__init__")
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if not _part(path).startswith("__"))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -233,7 +233,13 @@ def _conclude(
     command: str,
     started: float,
 ) -> Results:
-    analysis = analyse(rows, vias=run.vias[1:], seed=seed, n_resamples=n_resamples)
+    analysis = analyse(
+        rows,
+        vias=run.vias[1:],
+        cells=run.suite.cells,
+        seed=seed,
+        n_resamples=n_resamples,
+    )
     infos = {
         role: ModelInfo(spec=m.spec, fingerprint=m.fingerprint, facts=dict(m.describe()))
         for role, m in run.models.items()
