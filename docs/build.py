@@ -1,20 +1,27 @@
-"""Write what the docs take from the code: ``python docs/build.py [--check]``.
+"""Write what the docs take from the code and from the embedded pair: ``python docs/build.py``.
 
 - ``docs/cli.md``: every command's ``--help``.
 - ``docs/results.schema.json``: the JSON Schema of ``results.json``.
+- ``docs/rosetta.md``: the table of the pair's manifest, and the figure of its tuning.
+- ``README.md``: verdict, table and figure of a demo that is run for it.
 
-With ``--check`` nothing is written; the exit code is 1 if a file is not as the code says.
+With ``--check`` no model is asked and nothing is written; the exit code is 1 if a page is not as
+the code and the manifest say.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 DOCS = Path(__file__).parent
+README = DOCS.parent / "README.md"
+FIGURES = DOCS / "figures"
+DEMO_RUN = DOCS.parent / "build" / "demo"
 
 COMMANDS: tuple[tuple[str, ...], ...] = (
     (),
@@ -33,6 +40,7 @@ def pages() -> Iterator[tuple[Path, str]]:
     """Yield every generated page with its text."""
     yield DOCS / "cli.md", cli_reference()
     yield DOCS / "results.schema.json", results_schema()
+    yield DOCS / "rosetta.md", rosetta_page()
 
 
 def cli_reference() -> str:
@@ -49,6 +57,57 @@ def results_schema() -> str:
     from palimpsest.records.results import Results
 
     return json.dumps(Results.model_json_schema(by_alias=True), indent=2) + "\n"
+
+
+def rosetta_page() -> str:
+    """Return the page on the embedded pair with its measured table put in."""
+    from palimpsest.lm.rosetta.check import read_manifest
+    from palimpsest.lm.rosetta.summary import full_table, markdown
+
+    _, manifest = read_manifest(None)
+    page = (DOCS / "rosetta.md").read_text("utf-8")
+    page = between(page, "table", markdown(manifest))
+    page = between(page, "cells", full_table(manifest))
+    return between(page, "command", f"```bash\n{manifest.command}\n```")
+
+
+def between(page: str, name: str, text: str) -> str:
+    """Put ``text`` between the markers called ``name``."""
+    opening, closing = f"<!-- {name}: written by `make docs` -->", f"<!-- /{name} -->"
+    head, found, rest = page.partition(opening)
+    _, also_found, tail = rest.partition(closing)
+    if not (found and also_found):
+        raise RuntimeError(f"The markers of '{name}' are missing.")
+    return f"{head}{opening}\n{text}\n{closing}{tail}"
+
+
+def write_demo() -> None:
+    """Run the demo, and put its verdict, table and figure into the README."""
+    import palimpsest
+    from palimpsest.lm.rosetta.check import read_manifest
+    from palimpsest.lm.rosetta.figure import curve_drawing
+    from palimpsest.report.drawing import figure_files
+    from palimpsest.report.tables import markdown_table
+
+    results = palimpsest.diagnose(
+        base="rosetta:base", tuned="rosetta:tuned", suite="rosetta", out=DEMO_RUN
+    )
+    FIGURES.mkdir(exist_ok=True)
+    for name in ("accuracy", "outcomes", "recovery"):
+        shutil.copyfile(DEMO_RUN / "figures" / f"{name}.png", FIGURES / f"{name}.png")
+    _, manifest = read_manifest(None)
+    curve = figure_files(curve_drawing(manifest))
+    (FIGURES / "tuning-curve.png").write_bytes(curve.png)
+    (FIGURES / "tuning-curve.svg").write_bytes(curve.svg)
+    text = (
+        f"`palimpsest demo` compares the embedded base model with one that was tuned on English "
+        f"instructions alone. Verdict: **{results.verdict}**. {results.verdict_reason}\n\n"
+        "![Base against tuned accuracy per language, with intervals](docs/figures/accuracy.png)\n\n"
+        f"{markdown_table(results)}\n"
+        "*Plain* is English; the other rows ask the same questions under a conjugation. Figure and "
+        "table come from `palimpsest demo`."
+    )
+    README.write_text(between(README.read_text("utf-8"), "demo", text), "utf-8")
 
 
 def _help(command: tuple[str, ...]) -> str:
@@ -71,6 +130,8 @@ def main() -> int:
             path.write_text(text, "utf-8")
         elif not path.exists() or path.read_text("utf-8") != text:
             stale.append(path.name)
+    if "--check" not in sys.argv:
+        write_demo()
     if stale:
         sys.stderr.write(f"Not as the code says: {', '.join(stale)}. Run: make docs\n")
     return 1 if stale else 0

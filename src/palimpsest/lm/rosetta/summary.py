@@ -22,3 +22,18 @@ def markdown(manifest: Manifest) -> str:
         lines.append(f"| {language} | " + " | ".join(f"{f:.0%}" for f in figures) + " |")
     lines.append(f"\nTuned for {manifest.chosen_step} steps. {manifest.rule}")
     return "\n".join(lines)
+
+
+def full_table(manifest: Manifest) -> str:
+    """Return every cell: right / intruded, in percent, for base and tuned."""
+    names = list(manifest.base["en"])
+    lines = [
+        "| language | model | " + " | ".join(names) + " |",
+        "|---|---|" + "---:|" * len(names),
+    ]
+    for language in manifest.base:
+        for model, table in (("base", manifest.base), ("tuned", manifest.tuned)):
+            figures = (table[language][name] for name in names)
+            cells = " | ".join(f"{f.right * 100:.0f} / {f.intruded * 100:.0f}" for f in figures)
+            lines.append(f"| {language} | {model} | {cells} |")
+    return "\n".join(lines)
