@@ -10,8 +10,13 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedConfig
 
-_CPU_TOKENS = 8192
 _ACCELERATOR_TOKENS = 65536
+
+_CPU_WORK = 4 * 10**11
+"""Tokens × parameters of a batch on the CPU: some seconds, so that answers keep coming in."""
+
+_FEWEST_CPU_TOKENS = 2048
+_MOST_CPU_TOKENS = 32768
 _MEMORY_SHARE = 0.4
 """How much of the free memory a batch may take by our estimate, which leaves out fragments."""
 
@@ -80,11 +85,21 @@ def default_budget(config: PreTrainedConfig, device: torch.device, n_bytes: int)
         device: Where it runs.
         n_bytes: Per number, by the model's dtype.
     """
-    wanted = _CPU_TOKENS if device.type == "cpu" else _ACCELERATOR_TOKENS
+    wanted = _ACCELERATOR_TOKENS
+    if device.type == "cpu":
+        fast = _CPU_WORK // _n_block_parameters(config)
+        wanted = min(max(fast, _FEWEST_CPU_TOKENS), _MOST_CPU_TOKENS)
     free = _free_bytes(device)
     if free is None:
         return wanted
     return max(1, min(wanted, int(_MEMORY_SHARE * free / _bytes_per_token(config, n_bytes))))
+
+
+def _n_block_parameters(config: PreTrainedConfig) -> int:
+    """Estimate the parameters of all blocks by the usual proportions of a transformer."""
+    text = config.get_text_config(decoder=True)
+    width = int(getattr(text, "hidden_size", None) or 4096)
+    return 12 * int(getattr(text, "num_hidden_layers", None) or 32) * width**2
 
 
 def _bytes_per_token(config: PreTrainedConfig, n_bytes: int) -> int:

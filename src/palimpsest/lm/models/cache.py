@@ -34,7 +34,7 @@ class ReservedLayer(DynamicLayer):
     _layer_type = None
 
     def __init__(self, n_rows: int, n_columns: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.n_rows = n_rows
         self.n_columns = n_columns
         self._rows = slice(0, n_rows)
@@ -77,6 +77,14 @@ class ReservedLayer(DynamicLayer):
         for reserved in self._all or ():
             reserved[moved, :, : self._end] = reserved[rows[moved], :, : self._end]
 
+    def branch(self, rows: torch.Tensor) -> None:
+        """Show ``rows`` in that order from now on, each as often as it is named."""
+        self.n_rows = len(rows)
+        self._rows = slice(0, self.n_rows)
+        if self._all is not None:
+            keys, values = self._all
+            self._all = keys[rows], values[rows]
+
     def _reserve(self, states: torch.Tensor) -> torch.Tensor:
         # Zeros, since a masked position still enters attention with weight 0, and 0 · nan = nan.
         return states.new_zeros(self.n_rows, states.shape[1], self.n_columns, states.shape[3])
@@ -117,6 +125,13 @@ def show(cache: Cache, rows: slice, start: int, end: int) -> None:
     for layer in cache.layers:
         if isinstance(layer, ReservedLayer):
             layer.show(rows, start, end)
+
+
+def branch_rows(cache: Cache, rows: torch.Tensor) -> None:
+    """Call :meth:`ReservedLayer.branch` on every layer."""
+    for layer in cache.layers:
+        if isinstance(layer, ReservedLayer):
+            layer.branch(rows)
 
 
 def keep_rows(cache: Cache, rows: Sequence[int], device: torch.device) -> None:

@@ -10,6 +10,7 @@ import torch
 from transformers.cache_utils import Cache, DynamicCache
 
 from palimpsest.lm.models.cache import (
+    branch_rows,
     can_reserve,
     keep_rows,
     reserved_cache,
@@ -96,6 +97,28 @@ class CachedDecoder:
         self._mask, self._positions = self._mask[rows], self._positions[rows]
         keep_rows(self._cache, rows, self._mask.device)
 
+    @torch.inference_mode()
+    def branch(self, rows: Sequence[int], endings: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Continue ``rows``, each as often as it is named, and return the logits of the endings.
+
+        Only with a reserved cache, after :meth:`start`, and once.
+
+        Args:
+            rows: Which prompt each ending belongs to.
+            endings: Token ids, at most ``n_new``; shorter ones are padded on the right, where the
+                tokens before cannot see it.
+        """
+        width = max(map(len, endings))
+        device = self._mask.device
+        padded = [[*ending, *[0] * (width - len(ending))] for ending in endings]
+        kept = torch.tensor(rows, dtype=torch.long, device=device)
+        branch_rows(self._cache, kept)
+        mask = self._mask[kept, : self._n_columns + width] if self._padded else None
+        positions = self._positions[kept] + torch.arange(1, width + 1, device=device)
+        arguments = self._arguments(mask, positions, n_logits=width)
+        ids = torch.tensor(padded, device=device)
+        return run(self._model, ids, arguments, self._accepted)
+
     def _read(self, prompts: Sequence[Sequence[int]], width: int) -> list[int]:
         padded = [[0] * (width - len(prompt)) + list(prompt) for prompt in prompts]
         ids = torch.tensor(padded, device=self._model.device)
@@ -111,14 +134,19 @@ class CachedDecoder:
     def _forward(
         self, ids: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor
     ) -> list[int]:
-        arguments: dict[str, Any] = {
+        arguments = self._arguments(mask, positions, n_logits=1)
+        return most_probable(run(self._model, ids, arguments, self._accepted))
+
+    def _arguments(
+        self, mask: torch.Tensor | None, positions: torch.Tensor, *, n_logits: int
+    ) -> dict[str, Any]:
+        return {
             "attention_mask": mask,
             "position_ids": positions,
             "past_key_values": self._cache,
             "use_cache": True,
-            "logits_to_keep": 1,
+            "logits_to_keep": n_logits,
         }
-        return next_tokens(self._model, ids, arguments, self._accepted)
 
 
 class RecomputingDecoder:
@@ -138,7 +166,7 @@ class RecomputingDecoder:
     def start(self) -> list[int]:
         """Read the prompts and return the first new token of each."""
         arguments = {"use_cache": False, "logits_to_keep": 1}
-        return next_tokens(self._model, self._ids, arguments, self._accepted)
+        return most_probable(run(self._model, self._ids, arguments, self._accepted))
 
     def feed(self, tokens: Sequence[int]) -> list[int]:
         """Append one token to each row and return the next ones."""
@@ -156,6 +184,11 @@ def new_decoder(model: PreTrainedModel, prompts: Sequence[Sequence[int]], *, n_n
     if _has_cache(model):
         return CachedDecoder(model, prompts, n_new=n_new)
     return RecomputingDecoder(model, prompts)
+
+
+def can_branch(model: PreTrainedModel) -> bool:
+    """Whether :meth:`CachedDecoder.branch` works for this architecture."""
+    return _has_cache(model) and can_reserve(model.config)
 
 
 def takes_padding(model: PreTrainedModel) -> bool:
@@ -187,16 +220,21 @@ def split_by_length(lengths: Sequence[int], limit: int) -> list[slice]:
     return parts
 
 
-def next_tokens(
+def run(
     model: PreTrainedModel,
     ids: torch.Tensor,
     arguments: dict[str, Any],
     accepted: frozenset[str],
-) -> list[int]:
-    """Run the model and return the most probable next token of each row."""
+) -> torch.Tensor:
+    """Run the model with those arguments that its architecture knows, and return the logits."""
     arguments = {name: value for name, value in arguments.items() if name in accepted}
     with without_log():
-        logits = model(input_ids=ids, **arguments).logits
+        logits: torch.Tensor = model(input_ids=ids, **arguments).logits
+    return logits
+
+
+def most_probable(logits: torch.Tensor) -> list[int]:
+    """Return the token with the largest logit at the last position of each row."""
     last = logits[:, -1]
     if last.device.type == "cpu" and last.dtype == torch.float32:
         # NumPy's argmax is many times faster here than torch's, with the same rule for ties.

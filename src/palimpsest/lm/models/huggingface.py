@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,13 @@ from palimpsest.lm.models.checkpoint import Checkpoint, find_adapter, find_model
 from palimpsest.lm.models.decoders import new_decoder, takes_padding
 from palimpsest.lm.models.decoding import Row, decode_greedily
 from palimpsest.lm.models.likelihood import score_candidates
-from palimpsest.lm.models.loading import load_adapter, load_config, load_network, load_tokenizer
+from palimpsest.lm.models.loading import (
+    count_parameters,
+    load_adapter,
+    load_config,
+    load_network,
+    load_tokenizer,
+)
 from palimpsest.lm.models.options import HuggingFaceOptions, choose_device, choose_dtype
 from palimpsest.lm.models.protocol import Decided, Generation
 from palimpsest.lm.models.specs import ModelSpec
@@ -95,6 +102,11 @@ class HuggingFaceModel:
         return self._fingerprint
 
     @property
+    def chat(self) -> bool:
+        """Whether plain text is sent as one user message."""
+        return self._options.chat
+
+    @property
     def n_context(self) -> int | None:
         """How many tokens the model can look back, prompt and answer together, if it says so."""
         text = self.config.get_text_config(decoder=True)
@@ -105,7 +117,7 @@ class HuggingFaceModel:
         """Return facts for the report; the weights are not loaded for it."""
         facts = {
             "architecture": (self.config.architectures or [self.config.model_type])[0],
-            "parameters": f"{self._n_parameters():,}",
+            "parameters": f"{self._n_parameters:,}",
             "device": _device_name(self._device),
             "dtype": str(self._dtype).removeprefix("torch."),
             "revision": self._checkpoint.revision,
@@ -292,10 +304,12 @@ class HuggingFaceModel:
         text = json.dumps([parts, settings], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @cached_property
     def _n_parameters(self) -> int:
-        if self._network is not None:
-            return int(self._network.num_parameters())
-        return 0
+        """Count without weights, on the meta device; an adapter's own are left out."""
+        return count_parameters(
+            self._checkpoint, self.config, trust_remote_code=self._options.trust_remote_code
+        )
 
 
 def _device_name(device: torch.device) -> str:

@@ -124,6 +124,18 @@ def load_network(
     return cast("PreTrainedModel", opened)
 
 
+def count_parameters(
+    checkpoint: Checkpoint, config: PreTrainedConfig, *, trust_remote_code: bool
+) -> int:
+    """Return how many parameters the architecture has, tied ones once, without their values."""
+    from transformers import AutoModelForCausalLM
+
+    hint = "Check that it loads with transformers' AutoModelForCausalLM.from_config."
+    with _explained(f"The model '{checkpoint.name}'", hint), torch.device("meta"):
+        network = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    return int(network.num_parameters())
+
+
 def load_adapter(
     network: PreTrainedModel, adapter: Checkpoint, *, n_tokens: int
 ) -> PreTrainedModel:

@@ -209,7 +209,8 @@ class Detokenizer:
             "skip_special_tokens": True,
             "clean_up_tokenization_spaces": False,
         }
-        return list(self._tokenizer.batch_decode(sequences, **options))
+        # Of no sequences, batch_decode makes one empty text.
+        return list(self._tokenizer.batch_decode(sequences, **options)) if sequences else []
 
 
 def settled_text(text: str, stop: Sequence[str]) -> str:

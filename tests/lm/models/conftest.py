@@ -1,0 +1,31 @@
+"""Checkpoints that several test files share; they are made once and must not be changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .checkpoints import save_checkpoint
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return a function that gives the folder of a tiny checkpoint by its architecture."""
+    made: dict[str, Path] = {}
+
+    def folder(architecture: str) -> Path:
+        if architecture not in made:
+            made[architecture] = save_checkpoint(
+                tmp_path_factory.mktemp(architecture) / "model", architecture
+            )
+        return made[architecture]
+
+    return folder
+
+
+@pytest.fixture
+def llama(checkpoint: Callable[[str], Path]) -> Path:
+    """A tiny Llama with a byte-level tokenizer."""
+    return checkpoint("llama")
