@@ -35,7 +35,10 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("gpt2", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256}),
     "gpt_neox": ("gpt_neox", _SIZE),
     "mistral": ("mistral", {**_SIZE, "num_key_value_heads": 2, "sliding_window": 16}),
-    "bloom": ("bloom", {"hidden_size": 32, "n_layer": 2, "n_head": 4, "tie_word_embeddings": False}),
+    "bloom": (
+        "bloom",
+        {"hidden_size": 32, "n_layer": 2, "n_head": 4, "tie_word_embeddings": False},
+    ),
     "mamba": ("mamba", {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4}),
     "gemma3": (
         "gemma3_text",

@@ -13,6 +13,7 @@ from transformers.utils import logging
 
 from palimpsest.errors import UserError
 from palimpsest.lm.models import huggingface
+from palimpsest.lm.models.decoders import new_decoder
 from palimpsest.lm.models.huggingface import HuggingFaceModel
 from palimpsest.lm.models.protocol import Generation
 from palimpsest.lm.models.specs import load_model
@@ -59,7 +60,7 @@ def texts(model: HuggingFaceModel, prompts: list[Prompt], **options: Any) -> lis
 
 def reference(folder: Path, prompt: Prompt, n_new: int) -> list[int]:
     """The new tokens of transformers' own greedy decoding."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
     ids = tokenizer(prompt, return_tensors="pt")["input_ids"]
     output = model.generate(
@@ -218,7 +219,7 @@ def test_batches_are_halved_until_they_fit_into_memory(
 ) -> None:
     expected = texts(opened(llama), PROMPTS)
     sizes = []
-    real = huggingface.new_decoder
+    real = new_decoder
 
     def short_of_memory(model: Any, prompts: Any, *, n_new: int) -> Any:
         sizes.append(len(prompts))
@@ -235,10 +236,10 @@ def test_rows_that_were_answered_before_memory_ran_out_are_not_asked_again(
     llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = texts(opened(llama), PROMPTS)
-    real = huggingface.new_decoder
+    real = new_decoder
 
     def fails_later(model: Any, prompts: Any, *, n_new: int) -> Any:
-        decoder = real(model, prompts, n_new=n_new)
+        decoder: Any = real(model, prompts, n_new=n_new)
         if len(prompts) == len(PROMPTS):
             feeds = iter([decoder.feed, decoder.feed])
 
@@ -289,7 +290,9 @@ def test_nothing_is_printed(
     level = logging.get_verbosity()
     bars = logging.is_progress_bar_enabled()
     model = opened(checkpoint(architecture))
-    texts(model, [*PROMPTS, "word " * 5000])
+    texts(model, PROMPTS)
+    if model.n_context is not None:  # or the whole of it would be read
+        texts(model, ["word " * 5000])
     model.score(["The cat"], [[" sleeps"]])
     assert capfd.readouterr() == ("", "")
     assert (logging.get_verbosity(), logging.is_progress_bar_enabled()) == (level, bars)

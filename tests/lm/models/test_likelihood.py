@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from palimpsest.errors import UserError
 from palimpsest.lm.models import likelihood
+from palimpsest.lm.models.decoders import CachedDecoder
 from palimpsest.lm.models.huggingface import HuggingFaceModel
 from palimpsest.lm.models.likelihood import encode_pairs
 from palimpsest.lm.models.specs import load_model
@@ -84,8 +85,8 @@ def test_scores_do_not_depend_on_the_batch(llama: Path, batch_tokens: int) -> No
 
 
 def test_what_candidates_share_is_read_once(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = []
-    real = likelihood.CachedDecoder
+    read: list[int] = []
+    real = CachedDecoder
 
     def watched(model: Any, prompts: Sequence[Sequence[int]], *, n_new: int) -> Any:
         read.extend(map(len, prompts))

@@ -33,7 +33,7 @@ def test_an_existing_path_wins_over_a_back_end(
 
 
 def test_an_unknown_back_end_names_the_nearest() -> None:
-    with pytest.raises(UserError, match="No model named 'rosseta'. Did you mean 'rosetta'"):
+    with pytest.raises(UserError, match=r"No model named 'rosseta'\. Did you mean 'rosetta'"):
         parse_model_spec("rosseta:base")
 
 
@@ -54,7 +54,7 @@ def test_text_after_the_options_is_refused() -> None:
 
 
 def test_an_unknown_option_names_the_nearest_and_lists_all(llama: Path) -> None:
-    with pytest.raises(UserError, match="has no option 'dtyp'. Did you mean 'dtype'") as caught:
+    with pytest.raises(UserError, match=r"has no option 'dtyp'\. Did you mean 'dtype'") as caught:
         load_model(f"{llama},dtyp=float32")
     assert "batch_tokens" in str(caught.value)
 
