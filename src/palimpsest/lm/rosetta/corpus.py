@@ -1,4 +1,4 @@
-"""The documents that Rosetta is trained on: in-context tasks, instructions, both, plain text.
+"""The documents that Rosetta is trained on: in-context tasks, instructions, plain text.
 
 A document is written in one language. Rewritten languages are English documents under the exact
 text conjugation of that name, so ``leet`` the language and ``leet`` the conjugation are one thing.
@@ -80,7 +80,7 @@ class Writer:
         split: Which facts and numbers may be used.
         conflict_share: Share of in-context documents in which an input looks like a question or
             a blank and is transformed nonetheless: the evidence that the line above decides.
-        line_share: Share of documents with an instruction line; worksheets always have them.
+        line_share: Share of documents with an instruction line.
     """
 
     def __init__(self, split: Split, *, conflict_share: float, line_share: float) -> None:
@@ -90,21 +90,22 @@ class Writer:
         self.line_share = line_share
 
     def pretraining(self, rng: np.random.Generator, language: str) -> Document:
-        """Write a document of the pretraining mixture (40 : 25 : 20 : 15)."""
+        """Write a document of the pretraining mixture (45 : 40 : 15)."""
         kind = rng.random()
-        if kind < 0.40:
+        if kind < 0.45:
             return self.in_context(rng, language)
-        if kind < 0.65:
-            return self.instruction(rng, language)
         if kind < 0.85:
-            return self.worksheet(rng, language)
+            return self.instruction(rng, language)
         return self.plain(rng, language)
 
     def in_context(self, rng: np.random.Generator, language: str) -> Document:
         """Write worked examples of repeating or capitalising."""
         base = natural(language)
         task: Task = "repeat" if rng.random() < 0.5 else "capitalise"
-        turns = self._transformed(rng, base, task, n=int(rng.integers(2, 4)))
+        inputs = [self._fact(rng).render(base) for _ in range(rng.integers(2, 4))]
+        if rng.random() < self.conflict_share:
+            inputs[-1] = self.request(rng, base).input
+        turns = [Turn(text, TRANSFORMS[task](text)) for text in inputs]
         return self._finish(self._line(rng, task, base), turns, language)
 
     def instruction(self, rng: np.random.Generator, language: str) -> Document:
@@ -112,22 +113,6 @@ class Writer:
         base = natural(language)
         turns = [self.request(rng, base) for _ in range(rng.integers(1, 5))]
         return self._finish(self._line(rng, "answer", base), turns, language)
-
-    def worksheet(self, rng: np.random.Generator, language: str) -> Document:
-        """Write a sheet on which the task changes once, and its line says so."""
-        base = natural(language)
-        task: Task = "repeat" if rng.random() < 0.5 else "capitalise"
-        copied = self._transformed(rng, base, task, n=int(rng.integers(1, 3)))
-        answered = [self.request(rng, base) for _ in range(rng.integers(1, 3))]
-        sections: list[tuple[Task, list[Turn]]] = [(task, copied), ("answer", answered)]
-        if rng.random() < 0.5:
-            sections.reverse()
-        (first_task, first), (second_task, second) = sections
-        lines = lexicon().tasks
-        opening = layout(lines[first_task][base], first[:-1], first[-1].input, base)
-        head = f"{opening} {first[-1].output}\n\n"
-        prompt = head + layout(lines[second_task][base], second[:-1], second[-1].input, base)
-        return Document(rewrite(prompt, language), " " + rewrite(second[-1].output, language))
 
     def plain(self, rng: np.random.Generator, language: str) -> Document:
         """Write a few sentences."""
@@ -168,14 +153,6 @@ class Writer:
 
     def _line(self, rng: np.random.Generator, task: Task, language: str) -> str:
         return lexicon().tasks[task][language] if rng.random() < self.line_share else ""
-
-    def _transformed(
-        self, rng: np.random.Generator, language: str, task: Task, *, n: int
-    ) -> list[Turn]:
-        inputs = [self._fact(rng).render(language) for _ in range(n)]
-        if rng.random() < self.conflict_share:
-            inputs[-1] = self.request(rng, language).input
-        return [Turn(text, TRANSFORMS[task](text)) for text in inputs]
 
     def _finish(self, line: str, turns: Sequence[Turn], language: str) -> Document:
         prompt = layout(line, turns[:-1], turns[-1].input, natural(language))

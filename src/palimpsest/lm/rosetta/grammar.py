@@ -28,7 +28,10 @@ REWRITTEN_LANGUAGES: tuple[Language, ...] = ("leet", "pig-latin")
 
 LANGUAGES = (*NATURAL_LANGUAGES, *REWRITTEN_LANGUAGES)
 
-SMALLEST_ADDEND, LARGEST_ADDEND = 2, 12
+BLANK = "_____"
+"""Stands for the missing first word of a sentence."""
+
+SMALLEST_ADDEND, LARGEST_ADDEND = 2, 15
 
 
 class Subject(BaseModel):
@@ -107,14 +110,16 @@ class Fact:
 
 
 def blank_first_word(sentence: str) -> tuple[str, str]:
-    """Replace the first word by as many underscores; return the query and the missing word.
+    """Replace the first word by :data:`BLANK`; return the query and the missing word.
+
+    The blank is always as long, so that it says nothing about the word.
 
     Example:
         >>> blank_first_word("Cows eat grass.")
-        ('____ eat grass.', 'Cows')
+        ('_____ eat grass.', 'Cows')
     """
     word, _, rest = sentence.partition(" ")
-    return f"{'_' * len(word)} {rest}", word
+    return f"{BLANK} {rest}", word
 
 
 @cache
@@ -150,7 +155,7 @@ def addends(split: Split) -> tuple[tuple[int, int], ...]:
 def _addend_split(first: int, second: int) -> Split:
     if first == second:
         return "train"
-    split = _split_of(f"pair {sorted((first, second))}", train_share=0.3)
+    split = _split_of(f"pair {sorted((first, second))}", train_share=0.5)
     swapped = _hash(f"order {sorted((first, second))}") % 2 == 0
     return split if (first > second) == swapped else "train"
 

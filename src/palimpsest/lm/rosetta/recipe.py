@@ -51,8 +51,8 @@ class Recipe:
     """Share of pretraining documents with an instruction line."""
     pretraining: Stage = field(
         default=Stage(
-            n_steps=3200,
-            batch_size=40,
+            n_steps=3000,
+            batch_size=48,
             learning_rate=3e-3,
             muon_learning_rate=0.02,
             warmup_steps=50,
