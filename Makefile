@@ -10,9 +10,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 OUT ?= palimpsest-demo
 TESTS ?=
+TIERS ?= default
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check fix bench docs rosetta clean
+.PHONY: help demo test check fix bench docs rosetta clean
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -20,11 +21,8 @@ help: ## List the commands
 demo: $(VENV)/.core ## Diagnose the trained pair that comes with the package; writes OUT
 	$(BIN)/palimpsest demo --out $(OUT)
 
-test: $(VENV)/.dev ## Run the default tests (about a minute)
-	$(BIN)/python -m pytest $(TESTS)
-
-test-all: $(VENV)/.dev ## Run every tier that this machine can run
-	$(BIN)/python -m pytest -m "" $(TESTS)
+test: $(VENV)/.dev ## Run the default tests; TIERS=all adds the slow and browser ones
+	$(BIN)/python -m pytest -n 2 $(if $(filter all,$(TIERS)),-m "") $(TESTS)
 
 check: $(VENV)/.dev ## Lint, format, types
 	$(BIN)/ruff check .
