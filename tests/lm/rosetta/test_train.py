@@ -26,7 +26,6 @@ TINY = replace(
     pretraining=replace(DEFAULT.pretraining, n_steps=6, batch_size=4),
     tuning=replace(DEFAULT.tuning, n_steps=4, batch_size=4),
     checkpoint_every=2,
-    patience_steps=2,
     n_held_out=4,
 )
 

@@ -111,8 +111,12 @@ def test_the_rate_goes_up_stays_and_comes_down() -> None:
 
 
 def test_the_rule_takes_the_last_checkpoint_when_the_loss_never_levels_off() -> None:
-    falling = [(step, 0.5**step) for step in range(0, 200, 20)]
+    falling = [(step, 200.0 - step) for step in range(0, 200, 20)]
     assert choose_checkpoint(Recipe(), falling) == 180
+
+
+def test_the_rule_takes_the_base_when_tuning_only_makes_it_worse() -> None:
+    assert choose_checkpoint(Recipe(), [(0, 1.0), (20, 1.5), (40, 2.0)]) == 0
 
 
 def test_a_folder_of_another_recipe_is_refused(tmp_path: Path) -> None:

@@ -125,8 +125,7 @@ def rule(recipe: Recipe) -> str:
     """Return the rule for the tuning strength in words."""
     return (
         "The first checkpoint at which the loss on held-out English instructions (select split) "
-        f"has fallen by less than {recipe.levelled_off:.0%} of itself over "
-        f"{recipe.patience_steps} steps."
+        f"has done all but {recipe.levelled_off:.0%} of the fall that the whole stage achieves."
     )
 
 
