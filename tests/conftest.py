@@ -1,5 +1,8 @@
+import gc
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
 
 # The tests run in two processes on two cores: one thread each. Set before torch is imported.
@@ -8,3 +11,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A deadline an example measures the machine, which may be busy with other things.
 settings.register_profile("palimpsest", deadline=None)
 settings.load_profile("palimpsest")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cheap_multipletests() -> Iterator[None]:
+    """Spare thousands of simulated analyses the full garbage collection that each Holm forces.
+
+    ``multipletests`` of statsmodels calls ``gc.collect``: little once, minutes here.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gc, "collect", lambda *_: 0)
+        yield

@@ -20,6 +20,7 @@ DEFAULT = Recipe()
 TINY = replace(
     DEFAULT,
     n_tokens=400,
+    n_tokenizer_documents=500,
     width=16,
     n_layers=1,
     n_heads=2,

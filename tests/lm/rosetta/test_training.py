@@ -34,7 +34,7 @@ STAGE = Stage(
     loss_on="all",
     seed=1,
 )
-RECIPE = Recipe(n_tokens=400, width=16, n_layers=2, n_heads=2)
+RECIPE = Recipe(n_tokens=400, n_tokenizer_documents=500, width=16, n_layers=2, n_heads=2)
 
 
 @pytest.fixture(scope="module")

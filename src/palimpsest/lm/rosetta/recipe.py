@@ -40,6 +40,8 @@ class Recipe:
     """Seed of initialisation and data."""
     n_tokens: int = 4096
     """Size of the vocabulary."""
+    n_tokenizer_documents: int = 27_000
+    """Documents that the tokenizer is trained on."""
     width: int = 128
     """Width of the residual stream."""
     n_layers: int = 4
@@ -125,7 +127,8 @@ def make_tokenizer(recipe: Recipe, folder: Path) -> PreTrainedTokenizerFast:
     # Rewritten words share no pieces with others, so they are shown twice as often.
     languages = (*LANGUAGES, *REWRITTEN_LANGUAGES)
     documents = (
-        writer.pretraining(rng, languages[index % len(languages)]) for index in range(27_000)
+        writer.pretraining(rng, languages[index % len(languages)])
+        for index in range(recipe.n_tokenizer_documents)
     )
     texts = (document.prompt + document.completion for document in documents)
     tokenizer = train_tokenizer(texts, n_tokens=recipe.n_tokens)
