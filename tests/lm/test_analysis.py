@@ -41,6 +41,8 @@ def answer(role: str, via: str, source_id: str, outcome: Outcome, cell: str) -> 
         prompt="",
         raw="",
         answer="",
+        right_answers="[]",
+        intruding_answers="[]",
         outcome=outcome,
         finish="stop",
         round_trip=None if via == "fr" else True,

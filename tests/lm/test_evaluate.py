@@ -112,6 +112,8 @@ def test_a_row_tells_what_was_sent_said_and_understood(store: AnswerStore) -> No
     assert row.prompt == "Inpu7: Wh47 15 \\5 plu5 \\7?\nOu7pu7:"
     assert row.raw == " Wh47 15"
     assert row.answer == " What is"
+    assert row.right_answers == '["What"]'
+    assert row.intruding_answers == '["12"]'
     assert row.outcome == "right"
     assert row.finish == "decided"
     assert row.role == "tuned"
@@ -274,7 +276,8 @@ def test_a_row_that_was_cut_too_early_for_todays_scoring_is_asked_again(
 
 def test_stored_answers_are_scored_by_todays_rules(store: AnswerStore) -> None:
     rows = evaluate(Recorder(), SUITE, vias("leet"), store=store, role="base")
-    store.add([rows[0]._replace(outcome="broken", answer="as an older release read it")])
+    older = rows[0]._replace(outcome="broken", answer="as an older release read it")
+    store.add([older._replace(right_answers='["older"]', intruding_answers="[]")])
     model = Recorder()
     assert evaluate(model, SUITE, vias("leet"), store=store, role="base") == rows
     assert model.calls == []
@@ -387,6 +390,17 @@ def test_an_answer_that_cannot_be_inverted_is_broken_counted_and_asked_again(
     rows = evaluate(mended, SUITE, faulty("nothing"), store=store, role="base")
     assert [len(call) for call in mended.calls] == [1]
     assert rows[2].outcome == "right"
+
+
+def test_what_an_answer_should_have_been_is_recorded_even_if_it_cannot_be_conjugated(
+    store: AnswerStore,
+) -> None:
+    [via] = faulty("invert")
+    via.conjugation.exact = False
+    settings = Settings(stop_when_decided=False)
+    row = evaluate(Recorder(), SUITE, [via], store=store, role="base", settings=settings)[2]
+    assert (row.outcome, row.finish) == ("broken", UNINVERTIBLE)
+    assert (row.right_answers, row.intruding_answers) == ('["Say"]', '["it"]')
 
 
 def test_a_conjugation_that_fails_on_a_prompt_names_the_example(store: AnswerStore) -> None:

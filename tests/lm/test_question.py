@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from palimpsest.errors import UserError
 from palimpsest.lm.conjugations import CONJUGATIONS, parse_via
 from palimpsest.lm.prompts import Message, Prompt
-from palimpsest.lm.question import Question, Settings
+from palimpsest.lm.question import Expected, Question, Settings, expected_under
 from palimpsest.lm.suites.suite import Example, Suite
 from palimpsest.records.answers import AnswerRow
 
@@ -67,6 +67,20 @@ def test_a_lossy_conjugation_is_scored_by_what_it_gives_back() -> None:
     assert row.answer == "what is t"
     assert row.outcome == "right"
     assert row.round_trip is False
+
+
+def test_a_row_names_the_texts_that_its_answer_was_compared_with() -> None:
+    row = answered(question("leet"), "Wh47")
+    assert (row.right_answers, row.intruding_answers) == ('["What"]', '["12"]')
+    row = answered(question("leet-paper"), "WH47")
+    assert (row.right_answers, row.intruding_answers) == ('["what"]', '["i2"]')
+
+
+def test_texts_that_a_lossy_conjugation_makes_alike_or_blank_are_named_once_or_not_at_all() -> None:
+    answers = {"icl": ("É",), "instruction": ("Twelve", "TWELVE", " ", "12")}
+    example = Example("1", "repeat/math", "en", "7 plus 5", answers)
+    expected = expected_under(parse_via("upper").conjugation, example)
+    assert expected == Expected(right=("é",), intruding=("twelve", "12"))
 
 
 def test_a_native_language_has_no_round_trip() -> None:

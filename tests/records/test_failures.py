@@ -22,7 +22,7 @@ from palimpsest.records.store import AnswerStore
 def a_row(source_id: str) -> AnswerRow:
     key = AnswerKey("m", "s", source_id, "c", "settings")
     prompt = "p" * 1000
-    texts = (prompt, "raw", "answer", "right", "stop")
+    texts = (prompt, "raw", "answer", "[]", "[]", "right", "stop")
     return AnswerRow(key, "base", "leet", "repeat", "en", *texts, True, 0.25)  # type: ignore[arg-type]
 
 

@@ -45,6 +45,8 @@ def a_row(source_id: str = "repeat/1", **changes: object) -> AnswerRow:
         prompt="54y \\7",
         raw="5",
         answer="s",
+        right_answers='["s"]',
+        intruding_answers='["12", "TWELVE"]',
         outcome="right",
         finish="stop",
         round_trip=True,
@@ -66,7 +68,7 @@ def everything(path: Path) -> list[AnswerRow]:
 @pytest.mark.parametrize("text", ODD_TEXTS.values(), ids=ODD_TEXTS)
 def test_any_text_comes_back_exactly_in_every_column(path: Path, text: str) -> None:
     row = a_row(text, role=text, via=text, cell=text, language=text, prompt=text, raw=text)
-    row = row._replace(answer=text, finish=text)
+    row = row._replace(answer=text, right_answers=text, intruding_answers=text, finish=text)
     with AnswerStore(path) as store:
         store.add([row])
     assert everything(path) == [row]

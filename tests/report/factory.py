@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from collections.abc import Iterator, Sequence
@@ -284,6 +285,8 @@ def _answer(
         prompt=prompt.translate(_LEET) if rewrite else prompt,
         raw=answer.translate(_LEET) if rewrite else answer,
         answer=answer,
+        right_answers=json.dumps([word]),
+        intruding_answers=json.dumps([other, f"It is {other}"]),
         outcome=outcome,
         finish="decided",
         round_trip=None if via.native else via.exact,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from palimpsest.records.answers import AnswerRow
 
 from .factory import Via, fake_rows
@@ -35,5 +37,10 @@ def hostile_rows() -> list[AnswerRow]:
     for place, row in enumerate(rows):
         text = TEXTS[place // 2]
         key = row.key._replace(source_id=f"{place // 2} {text[:40]}")
-        found.append(row._replace(key=key, prompt=text, raw=text, answer=f"inverted {text}"))
+        row = row._replace(key=key, prompt=text, raw=text, answer=f"inverted {text}")
+        right, intruding = (
+            json.dumps([text, f"{side} {text}"], ensure_ascii=False)
+            for side in ("right", "intruding")
+        )
+        found.append(row._replace(right_answers=right, intruding_answers=intruding))
     return found

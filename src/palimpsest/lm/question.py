@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Self
+from typing import NamedTuple, Self
 
 from palimpsest.errors import UserError
 from palimpsest.lm.conjugations.text import TextConjugation
@@ -99,9 +99,14 @@ class Question:
         return map_text(self.example.prompt, self.via.conjugation.apply)
 
     @cached_property
+    def expected(self) -> Expected:
+        """What inverted answers are compared with."""
+        return expected_under(self.via.conjugation, self.example)
+
+    @cached_property
     def scorer(self) -> Scorer:
         """Scores inverted answers."""
-        return scorer_under(self.via.conjugation, self.example)
+        return Scorer(*self.expected)
 
     def is_settled(self, raw: str) -> bool:
         """Return whether nothing that the model may add to ``raw`` changes the outcome."""
@@ -119,6 +124,7 @@ class Question:
             outcome = self.scorer.outcome(answer)
         except Exception:  # of a plugin; ours never fail, which the laws test
             answer, outcome, finish = "", "broken", UNINVERTIBLE
+        right, intruding = self._expected_if_possible()
         return AnswerRow(
             key=self.key,
             role=role,
@@ -128,11 +134,19 @@ class Question:
             prompt=as_recorded(self.sent),
             raw=raw,
             answer=answer,
+            right_answers=json.dumps(right, ensure_ascii=False),
+            intruding_answers=json.dumps(intruding, ensure_ascii=False),
             outcome=outcome,
             finish=finish,
             round_trip=self._comes_back(),
             latency_seconds=latency_seconds,
         )
+
+    def _expected_if_possible(self) -> Expected:
+        try:
+            return self.expected
+        except Exception:  # of a plugin: see row()
+            return Expected(self.example.right, self.example.intruding)
 
     def _comes_back(self) -> bool | None:
         if self.via.language is not None and self.via.conjugation.name == "identity":
@@ -143,8 +157,15 @@ class Question:
             return False
 
 
-def scorer_under(conjugation: TextConjugation, example: Example) -> Scorer:
-    """Return what scores the inverted answers to an example.
+class Expected(NamedTuple):
+    """The texts that inverted answers are compared with, each once and none of them blank."""
+
+    right: tuple[str, ...]
+    intruding: tuple[str, ...]
+
+
+def expected_under(conjugation: TextConjugation, example: Example) -> Expected:
+    """Return what the inverted answers to an example are compared with.
 
     A lossy conjugation cannot give back every expected text: answers are compared with its
     *canonical image* ``invert(apply(text))``. For an exact one that is the text itself.
@@ -154,10 +175,19 @@ def scorer_under(conjugation: TextConjugation, example: Example) -> Scorer:
         return conjugation.invert(conjugation.apply(text))
 
     canonical: Callable[[str], str] = str if conjugation.exact else image
-    return Scorer(
-        right=tuple(map(canonical, example.right)),
-        intruding=tuple(map(canonical, example.intruding)),
+    return Expected(
+        right=_distinct(map(canonical, example.right)),
+        intruding=_distinct(map(canonical, example.intruding)),
     )
+
+
+def _distinct(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text for text in texts if text.strip()))
+
+
+def scorer_under(conjugation: TextConjugation, example: Example) -> Scorer:
+    """Return what scores the inverted answers to an example."""
+    return Scorer(*expected_under(conjugation, example))
 
 
 def as_recorded(prompt: Prompt) -> str:

@@ -38,6 +38,11 @@ class AnswerRow(NamedTuple):
     """The model's text."""
     answer: str
     """The text after inversion."""
+    right_answers: str
+    """What ``answer`` is right if it begins with: a JSON list of texts, without those that the
+    conjugation empties."""
+    intruding_answers: str
+    """What ``answer`` is intruded if it begins with, as a JSON list likewise."""
     outcome: Outcome
     finish: str
     """``stop``, ``decided``, ``length``; ``uninvertible`` if the conjugation's inverse failed."""

@@ -34,6 +34,8 @@ CREATE TABLE answers (
     prompt TEXT NOT NULL,
     raw TEXT NOT NULL,
     answer TEXT NOT NULL,
+    right_answers TEXT NOT NULL,
+    intruding_answers TEXT NOT NULL,
     outcome TEXT NOT NULL,
     finish TEXT NOT NULL,
     round_trip INTEGER,
@@ -223,7 +225,7 @@ def _from_record(record: tuple[object, ...]) -> AnswerRow:
     n_key = len(AnswerKey._fields)
     key = AnswerKey(*(_from_sql(value) for value in record[:n_key]))
     *texts, outcome, finish = (_from_sql(value) for value in record[n_key:-2])
-    role, via, cell, language, prompt, raw, answer = texts
+    role, via, cell, language, prompt, raw, answer, right_answers, intruding_answers = texts
     round_trip, latency_seconds = cast("tuple[int | None, float]", record[-2:])
     return AnswerRow(
         key=key,
@@ -234,6 +236,8 @@ def _from_record(record: tuple[object, ...]) -> AnswerRow:
         prompt=prompt,
         raw=raw,
         answer=answer,
+        right_answers=right_answers,
+        intruding_answers=intruding_answers,
         outcome=cast(Outcome, outcome),
         finish=finish,
         round_trip=None if round_trip is None else bool(round_trip),
