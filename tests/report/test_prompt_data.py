@@ -13,7 +13,7 @@ from palimpsest.report.prompt_data import prompt_data, script_json
 from .factory import CELLS, VIAS, fake_rows
 from .hostile import CHAT, LONG, TEXTS, hostile_rows
 
-SOURCE, CELL, VIA, LANGUAGE, PROMPT, BASE, TUNED = range(7)
+SOURCE, CELL, VIA, LANGUAGE, PROMPT, RIGHT, INTRUDING, BASE, TUNED = range(9)
 
 
 class ScriptText(HTMLParser):
@@ -61,6 +61,8 @@ def test_base_and_tuned_answers_stand_side_by_side() -> None:
     item = data["items"][0]
     base, tuned = rows[0], rows[1]
     assert item[PROMPT] == base.prompt
+    assert item[RIGHT] == json.loads(base.right_answers)
+    assert item[INTRUDING] == json.loads(base.intruding_answers)
     assert item[BASE][:2] == [data["outcomes"].index(base.outcome), base.raw]
     assert item[TUNED][:2] == [data["outcomes"].index(tuned.outcome), tuned.raw]
 
@@ -94,6 +96,18 @@ def test_long_texts_lose_their_middle_and_are_counted() -> None:
     assert prompt.startswith(LONG[:4_000])
     assert prompt.endswith(LONG[-4_000:])
     assert "92,000 characters are in answers.sqlite only" in prompt
+
+
+def test_many_expected_texts_are_clipped_together() -> None:
+    names = [f"name {i}" for i in range(10_000)]
+    [row, _] = fake_rows(2)
+    found = prompt_data([row._replace(intruding_answers=json.dumps(names))])
+    [item] = json.loads(found.json)["items"]
+    assert found.n_texts_clipped == 1
+    [text] = item[INTRUDING]
+    assert len(text) < 9_000
+    assert text.startswith("name 0\nname 1\n")
+    assert text.endswith("\nname 9999")
 
 
 def test_the_data_are_bounded_and_every_cell_keeps_as_many_examples() -> None:

@@ -145,6 +145,24 @@ def test_search_looks_into_prompts_and_answers(page: Page, report: Path) -> None
     assert visit.cards().count() == 0
 
 
+def test_search_finds_what_would_have_been_right(page: Page, report: Path) -> None:
+    visit = Visit(page, report)
+    page.fill("#f-text", "it is 2")
+    sync_api.expect(page.locator("#status")).not_to_have_text(re.compile("^640"))
+    assert visit.cards().count() > 0
+    lines = visit.cards().locator(".expected").all_inner_texts()
+    assert all("It is 2" in line for line in lines)
+
+
+def test_a_card_shows_what_would_have_been_right_above_the_answers(
+    page: Page, report: Path
+) -> None:
+    visit = Visit(page, report)
+    page.select_option("#f-cell", label="repeat/math")
+    parts = visit.cards().first.locator(".expected > div").all_inner_texts()
+    assert [re.sub(r"\d+", "N", part) for part in parts] == ["Right: What", "Intruded: N, It is N"]
+
+
 def test_a_card_shows_prompt_answers_and_outcomes_side_by_side(page: Page, report: Path) -> None:
     visit = Visit(page, report)
     page.select_option("#f-via", label="leet")
@@ -210,8 +228,11 @@ def test_long_texts_are_clipped_until_expanded(page: Page, hostile_report: Path)
     visit = Visit(page, hostile_report)
     page.fill("#f-text", "are in answers.sqlite only")
     visit.expect_status("1 of")
-    block = visit.cards().first.locator("pre").first
-    toggle = visit.cards().first.get_by_role("button", name="Show all").first
+    columns = visit.cards().first.locator(".columns")
+    expected = visit.cards().first.locator(".expected pre")
+    assert max(map(len, expected.all_inner_texts())) < 1_200
+    block = columns.locator("pre").first
+    toggle = columns.get_by_role("button", name="Show all").first
     assert "characters hidden" in block.inner_text()
     assert len(block.inner_text()) < 1_200
     toggle.click()

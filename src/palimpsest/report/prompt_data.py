@@ -130,7 +130,10 @@ class _Encoder:
         }
 
     def item(self, pair: Pair) -> str:
-        """Return ``[source, cell, via, language, prompt, base, tuned]`` as JSON."""
+        """Return an item as JSON.
+
+        It is ``[source, cell, via, language, prompt, right, intruding, base, tuned]``.
+        """
         first = _any_row(pair)
         return script_json(
             [
@@ -139,6 +142,8 @@ class _Encoder:
                 self._vias.setdefault(first.via, len(self._vias)),
                 self._languages.setdefault(first.language, len(self._languages)),
                 self._clipped(first.prompt),
+                self._texts(first.right_answers),
+                self._texts(first.intruding_answers),
                 *(self._answer(pair.get(role), first) for role in ("base", "tuned")),
             ]
         )
@@ -159,6 +164,13 @@ class _Encoder:
             row.round_trip,
             None if row.prompt == first.prompt else self._clipped(row.prompt),
         ]
+
+    def _texts(self, listed: str) -> list[str]:
+        """Return the texts in a JSON list, as one text if they are too long together."""
+        texts = json.loads(listed)
+        if sum(map(len, texts)) <= self.max_characters:
+            return list(texts)
+        return [self._clipped("\n".join(texts))]
 
     def _clipped(self, text: str) -> str:
         excess = len(text) - self.max_characters

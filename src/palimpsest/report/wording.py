@@ -64,7 +64,9 @@ QUANTITIES: tuple[tuple[str, str], ...] = (
         "Right, intruded, broken",
         "An answer is right if it begins with what the ability under test says, intruded if it "
         "begins with what another ability would say to the same prompt, and broken if it does "
-        "neither. The answer is inverted and normalised first; nothing is guessed.",
+        "neither. The answer is inverted and normalised first; nothing is guessed. Each single "
+        "prompt shows the texts that its answers are compared with; under a lossy conjugation, "
+        "that is what it keeps of them.",
     ),
     (
         "Accuracy",

@@ -5,7 +5,7 @@
   const CLIP = 900; // characters of a text that are shown at once
   const data = JSON.parse(document.getElementById("prompt-data").textContent);
   const byId = (id) => document.getElementById(id);
-  const [SOURCE, CELL, VIA, LANGUAGE, PROMPT, BASE, TUNED] = [0, 1, 2, 3, 4, 5, 6];
+  const [SOURCE, CELL, VIA, LANGUAGE, PROMPT, RIGHT, INTRUDING, BASE, TUNED] = [...Array(9).keys()];
   const [OUTCOME, RAW, INVERTED, FINISH, MILLISECONDS, ROUND_TRIP, OWN_PROMPT] = [0, 1, 2, 3, 4, 5, 6];
   const FINISHES = {
     stop: "ended by the model",
@@ -107,6 +107,21 @@
 
   // --- one example ------------------------------------------------------------------------
 
+  // The texts that the answers are compared with; separate lines where there is much of it.
+  function expectedTexts(label, texts) {
+    const name = make("span", "label", `${label}:`);
+    if (texts.length === 0) return make("div", "", name, " ", make("em", "", "nothing"));
+    if (texts.join("").length > CLIP) return make("div", "long", name, textBlock(texts.join("\n")));
+    const shown = texts.map((text) => (text === "" ? make("em", "", "(empty)") : foreign(text)));
+    const listed = shown.flatMap((text, place) => (place === 0 ? [" ", text] : [", ", text]));
+    return make("div", "", name, ...listed);
+  }
+
+  function expected(item) {
+    return make("div", "expected", expectedTexts("Right", item[RIGHT]),
+      expectedTexts("Intruded", item[INTRUDING]));
+  }
+
   function answerSection(title, className, answer) {
     const heading = make("h4", "", make("span", className, title));
     const section = make("section", "", heading);
@@ -146,7 +161,7 @@
     }
     const columns = make("div", "columns", prompt, answerSection("Base", "of-base", item[BASE]),
       answerSection("Tuned", "of-tuned", item[TUNED]));
-    const card = make("article", "example", header, columns);
+    const card = make("article", "example", header, expected(item), columns);
     return make("li", "", card);
   }
 
@@ -155,7 +170,7 @@
   function searchText(index) {
     if (searchable[index] === undefined) {
       const item = data.items[index];
-      const parts = [item[SOURCE], item[PROMPT]];
+      const parts = [item[SOURCE], item[PROMPT], ...item[RIGHT], ...item[INTRUDING]];
       for (const answer of [item[BASE], item[TUNED]]) {
         if (answer) parts.push(answer[RAW], answer[INVERTED] || "", answer[OWN_PROMPT] || "");
       }
