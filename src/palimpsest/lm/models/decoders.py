@@ -17,10 +17,13 @@ from palimpsest.lm.models.cache import (
     show,
     skips_padding,
 )
-from palimpsest.lm.models.quiet import without_log
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from palimpsest.lm.models.llama import FusedLlama
+
+    Network = PreTrainedModel | FusedLlama
 
 _CPU_PART = 1024
 _ACCELERATOR_PART = 16384
@@ -53,9 +56,7 @@ class CachedDecoder:
         n_new: How many tokens are fed after the prompts at most.
     """
 
-    def __init__(
-        self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], *, n_new: int
-    ) -> None:
+    def __init__(self, model: Network, prompts: Sequence[Sequence[int]], *, n_new: int) -> None:
         self._model = model
         self._accepted = accepted_arguments(model)
         self._prompts = prompts
@@ -157,7 +158,7 @@ class RecomputingDecoder:
         prompts: Token ids, all of the same length.
     """
 
-    def __init__(self, model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> None:
+    def __init__(self, model: Network, prompts: Sequence[Sequence[int]]) -> None:
         self._model = model
         self._accepted = accepted_arguments(model)
         self._ids = torch.tensor([list(prompt) for prompt in prompts], device=model.device)
@@ -179,19 +180,19 @@ class RecomputingDecoder:
         self._ids = self._ids[rows]
 
 
-def new_decoder(model: PreTrainedModel, prompts: Sequence[Sequence[int]], *, n_new: int) -> Decoder:
+def new_decoder(model: Network, prompts: Sequence[Sequence[int]], *, n_new: int) -> Decoder:
     """Return the decoder that suits the model's architecture."""
     if _has_cache(model):
         return CachedDecoder(model, prompts, n_new=n_new)
     return RecomputingDecoder(model, prompts)
 
 
-def can_branch(model: PreTrainedModel) -> bool:
+def can_branch(model: Network) -> bool:
     """Whether :meth:`CachedDecoder.branch` works for this architecture."""
     return _has_cache(model) and can_reserve(model.config)
 
 
-def takes_padding(model: PreTrainedModel) -> bool:
+def takes_padding(model: Network) -> bool:
     """Whether prompts of different length can share a batch."""
     return _has_cache(model) and skips_padding(model.config)
 
@@ -221,15 +222,14 @@ def split_by_length(lengths: Sequence[int], limit: int) -> list[slice]:
 
 
 def run(
-    model: PreTrainedModel,
+    model: Network,
     ids: torch.Tensor,
     arguments: dict[str, Any],
     accepted: frozenset[str],
 ) -> torch.Tensor:
     """Run the model with those arguments that its architecture knows, and return the logits."""
     arguments = {name: value for name, value in arguments.items() if name in accepted}
-    with without_log():
-        logits: torch.Tensor = model(input_ids=ids, **arguments).logits
+    logits: torch.Tensor = model(input_ids=ids, **arguments).logits
     return logits
 
 
@@ -242,12 +242,12 @@ def most_probable(logits: torch.Tensor) -> list[int]:
     return cast("list[int]", last.argmax(-1).tolist())
 
 
-def accepted_arguments(model: PreTrainedModel) -> frozenset[str]:
+def accepted_arguments(model: Network) -> frozenset[str]:
     """Return the names that the model's ``forward`` takes, looking through a PEFT wrapper."""
     unwrap = getattr(model, "get_base_model", None)
     inner = model if unwrap is None else unwrap()
     return frozenset(inspect.signature(inner.forward).parameters)
 
 
-def _has_cache(model: PreTrainedModel) -> bool:
+def _has_cache(model: Network) -> bool:
     return "past_key_values" in accepted_arguments(model)

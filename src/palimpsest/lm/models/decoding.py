@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from palimpsest.lm.models.cache import without_gaps
 from palimpsest.lm.models.decoders import Decoder
 from palimpsest.lm.models.protocol import Decided, Generation
+from palimpsest.lm.models.quiet import without_log
 from palimpsest.lm.models.tokenization import Detokenizer, cut_at, settled_text
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def decode_greedily(
     texts = [""] * len(rows)
     held = list(range(len(rows)))  # which row each line of the decoder belongs to
     alive = set(held)
-    tokens = decoder.start()
+    with without_log():
+        tokens = decoder.start()
     while True:
         lines = [line for line, row in enumerate(held) if row in alive]
         speaking = [line for line in lines if tokens[line] not in ends]
@@ -87,7 +89,8 @@ def decode_greedily(
             decoder.keep(kept)
             tokens = [tokens[line] for line in kept]
             held = [held[line] for line in kept]
-        tokens = decoder.feed(tokens)
+        with without_log():
+            tokens = decoder.feed(tokens)
 
 
 def _finished(

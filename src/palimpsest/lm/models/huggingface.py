@@ -19,9 +19,10 @@ from palimpsest.lm.models.batching import (
     is_out_of_memory,
 )
 from palimpsest.lm.models.checkpoint import Checkpoint, find_adapter, find_model, hash_files
-from palimpsest.lm.models.decoders import new_decoder, takes_padding
+from palimpsest.lm.models.decoders import Decoder, new_decoder, takes_padding
 from palimpsest.lm.models.decoding import Row, decode_greedily
 from palimpsest.lm.models.likelihood import score_candidates
+from palimpsest.lm.models.llama import FusedLlama, fused
 from palimpsest.lm.models.loading import (
     count_parameters,
     load_adapter,
@@ -32,11 +33,16 @@ from palimpsest.lm.models.loading import (
 from palimpsest.lm.models.options import HuggingFaceOptions, choose_device, choose_dtype
 from palimpsest.lm.models.protocol import Decided, Generation
 from palimpsest.lm.models.specs import ModelSpec
+from palimpsest.lm.models.threads import DividedDecoder, Threads
 from palimpsest.lm.models.tokenization import PromptEncoder
 from palimpsest.lm.prompts import Prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+
+_SMALL = 64 * 2**20
+"""Bytes of weights up to which a model on the CPU is small: each core has rows of its own."""
 
 
 def load(spec: ModelSpec) -> HuggingFaceModel:
@@ -88,6 +94,8 @@ class HuggingFaceModel:
         self._fingerprint = self._hash()
         self._network: PreTrainedModel | None = None
         self._budget: BatchBudget | None = None
+        self._fused: PreTrainedModel | FusedLlama | None = None
+        self._threads: Threads | None = None
         self.n_too_long = 0
         """How many prompts so far did not fit into the model's context."""
 
@@ -186,26 +194,47 @@ class HuggingFaceModel:
 
     def close(self) -> None:
         """Free the weights; a later question would load them again."""
-        self._network = None
+        self._network = self._fused = None
+        if self._threads is not None:
+            self._threads.close()
+            self._threads = None
         free_memory(self._device)
 
     def _decode(
         self, batch: Sequence[Row], stop: Sequence[str], decided: Decided | None
     ) -> Iterator[tuple[int, Generation]]:
-        network = self._loaded()
         for row in batch:
             row.n_new = 0
-        decoder = new_decoder(
-            network, [row.prompt for row in batch], n_new=max(row.limit for row in batch)
-        )
+        n_new = max(row.limit for row in batch)
         yield from decode_greedily(
-            decoder,
+            self._new_decoder([row.prompt for row in batch], n_new),
             batch,
             self.tokenizer,
             ends=self._end_tokens(),
             stop=stop,
             decided=decided,
         )
+
+    def _new_decoder(self, prompts: Sequence[Sequence[int]], n_new: int) -> Decoder:
+        network = self._loaded()
+        if not self._is_small:
+            return new_decoder(network, prompts, n_new=n_new)
+        if self._fused is None:
+            self._fused = fused(network) or network
+        small = self._fused
+        n_threads = torch.get_num_threads()
+        if n_threads == 1 or len(prompts) == 1:
+            return new_decoder(small, prompts, n_new=n_new)
+        if self._threads is None:
+            self._threads = Threads(n_threads)
+        return DividedDecoder(
+            self._threads, prompts, lambda part: new_decoder(small, part, n_new=n_new)
+        )
+
+    @property
+    def _is_small(self) -> bool:
+        n_bytes = self._n_parameters * self._dtype.itemsize
+        return self._device.type == "cpu" and n_bytes <= _SMALL
 
     def _take(self, rows: Sequence[Row]) -> Sequence[Row]:
         widest = len(rows[0].prompt) + max(row.limit for row in rows)

@@ -11,6 +11,7 @@ import torch
 
 from palimpsest.lm.models.batching import BatchBudget, free_memory, is_out_of_memory
 from palimpsest.lm.models.decoders import CachedDecoder, accepted_arguments, can_branch, run
+from palimpsest.lm.models.quiet import without_log
 from palimpsest.lm.models.tokenization import PromptEncoder
 from palimpsest.lm.prompts import Prompt
 
@@ -90,7 +91,8 @@ def score_candidates(
     while groups:
         batch = _take(groups, budget, int(model.config.get_text_config(decoder=True).vocab_size))
         try:
-            values = _score_batch(model, batch)
+            with without_log():
+                values = _score_batch(model, batch)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
