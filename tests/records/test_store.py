@@ -136,6 +136,29 @@ def test_rows_are_found_by_model_suite_and_the_beginning_of_the_settings(path: P
         assert store.rows(model="m", suite="other") == []
 
 
+def test_the_newest_run_comes_back_in_its_order_with_its_roles_and_nothing_else(
+    path: Path,
+) -> None:
+    rows = [a_row(name) for name in ("1", "2", "a\x00b", "\ud800")]
+    tuned = [row._replace(role="tuned") for row in rows]
+    with AnswerStore(path) as store:
+        assert store.run_rows() == []
+        store.add(rows)
+        store.record_run(rows)
+        assert store.run_rows() == rows
+        store.record_run([*reversed(rows[1:]), tuned[3]])
+    with AnswerStore(path, read_only=True) as store:
+        assert store.run_rows() == [*reversed(rows[1:]), tuned[3]]
+
+
+def test_the_newest_run_has_the_answers_as_they_are_now(path: Path) -> None:
+    with AnswerStore(path) as store:
+        store.add([a_row(outcome="broken")])
+        store.record_run([a_row()])
+        store.add([a_row(outcome="right")])
+        assert store.run_rows() == [a_row(outcome="right")]
+
+
 def test_a_batch_is_written_whole_or_not_at_all(path: Path) -> None:
     with AnswerStore(path) as store:
         with pytest.raises(sqlite3.IntegrityError):

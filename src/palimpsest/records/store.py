@@ -14,7 +14,7 @@ from palimpsest.records.failures import damaged, explained
 from palimpsest.records.lock import WriterLock
 
 FORMAT_VERSION = 1
-"""The layout of the table, kept in SQLite's ``user_version``."""
+"""The layout of the tables, kept in SQLite's ``user_version``."""
 
 _APPLICATION_ID = 0x50414C49  # "PALI": tells our files from other programs' databases
 _PATIENCE_SECONDS = 5.0  # how long to wait for a program that has the file locked for a moment
@@ -43,6 +43,17 @@ CREATE TABLE answers (
     PRIMARY KEY (model, suite, source_id, conjugation, settings)
 )
 """
+_CREATE_RUN = """
+CREATE TABLE run (
+    position INTEGER PRIMARY KEY,
+    model TEXT NOT NULL,
+    suite TEXT NOT NULL,
+    source_id TEXT NOT NULL,
+    conjugation TEXT NOT NULL,
+    settings TEXT NOT NULL,
+    role TEXT NOT NULL
+)
+"""
 _INSERT = (
     f"INSERT OR REPLACE INTO answers ({', '.join(_COLUMNS)}) "
     f"VALUES ({', '.join('?' * len(_COLUMNS))})"
@@ -50,6 +61,12 @@ _INSERT = (
 _SELECT = (
     f"SELECT {', '.join(_COLUMNS)} FROM answers "
     "WHERE model = ? AND suite = ? AND substr(settings, 1, length(?)) = ? ORDER BY rowid"
+)
+_KEY = ", ".join(AnswerKey._fields)
+_INSERT_RUN = f"INSERT INTO run ({_KEY}, role) VALUES (?, ?, ?, ?, ?, ?)"
+_SELECT_RUN = (
+    f"SELECT {_KEY}, run.role, {', '.join(AnswerRow._fields[2:])} "
+    f"FROM run JOIN answers USING ({_KEY}) ORDER BY position"
 )
 
 
@@ -98,13 +115,26 @@ class AnswerStore:
 
         Args:
             model: Fingerprint of the model.
-            suite: Fingerprint of the suite.
+            suite: Key of the suite.
             settings: Only rows whose settings fingerprint starts with this.
         """
         with explained(self.path):
             wanted = (_to_sql(model), _to_sql(suite), settings, settings)
             found = self._connection.execute(_SELECT, wanted)
             return [_from_record(record) for record in found]
+
+    def record_run(self, rows: Iterable[AnswerRow]) -> None:
+        """Record which stored answers, of perhaps many more, make up the newest finished run."""
+        records = [tuple(map(_to_sql, (*row.key, row.role))) for row in rows]
+        with explained(self.path), self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute("DELETE FROM run")
+            self._connection.executemany(_INSERT_RUN, records)
+
+    def run_rows(self) -> list[AnswerRow]:
+        """Return the answers of the newest finished run, in its order and with its roles."""
+        with explained(self.path):
+            return [_from_record(record) for record in self._connection.execute(_SELECT_RUN)]
 
     def __len__(self) -> int:
         with explained(self.path):
@@ -180,6 +210,7 @@ def _create(connection: sqlite3.Connection) -> None:
     with connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(_CREATE)
+        connection.execute(_CREATE_RUN)
         connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
 
