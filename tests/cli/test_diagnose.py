@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from palimpsest.lm.diagnose import diagnose, rewrite_report
 from palimpsest.records.results import Results
+from palimpsest.records.store import AnswerStore
 
 from .conftest import N_EXAMPLES, Palimpsest, Scripted
 
@@ -85,6 +87,71 @@ def test_a_second_run_asks_nothing_and_says_the_same(
     for results in (first, second):
         del results["provenance"]
     assert first == second
+
+
+def test_a_limit_may_be_lifted_and_set_again_in_one_folder(
+    palimpsest: Palimpsest, scripted: Scripted, tmp_path: Path
+) -> None:
+    def results_of(folder: str, *limit: object) -> object:
+        out = tmp_path / folder
+        ended = palimpsest(
+            "diagnose", scripted.base, scripted.suppressed, "--suite", scripted.suite,
+            "--via", "rot13", "--out", out, "--json", *limit,
+        )  # fmt: skip
+        report = (out / "report.html").read_bytes()
+        assert rewrite_report(out).read_bytes() == report
+        results = json.loads(ended.out)
+        del results["provenance"]
+        return results
+
+    def n_answers() -> int:
+        with AnswerStore(tmp_path / "run" / "answers.sqlite", read_only=True) as store:
+            return len(store)
+
+    limited = results_of("run", "--limit", 40)
+    assert n_answers() == 40 * 4  # two models, two ways of asking
+    whole = results_of("run")
+    assert n_answers() == N_EXAMPLES * 4
+    again = results_of("run", "--limit", 40)
+    assert n_answers() == N_EXAMPLES * 4
+    assert limited == again == results_of("fresh and limited", "--limit", 40)
+    assert whole == results_of("fresh and whole")
+
+
+def test_after_an_edit_of_the_suite_the_report_has_only_the_examples_of_the_newest_run(
+    scripted: Scripted, tmp_path: Path
+) -> None:
+    suite = tmp_path / "mine.jsonl"
+    rows = [
+        {"id": str(i), "prompt": f"Copy: {word}", "answers": {"copy": [word], "shout": ["loud"]}}
+        for i, word in enumerate(("wordaa", "wordab"))
+    ]
+    for order in (rows, [{**rows[0], "id": "1"}, {**rows[1], "id": "0"}], rows):
+        suite.write_text("\n".join(map(json.dumps, order)), "utf-8")
+        out = tmp_path / "run"
+        diagnose(scripted.base, scripted.base, suite=f"jsonl:{suite}", via=["rot13"], out=out)
+        with AnswerStore(out / "answers.sqlite", read_only=True) as store:
+            found = store.run_rows()
+        expected = {(row["id"], row["prompt"]) for row in order}
+        assert len(found) == 2 * 2 * 2  # as base and as tuned, in two ways, two examples
+        plain = [row for row in found if row.via == "identity"]
+        assert {(row.key.source_id, row.prompt) for row in plain} == expected
+        assert {row.role for row in found} == {"base", "tuned"}
+
+
+def test_an_interrupted_run_leaves_the_report_of_the_one_before(
+    scripted: Scripted, tmp_path: Path
+) -> None:
+    def stop_halfway(role: str, n_done: int, n_total: int, n_reused: int) -> None:
+        if n_done > n_total // 2:
+            raise KeyboardInterrupt
+
+    pair, suite, out = (scripted.base, scripted.lost), scripted.suite, tmp_path / "run"
+    diagnose(*pair, suite=suite, via=["rot13"], out=out, limit=5)
+    report = (out / "report.html").read_bytes()
+    with pytest.raises(KeyboardInterrupt):
+        diagnose(*pair, suite=suite, via=["rot13", "leet"], out=out, progress=stop_halfway)
+    assert rewrite_report(out).read_bytes() == report
 
 
 @pytest.mark.parametrize(

@@ -207,39 +207,83 @@ def test_the_same_model_in_the_other_role_is_not_asked_again(store: AnswerStore)
     rows = evaluate(model, SUITE, vias("identity"), store=store, role="tuned")
     assert {row.role for row in rows} == {"tuned"}
     assert model.calls == []
-    assert {row.role for row in store.rows(model="w1", suite=SUITE.fingerprint)} == {"tuned"}
+    assert {row.role for row in store.rows(model="w1", suite=SUITE.key)} == {"tuned"}
 
 
-CHANGES: dict[str, dict[str, Any]] = {
+WIDE_CHANGES: dict[str, dict[str, Any]] = {
     "weights": {"model": Recorder(fingerprint="w2")},
     "length": {"settings": Settings(max_new_tokens=11)},
     "stop": {"settings": Settings(stop=("\n\n",))},
     "early stopping": {"settings": Settings(stop_when_decided=False)},
-    "prompt": {
-        "suite": replace(
-            SUITE,
-            examples=(replace(SUITE.examples[0], prompt="Input: When?"), *SUITE.examples[1:]),
-        )
-    },
-    "answer": {
-        "suite": replace(
-            SUITE,
-            examples=(replace(SUITE.examples[0], answers={"icl": ("Where",)}), *SUITE.examples[1:]),
-        )
+    "source language": {
+        "suite": Suite("tiny", tuple(replace(e, language="xx") for e in SUITE.examples[:3]), "xx")
     },
 }
 
 
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_whatever_is_changed_is_asked_again(store: AnswerStore, change: dict[str, Any]) -> None:
+@pytest.mark.parametrize("change", WIDE_CHANGES.values(), ids=WIDE_CHANGES)
+def test_what_concerns_every_answer_makes_all_be_asked_again(
+    store: AnswerStore, change: dict[str, Any]
+) -> None:
     before: dict[str, Any] = {"model": Recorder(), "suite": SUITE, "settings": Settings()}
     for options in (before, before | change):
         model = options["model"]
         assert isinstance(model, Recorder)
         evaluate(vias=vias("leet"), store=store, role="base", **options)
-        assert sum(map(len, model.calls)) >= 3
+        assert [len(call) for call in model.calls] == [3]
         model.calls.clear()
     assert len(store) == 6
+
+
+EXAMPLE_CHANGES: dict[str, dict[str, Any]] = {
+    "prompt": {"prompt": "Input: When?"},
+    "its form": {"prompt": (Message("user", "Input: What is 5 plus 7?\nOutput:"),)},
+    "right answers": {"answers": {"icl": ("Where",), "instruction": ("12",)}},
+    "intruding answers": {"answers": {"icl": ("What",), "instruction": ("12", "13")}},
+    "the ability under test": {"answers": {"instruction": ("12",), "icl": ("What",)}},
+    "name": {"source_id": "first"},
+}
+
+
+@pytest.mark.parametrize("change", EXAMPLE_CHANGES.values(), ids=EXAMPLE_CHANGES)
+def test_an_example_that_was_changed_is_asked_again_and_no_other(
+    store: AnswerStore, change: dict[str, Any]
+) -> None:
+    before = evaluate(Recorder(), SUITE, vias("leet"), store=store, role="base")
+    changed = replace(SUITE.examples[0], **change)
+    suite = replace(SUITE, examples=(changed, *SUITE.examples[1:]))
+    model = Recorder()
+    after = evaluate(model, suite, vias("leet"), store=store, role="base")
+    assert [len(call) for call in model.calls] == [1]
+    assert after[1:] == before[1:]
+    assert after[0].key != before[0].key
+
+    # Changed back, what was said at first holds again.
+    assert evaluate(model, SUITE, vias("leet"), store=store, role="base") == before
+    assert len(model.calls) == 1
+
+
+def test_fewer_examples_or_more_ask_only_for_what_is_missing(store: AnswerStore) -> None:
+    few = replace(SUITE, examples=(SUITE.examples[0], SUITE.examples[3]))
+    both = vias("leet", "fr")
+    n_asked = []
+    rows = []
+    for suite in (few, SUITE, few):
+        model = Recorder()
+        rows.append(evaluate(model, suite, both, store=store, role="base"))
+        n_asked.append(sum(map(len, model.calls)))
+    assert n_asked == [2, 3, 0]
+    assert [len(found) for found in rows] == [2, 5, 2]
+    assert rows[0] == rows[2] == [row for row in rows[1] if row.key.source_id == "1"]
+
+
+def test_an_example_in_another_cell_is_the_same_question(store: AnswerStore) -> None:
+    evaluate(Recorder(), SUITE, vias("leet"), store=store, role="base")
+    moved = replace(SUITE, examples=tuple(replace(e, cell="all") for e in SUITE.examples))
+    model = Recorder()
+    rows = evaluate(model, moved, vias("leet"), store=store, role="base")
+    assert model.calls == []
+    assert {row.cell for row in rows} == {"all"}
 
 
 def test_a_release_that_changes_the_answers_reuses_none(
@@ -281,7 +325,7 @@ def test_stored_answers_are_scored_by_todays_rules(store: AnswerStore) -> None:
     model = Recorder()
     assert evaluate(model, SUITE, vias("leet"), store=store, role="base") == rows
     assert model.calls == []
-    found = store.rows(model="w1", suite=SUITE.fingerprint)
+    found = store.rows(model="w1", suite=SUITE.key)
     assert sorted(found) == sorted(rows)
 
 

@@ -96,7 +96,7 @@ def killed_after(path: Path, seconds: float, kill: signal.Signals) -> bool:
 
 def stored(path: Path) -> list[AnswerRow]:
     with AnswerStore(path / "answers.sqlite", read_only=True) as store:
-        rows = store.rows(model="slow", suite=SUITE.fingerprint)
+        rows = store.rows(model="slow", suite=SUITE.key)
     return sorted(row._replace(latency_seconds=0.0) for row in rows)
 
 

@@ -25,6 +25,7 @@ from palimpsest.lm.models.specs import load_model
 from palimpsest.lm.suites import load_suite
 from palimpsest.lm.suites.suite import Suite
 from palimpsest.records.answers import AnswerRow
+from palimpsest.records.failures import explained
 from palimpsest.records.provenance import commit_of, platform_facts, versions
 from palimpsest.records.results import ModelInfo, Provenance, Results, SuiteInfo
 from palimpsest.records.run_folder import RunFolder
@@ -113,7 +114,7 @@ def diagnose(
         rows = _ask_all(run, store, progress)
         warnings += find_oddities(rows, run.suite, run.vias)
         results = _conclude(run, rows, warnings, seed, n_resamples, command, started)
-        folder.write_text("results.json", results.to_json() + "\n")
+        _keep(folder, store, results, rows)
         if out is not None:
             write_report(folder.path, results, rows, extra_figures=extra_figures)
         return results
@@ -127,18 +128,8 @@ def rewrite_report(path: Path | str) -> Path:
     """
     folder = RunFolder.find(path)
     results = read_results(folder)
-    shown = {"identity", *(found.name for found in results.conjugations)}
     with AnswerStore(folder.answers, read_only=True) as store:
-        rows = [
-            row._replace(role=role)
-            for role, model in zip(ROLES, (results.base, results.tuned), strict=True)
-            for row in store.rows(
-                model=model.fingerprint,
-                suite=results.suite.fingerprint,
-                settings=folder.config["settings"],
-            )
-            if row.via in shown
-        ]
+        rows = store.run_rows()
     return write_report(folder.path, results, rows)
 
 
@@ -222,6 +213,16 @@ def _ask_all(run: _Run, store: AnswerStore, progress: DiagnosisProgress | None) 
                 progress=show,
             )
     return rows
+
+
+def _keep(
+    folder: RunFolder, store: AnswerStore, results: Results, rows: Sequence[AnswerRow]
+) -> None:
+    """Replace the figures and the answers of the run before; never leave some of either."""
+    with explained(folder.results):
+        folder.results.unlink(missing_ok=True)
+    store.record_run(rows)
+    folder.write_text("results.json", results.to_json() + "\n")
 
 
 def _conclude(

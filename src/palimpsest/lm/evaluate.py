@@ -42,6 +42,8 @@ def evaluate(
     well; prompts that are sent in the same form are asked once. Answers are stored as they finish:
     whatever ends the process, the next call continues there and returns the same rows.
 
+    Answers to examples that the store has and the suite lacks stay there for another time.
+
     Args:
         model: Asked greedily.
         suite: The examples.

@@ -86,7 +86,7 @@ class Question:
         """Return the question with the key of its answer; ``model`` is a fingerprint."""
         key = AnswerKey(
             model=model,
-            suite=suite.fingerprint,
+            suite=suite.key,
             source_id=example.source_id,
             conjugation=via.fingerprint,
             settings=f"{settings.fingerprint}-{example.fingerprint}",

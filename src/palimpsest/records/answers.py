@@ -13,7 +13,7 @@ class AnswerKey(NamedTuple):
     model: str
     """Fingerprint of the model."""
     suite: str
-    """Fingerprint of the suite."""
+    """Key of the suite: the same however many examples it has."""
     source_id: str
     """The source example."""
     conjugation: str

@@ -112,6 +112,7 @@ def test_a_limit_applies_to_every_suite_alike() -> None:
     assert set(counts.values()) == {3}
     assert all(example in whole.examples for example in limited.examples)
     assert limited.fingerprint == load_suite("rosetta:n=3").fingerprint != whole.fingerprint
+    assert limited.key == whole.key
 
 
 def test_a_limit_above_the_number_of_examples_changes_none() -> None:

@@ -95,6 +95,17 @@ class Suite:
         parts = [(e.source_id, e.cell, e.language, e.fingerprint) for e in self.examples]
         return _digest([parts, self.max_new_tokens, self.stop, self.source_language])
 
+    @property
+    def key(self) -> str:
+        """What the answers to its examples are kept under, whichever and however many they are.
+
+        Only the source language, which says what a conjugation is applied to. An answer depends
+        on nothing else of a suite but its own example and how answers are cut, and has the
+        fingerprints of both in its own key. So a suite with more examples, or another suite with
+        the same ones, finds the answers that there are.
+        """
+        return self.source_language
+
 
 def _plain(prompt: Prompt) -> Any:
     if isinstance(prompt, str):
