@@ -1,4 +1,5 @@
 import itertools
+from collections.abc import Iterable
 
 import pytest
 
@@ -54,7 +55,8 @@ def test_different_facts_are_different_sentences(language: str) -> None:
 def test_every_template_exists_in_every_language() -> None:
     words = lexicon()
     assert tuple(words.languages) == NATURAL_LANGUAGES
-    for table in (words.labels, words.questions, *words.tasks.values()):
+    tables: list[Iterable[str]] = [words.labels, words.questions, *words.tasks.values()]
+    for table in tables:
         assert set(table) == set(NATURAL_LANGUAGES)
     for entry in (*words.places, *words.times):
         assert set(entry) == set(NATURAL_LANGUAGES)
