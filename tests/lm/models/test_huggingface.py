@@ -118,14 +118,14 @@ def test_on_the_cpu_a_half_precision_checkpoint_runs_in_float32(tmp_path: Path) 
     model = opened(f"{tmp_path},device=cpu")
     assert model.describe()["dtype"] == "float32"
     text(model)
-    assert model._loaded().dtype == torch.float32
+    assert model.network.dtype == torch.float32
 
 
 def test_a_dtype_that_was_asked_for_is_used(llama: Path) -> None:
     model = opened(f"{llama},dtype=bf16,device=cpu")
     assert model.describe()["dtype"] == "bfloat16"
     text(model)
-    assert model._loaded().dtype == torch.bfloat16
+    assert model.network.dtype == torch.bfloat16
 
 
 def test_auto_takes_the_first_device_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,7 +104,7 @@ def test_probabilities_of_all_one_token_continuations_sum_to_one(llama: Path) ->
     ids = range(len(model.tokenizer))
     pairs = [likelihood.Pair(0, token, (0, 40, 41), (token,)) for token in ids]
     groups = [likelihood.Group((pair,), 0) for pair in pairs]
-    values = likelihood._score_batch(model._loaded(), groups)
+    values = likelihood._score_batch(model.network, groups)
     assert math.fsum(math.exp(value) for _, value in values) == pytest.approx(1.0, abs=1e-5)
 
 
