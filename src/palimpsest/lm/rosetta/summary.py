@@ -6,7 +6,7 @@ from palimpsest.lm.rosetta.measure import mean_shares
 from palimpsest.lm.rosetta.train import Manifest
 
 _HEADER = (
-    "| language | base in-context | tuned in-context | of it intruded "
+    "| language | base in-context | tuned in-context | tuned intruded "
     "| base instructions | tuned instructions |\n|---|---:|---:|---:|---:|---:|"
 )
 
