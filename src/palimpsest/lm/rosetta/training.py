@@ -6,6 +6,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -125,20 +126,28 @@ class Trainer:
     def run(self, *, until: int, on_step: Callable[[int, float], None]) -> None:
         """Train up to step ``until``; ``on_step`` is given each step and its loss."""
         self.model.train()
-        while self.step < until:
-            scale = rate_scale(self.step, self._stage)
-            loss = self._accumulate(self._draw(self.step))
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-            for optimizer, peak in self._optimizers:
-                for group in optimizer.param_groups:
-                    group["lr"] = peak * scale
-                optimizer.step()
-                optimizer.zero_grad(set_to_none=True)
-            self.step += 1
-            on_step(self.step, loss)
-            if self.step % self._save_every == 0 or self.step == until:
-                self._save()
+        # The next batch is written and encoded while this one is computed.
+        with ThreadPoolExecutor(max_workers=1) as ahead:
+            coming = ahead.submit(self._draw, self.step)
+            while self.step < until:
+                batch = coming.result()
+                coming = ahead.submit(self._draw, self.step + 1)
+                self._update(batch, on_step)
+                if self.step % self._save_every == 0 or self.step == until:
+                    self._save()
         self.model.eval()
+
+    def _update(self, batch: Batch, on_step: Callable[[int, float], None]) -> None:
+        scale = rate_scale(self.step, self._stage)
+        loss = self._accumulate(batch)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer, peak in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = peak * scale
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        on_step(self.step, loss)
 
     def _accumulate(self, batch: Batch) -> float:
         """Add the gradient of the mean loss; return that loss."""
