@@ -221,11 +221,11 @@ def test_batches_are_halved_until_they_fit_into_memory(
     sizes = []
     real = new_decoder
 
-    def short_of_memory(model: Any, prompts: Any, *, n_new: int) -> Any:
+    def short_of_memory(model: Any, prompts: Any, **options: Any) -> Any:
         sizes.append(len(prompts))
         if len(prompts) > 3:
             raise error
-        return real(model, prompts, n_new=n_new)
+        return real(model, prompts, **options)
 
     monkeypatch.setattr(huggingface, "new_decoder", short_of_memory)
     assert texts(opened(llama), PROMPTS) == expected
@@ -238,8 +238,8 @@ def test_rows_that_were_answered_before_memory_ran_out_are_not_asked_again(
     expected = texts(opened(llama), PROMPTS)
     real = new_decoder
 
-    def fails_later(model: Any, prompts: Any, *, n_new: int) -> Any:
-        decoder: Any = real(model, prompts, n_new=n_new)
+    def fails_later(model: Any, prompts: Any, **options: Any) -> Any:
+        decoder: Any = real(model, prompts, **options)
         if len(prompts) == len(PROMPTS):
             feeds = iter([decoder.feed, decoder.feed])
 
@@ -264,7 +264,7 @@ def test_rows_that_were_answered_before_memory_ran_out_are_not_asked_again(
 def test_a_single_prompt_that_does_not_fit_into_memory_is_a_message(
     llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(model: Any, prompts: Any, *, n_new: int) -> Any:
+    def full(model: Any, prompts: Any, **options: Any) -> Any:
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(huggingface, "new_decoder", full)
@@ -275,7 +275,7 @@ def test_a_single_prompt_that_does_not_fit_into_memory_is_a_message(
 def test_other_errors_are_not_taken_for_a_lack_of_memory(
     llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(model: Any, prompts: Any, *, n_new: int) -> Any:
+    def broken(model: Any, prompts: Any, **options: Any) -> Any:
         raise RuntimeError("shape mismatch")
 
     monkeypatch.setattr(huggingface, "new_decoder", broken)
@@ -303,3 +303,35 @@ def test_a_closed_model_can_be_asked_again(llama: Path) -> None:
     before = texts(model, PROMPTS)
     model.close()
     assert texts(model, PROMPTS) == before
+
+
+def test_runs_that_take_turns_on_one_model_do_not_disturb_each_other(llama: Path) -> None:
+    model = opened(llama)
+    expected = texts(model, PROMPTS)
+    backwards = PROMPTS[::-1]
+    one = model.generate(PROMPTS, max_new_tokens=24)
+    other = model.generate(backwards, max_new_tokens=24)
+    found: list[dict[int, str]] = [{}, {}]
+    for pair in zip(one, other, strict=True):
+        for results, (index, answer) in zip(found, pair, strict=True):
+            results[index] = answer.text
+    assert [found[0][index] for index in range(len(PROMPTS))] == expected
+    assert [found[1][index] for index in range(len(PROMPTS))] == expected[::-1]
+
+
+def test_a_run_that_is_left_early_harms_no_later_one(llama: Path) -> None:
+    model = opened(llama, batch_tokens=100)
+    run = model.generate(PROMPTS, max_new_tokens=24)
+    next(run)
+    run.close()  # type: ignore[attr-defined]
+    assert texts(model, PROMPTS) == texts(opened(llama), PROMPTS)
+
+
+def test_numbers_left_in_memory_by_an_earlier_batch_do_not_count(llama: Path) -> None:
+    model = opened(llama)
+    expected = texts(model, PROMPTS)
+    for memory in model._pool._idle:
+        for block in memory._blocks.values():
+            with torch.inference_mode():
+                block.fill_(float("nan"))
+    assert texts(model, PROMPTS) == expected

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -19,6 +21,50 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 
+class CacheMemory:
+    """Memory that one cache after the other is laid into.
+
+    On the CPU, a fresh block of memory costs more to touch for the first time than keys and
+    values cost to compute for a small model.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: dict[int, torch.Tensor] = {}
+
+    def tensor(self, slot: int, shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+        """Return a tensor with anything in it; the last one of this slot is gone."""
+        n_numbers = math.prod(shape)
+        block = self._blocks.get(slot)
+        if block is None or len(block) < n_numbers or block.dtype != like.dtype:
+            block = self._blocks[slot] = like.new_empty(n_numbers)
+        return block[:n_numbers].view(shape)
+
+
+class MemoryPool:
+    """Lends memory to caches, to each at a time its own."""
+
+    def __init__(self) -> None:
+        self._idle: list[CacheMemory] = []
+
+    @contextmanager
+    def lend(self) -> Iterator[Callable[[], CacheMemory]]:
+        """Give a function that takes memory from the pool until the end of the block."""
+        lent: list[CacheMemory] = []
+
+        def take() -> CacheMemory:
+            lent.append(self._idle.pop() if self._idle else CacheMemory())
+            return lent[-1]
+
+        try:
+            yield take
+        finally:
+            self._idle += lent
+
+    def clear(self) -> None:
+        """Free what is not lent."""
+        self._idle.clear()
+
+
 class ReservedLayer(DynamicLayer):
     """Keys and values of one layer for a whole batch, of which the model sees a part.
 
@@ -29,12 +75,16 @@ class ReservedLayer(DynamicLayer):
     Args:
         n_rows: Rows of the batch.
         n_columns: How many positions will be written at most.
+        memory: Where the numbers go.
+        index: Of the layer; no two in the same memory have the same.
     """
 
     _layer_type = None
 
-    def __init__(self, n_rows: int, n_columns: int) -> None:
+    def __init__(self, n_rows: int, n_columns: int, memory: CacheMemory, index: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._memory = memory
+        self._index = index
         self.n_rows = n_rows
         self.n_columns = n_columns
         self._rows = slice(0, n_rows)
@@ -50,12 +100,14 @@ class ReservedLayer(DynamicLayer):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Append to the part that is shown and return that part."""
         if self._all is None:
-            self._all = self._reserve(key_states), self._reserve(value_states)
+            self._all = self._reserve(key_states, 0), self._reserve(value_states, 1)
             self.is_initialized = True
         end = self._end + key_states.shape[-2]
+        fresh = self._start == self._end
         for states, reserved in zip((key_states, value_states), self._all, strict=True):
             reserved[self._rows, :, self._end : end] = states
-        fresh = self._start == self._end
+            if fresh:  # a masked position enters attention with weight 0, and 0 · nan = nan
+                reserved[self._rows, :, : self._start] = 0.0
         self._end = end
         if fresh:  # what was just computed lies closer together than its copy in the cache
             return key_states, value_states
@@ -85,9 +137,9 @@ class ReservedLayer(DynamicLayer):
             keys, values = self._all
             self._all = keys[rows], values[rows]
 
-    def _reserve(self, states: torch.Tensor) -> torch.Tensor:
-        # Zeros, since a masked position still enters attention with weight 0, and 0 · nan = nan.
-        return states.new_zeros(self.n_rows, states.shape[1], self.n_columns, states.shape[3])
+    def _reserve(self, states: torch.Tensor, part: int) -> torch.Tensor:
+        shape = (self.n_rows, states.shape[1], self.n_columns, states.shape[3])
+        return self._memory.tensor(2 * self._index + part, shape, states)
 
 
 def can_reserve(config: PreTrainedConfig) -> bool:
@@ -110,12 +162,15 @@ def skips_padding(config: PreTrainedConfig) -> bool:
     )
 
 
-def reserved_cache(config: PreTrainedConfig, n_rows: int, n_columns: int) -> DynamicCache:
+def reserved_cache(
+    config: PreTrainedConfig, n_rows: int, n_columns: int, memory: CacheMemory | None = None
+) -> DynamicCache:
     """Return an empty cache whose attention layers are :class:`ReservedLayer`."""
+    memory = CacheMemory() if memory is None else memory
     cache = DynamicCache(config=config)
     cache.layers = [
-        layer if isinstance(layer, DummyLayer) else ReservedLayer(n_rows, n_columns)
-        for layer in cache.layers
+        layer if isinstance(layer, DummyLayer) else ReservedLayer(n_rows, n_columns, memory, index)
+        for index, layer in enumerate(cache.layers)
     ]
     return cache
 

@@ -10,6 +10,7 @@ import torch
 from transformers.cache_utils import Cache, DynamicCache
 
 from palimpsest.lm.models.cache import (
+    CacheMemory,
     branch_rows,
     can_reserve,
     keep_rows,
@@ -54,9 +55,17 @@ class CachedDecoder:
         model: With the weights.
         prompts: Token ids, none empty, the longest first.
         n_new: How many tokens are fed after the prompts at most.
+        memory: Where the cache goes; nothing else may use it meanwhile.
     """
 
-    def __init__(self, model: Network, prompts: Sequence[Sequence[int]], *, n_new: int) -> None:
+    def __init__(
+        self,
+        model: Network,
+        prompts: Sequence[Sequence[int]],
+        *,
+        n_new: int,
+        memory: CacheMemory | None = None,
+    ) -> None:
         self._model = model
         self._accepted = accepted_arguments(model)
         self._prompts = prompts
@@ -64,7 +73,8 @@ class CachedDecoder:
         self._parts = [slice(0, len(prompts))]
         self._cache: Cache = DynamicCache(config=model.config)
         if can_reserve(model.config):
-            self._cache = reserved_cache(model.config, len(prompts), self._n_columns + n_new)
+            n_columns = self._n_columns + n_new
+            self._cache = reserved_cache(model.config, len(prompts), n_columns, memory)
             limit = _CPU_PART if model.device.type == "cpu" else _ACCELERATOR_PART
             self._parts = split_by_length([len(prompt) for prompt in prompts], limit)
         n_prompt = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
@@ -180,10 +190,16 @@ class RecomputingDecoder:
         self._ids = self._ids[rows]
 
 
-def new_decoder(model: Network, prompts: Sequence[Sequence[int]], *, n_new: int) -> Decoder:
+def new_decoder(
+    model: Network,
+    prompts: Sequence[Sequence[int]],
+    *,
+    n_new: int,
+    memory: CacheMemory | None = None,
+) -> Decoder:
     """Return the decoder that suits the model's architecture."""
     if _has_cache(model):
-        return CachedDecoder(model, prompts, n_new=n_new)
+        return CachedDecoder(model, prompts, n_new=n_new, memory=memory)
     return RecomputingDecoder(model, prompts)
 
 

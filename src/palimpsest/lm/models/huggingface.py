@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from palimpsest.lm.models.batching import (
     free_memory,
     is_out_of_memory,
 )
+from palimpsest.lm.models.cache import CacheMemory, MemoryPool
 from palimpsest.lm.models.checkpoint import Checkpoint, find_adapter, find_model, hash_files
 from palimpsest.lm.models.decoders import Decoder, new_decoder, takes_padding
 from palimpsest.lm.models.decoding import Row, decode_greedily
@@ -41,11 +42,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-_DIVIDED_BYTES = 64 * 2**20
-"""Weights up to which each core of the CPU gets rows of its own; all read the weights anew."""
-
-_COPIED_BYTES = 512 * 2**20
-"""Weights up to which a copy is made for a faster form of the same network on the CPU."""
+_SMALL_BYTES = 256 * 2**20
+"""Weights up to which a model on the CPU is small: each core gets rows of its own, so that all of
+them read the weights, and a copy may be made for a faster form of the same network."""
 
 
 def load(spec: ModelSpec) -> HuggingFaceModel:
@@ -99,6 +98,7 @@ class HuggingFaceModel:
         self._budget: BatchBudget | None = None
         self._fast: PreTrainedModel | FusedLlama | None = None
         self._threads: Threads | None = None
+        self._pool = MemoryPool()
         self.n_too_long = 0
         """How many prompts so far did not fit into the model's context."""
 
@@ -198,6 +198,7 @@ class HuggingFaceModel:
     def close(self) -> None:
         """Free the weights; a later question would load them again."""
         self._network = self._fast = None
+        self._pool.clear()
         if self._threads is not None:
             self._threads.close()
             self._threads = None
@@ -209,32 +210,38 @@ class HuggingFaceModel:
         for row in batch:
             row.n_new = 0
         n_new = max(row.limit for row in batch)
-        yield from decode_greedily(
-            self._new_decoder([row.prompt for row in batch], n_new),
-            batch,
-            self.tokenizer,
-            ends=self._end_tokens(),
-            stop=stop,
-            decided=decided,
-        )
+        with self._pool.lend() as memory:
+            yield from decode_greedily(
+                self._new_decoder([row.prompt for row in batch], n_new, memory),
+                batch,
+                self.tokenizer,
+                ends=self._end_tokens(),
+                stop=stop,
+                decided=decided,
+            )
 
-    def _new_decoder(self, prompts: Sequence[Sequence[int]], n_new: int) -> Decoder:
+    def _new_decoder(
+        self, prompts: Sequence[Sequence[int]], n_new: int, memory: Callable[[], CacheMemory]
+    ) -> Decoder:
         if self._fast is None:
             network = self.network
-            self._fast = (self._fits(_COPIED_BYTES) and fused(network)) or network
+            self._fast = (self._is_small and fused(network)) or network
         fast = self._fast
+
+        def new(part: Sequence[Sequence[int]]) -> Decoder:
+            return new_decoder(fast, part, n_new=n_new, memory=memory())
+
         n_threads = torch.get_num_threads()
-        if n_threads == 1 or len(prompts) == 1 or not self._fits(_DIVIDED_BYTES):
-            return new_decoder(fast, prompts, n_new=n_new)
+        if n_threads == 1 or len(prompts) == 1 or not self._is_small:
+            return new(prompts)
         if self._threads is None:
             self._threads = Threads(n_threads)
-        return DividedDecoder(
-            self._threads, prompts, lambda part: new_decoder(fast, part, n_new=n_new)
-        )
+        return DividedDecoder(self._threads, prompts, new)
 
-    def _fits(self, n_bytes: int) -> bool:
-        """Whether the model runs on the CPU and its weights take no more than this."""
-        return self._device.type == "cpu" and self._n_parameters * self._dtype.itemsize <= n_bytes
+    @property
+    def _is_small(self) -> bool:
+        n_bytes = self._n_parameters * self._dtype.itemsize
+        return self._device.type == "cpu" and n_bytes <= _SMALL_BYTES
 
     def _take(self, rows: Sequence[Row]) -> Sequence[Row]:
         widest = len(rows[0].prompt) + max(row.limit for row in rows)
@@ -248,6 +255,7 @@ class HuggingFaceModel:
         if not is_out_of_memory(error):
             raise error
         error.__traceback__ = None  # it holds the frames, and with them the cache
+        self._pool.clear()
         free_memory(self._device)
         self._loaded_budget().halve(n_rows, error)
 

@@ -1,8 +1,9 @@
 """A small Llama in fewer operations than transformers takes, with the same result.
 
 At a few million parameters, most of the time goes into passes over memory between the matrix
-products. Here the norms' weights are folded into the products, products of one input are one, and
-the last block computes only the positions whose logits are asked for.
+products. Here the norms' weights are folded into the products, products of one input are one, the
+last block computes only the positions whose logits are asked for, and the two numbers that rotary
+positions turn together lie next to each other, so that turning them is one complex product.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ _TOLERANCE = 1e-4
 class Block:
     """The weights of one layer; the norms' are already multiplied in."""
 
-    query: torch.Tensor
-    key_value: torch.Tensor
+    query_key_value: torch.Tensor
+    """Queries and keys with the halves of every head interleaved; queries come first."""
+
     output: torch.Tensor
     gate_up: torch.Tensor
     down: torch.Tensor
@@ -50,7 +52,7 @@ class FusedLlama:
         self._n_heads = int(model.config.num_attention_heads)
         self._n_key_heads = int(model.config.num_key_value_heads)
         self._head_width = int(model.model.layers[0].self_attn.head_dim)
-        self._blocks = [_block(layer) for layer in model.model.layers]
+        self._blocks = [_block(layer, self._head_width) for layer in model.model.layers]
 
     def __call__(self, **arguments: Any) -> SimpleNamespace:
         """Return the logits as transformers' models do."""
@@ -76,7 +78,7 @@ class FusedLlama:
         states = functional.embedding(input_ids, self._embeddings)  # rows, new, width
         cosines, sines = self._rotary(states, position_ids)
         half = self._head_width // 2  # the second half repeats the first
-        rotation = cosines[:, :, None, :half], sines[:, :, None, :half]
+        rotation = torch.complex(cosines[:, :, None, :half], sines[:, :, None, :half])
         n_seen = past_key_values.get_seq_length()
         mask = _mask(attention_mask, n_seen, input_ids.shape[1])
         n_last = len(self._blocks) - 1
@@ -91,24 +93,27 @@ class FusedLlama:
         block: Block,
         states: torch.Tensor,
         layer: Any,
-        rotation: tuple[torch.Tensor, torch.Tensor],
+        rotation: torch.Tensor,
         mask: torch.Tensor | None,
         n_kept: int,
     ) -> torch.Tensor:
         rows, n_new, width = states.shape
-        normed = self._normed(states)
-        pairs = functional.linear(normed, block.key_value)
-        keys, values = pairs.view(rows, n_new, 2, self._n_key_heads, -1).unbind(2)
-        _rotate(keys, *rotation)
-        keys, values = layer.update(keys.transpose(1, 2), values.transpose(1, 2))
         causal = mask is None and n_new > 1
+        normed = self._normed(states)
         if n_kept and n_new > n_kept:
-            normed, states, causal = normed[:, -n_kept:], states[:, -n_kept:], False
-            rotation = rotation[0][:, -n_kept:], rotation[1][:, -n_kept:]
+            n_query = self._n_heads * self._head_width
+            pairs = self._heads(normed, block.query_key_value[n_query:])
+            states, causal = states[:, -n_kept:], False
+            queries = self._heads(normed[:, -n_kept:], block.query_key_value[:n_query])
+            _rotate(queries, rotation[:, -n_kept:])
+            _rotate(pairs[:, :, : self._n_key_heads], rotation)
             mask = None if mask is None else mask[:, :, -n_kept:]
-        queries = functional.linear(normed, block.query)
-        queries = queries.view(rows, -1, self._n_heads, self._head_width)
-        _rotate(queries, *rotation)
+        else:
+            heads = self._heads(normed, block.query_key_value)
+            queries, pairs = heads[:, :, : self._n_heads], heads[:, :, self._n_heads :]
+            _rotate(heads[:, :, : self._n_heads + self._n_key_heads], rotation)
+        keys, values = pairs.transpose(1, 2).chunk(2, 1)
+        keys, values = layer.update(keys, values)
         attended = functional.scaled_dot_product_attention(
             queries.transpose(1, 2),
             keys,
@@ -123,6 +128,10 @@ class FusedLlama:
         gate, up = functional.linear(self._normed(flat), block.gate_up).chunk(2, -1)
         inner = functional.silu(gate, inplace=True).mul_(up)
         return flat.addmm_(inner, block.down).view(rows, -1, width)
+
+    def _heads(self, states: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        rows, n_new, _ = states.shape
+        return functional.linear(states, weight).view(rows, n_new, -1, self._head_width)
 
     def _normed(self, states: torch.Tensor) -> torch.Tensor:
         """Divide by the root mean square; the weight is in the product that follows."""
@@ -166,24 +175,32 @@ def _agrees(candidate: FusedLlama, network: PreTrainedModel) -> bool:
     return float((ours - theirs).abs().max()) <= _TOLERANCE * max(1.0, float(theirs.abs().max()))
 
 
-def _block(layer: Any) -> Block:
+def _block(layer: Any, head_width: int) -> Block:
     attention, mlp = layer.self_attn, layer.mlp
     before, between = layer.input_layernorm.weight, layer.post_attention_layernorm.weight
+    queries = _interleaved(attention.q_proj.weight, head_width)
+    keys = _interleaved(attention.k_proj.weight, head_width)
     return Block(
-        query=attention.q_proj.weight * before,
-        key_value=torch.cat([attention.k_proj.weight, attention.v_proj.weight]) * before,
+        query_key_value=torch.cat([queries, keys, attention.v_proj.weight]) * before,
         output=attention.o_proj.weight.t().contiguous(),
         gate_up=torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]) * between,
         down=mlp.down_proj.weight.t().contiguous(),
     )
 
 
-def _rotate(heads: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> None:
-    """Turn the two halves of every head by its position, in place: rows, new, heads, width."""
-    first, second = heads.chunk(2, -1)
-    turned = (first * cosines).sub_(second * sines)
-    second.mul_(cosines).add_(first * sines)
-    first.copy_(turned)
+def _interleaved(weight: torch.Tensor, head_width: int) -> torch.Tensor:
+    """Put entry i of the second half of each head behind entry i of the first.
+
+    Queries and keys in the same new order have the same products.
+    """
+    return (
+        weight.view(-1, 2, head_width // 2, weight.shape[1]).transpose(1, 2).reshape(weight.shape)
+    )
+
+
+def _rotate(heads: torch.Tensor, rotation: torch.Tensor) -> None:
+    """Turn neighbouring pairs by the position, in place: rows, new, heads, width."""
+    torch.view_as_complex(heads.unflatten(-1, (-1, 2))).mul_(rotation)
 
 
 def _mask(attention_mask: torch.Tensor | None, n_seen: int, n_new: int) -> torch.Tensor | None:
