@@ -194,6 +194,13 @@ def test_an_adapter_given_as_a_model_says_how_to_name_it(tmp_path: Path) -> None
     assert f"hf:org/base,adapter={tmp_path}" in text
 
 
+def test_a_folder_with_both_is_not_loaded_from_where_the_adapter_points(copy: Path) -> None:
+    (copy / "adapter_config.json").write_text('{"base_model_name_or_path": "elsewhere"}')
+    text = message(copy)
+    assert "hf:elsewhere,adapter=" in text
+    assert "move the adapter's files elsewhere" in text
+
+
 def test_a_model_given_as_an_adapter_says_so(llama: Path) -> None:
     assert "is no PEFT adapter" in message(f"{llama},adapter={llama}")
 
@@ -268,10 +275,10 @@ class TestTheHub:
     @pytest.mark.parametrize(
         ("error", "part"),
         [
-            (RepositoryNotFoundError, "not found there"),
+            (RepositoryNotFoundError, "it is unknown"),
             (GatedRepoError, "is gated"),
             (RevisionNotFoundError, "has no revision 'v9'"),
-            (LocalEntryNotFoundError, "it cannot be reached, and it is not in the cache"),
+            (LocalEntryNotFoundError, "not in the cache, and the Hub cannot be reached"),
         ],
     )
     def test_what_the_hub_refuses_is_a_short_message(
@@ -300,7 +307,7 @@ class TestTheHub:
             text=True,
             check=True,
         )
-        assert "HF_HUB_OFFLINE is set, and it is not in the cache" in done.stdout
+        assert "it is not in the cache while HF_HUB_OFFLINE is set" in done.stdout
         assert done.stderr == ""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from palimpsest.errors import UserError
@@ -116,13 +118,14 @@ def _bytes_per_token(config: PreTrainedConfig, n_bytes: int) -> int:
 
 
 def _free_bytes(device: torch.device) -> int | None:
-    import os
-
+    """Return what is free on the device, or ``None`` where the system does not say."""
     import torch
 
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
+        text = Path("/proc/meminfo").read_text()
+    except OSError:
         return None
+    found = re.search(r"^MemAvailable: +(\d+) kB$", text, re.MULTILINE)
+    return int(found[1]) * 1024 if found else None

@@ -6,7 +6,8 @@ import difflib
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +73,8 @@ def find_model(name: str, *, revision: str | None, pickle: bool, code: bool) -> 
         UserError: It is missing, is no model, or has only weights that may not be opened.
     """
     folder, commit = _folder_of(name, revision=revision, code=code)
-    if not (folder / "config.json").is_file():
+    # Beside an adapter's configuration, transformers would load the model that this one names.
+    if (folder / "adapter_config.json").is_file() or not (folder / "config.json").is_file():
         raise _no_model(name, folder)
     return _with_weights(name, folder, commit, WEIGHTS, PICKLED_WEIGHTS, pickle=pickle)
 
@@ -109,13 +111,15 @@ def read_json(path: Path) -> dict[str, object]:
     return value
 
 
-def hash_files(paths: Iterable[Path]) -> Mapping[str, str]:
+def hash_files(paths: Sequence[Path]) -> Mapping[str, str]:
     """Return the SHA-256 of every file by its name; the whole of each file is read."""
-    digests = {}
-    for path in paths:
-        with path.open("rb") as file:
-            digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digests
+    with ThreadPoolExecutor() as pool:  # hashing lets other threads run
+        return dict(zip((path.name for path in paths), pool.map(_hash, paths), strict=True))
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _folder_of(name: str, *, revision: str | None, code: bool) -> tuple[Path, str]:
@@ -165,7 +169,8 @@ def _no_model(name: str, folder: Path) -> UserError:
         base = read_json(folder / "adapter_config.json").get("base_model_name_or_path") or "BASE"
         return UserError(
             f"'{name}' is a PEFT adapter, not a whole model.",
-            hint=f"Name the model that it adapts: hf:{base},adapter={name}",
+            hint=f"Name the model that it adapts: hf:{base},adapter={name} "
+            "(if a whole model lies there as well, move the adapter's files elsewhere).",
         )
     inner = sorted(path.parent for path in folder.glob("*/config.json"))
     found = f" Did you mean '{inner[-1]}'?" if inner else ""
@@ -257,21 +262,28 @@ def _fetch(name: str, revision: str | None, patterns: list[str]) -> Path:
             hint="Give a branch, a tag or a commit of its repository.",
         ) from error
     except (HFValidationError, OSError, RuntimeError, ValueError) as error:
+        reason, hint = _explained(error)
         raise UserError(
-            f"No model '{name}': there is no such folder, and the Hugging Face Hub "
-            f"did not give one of this id ({_reason(error)}).{_near(Path(name))}",
-            hint="Check the spelling; a path is meant literally, an id is OWNER/NAME.",
+            f"No model '{name}': there is no such folder, and as an id of the Hugging Face Hub "
+            f"{reason}.{_near(Path(name))}",
+            hint=hint,
         ) from error
 
 
-def _reason(error: Exception) -> str:
+def _explained(error: Exception) -> tuple[str, str]:
     from huggingface_hub import constants
     from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 
     if isinstance(error, RepositoryNotFoundError):
-        return "not found there"
+        return "it is unknown", "Check the spelling; a private model needs: hf auth login"
     if constants.HF_HUB_OFFLINE:
-        return "HF_HUB_OFFLINE is set, and it is not in the cache"
+        return (
+            "it is not in the cache while HF_HUB_OFFLINE is set",
+            "Unset HF_HUB_OFFLINE to download it, or give a folder.",
+        )
     if isinstance(error, LocalEntryNotFoundError):
-        return "it cannot be reached, and it is not in the cache"
-    return type(error).__name__
+        return (
+            "it is not in the cache, and the Hub cannot be reached",
+            "Check the connection, or give a folder.",
+        )
+    return f"it failed ({type(error).__name__})", "Check the spelling, or give a folder."

@@ -244,9 +244,10 @@ class HuggingFaceModel:
         return self._device.type == "cpu" and n_bytes <= _SMALL_BYTES
 
     def _take(self, rows: Sequence[Row]) -> Sequence[Row]:
+        network = self.network
         widest = len(rows[0].prompt) + max(row.limit for row in rows)
         batch = rows[: self._loaded_budget().rows(widest)]
-        if takes_padding(self.network):
+        if takes_padding(network):
             return batch
         return [row for row in batch if len(row.prompt) == len(batch[0].prompt)]
 
@@ -286,6 +287,7 @@ class HuggingFaceModel:
         return self._network
 
     def _loaded_budget(self) -> BatchBudget:
+        """Choose the size of batches by the memory that the weights have left."""
         if self._budget is None:
             chosen = self._options.batch_tokens or default_budget(
                 self.config, self._device, self._dtype.itemsize
