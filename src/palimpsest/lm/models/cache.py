@@ -51,9 +51,13 @@ class MemoryPool:
         """Give a function that takes memory from the pool until the end of the block."""
         lent: list[CacheMemory] = []
 
-        def take() -> CacheMemory:
-            lent.append(self._idle.pop() if self._idle else CacheMemory())
-            return lent[-1]
+        def take() -> CacheMemory:  # several threads may ask at once
+            try:
+                memory = self._idle.pop()
+            except IndexError:
+                memory = CacheMemory()
+            lent.append(memory)
+            return memory
 
         try:
             yield take

@@ -64,11 +64,13 @@ class DividedDecoder:
         prompts: Sequence[Sequence[int]],
         new: Callable[[Sequence[Sequence[int]]], Decoder],
     ) -> None:
+        # All tensors are handled by the workers: after an operation on several cores, the
+        # threads of OpenMP keep those cores busy with waiting for the next one.
         self._threads = threads
         n_parts = min(threads.n, len(prompts))
         # Dealt like cards, so that each part has as many long prompts as the others.
-        self._parts = [new(prompts[part::n_parts]) for part in range(n_parts)]
         self._rows = [list(range(len(prompts)))[part::n_parts] for part in range(n_parts)]
+        self._parts = threads.map(new, [prompts[part::n_parts] for part in range(n_parts)])
 
     def start(self) -> list[int]:
         """Read the prompts and return the first new token of each."""
@@ -83,15 +85,14 @@ class DividedDecoder:
     def keep(self, rows: list[int]) -> None:
         """Drop all other rows; parts that are left with none end."""
         places = {row: place for place, row in enumerate(rows)}
-        parts, kept_rows = [], []
-        for part, own in zip(self._parts, self._rows, strict=True):
-            kept = [line for line, row in enumerate(own) if row in places]
-            if kept:
-                order = without_gaps(len(own), kept)
-                part.keep(order)
-                parts.append(part)
-                kept_rows.append([places[own[line]] for line in order])
-        self._parts, self._rows = parts, kept_rows
+        orders = [
+            without_gaps(len(own), [line for line, row in enumerate(own) if row in places])
+            for own in self._rows
+        ]
+        left = [work for work in zip(self._parts, self._rows, orders, strict=True) if work[2]]
+        self._threads.map(lambda work: work[0].keep(work[2]), left)
+        self._parts = [part for part, _, _ in left]
+        self._rows = [[places[own[line]] for line in order] for _, own, order in left]
 
     def _gathered(self, results: Sequence[Sequence[int]]) -> list[int]:
         tokens = [0] * sum(map(len, self._rows))
