@@ -13,7 +13,8 @@ environment as it is, put it into one of its own:
     bench-venv/bin/python -m benchmarks.decoding
 
 Ours is the whole of ``evaluate``: conjugating, asking, inverting, scoring, and writing every
-answer to SQLite. The peers only generate. Loading the weights is left out on all sides, and so is
+answer to SQLite. The peers only generate, on an even sample of the
+same prompts where they are slow. Loading the weights is left out on all sides, and so is
 the time in which the harness seeks its batch size. Rounds alternate; each figure is the median of
 its rounds.
 """
@@ -36,7 +37,8 @@ import torch
 
 from benchmarks.peers import HARNESS_BATCH, harness, one_at_a_time
 from benchmarks.random_llama import SUITE_60M, save_random_llama
-from palimpsest.lm.conjugations.via import parse_via
+from palimpsest.lm.conjugations.via import Via, parse_via
+from palimpsest.lm.diagnose import default_vias
 from palimpsest.lm.evaluate import evaluate
 from palimpsest.lm.models.huggingface import HuggingFaceModel
 from palimpsest.lm.models.specs import load_model
@@ -60,28 +62,45 @@ class Workload:
     title: str
     model: HuggingFaceModel
     suite: Suite
+    vias: list[Via]
     questions: list[Question]
+    """Under every via, in the order of the rows of ``evaluate``."""
+    stride: int
+    """The peers, which take many times as long, are asked only every ``stride``-th question."""
     targets: dict[str, float]
     """The ratio that each peer is to be beaten by."""
 
     @property
+    def sample(self) -> list[Question]:
+        """What the peers are asked."""
+        return self.questions[:: self.stride]
+
+    @property
     def prompts(self) -> list[str]:
-        """What is sent."""
-        return [str(question.sent) for question in self.questions]
+        """What is sent to the peers."""
+        return [str(question.sent) for question in self.sample]
 
 
-def workload(title: str, spec: str, suite: Suite, *, n: int, targets: dict[str, float]) -> Workload:
-    """Take the first ``n`` questions of a suite in its source language."""
+def workload(
+    title: str,
+    spec: str,
+    suite: Suite,
+    *,
+    vias: Sequence[str] = (),
+    stride: int = 1,
+    targets: dict[str, float],
+) -> Workload:
+    """Take all questions of a suite, asked plainly and under ``vias``."""
     model = load_model(f"{spec},device=cpu")
     assert isinstance(model, HuggingFaceModel)
-    plain = parse_via("identity", suite)
-    examples = suite.in_language(suite.source_language)
-    step = max(1, len(examples) // n)  # some of every cell
-    chosen = examples[::step][:n]
-    smaller = Suite(name=suite.name, examples=tuple(chosen), max_new_tokens=suite.max_new_tokens)
-    settings = Settings.of(smaller)
-    questions = [Question.of(model.fingerprint, smaller, plain, e, settings) for e in chosen]
-    return Workload(title, model, smaller, questions, targets)
+    ways = [parse_via(via, suite) for via in ("identity", *vias)]
+    settings = Settings.of(suite)
+    questions = [
+        Question.of(model.fingerprint, suite, way, example, settings)
+        for way in ways
+        for example in suite.in_language(way.language or suite.source_language)
+    ]
+    return Workload(title, model, suite, ways, questions, stride, targets)
 
 
 def ours(work: Workload, *, early: bool = True) -> Timing:
@@ -93,9 +112,10 @@ def ours(work: Workload, *, early: bool = True) -> Timing:
             stop=work.suite.stop,
             stop_when_decided=early,
         )
-        vias = [parse_via("identity", work.suite)]
         started = time.perf_counter()
-        rows = evaluate(work.model, work.suite, vias, store=store, role="base", settings=settings)
+        rows = evaluate(
+            work.model, work.suite, work.vias, store=store, role="base", settings=settings
+        )
         seconds = time.perf_counter() - started
         store.close()
     return Timing(seconds, [row.raw for row in rows])
@@ -114,7 +134,7 @@ def check_equal(work: Workload, ours: Sequence[str], theirs: Sequence[str], peer
     Raises:
         AssertionError: It does not, or is not.
     """
-    for question, own, other in zip(work.questions, ours, theirs, strict=True):
+    for question, own, other in zip(work.sample, ours[:: work.stride], theirs, strict=True):
         place = f"{peer}, {question.key.source_id}: ours {own!r}, theirs {other!r}"
         assert other.startswith(own), f"Another text. {place}"
         assert outcome(question, own) == outcome(question, other), f"Another score. {place}"
@@ -144,13 +164,17 @@ def compare(work: Workload, peers: dict[str, Callable[[], list[str]]], *, rounds
 
 def report(work: Workload, seconds: dict[str, float]) -> None:
     """Print a line for each way of asking."""
-    n = len(work.questions)
+    n, n_peer = len(work.questions), len(work.sample)
     print(f"\n{work.title}: {n} prompts, {work.suite.max_new_tokens} new tokens at most")
+    if n_peer < n:
+        print(f"(the peers, being slow, are asked {n_peer} of them, evenly chosen)")
     print(f"{'':42}{'ms/prompt':>10}{'ratio':>8}{'target':>8}")
+    own = seconds["ours"] / n
     for name, total in seconds.items():
-        line = f"  {name:40}{1000 * total / n:10.2f}"
+        each = total / (n if name.startswith("ours") else n_peer)
+        line = f"  {name:40}{1000 * each:10.2f}"
         if not name.startswith("ours"):
-            line += f"{total / seconds['ours']:8.1f}{work.targets[name]:8.1f}"
+            line += f"{each / own:8.1f}{work.targets[name]:8.1f}"
         print(line)
 
 
@@ -213,23 +237,23 @@ def main() -> None:
         f"{os.getloadavg()[0]:.1f} before the start; the harness has batches of {HARNESS_BATCH}"
     )
     rounds = 1 if quick else 3
-    rosetta = load_suite("rosetta")
+    rosetta = load_suite("rosetta", limit=25 if quick else None)
     work = workload(
-        options.model,
+        f"{options.model}, everything that the demo asks it",
         options.model,
         rosetta,
-        n=100 if quick else 400,
+        vias=default_vias(rosetta),
+        stride=7,
         targets={"transformers, one at a time": 15.0, "lm-evaluation-harness": 1.5},
     )
     compare(work, peers_of(work), rounds=rounds)
     with tempfile.TemporaryDirectory() as folder:
-        suite = load_suite(SUITE_60M)
+        suite = load_suite(SUITE_60M, limit=4 if quick else 12)
         spec = save_random_llama(Path(folder), [str(e.prompt) for e in suite.examples])
         work = workload(
             "Random Llama, 58 million parameters",
             spec,
             suite,
-            n=16 if quick else 48,
             targets={"transformers, one at a time": 4.0, "lm-evaluation-harness": 1.5},
         )
         compare(work, peers_of(work), rounds=rounds)
