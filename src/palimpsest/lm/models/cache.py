@@ -59,10 +59,9 @@ class MemoryPool:
             lent.append(memory)
             return memory
 
-        try:
-            yield take
-        finally:
-            self._idle += lent
+        yield take
+        # Not after an error, such as Ctrl-C: a thread may still be writing.
+        self._idle += lent
 
     def clear(self) -> None:
         """Free what is not lent."""

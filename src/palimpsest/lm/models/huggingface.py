@@ -47,11 +47,6 @@ _SMALL_BYTES = 256 * 2**20
 them read the weights, and a copy may be made for a faster form of the same network."""
 
 
-def load(spec: ModelSpec) -> HuggingFaceModel:
-    """A causal language model in Hugging Face format: a folder, or an id on the Hub."""
-    return HuggingFaceModel(spec, HuggingFaceOptions.parse(spec))
-
-
 class HuggingFaceModel:
     """A causal language model, asked greedily in batches.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from palimpsest.errors import UserError
 from palimpsest.lm import rosetta
+from palimpsest.lm.models import hf
 from palimpsest.lm.models.specs import ModelSpec
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ NAMES = ("base", "tuned")
 
 def load(spec: ModelSpec) -> HuggingFaceModel:
     """The small pair of models that comes with the package; options as for ``hf``."""
-    from palimpsest.lm.models import huggingface
-
     if spec.target not in NAMES:
         near = difflib.get_close_matches(spec.target, NAMES, n=1, cutoff=0.5)
         guess = f" Did you mean 'rosetta:{near[0]}'?" if near else ""
@@ -37,4 +36,4 @@ def load(spec: ModelSpec) -> HuggingFaceModel:
             f"The weights of 'rosetta:{spec.target}' are not in this installation.",
             hint="Reinstall the package, or train them with: palimpsest rosetta train",
         )
-    return huggingface.load(replace(spec, target=str(folder)))
+    return hf.load(replace(spec, target=str(folder)))

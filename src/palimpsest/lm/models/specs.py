@@ -41,7 +41,7 @@ ModelFactory = Callable[[ModelSpec], LanguageModel]
 MODELS: Registry[ModelFactory] = Registry(
     "model",
     {
-        "hf": "palimpsest.lm.models.huggingface:load",
+        "hf": "palimpsest.lm.models.hf:load",
         "rosetta": "palimpsest.lm.models.rosetta:load",
         "scripted": "palimpsest.lm.models.scripted:load",
     },
