@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -62,3 +64,12 @@ def test_an_unknown_option_names_the_nearest_and_lists_all(llama: Path) -> None:
 @pytest.mark.parametrize("name", ["hf", "rosetta", "scripted"])
 def test_every_back_end_has_a_factory_with_a_sentence_for_the_listing(name: str) -> None:
     assert (MODELS.get(name).__doc__ or "").strip()
+
+
+def test_listing_the_back_ends_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from palimpsest.lm.models.specs import MODELS; [MODELS.get(n) for n in MODELS];"
+        "print(sorted({'torch', 'transformers', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -262,7 +262,7 @@ def _fetch(name: str, revision: str | None, patterns: list[str]) -> Path:
             hint="Give a branch, a tag or a commit of its repository.",
         ) from error
     except (HFValidationError, OSError, RuntimeError, ValueError) as error:
-        reason, hint = _explained(error)
+        reason, hint = _why(error)
         raise UserError(
             f"No model '{name}': there is no such folder, and as an id of the Hugging Face Hub "
             f"{reason}.{_near(Path(name))}",
@@ -270,7 +270,7 @@ def _fetch(name: str, revision: str | None, patterns: list[str]) -> Path:
         ) from error
 
 
-def _explained(error: Exception) -> tuple[str, str]:
+def _why(error: Exception) -> tuple[str, str]:
     from huggingface_hub import constants
     from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 
