@@ -232,6 +232,13 @@ def test_weights_that_change_after_they_were_hashed_are_not_used(copy: Path) -> 
         list(model.generate(["x"], max_new_tokens=1))
 
 
+def test_weights_that_vanish_after_they_were_hashed_are_a_message(copy: Path) -> None:
+    model = load_model(str(copy))
+    (copy / "model.safetensors").unlink()
+    with pytest.raises(UserError, match="have changed since it was opened"):
+        list(model.generate(["x"], max_new_tokens=1))
+
+
 def answer(spec: object) -> str:
     ((_, result),) = load_model(str(spec)).generate(["The cat"], max_new_tokens=8)
     return result.text

@@ -68,7 +68,8 @@ def test_every_back_end_has_a_factory_with_a_sentence_for_the_listing(name: str)
 
 def test_listing_the_back_ends_loads_nothing_heavy() -> None:
     code = (
-        "import sys; from palimpsest.lm.models.specs import MODELS; [MODELS.get(n) for n in MODELS];"
+        "import sys; from palimpsest.lm.models.specs import MODELS;"
+        "[MODELS.get(name) for name in MODELS];"
         "print(sorted({'torch', 'transformers', 'numpy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,9 +16,10 @@ from palimpsest.lm.models.batching import (
     is_out_of_memory,
 )
 from palimpsest.lm.models.cache import CacheMemory, MemoryPool
-from palimpsest.lm.models.checkpoint import Checkpoint, find_adapter, find_model, hash_files
+from palimpsest.lm.models.checkpoint import find_adapter, find_model
 from palimpsest.lm.models.decoders import Decoder, new_decoder, takes_padding
 from palimpsest.lm.models.decoding import Row, decode_greedily
+from palimpsest.lm.models.fingerprint import Fingerprint
 from palimpsest.lm.models.likelihood import score_candidates
 from palimpsest.lm.models.llama import FusedLlama, fused
 from palimpsest.lm.models.loading import (
@@ -87,8 +85,17 @@ class HuggingFaceModel:
         )
         self.tokenizer = load_tokenizer(with_tokenizer, trust_remote_code=code)
         self._encoder = self._new_encoder()
-        self._seen = self._file_states()
-        self._fingerprint = self._hash()
+        parts = {"model": self._checkpoint, "adapter": self._adapter}
+        self._fingerprint = Fingerprint(
+            {part: checkpoint for part, checkpoint in parts.items() if checkpoint is not None},
+            {
+                "dtype": str(self._dtype),
+                "device": self._device.type,
+                "chat": options.chat,
+                "trust_remote_code": code,
+            },
+            code=code,
+        )
         self._network: PreTrainedModel | None = None
         self._budget: BatchBudget | None = None
         self._fast: PreTrainedModel | FusedLlama | None = None
@@ -105,7 +112,7 @@ class HuggingFaceModel:
     @property
     def fingerprint(self) -> str:
         """Hash of weights, configuration, tokenizer, adapter, dtype, kind of device and options."""
-        return self._fingerprint
+        return self._fingerprint.text
 
     @property
     def chat(self) -> bool:
@@ -264,7 +271,7 @@ class HuggingFaceModel:
     def network(self) -> PreTrainedModel:
         """The network with its weights, which are loaded at the first call."""
         if self._network is None:
-            if self._file_states() != self._seen:
+            if not self._fingerprint.holds():
                 raise UserError(
                     f"The files of '{self.spec}' have changed since it was opened.",
                     hint="Run the command again; answers would be filed under the wrong model.",
@@ -315,30 +322,6 @@ class HuggingFaceModel:
         if found is None:
             found = self.tokenizer.eos_token_id
         return frozenset([found] if isinstance(found, int) else found or [])
-
-    def _files(self) -> dict[str, tuple[Path, ...]]:
-        code = self._options.trust_remote_code
-        parts: dict[str, Checkpoint | None] = {"model": self._checkpoint, "adapter": self._adapter}
-        return {
-            part: (*checkpoint.weights, *checkpoint.other_files(code=code))
-            for part, checkpoint in parts.items()
-            if checkpoint is not None
-        }
-
-    def _file_states(self) -> list[tuple[str, int, int]]:
-        paths = [path for files in self._files().values() for path in files]
-        return [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
-
-    def _hash(self) -> str:
-        parts = {part: hash_files(paths) for part, paths in self._files().items()}
-        settings = {
-            "dtype": str(self._dtype),
-            "device": self._device.type,
-            "chat": self._options.chat,
-            "trust_remote_code": self._options.trust_remote_code,
-        }
-        text = json.dumps([parts, settings], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @cached_property
     def _n_parameters(self) -> int:
