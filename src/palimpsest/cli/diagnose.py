@@ -24,6 +24,13 @@ def diagnose(
     base: Annotated[str, typer.Argument(help="The model before tuning: a folder, id or spec.")],
     tuned: Annotated[str, typer.Argument(help="The model after tuning.")],
     suite: Suite = "icl-vs-if",
+    sentences: Annotated[
+        Path | None,
+        typer.Option(
+            "--sentences",
+            help="For icl-vs-if: your own sentences, one file a language (en.txt, …).",
+        ),
+    ] = None,
     via: Via = None,
     out: Out = Path("palimpsest-out"),
     limit: Limit = None,
@@ -48,7 +55,7 @@ def diagnose(
     results = diagnose_and_show(
         base,
         tuned,
-        suite=suite,
+        suite=suite if sentences is None else f"{suite},sentences={sentences}",
         via=via,
         out=out,
         limit=limit,

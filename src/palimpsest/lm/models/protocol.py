@@ -8,8 +8,8 @@ from typing import Literal, NamedTuple, Protocol
 from palimpsest.lm.prompts import Prompt
 
 Decided = Callable[[int, str], bool]
-"""Given a prompt's index in the batch and the text generated so far: can more text still change
-how the answer is scored? ``True`` lets the back end stop early; it may also be ignored."""
+"""Given a prompt's index in the batch and the text generated so far: is it settled how the answer
+will be scored, whatever follows? ``True`` lets the back end stop early; it may also be ignored."""
 
 
 class Generation(NamedTuple):
