@@ -116,24 +116,29 @@ def prepare_folder(recipe: Recipe, folder: Path) -> None:
 
 
 def make_tokenizer(recipe: Recipe, folder: Path) -> PreTrainedTokenizerFast:
-    """Train the tokenizer, or load it from the work folder."""
+    """Train the tokenizer unless the work folder has it, and load it from there.
+
+    It is loaded in any case: transformers adds to the configuration of a tokenizer that it has
+    loaded, and an interrupted training must write the same files as an uninterrupted one.
+    """
     path = folder / "tokenizer"
-    if (path / "tokenizer_config.json").exists():
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-        assert isinstance(tokenizer, PreTrainedTokenizerFast)
-        return tokenizer
+    if not path.exists():
+        fresh = path.with_suffix(".new")
+        train_tokenizer(_tokenizer_texts(recipe), n_tokens=recipe.n_tokens).save_pretrained(fresh)
+        fresh.rename(path)
+    tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    assert isinstance(tokenizer, PreTrainedTokenizerFast)
+    return tokenizer
+
+
+def _tokenizer_texts(recipe: Recipe) -> Iterator[str]:
     writer = _writer(recipe)
     rng = np.random.default_rng([recipe.seed, 0])
     # Rewritten words share no pieces with others, so they are shown twice as often.
     languages = (*LANGUAGES, *REWRITTEN_LANGUAGES)
-    documents = (
-        writer.pretraining(rng, languages[index % len(languages)])
-        for index in range(recipe.n_tokenizer_documents)
-    )
-    texts = (document.prompt + document.completion for document in documents)
-    tokenizer = train_tokenizer(texts, n_tokens=recipe.n_tokens)
-    tokenizer.save_pretrained(path)
-    return tokenizer
+    for index in range(recipe.n_tokenizer_documents):
+        document = writer.pretraining(rng, languages[index % len(languages)])
+        yield document.prompt + document.completion
 
 
 def new_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
