@@ -21,8 +21,8 @@ help: ## List the commands
 demo: $(VENV)/.core ## Diagnose the trained pair that comes with the package; writes OUT
 	$(BIN)/palimpsest demo --out $(OUT)
 
-test: $(VENV)/.dev ## Run the default tests; TIERS=all adds the slow and browser ones
-	$(BIN)/python -m pytest -n 2 $(if $(filter all,$(TIERS)),-m "") $(TESTS)
+test: $(VENV)/.dev ## Run the default tests; TIERS=all adds slow and browser, TIERS=training retrains
+	$(BIN)/python -m pytest -n 2 $(if $(filter all,$(TIERS)),-m "not training")$(if $(filter training,$(TIERS)),-m training) $(TESTS)
 
 check: $(VENV)/.dev ## Lint, format, types
 	$(BIN)/ruff check .

@@ -112,7 +112,7 @@ def test_the_embedded_pair_keeps_what_the_recipe_promises() -> None:
     assert skill.right >= 0.95
 
 
-@pytest.mark.slow
+@pytest.mark.training
 def test_a_shortened_training_finds_the_same_direction_of_effect(tmp_path: Path) -> None:
     short = replace(
         DEFAULT,
