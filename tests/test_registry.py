@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from palimpsest.errors import UserError
-from palimpsest.lm.conjugations import parse_conjugation
+from palimpsest.lm.conjugations import CONJUGATIONS, parse_conjugation
 from palimpsest.registry import Registry
 
 SHAPES = {"pi": "math:pi", "tau": "math:tau", "broken": "no_such_module:thing"}
@@ -68,6 +68,14 @@ def test_a_name_near_none_is_answered_without_a_guess() -> None:
     with pytest.raises(UserError) as caught:
         Registry[object]("shape", SHAPES).get("dodecahedron")
     assert caught.value.message == "No shape named 'dodecahedron'."
+
+
+@pytest.mark.usefixtures("plugin")
+def test_a_plugin_that_cannot_be_loaded_is_described_by_what_is_wrong() -> None:
+    described = dict(CONJUGATIONS.describe())
+    assert described["identity"] == "The prompt as it is."
+    assert "missing_plugin_module" in described["torn"]
+    assert "could not be loaded" in described["torn"]
 
 
 @pytest.mark.usefixtures("plugin")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """A mistake the user can mend; the command line prints the message and exits 2.
@@ -39,3 +42,16 @@ class MissingExtraError(UserError):
             f"{feature} need the package '{package}', which is not installed.",
             hint=f"Install it with: pip install 'palimpsest-lm[{extra}]'",
         )
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Return a sentence with the nearest name, after a space; nothing if none is near.
+
+    Example:
+        >>> did_you_mean("lables", ["labels", "urls"])
+        " Did you mean 'labels'?"
+        >>> did_you_mean("x", ["labels", "urls"])
+        ''
+    """
+    near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f" Did you mean '{near[0]}'?" if near else ""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
+import inspect
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar, cast
 
-from palimpsest.errors import UserError
+from palimpsest.errors import UserError, did_you_mean
 
 T = TypeVar("T")
 
@@ -68,12 +68,26 @@ class Registry(Generic[T]):
 
     def unknown(self, name: str) -> UserError:
         """Return the error for a name that is not registered, with the nearest one that is."""
-        near = difflib.get_close_matches(name, list(self), n=1, cutoff=0.5)
-        guess = f" Did you mean '{near[0]}'?" if near else ""
         return UserError(
-            f"No {self.kind} named '{name}'.{guess}",
+            f"No {self.kind} named '{name}'.{did_you_mean(name, self)}",
             hint=f"List them with: palimpsest list {self.kind}s",
         )
+
+    def describe(self) -> Iterator[tuple[str, str]]:
+        """Yield every name with the first line of its target's documentation.
+
+        A plugin that cannot be loaded is described by what is wrong with it.
+
+        Example:
+            >>> dict(Registry[object]("shape", {"root": "math:sqrt"}).describe())
+            {'root': 'Return the square root of x.'}
+        """
+        for name in self:
+            try:
+                text = inspect.getdoc(self.get(name)) or ""
+            except UserError as error:
+                text = error.message
+            yield name, text.partition("\n")[0]
 
     def _plugins(self) -> dict[str, EntryPoint]:
         return {point.name: point for point in entry_points(group=f"palimpsest.{self.kind}s")}

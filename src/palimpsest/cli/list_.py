@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from palimpsest.registry import Registry
 
 
 class Kind(StrEnum):
@@ -14,6 +18,13 @@ class Kind(StrEnum):
     suites = "suites"
     conjugations = "conjugations"
     models = "models"
+
+
+_REGISTRIES = {
+    Kind.suites: "palimpsest.lm.suites.specs:SUITES",
+    Kind.conjugations: "palimpsest.lm.conjugations.specs:CONJUGATIONS",
+    Kind.models: "palimpsest.lm.models.specs:MODELS",
+}
 
 
 def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
@@ -25,7 +36,7 @@ def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
 
     A suite's languages are conjugations too: `--via fr` asks its French prompts.
     """
-    from palimpsest.cli.listing import describe
-
-    for name, description in describe(kind.value):
-        typer.echo(f"{name:18}{description}")
+    module, _, name = _REGISTRIES[kind].partition(":")
+    registry: Registry[Any] = getattr(import_module(module), name)
+    for entry, description in registry.describe():
+        typer.echo(f"{entry:18}{description}")

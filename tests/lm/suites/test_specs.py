@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from palimpsest.errors import UserError
-from palimpsest.lm.suites import SUITES, describe_suites, load_suite
+from palimpsest.lm.suites import SUITES, load_suite
 from palimpsest.lm.suites.specs import parse_suite_spec
 
 ROWS = """
@@ -126,7 +126,7 @@ def test_a_limit_that_leaves_nothing_is_refused(limit: int) -> None:
 
 
 def test_every_suite_describes_itself_in_one_line_without_being_built() -> None:
-    descriptions = dict(describe_suites())
+    descriptions = dict(SUITES.describe())
 
     assert list(descriptions) == list(SUITES)
     for description in descriptions.values():

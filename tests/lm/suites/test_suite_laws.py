@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from palimpsest.lm.suites import SUITES, describe_suites, load_suite
+from palimpsest.lm.suites import SUITES, load_suite
 from palimpsest.lm.suites.scoring import Scorer
 from palimpsest.lm.suites.suite import Suite
 from palimpsest.registry import Registry
@@ -91,4 +91,4 @@ def test_the_suite_in_the_guide_works_as_a_plugin(monkeypatch: pytest.MonkeyPatc
     suite = load_suite("backwards:n=5,words=live+straw")
 
     assert [example.right for example in suite.examples] == [("evil",), ("warts",)]
-    assert dict(describe_suites())["backwards"] == "Spell a word backwards, against repeating it."
+    assert dict(SUITES.describe())["backwards"] == "Spell a word backwards, against repeating it."

@@ -9,8 +9,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from palimpsest.errors import UserError
-from palimpsest.lm.conjugations.names import did_you_mean
+from palimpsest.errors import UserError, did_you_mean
 from palimpsest.lm.conjugations.text import TextConjugation
 
 _LABEL_WORD = r"[ \t]*+[^\W\d_][\w\u0300-\u036f]*+"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
-from palimpsest.errors import UserError
-from palimpsest.lm.conjugations.names import did_you_mean
+from palimpsest.errors import UserError, did_you_mean
 from palimpsest.lm.conjugations.spans import Protected
 from palimpsest.lm.conjugations.text import TextChain, TextConjugation
 from palimpsest.registry import Registry

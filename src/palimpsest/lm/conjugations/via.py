@@ -6,8 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from palimpsest.errors import UserError
-from palimpsest.lm.conjugations.names import did_you_mean
+from palimpsest.errors import UserError, did_you_mean
 from palimpsest.lm.conjugations.specs import CONJUGATIONS, parse_conjugation, split_links
 from palimpsest.lm.conjugations.text import TextConjugation
 from palimpsest.lm.suites.suite import Suite

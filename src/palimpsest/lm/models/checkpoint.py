@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import re
@@ -11,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from palimpsest.errors import UserError
+from palimpsest.errors import UserError, did_you_mean
 
 WEIGHTS, PICKLED_WEIGHTS = "model.safetensors", "pytorch_model.bin"
 ADAPTER_WEIGHTS, PICKLED_ADAPTER = "adapter_model.safetensors", "adapter_model.bin"
@@ -153,8 +152,7 @@ def _near(path: Path) -> str:
         siblings = [entry.name for entry in path.parent.iterdir() if entry.is_dir()]
     except OSError:
         return ""
-    near = difflib.get_close_matches(path.name, siblings, n=1, cutoff=0.5)
-    return f" Did you mean '{path.parent / near[0]}'?" if near else ""
+    return did_you_mean(path.name, siblings)
 
 
 def _missing(name: str, path: Path) -> UserError:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from palimpsest.errors import UserError
+from palimpsest.errors import UserError, did_you_mean
 from palimpsest.lm import rosetta
 from palimpsest.lm.models import hf
 from palimpsest.lm.models.specs import ModelSpec
@@ -24,10 +23,8 @@ NAMES = ("base", "tuned")
 def load(spec: ModelSpec) -> HuggingFaceModel:
     """The small pair of models that comes with the package; options as for ``hf``."""
     if spec.target not in NAMES:
-        near = difflib.get_close_matches(spec.target, NAMES, n=1, cutoff=0.5)
-        guess = f" Did you mean 'rosetta:{near[0]}'?" if near else ""
         raise UserError(
-            f"No Rosetta model named '{spec.target}'.{guess}",
+            f"No Rosetta model named '{spec.target}'.{did_you_mean(spec.target, NAMES)}",
             hint="There are two: rosetta:base and rosetta:tuned.",
         )
     folder = ROSETTA_WEIGHTS / spec.target

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from palimpsest.errors import UserError
+from palimpsest.errors import UserError, did_you_mean
 from palimpsest.lm.models.protocol import LanguageModel
 from palimpsest.registry import Registry
 
@@ -116,10 +115,8 @@ def _split_options(text: str) -> tuple[str, dict[str, str]]:
 
 
 def _unknown_option(spec: ModelSpec, name: str, names: Sequence[str]) -> UserError:
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    guess = f" Did you mean '{near[0]}'?" if near else ""
     known = ", ".join(names) if names else "none"
     return UserError(
-        f"The model back end '{spec.back_end}' has no option '{name}'.{guess}",
+        f"The model back end '{spec.back_end}' has no option '{name}'.{did_you_mean(name, names)}",
         hint=f"Its options: {known}.",
     )

@@ -21,9 +21,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from pydantic import NonNegativeInt, PositiveInt
 
-from palimpsest.errors import UserError
+from palimpsest.errors import UserError, did_you_mean
 from palimpsest.lm.conjugations import parse_conjugation
-from palimpsest.lm.conjugations.names import did_you_mean
 from palimpsest.lm.suites.scoring import Scorer
 from palimpsest.lm.suites.sentences import (
     BUILT_IN,

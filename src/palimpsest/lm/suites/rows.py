@@ -17,8 +17,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from palimpsest.errors import UserError
-from palimpsest.lm.conjugations.names import did_you_mean
+from palimpsest.errors import UserError, did_you_mean
 from palimpsest.lm.prompts import Message, Prompt
 
 T = TypeVar("T")

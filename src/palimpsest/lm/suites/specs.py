@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from palimpsest.errors import UserError
+from palimpsest.errors import UserError, did_you_mean
 from palimpsest.lm.suites.suite import Suite
 from palimpsest.registry import Registry
 
@@ -80,23 +80,6 @@ def load_suite(spec: str, *, limit: int | None = None) -> Suite:
             hint="There is nothing to ask. Check its options and files.",
         )
     return suite
-
-
-def describe_suites() -> Iterator[tuple[str, str]]:
-    """Yield every suite's name and description, without building it.
-
-    A plugin that cannot be loaded is described by what is wrong with it.
-
-    Example:
-        >>> dict(describe_suites())["jsonl"]
-        'Your own prompts: one JSON object a line, with id, prompt, answers, lang and group.'
-    """
-    for name in SUITES:
-        try:
-            text = inspect.getdoc(SUITES.get(name)) or ""
-        except UserError as error:
-            text = error.message
-        yield name, text.partition("\n")[0]
 
 
 def parse_suite_spec(text: str) -> SuiteSpec:
@@ -183,8 +166,6 @@ def _typed_options(spec: SuiteSpec, builder: Callable[..., Suite]) -> dict[str, 
     known = _option_names(builder)
     for name in spec.options:
         if name not in known:
-            from palimpsest.lm.conjugations.names import did_you_mean
-
             raise UserError(
                 f"The suite '{spec.name}' has no option '{name}'.{did_you_mean(name, known)}",
                 hint=_listed(builder),
