@@ -1,5 +1,6 @@
 import gc
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -7,6 +8,10 @@ from hypothesis import settings
 
 # The tests run in two processes on two cores: one thread each. Set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, which the processes under
+# test would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A deadline an example measures the machine, which may be busy with other things.
 settings.register_profile("palimpsest", deadline=None)

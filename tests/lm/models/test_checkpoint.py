@@ -63,7 +63,7 @@ def test_a_file_is_not_a_folder(copy: Path) -> None:
 def test_a_folder_without_a_configuration_names_the_model_inside_it(copy: Path) -> None:
     text = message(copy.parent)
     assert "has no config.json" in text
-    assert f"Did you mean '{copy.name}'?" in text
+    assert f"Did you mean '{copy}'?" in text
 
 
 def test_an_empty_folder_is_no_model(tmp_path: Path) -> None:
