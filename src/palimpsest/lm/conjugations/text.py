@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from palimpsest.conjugation import Chain, Conjugation
 
 
@@ -16,6 +18,13 @@ class TextConjugation(Conjugation[str, str]):
         """
         return ""
 
+    def prepare(self, *, prompts: Sequence[str] = (), answers: Sequence[str] = ()) -> None:
+        """Get ready to apply to these prompts and to invert these answers, one by one.
+
+        For conjugations that work much faster on many texts at once, such as translation. What
+        :meth:`apply` and :meth:`invert` return does not depend on it; most do nothing here.
+        """
+
 
 class TextChain(Chain[str, str], TextConjugation):
     """Text conjugations one after the other."""
@@ -29,6 +38,15 @@ class TextChain(Chain[str, str], TextConjugation):
         for link in reversed(self._text_links):
             partial = link.certain(partial)
         return partial
+
+    def prepare(self, *, prompts: Sequence[str] = (), answers: Sequence[str] = ()) -> None:
+        """Prepare every link for what the links before it make of the texts."""
+        for link in self._text_links:
+            link.prepare(prompts=prompts)
+            prompts = [link.apply(prompt) for prompt in prompts]
+        for link in reversed(self._text_links):
+            link.prepare(answers=answers)
+            answers = [link.invert(answer) for answer in answers]
 
 
 def lower_each(text: str) -> str:

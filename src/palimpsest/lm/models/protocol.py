@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
+from palimpsest.errors import UserError
 from palimpsest.lm.prompts import Prompt
 
 Decided = Callable[[int, str], bool]
 """Given a prompt's index in the batch and the text generated so far: is it settled how the answer
 will be scored, whatever follows? ``True`` lets the back end stop early; it may also be ignored."""
+
+
+class ScoringUnavailableError(UserError):
+    """A back end that cannot say how likely a given continuation is."""
 
 
 class Generation(NamedTuple):
@@ -26,6 +31,9 @@ class Generation(NamedTuple):
 
     latency_seconds: float
     """From the start of the prompt's batch to the end of its own text."""
+
+    n_prompt_tokens: int | None = None
+    """Tokens of the prompt, as the back end counts them; ``None`` where it does not say."""
 
 
 class LanguageModel(Protocol):
@@ -55,7 +63,11 @@ class LanguageModel(Protocol):
     def score(
         self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]
     ) -> list[list[float]]:
-        """Return, for each prompt, the natural-log probability of each candidate continuation."""
+        """Return, for each prompt, the natural-log probability of each candidate continuation.
+
+        Raises:
+            ScoringUnavailableError: The back end cannot tell, such as an endpoint without logprobs.
+        """
 
     def close(self) -> None:
         """Free the memory; the model is not used afterwards."""

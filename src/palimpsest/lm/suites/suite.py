@@ -32,6 +32,16 @@ class Example:
     """Accepted answers for each ability. The first ability is the one under test: its answers
     are *right*; the answers of every other ability are *intruded*."""
 
+    whole_answers: Mapping[str, str] = field(default_factory=dict)
+    """For abilities whose accepted answers are but the beginning of a longer one: the longer one.
+
+    A translator may render the first word of a sentence otherwise than that word alone; under a
+    conjugation that is not exact, as many words of the whole answer's image are accepted too."""
+
+    choices: tuple[str, ...] = ()
+    """The answers to choose among. If there are any, and the model can score continuations, the
+    likeliest one is its answer; each follows the prompt after a space."""
+
     @property
     def right(self) -> tuple[str, ...]:
         """The answers of the ability under test."""
@@ -44,8 +54,9 @@ class Example:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the prompt and the answers."""
-        return _digest([_plain(self.prompt), list(map(list, self.answers.items()))])
+        """A hash of the prompt, the answers and the choices."""
+        parts = [_plain(self.prompt), list(map(list, self.answers.items()))]
+        return _digest([*parts, list(self.choices)] if self.choices else parts)
 
 
 @dataclass(frozen=True)
@@ -66,6 +77,9 @@ class Suite:
 
     stop: tuple[str, ...] = ("\n",)
     """An answer ends before the first of these."""
+
+    chance: float | None = None
+    """The accuracy of guessing, as a fraction, where that is meaningful."""
 
     description: str = ""
     """One sentence for listings and the report."""
