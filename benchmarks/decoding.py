@@ -42,7 +42,7 @@ from palimpsest.lm.diagnose import default_vias
 from palimpsest.lm.evaluate import evaluate
 from palimpsest.lm.models.huggingface import HuggingFaceModel
 from palimpsest.lm.models.specs import load_model
-from palimpsest.lm.question import Question, Settings
+from palimpsest.lm.question import Question, Reply, Settings
 from palimpsest.lm.suites.specs import load_suite
 from palimpsest.lm.suites.suite import Suite
 from palimpsest.records.store import AnswerStore
@@ -142,8 +142,7 @@ def check_equal(work: Workload, ours: Sequence[str], theirs: Sequence[str], peer
 
 def outcome(question: Question, text: str) -> str:
     """Return how a text is scored."""
-    row = question.row(role="base", raw=text, finish="length", latency_seconds=0.0)
-    return row.outcome
+    return question.row(Reply(text, "length", 0.0), role="base").outcome
 
 
 def compare(work: Workload, peers: dict[str, Callable[[], list[str]]], *, rounds: int) -> None:

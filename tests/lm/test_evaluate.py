@@ -12,9 +12,10 @@ import pytest
 from palimpsest.errors import UserError
 from palimpsest.lm.conjugations import Via, parse_via
 from palimpsest.lm.conjugations.text import TextConjugation
-from palimpsest.lm.evaluate import Settings, evaluate, find_oddities
+from palimpsest.lm.evaluate import Settings, evaluate
 from palimpsest.lm.models.protocol import Generation
 from palimpsest.lm.models.scripted import ScriptedModel
+from palimpsest.lm.oddities import find_oddities
 from palimpsest.lm.prompts import Message, Prompt
 from palimpsest.lm.question import UNINVERTIBLE
 from palimpsest.lm.suites.suite import Example, Suite

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from palimpsest.errors import UserError
 from palimpsest.lm.conjugations import CONJUGATIONS, parse_via
 from palimpsest.lm.prompts import Message, Prompt
-from palimpsest.lm.question import Expected, Question, Settings, expected_under
+from palimpsest.lm.question import Expected, Question, Reply, Settings, expected_under
 from palimpsest.lm.suites.suite import Example, Suite
 from palimpsest.records.answers import AnswerRow
 
@@ -28,7 +28,7 @@ def question(
 
 
 def answered(asked: Question, raw: str) -> AnswerRow:
-    return asked.row(role="base", raw=raw, finish="length", latency_seconds=0.5)
+    return asked.row(Reply(raw, "length", 0.5), role="base")
 
 
 @pytest.mark.parametrize("spec", list(CONJUGATIONS))

@@ -261,7 +261,9 @@ def test_a_newer_format_is_refused_with_the_way_out(path: Path) -> None:
     connection.execute(f"PRAGMA user_version = {FORMAT_VERSION + 1}")
     connection.close()
     for read_only in (False, True):
-        with pytest.raises(UserError, match="newer palimpsest: its format is 2") as caught:
+        with pytest.raises(
+            UserError, match=f"newer palimpsest: its format is {FORMAT_VERSION + 1}"
+        ) as caught:
             AnswerStore(path, read_only=read_only)
         assert "pip install --upgrade" in str(caught.value.hint)
 
@@ -270,3 +272,21 @@ def test_reading_where_nothing_was_written_says_so(path: Path) -> None:
     with pytest.raises(UserError, match="no answers at"):
         AnswerStore(path, read_only=True)
     assert not path.exists()
+
+
+def test_a_file_of_the_first_format_is_brought_up_to_date_with_its_rows(path: Path) -> None:
+    with AnswerStore(path) as store:
+        store.add([a_row()])
+    connection = sqlite3.connect(path)
+    for column in ("fidelity", "survival", "flags", "n_prompt_tokens", "n_answer_tokens"):
+        connection.execute(f"ALTER TABLE answers DROP COLUMN {column}")
+    connection.execute("PRAGMA user_version = 1")
+    connection.close()
+
+    with pytest.raises(UserError, match="older palimpsest, in format 1"):
+        AnswerStore(path, read_only=True)
+    with AnswerStore(path) as store:
+        assert store.rows(model="m", suite="s") == [a_row()]
+        store.add([a_row("2", fidelity=0.5, survival=1.0, flags="x", n_prompt_tokens=3)])
+    with AnswerStore(path, read_only=True) as store:
+        assert store.rows(model="m", suite="s")[1].fidelity == 0.5

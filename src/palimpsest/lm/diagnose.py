@@ -18,10 +18,11 @@ from palimpsest.errors import UserError
 from palimpsest.lm.analysis import analyse
 from palimpsest.lm.conjugations import CONJUGATIONS
 from palimpsest.lm.conjugations.via import Via, parse_via
-from palimpsest.lm.evaluate import Settings, evaluate, find_oddities
+from palimpsest.lm.evaluate import Settings, evaluate
 from palimpsest.lm.models.pair import check_pair
 from palimpsest.lm.models.protocol import LanguageModel
 from palimpsest.lm.models.specs import load_model
+from palimpsest.lm.oddities import find_oddities
 from palimpsest.lm.suites import load_suite
 from palimpsest.lm.suites.suite import Suite
 from palimpsest.records.answers import AnswerRow

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from typing import Protocol
 
 from palimpsest.errors import UserError
-from palimpsest.lm.conjugations.via import Via
-from palimpsest.lm.models.protocol import Generation, LanguageModel
-from palimpsest.lm.prompts import Prompt
-from palimpsest.lm.question import UNINVERTIBLE, Question, Settings, as_recorded, scorer_under
-from palimpsest.lm.suites.suite import Example, Suite
+from palimpsest.lm.asking import ask_all, prepare_questions, sent
+from palimpsest.lm.conjugations.via import Via, distinct_vias
+from palimpsest.lm.models.protocol import LanguageModel
+from palimpsest.lm.question import UNINVERTIBLE, Question, Reply, Settings, as_recorded
+from palimpsest.lm.suites.suite import Suite
 from palimpsest.records.answers import AnswerKey, AnswerRow
 from palimpsest.records.store import AnswerStore
 
-__all__ = ["Progress", "Settings", "evaluate", "find_oddities"]
+__all__ = ["Progress", "Settings", "evaluate"]
 
 
 class Progress(Protocol):
@@ -62,12 +61,13 @@ def evaluate(
     """
     settings = settings or Settings.of(suite)
     questions = _questions(model.fingerprint, suite, vias, settings)
+    prepare_questions(questions)
     rows = _reuse(questions, store, role)
     missing = [question for question in questions if question.key not in rows]
     n_reused = len(rows)
     if progress is not None:
         progress(n_reused, len(questions), n_reused)
-    with closing(_ask(model, missing, settings, role)) as answers:
+    with closing(ask_all(model, missing, settings, role=role)) as answers:
         for answered in answers:
             store.add(answered)
             rows.update({row.key: row for row in answered})
@@ -76,63 +76,11 @@ def evaluate(
     return [rows[question.key] for question in questions]
 
 
-def find_oddities(rows: Sequence[AnswerRow], suite: Suite, vias: Sequence[Via]) -> list[str]:
-    """Return a sentence for whatever a reader must know before trusting the rows.
-
-    Counted are prompts that a conjugation left as they were, answers that could not be inverted,
-    and examples that a lossy conjugation makes impossible to score.
-    """
-    plain = {e.source_id: as_recorded(e.prompt) for e in suite.in_language(suite.source_language)}
-    sentences = []
-    for via in _distinct(vias):
-        mine = [row for row in rows if row.key.conjugation == via.fingerprint]
-        if via.name != "identity":
-            same = sum(row.prompt == plain.get(row.key.source_id) for row in mine)
-            sentences += _share(
-                same, len(mine), f"prompts under '{via.name}' are the same as without it."
-            )
-        failed = sum(row.finish == UNINVERTIBLE for row in mine)
-        sentences += _share(
-            failed,
-            len(mine),
-            f"answers under '{via.name}' could not be inverted, which is a bug in that "
-            "conjugation; they are scored broken.",
-        )
-        examples = _examples(suite, via)
-        ambiguous = sum(scorer_under(via.conjugation, e).ambiguous for e in examples)
-        sentences += _share(
-            ambiguous,
-            len(examples),
-            f"examples under '{via.name}' have an answer that counts for both abilities; "
-            "it is scored broken.",
-        )
-    return sentences
-
-
-def _share(n: int, n_all: int, what: str) -> list[str]:
-    return [f"{n} of {n_all} {what}"] if n else []
-
-
-def _distinct(vias: Sequence[Via]) -> list[Via]:
-    return list({via.fingerprint: via for via in reversed(vias)}.values())[::-1]
-
-
-def _examples(suite: Suite, via: Via) -> Sequence[Example]:
-    language = suite.source_language if via.language is None else via.language
-    examples = suite.in_language(language)
-    if not examples:
-        raise UserError(
-            f"The suite '{suite.name}' has no examples in '{language}'.",
-            hint=f"It has: {', '.join(suite.languages)}.",
-        )
-    return examples
-
-
 def _questions(model: str, suite: Suite, vias: Sequence[Via], settings: Settings) -> list[Question]:
     questions = [
         Question.of(model, suite, via, example, settings)
-        for via in _distinct(vias)
-        for example in _examples(suite, via)
+        for via in distinct_vias(vias)
+        for example in via.examples(suite)
     ]
     seen: set[AnswerKey] = set()
     for question in questions:
@@ -161,9 +109,10 @@ def _reuse(
         old = stored.get(question.key)
         if old is None or not _still_holds(old, question):
             continue
-        row = question.row(
-            role=role, raw=old.raw, finish=old.finish, latency_seconds=old.latency_seconds
+        reply = Reply(
+            old.raw, old.finish, old.latency_seconds, old.n_prompt_tokens, old.n_answer_tokens
         )
+        row = question.row(reply, role=role)
         rows[row.key] = row
         if row != old:  # another role or spelling as well: the file says what the newest run said
             changed.append(row)
@@ -174,61 +123,6 @@ def _reuse(
 
 def _still_holds(old: AnswerRow, question: Question) -> bool:
     """Guard against rows from a release whose conjugations or scoring were different."""
-    if old.prompt != as_recorded(_sent(question)) or old.finish == UNINVERTIBLE:
+    if old.prompt != as_recorded(sent(question)) or old.finish == UNINVERTIBLE:
         return False
     return old.finish != "decided" or question.is_settled(old.raw)
-
-
-def _sent(question: Question) -> Prompt:
-    try:
-        return question.sent
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f"The conjugation '{question.via.name}' fails on the example "
-            f"'{question.key.source_id}': {error!r}.",
-            hint="Leave it out, or tell the authors of the plugin that provides it.",
-        ) from error
-
-
-def _ask(
-    model: LanguageModel, questions: Sequence[Question], settings: Settings, role: str
-) -> Generator[list[AnswerRow]]:
-    """Yield the rows of all questions that were sent in the same form, as their answer finishes."""
-    askers: dict[Prompt, list[Question]] = defaultdict(list)
-    for question in questions:
-        askers[_sent(question)].append(question)
-    groups = list(askers.values())
-
-    def decided(index: int, raw: str) -> bool:
-        return all(question.is_settled(raw) for question in groups[index])
-
-    if not groups:
-        return
-    answers = model.generate(
-        list(askers),
-        max_new_tokens=settings.max_new_tokens,
-        stop=settings.sent_stops,
-        decided=decided if settings.stop_when_decided else None,
-    )
-    n_answered = 0
-    try:
-        for index, generation in answers:
-            n_answered += 1
-            yield [_answered(question, generation, role) for question in groups[index]]
-    finally:
-        close = getattr(answers, "close", None)  # generators free their batch at once
-        if close is not None:
-            close()
-    if n_answered != len(groups):
-        raise RuntimeError(f"'{model.spec}' gave {n_answered} answers to {len(groups)} prompts.")
-
-
-def _answered(question: Question, generation: Generation, role: str) -> AnswerRow:
-    return question.row(
-        role=role,
-        raw=generation.text,
-        finish=generation.finish,
-        latency_seconds=generation.latency_seconds,
-    )

@@ -21,6 +21,16 @@ Prompt = str | tuple[Message, ...]
 """What a model is asked: text to continue, or messages for its chat template."""
 
 
+def texts_of(prompt: Prompt) -> tuple[str, ...]:
+    """Return every text in a prompt: itself, or the contents of its messages.
+
+    Example:
+        >>> texts_of((Message("system", "Be brief."), Message("user", "hi")))
+        ('Be brief.', 'hi')
+    """
+    return (prompt,) if isinstance(prompt, str) else tuple(each.content for each in prompt)
+
+
 def map_text(prompt: Prompt, transform: Callable[[str], str]) -> Prompt:
     """Return the prompt with every text in it transformed; roles stay.
 

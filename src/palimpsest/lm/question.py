@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import NamedTuple, Self
 
 from palimpsest.errors import UserError
+from palimpsest.lm.choosing import chosen, sent_choices
+from palimpsest.lm.conjugations.fidelity import round_trip_chrf
+from palimpsest.lm.conjugations.spans import survival
 from palimpsest.lm.conjugations.text import TextConjugation
 from palimpsest.lm.conjugations.via import Via
-from palimpsest.lm.prompts import Prompt, map_text
+from palimpsest.lm.prompts import Prompt, map_text, texts_of
 from palimpsest.lm.suites.scoring import Scorer
 from palimpsest.lm.suites.suite import Example, Suite
-from palimpsest.records.answers import AnswerKey, AnswerRow
+from palimpsest.records.answers import AnswerKey, AnswerRow, Outcome
 
 ANSWERS_VERSION = 1
 """Part of every key. Raise it when a release makes the same model and settings say other things."""
@@ -42,6 +45,9 @@ class Settings:
 
     stop_when_decided: bool = True
     """Stop as soon as no further text can change how the answer is scored."""
+
+    by_likelihood: bool = True
+    """Where an example has choices, let the model say how likely each is instead of generating."""
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
@@ -72,6 +78,16 @@ class Settings:
         return tuple(stop for stop in self.stop if not stop.strip("\r\n"))
 
 
+class Reply(NamedTuple):
+    """What a model said, before it is inverted and scored."""
+
+    raw: str
+    finish: str
+    latency_seconds: float
+    n_prompt_tokens: int | None = None
+    n_answer_tokens: int = 0
+
+
 @dataclass(frozen=True)
 class Question:
     """One example of a suite, put to a model under one conjugation."""
@@ -98,6 +114,16 @@ class Question:
         """The prompt as the model sees it, ``s(P)``."""
         return map_text(self.example.prompt, self.via.conjugation.apply)
 
+    @property
+    def by_likelihood(self) -> bool:
+        """Whether the answer is the likeliest of given choices."""
+        return self.settings.by_likelihood and bool(self.example.choices)
+
+    @cached_property
+    def sent_choices(self) -> tuple[str, ...]:
+        """The choices as the model sees them."""
+        return sent_choices(self.sent, self.example.choices, self.via.conjugation)
+
     @cached_property
     def expected(self) -> Expected:
         """What inverted answers are compared with."""
@@ -117,14 +143,15 @@ class Question:
         n_open = max(map(len, self.settings.stop), default=1) - 1
         return self.scorer.decided(certain[: len(certain) - n_open])
 
-    def row(self, *, role: str, raw: str, finish: str, latency_seconds: float) -> AnswerRow:
+    def row(self, reply: Reply, *, role: str) -> AnswerRow:
         """Return the answer as it is recorded, inverted and scored."""
+        finish = reply.finish
         try:
-            answer = _cut(self.via.conjugation.invert(raw), self.settings.stop)
-            outcome = self.scorer.outcome(answer)
+            answer, outcome = self._read(reply.raw)
         except Exception:  # of a plugin; ours never fail, which the laws test
             answer, outcome, finish = "", "broken", UNINVERTIBLE
         right, intruding = self._expected_if_possible()
+        fidelity = self._fidelity
         return AnswerRow(
             key=self.key,
             role=role,
@@ -132,29 +159,64 @@ class Question:
             cell=self.example.cell,
             language=self.example.language,
             prompt=as_recorded(self.sent),
-            raw=raw,
+            raw=reply.raw,
             answer=answer,
             right_answers=json.dumps(right, ensure_ascii=False),
             intruding_answers=json.dumps(intruding, ensure_ascii=False),
             outcome=outcome,
             finish=finish,
-            round_trip=self._comes_back(),
-            latency_seconds=latency_seconds,
+            round_trip=fidelity.round_trip,
+            fidelity=fidelity.chrf,
+            survival=fidelity.survival,
+            flags="; ".join(fidelity.flags),
+            n_prompt_tokens=reply.n_prompt_tokens,
+            n_answer_tokens=reply.n_answer_tokens,
+            latency_seconds=reply.latency_seconds,
         )
 
+    def _read(self, raw: str) -> tuple[str, Outcome]:
+        """Return the inverted answer and its score."""
+        if self.by_likelihood:
+            index = chosen(raw, self.sent_choices)
+            answer = "" if index is None else self.example.choices[index]
+            return answer, Scorer(self.example.right, self.example.intruding).outcome(answer)
+        answer = _cut(self.via.conjugation.invert(raw), self.settings.stop)
+        return answer, self.scorer.outcome(answer)
+
     def _expected_if_possible(self) -> Expected:
+        plain = Expected(self.example.right, self.example.intruding)
+        if self.by_likelihood:
+            return plain
         try:
             return self.expected
         except Exception:  # of a plugin: see row()
-            return Expected(self.example.right, self.example.intruding)
+            return plain
 
-    def _comes_back(self) -> bool | None:
+    @cached_property
+    def _fidelity(self) -> _Fidelity:
         if self.via.language is not None and self.via.conjugation.name == "identity":
-            return None
+            return _Fidelity(None, None, None, ())
+        conjugation, prompt = self.via.conjugation, self.example.prompt
+        texts, sent = texts_of(prompt), texts_of(self.sent)
+        flags = tuple(dict.fromkeys(flag for text in texts for flag in conjugation.flags(text)))
         try:
-            return map_text(self.sent, self.via.conjugation.invert) == self.example.prompt
+            back = tuple(map(conjugation.invert, sent))
         except Exception:  # of a plugin: see row()
-            return False
+            return _Fidelity(False, 0.0, 0.0, flags)
+        if conjugation.exact and back == texts:
+            return _Fidelity(True, 1.0, 1.0, flags)
+        before, after = "\n".join(texts), "\n".join(sent)
+        chrf = round_trip_chrf(before, "\n".join(back))
+        return _Fidelity(back == texts, chrf, survival(before, after), flags)
+
+
+class _Fidelity(NamedTuple):
+    """How well a prompt survives its conjugation."""
+
+    round_trip: bool | None
+    chrf: float | None
+    survival: float | None
+    flags: tuple[str, ...]
 
 
 class Expected(NamedTuple):
@@ -168,16 +230,26 @@ def expected_under(conjugation: TextConjugation, example: Example) -> Expected:
     """Return what the inverted answers to an example are compared with.
 
     A lossy conjugation cannot give back every expected text: answers are compared with its
-    *canonical image* ``invert(apply(text))``. For an exact one that is the text itself.
+    *canonical image* ``invert(apply(text))``. For an exact one that is the text itself. Where a
+    text is the beginning of a whole answer that the example gives, as many words from the
+    beginning of the whole answer's image count as well: translated alone, the first word of a
+    sentence may come out otherwise than in it.
     """
 
     def image(text: str) -> str:
         return conjugation.invert(conjugation.apply(text))
 
-    canonical: Callable[[str], str] = str if conjugation.exact else image
+    def images(ability: str, texts: Sequence[str]) -> Iterator[str]:
+        whole = example.whole_answers.get(ability)
+        for text in texts:
+            yield text if conjugation.exact else image(text)
+            if whole is not None and not conjugation.exact:
+                yield " ".join(image(whole).split()[: len(text.split())])
+
+    ability, *others = example.answers.items()
     return Expected(
-        right=_distinct(map(canonical, example.right)),
-        intruding=_distinct(map(canonical, example.intruding)),
+        right=_distinct(images(*ability)),
+        intruding=_distinct(text for other in others for text in images(*other)),
     )
 
 

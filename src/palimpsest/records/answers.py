@@ -35,7 +35,8 @@ class AnswerRow(NamedTuple):
     prompt: str
     """As sent; chat messages as JSON."""
     raw: str
-    """The model's text."""
+    """The model's text; for an answer chosen by likelihood, the choices as they were put to the
+    model, with their natural-log probabilities, as a JSON object."""
     answer: str
     """The text after inversion."""
     right_answers: str
@@ -45,7 +46,19 @@ class AnswerRow(NamedTuple):
     """What ``answer`` is intruded if it begins with, as a JSON list likewise."""
     outcome: Outcome
     finish: str
-    """``stop``, ``decided``, ``length``; ``uninvertible`` if the conjugation's inverse failed."""
+    """``stop``, ``decided``, ``length``; ``chosen`` by likelihood; ``uninvertible`` if the
+    conjugation's inverse failed."""
     round_trip: bool | None
     """Did ``invert(apply(prompt))`` return the prompt? ``None`` for native languages."""
     latency_seconds: float
+    fidelity: float | None = None
+    """How alike the two are: chrF of the round trip, from 0 to 1. ``None`` for native languages."""
+    survival: float | None = None
+    """Share of the prompt's labels, numbers, code, URLs and placeholders that the sent prompt still
+    has; 1 for exact conjugations, which bring all of them back, ``None`` for native languages."""
+    flags: str = ""
+    """What went wrong in conjugating the prompt, such as an untranslated line; else empty."""
+    n_prompt_tokens: int | None = None
+    """As the back end counts them; ``None`` where it does not say."""
+    n_answer_tokens: int = 0
+    """Generated tokens; 0 for an answer that was chosen by likelihood."""

@@ -6,20 +6,22 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Any, Self, cast
 
 from palimpsest.errors import UserError
-from palimpsest.records.answers import AnswerKey, AnswerRow, Outcome
+from palimpsest.records.answers import AnswerKey, AnswerRow
 from palimpsest.records.failures import damaged, explained
 from palimpsest.records.lock import WriterLock
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """The layout of the tables, kept in SQLite's ``user_version``."""
 
 _APPLICATION_ID = 0x50414C49  # "PALI": tells our files from other programs' databases
 _PATIENCE_SECONDS = 5.0  # how long to wait for a program that has the file locked for a moment
 
 _COLUMNS = AnswerKey._fields + AnswerRow._fields[1:]
+_NUMBERS = ("round_trip", "fidelity", "survival", "n_prompt_tokens", "n_answer_tokens")
+_TEXTS = [n for n in AnswerRow._fields[1:] if n not in (*_NUMBERS, "latency_seconds")]
 _CREATE = """
 CREATE TABLE answers (
     model TEXT NOT NULL,
@@ -40,6 +42,11 @@ CREATE TABLE answers (
     finish TEXT NOT NULL,
     round_trip INTEGER,
     latency_seconds REAL NOT NULL,
+    fidelity REAL,
+    survival REAL,
+    flags TEXT NOT NULL,
+    n_prompt_tokens INTEGER,
+    n_answer_tokens INTEGER NOT NULL,
     PRIMARY KEY (model, suite, source_id, conjugation, settings)
 )
 """
@@ -54,6 +61,15 @@ CREATE TABLE run (
     role TEXT NOT NULL
 )
 """
+# What format 1 lacked. Its rows answer under other settings, so none of them is used again; they
+# stay for whoever reads the file.
+_UPGRADE = (
+    "ALTER TABLE answers ADD COLUMN fidelity REAL",
+    "ALTER TABLE answers ADD COLUMN survival REAL",
+    "ALTER TABLE answers ADD COLUMN flags TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE answers ADD COLUMN n_prompt_tokens INTEGER",
+    "ALTER TABLE answers ADD COLUMN n_answer_tokens INTEGER NOT NULL DEFAULT 0",
+)
 _INSERT = (
     f"INSERT OR REPLACE INTO answers ({', '.join(_COLUMNS)}) "
     f"VALUES ({', '.join('?' * len(_COLUMNS))})"
@@ -169,6 +185,8 @@ def _open_for_writing(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = NORMAL")
         if version == 0:
             _create(connection)
+        elif version == 1:
+            _upgrade(connection)
         _check_integrity(path, connection)
     except BaseException:
         connection.close()
@@ -196,8 +214,14 @@ def _open_for_reading(path: Path) -> sqlite3.Connection:
 def _connected(path: Path, uri: str) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_PATIENCE_SECONDS)
     try:
-        if _check_format(path, connection) == 0:
+        version = _check_format(path, connection)
+        if version == 0:
             raise _foreign(path)
+        if version < FORMAT_VERSION:
+            raise UserError(
+                f"'{path}' was written by an older palimpsest, in format {version}.",
+                hint="Run the diagnosis again: it brings the file up to date.",
+            )
         _check_integrity(path, connection)
     except BaseException:
         connection.close()
@@ -212,6 +236,14 @@ def _create(connection: sqlite3.Connection) -> None:
         connection.execute(_CREATE)
         connection.execute(_CREATE_RUN)
         connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in _UPGRADE:
+            connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
 
 
@@ -254,26 +286,13 @@ def _to_record(row: AnswerRow) -> tuple[str | bytes | float | None, ...]:
 
 def _from_record(record: tuple[object, ...]) -> AnswerRow:
     n_key = len(AnswerKey._fields)
+    values = dict(zip(AnswerRow._fields[1:], record[n_key:], strict=True))
+    for name in _TEXTS:
+        values[name] = _from_sql(values[name])
+    if values["round_trip"] is not None:
+        values["round_trip"] = bool(values["round_trip"])
     key = AnswerKey(*(_from_sql(value) for value in record[:n_key]))
-    *texts, outcome, finish = (_from_sql(value) for value in record[n_key:-2])
-    role, via, cell, language, prompt, raw, answer, right_answers, intruding_answers = texts
-    round_trip, latency_seconds = cast("tuple[int | None, float]", record[-2:])
-    return AnswerRow(
-        key=key,
-        role=role,
-        via=via,
-        cell=cell,
-        language=language,
-        prompt=prompt,
-        raw=raw,
-        answer=answer,
-        right_answers=right_answers,
-        intruding_answers=intruding_answers,
-        outcome=cast(Outcome, outcome),
-        finish=finish,
-        round_trip=None if round_trip is None else bool(round_trip),
-        latency_seconds=latency_seconds,
-    )
+    return AnswerRow(key, **cast("dict[str, Any]", values))
 
 
 def _to_sql(text: str) -> str | bytes:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers import processors
 from transformers import AutoModelForCausalLM
 
 from palimpsest.errors import UserError
@@ -112,6 +113,24 @@ def test_spaces_at_the_end_of_a_prompt_go_to_the_continuation(llama: Path) -> No
     encoder = opened(llama)._encoder
     spaced, plain = encode_pairs(encoder, ["The ", "The"], [["cat"], [" cat"]])
     assert (spaced.context, spaced.continuation) == (plain.context, plain.continuation)
+
+
+def test_a_whole_text_is_scored_from_its_first_token_also_without_a_start_token(
+    tmp_path: Path,
+) -> None:
+    tokenizer = byte_level_tokenizer()
+    tokenizer.save_pretrained(tmp_path / "marked")
+    marked = opened(save_model(tmp_path / "marked"))
+    tokenizer.backend_tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
+    tokenizer.save_pretrained(tmp_path / "plain")
+    plain = opened(save_model(tmp_path / "plain"))
+    assert plain.tokenizer("The cat")["input_ids"][0] != plain.tokenizer.bos_token_id
+    [one], [other] = (
+        encode_pairs(model._encoder, [""], [["The cat"]]) for model in (marked, plain)
+    )
+    assert one == other
+    [[score]] = plain.score([""], [["The cat"]])
+    assert score == pytest.approx(naive(tmp_path / "marked", "", "The cat"), abs=2e-4)  # as above
 
 
 def test_a_candidate_without_tokens_is_certain(llama: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from palimpsest.conjugation import Chain, Conjugation
 
 
 class TextConjugation(Conjugation[str, str]):
     """A conjugation of text that can also say how much of a growing answer is settled."""
+
+    batched: bool = False
+    """Whether :meth:`prepare` does something: many texts at once are much faster than each."""
 
     def certain(self, partial: str) -> str:
         """Return the part of the inverted answer that no further text can change.
@@ -25,6 +28,29 @@ class TextConjugation(Conjugation[str, str]):
         :meth:`apply` and :meth:`invert` return does not depend on it; most do nothing here.
         """
 
+    def flags(self, prompt: str) -> tuple[str, ...]:
+        """Return what went wrong in ``apply(prompt)`` that a reader must know; mostly nothing.
+
+        Each is a fixed phrase, such as ``unchanged line``, so that they can be counted.
+        """
+        return ()
+
+    def answer_flags(self, answer: str) -> tuple[str, ...]:
+        """Return what went wrong in ``invert(answer)``, in the same words as :meth:`flags`."""
+        return ()
+
+    def notes(self) -> tuple[str, ...]:
+        """Return sentences on what did not work as it should so far, though results are right."""
+        return ()
+
+    def facts(self) -> Mapping[str, str]:
+        """Return what the report should say of how it works, such as a translator's version."""
+        return {}
+
+    def flags(self, prompt: str) -> tuple[str, ...]:
+        """Return what went wrong in applying to ``prompt``, such as an untranslated line."""
+        return ()
+
 
 class TextChain(Chain[str, str], TextConjugation):
     """Text conjugations one after the other."""
@@ -32,6 +58,7 @@ class TextChain(Chain[str, str], TextConjugation):
     def __init__(self, links: tuple[TextConjugation, ...]) -> None:
         super().__init__(links)
         self._text_links = links
+        self.batched = any(link.batched for link in links)
 
     def certain(self, partial: str) -> str:
         """Return what is certain of what is certain, last link first."""
@@ -47,6 +74,38 @@ class TextChain(Chain[str, str], TextConjugation):
         for link in reversed(self._text_links):
             link.prepare(answers=answers)
             answers = [link.invert(answer) for answer in answers]
+
+    def flags(self, prompt: str) -> tuple[str, ...]:
+        """Return the flags of every link, each once."""
+        found: dict[str, None] = {}
+        for link in self._text_links:
+            found.update(dict.fromkeys(link.flags(prompt)))
+            prompt = link.apply(prompt)
+        return tuple(found)
+
+    def answer_flags(self, answer: str) -> tuple[str, ...]:
+        """Return the flags of every link, each once."""
+        found: dict[str, None] = {}
+        for link in reversed(self._text_links):
+            found.update(dict.fromkeys(link.answer_flags(answer)))
+            answer = link.invert(answer)
+        return tuple(found)
+
+    def notes(self) -> tuple[str, ...]:
+        """Return the notes of every link, each once."""
+        return tuple(dict.fromkeys(note for link in self._text_links for note in link.notes()))
+
+    def facts(self) -> Mapping[str, str]:
+        """Return the facts of every link; of two with one name, the last one's."""
+        return {key: value for link in self._text_links for key, value in link.facts().items()}
+
+    def flags(self, prompt: str) -> tuple[str, ...]:
+        """Return what went wrong in any link."""
+        found: list[str] = []
+        for link in self._text_links:
+            found += link.flags(prompt)
+            prompt = link.apply(prompt)
+        return tuple(dict.fromkeys(found))
 
 
 def lower_each(text: str) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from palimpsest.errors import UserError, did_you_mean
 from palimpsest.lm.conjugations.specs import CONJUGATIONS, parse_conjugation, split_links
 from palimpsest.lm.conjugations.text import TextConjugation
-from palimpsest.lm.suites.suite import Suite
+from palimpsest.lm.suites.suite import Example, Suite
 
 _NATIVE = "native:"
 
@@ -39,6 +40,26 @@ class Via:
 
     fingerprint: str
     """A hash of language and conjugation."""
+
+    def examples(self, suite: Suite) -> Sequence[Example]:
+        """Return the examples of a suite that are asked this way.
+
+        Raises:
+            UserError: The suite has none in the language.
+        """
+        language = suite.source_language if self.language is None else self.language
+        examples = suite.in_language(language)
+        if not examples:
+            raise UserError(
+                f"The suite '{suite.name}' has no examples in '{language}'.",
+                hint=f"It has: {', '.join(suite.languages)}.",
+            )
+        return examples
+
+
+def distinct_vias(vias: Sequence[Via]) -> list[Via]:
+    """Return the vias in order, of several that ask the same only the first."""
+    return list({via.fingerprint: via for via in reversed(vias)}.values())[::-1]
 
 
 def parse_via(spec: str, suite: Suite | None = None) -> Via:
