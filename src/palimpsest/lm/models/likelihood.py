@@ -112,7 +112,9 @@ def encode_pairs(
     """Encode every prompt with each of its candidates, divided where the prompt's tokens end.
 
     Spaces at the end of a prompt go to the continuation, since tokenizers join them to the next
-    word (the convention of lm-evaluation-harness).
+    word (the convention of lm-evaluation-harness). After an empty prompt the whole candidate is
+    scored, its first token too: the start token comes before it even where the tokenizer writes
+    none.
     """
     keys, contexts, wholes = [], [], []
     for row, (prompt, texts) in enumerate(zip(prompts, candidates, strict=True)):
@@ -121,11 +123,13 @@ def encode_pairs(
         for column, candidate in enumerate(texts):
             keys.append((row, column))
             wholes.append((text + candidate, templated))
-    lengths = [len(context) for context in encoder.encode_texts(contexts)]
+    before = encoder.encode_texts(contexts)
     pairs = []
-    for (row, column), whole in zip(keys, encoder.encode_texts(wholes), strict=True):
-        context, continuation = whole[: lengths[row]], whole[lengths[row] :]
-        pairs.append(Pair(row, column, tuple(context), tuple(continuation)))
+    for (row, column), tokens in zip(keys, encoder.encode_texts(wholes), strict=True):
+        length = len(before[row])
+        unstarted = not contexts[row][0] and tokens[:length] != before[row]
+        whole = [*before[row], *tokens] if unstarted else tokens
+        pairs.append(Pair(row, column, tuple(whole[:length]), tuple(whole[length:])))
     return pairs
 
 
