@@ -47,10 +47,6 @@ class TextConjugation(Conjugation[str, str]):
         """Return what the report should say of how it works, such as a translator's version."""
         return {}
 
-    def flags(self, prompt: str) -> tuple[str, ...]:
-        """Return what went wrong in applying to ``prompt``, such as an untranslated line."""
-        return ()
-
 
 class TextChain(Chain[str, str], TextConjugation):
     """Text conjugations one after the other."""
@@ -98,14 +94,6 @@ class TextChain(Chain[str, str], TextConjugation):
     def facts(self) -> Mapping[str, str]:
         """Return the facts of every link; of two with one name, the last one's."""
         return {key: value for link in self._text_links for key, value in link.facts().items()}
-
-    def flags(self, prompt: str) -> tuple[str, ...]:
-        """Return what went wrong in any link."""
-        found: list[str] = []
-        for link in self._text_links:
-            found += link.flags(prompt)
-            prompt = link.apply(prompt)
-        return tuple(dict.fromkeys(found))
 
 
 def lower_each(text: str) -> str:
