@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Palimpsest, Scripted
+from .conftest import Palimpsest
 
 COMMANDS = [[], ["demo"], ["diagnose"], ["prompt"], ["report"], ["list"], ["rosetta", "train"]]
 
@@ -46,20 +46,6 @@ def test_a_mistyped_option_exits_2_with_the_usage(palimpsest: Palimpsest) -> Non
     assert ended.code == 2
     assert "Usage:" in ended.err
     assert "Traceback" not in ended.err
-
-
-def test_prompt_shows_the_way_through_the_conjugation(
-    palimpsest: Palimpsest, scripted: Scripted
-) -> None:
-    ended = palimpsest(
-        "prompt", "--model", scripted.suppressed, "--via", "rot13", "--json", "Copy: wordaa"
-    )
-    assert json.loads(ended.out) == {
-        "prompt": "Copy: wordaa",
-        "sent": "Pbcl: jbeqnn",
-        "raw": " jbeqnn",
-        "answer": " wordaa",
-    }
 
 
 def test_ctrl_c_exits_130_and_the_same_command_continues(tmp_path: Path) -> None:
