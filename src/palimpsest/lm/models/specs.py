@@ -41,6 +41,7 @@ MODELS: Registry[ModelFactory] = Registry(
     "model",
     {
         "hf": "palimpsest.lm.models.hf:load",
+        "openai": "palimpsest.lm.models.openai:load",
         "rosetta": "palimpsest.lm.models.rosetta:load",
         "scripted": "palimpsest.lm.models.scripted:load",
     },

@@ -1,0 +1,275 @@
+"""A language model behind an OpenAI-compatible server, as a back end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import ssl
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from functools import cached_property
+from typing import Literal, TypeVar
+
+import httpx
+
+from palimpsest.lm.models.budget import Budget
+from palimpsest.lm.models.openai.background import Job, as_completed
+from palimpsest.lm.models.openai.faults import (
+    RefusedError,
+    UnanswerablePromptError,
+    as_user_error,
+)
+from palimpsest.lm.models.openai.keys import NO_KEY, read_key
+from palimpsest.lm.models.openai.options import DEFAULT_KEY, EndpointOptions
+from palimpsest.lm.models.openai.replies import Echo, Reply, parse_echo, parse_reply
+from palimpsest.lm.models.openai.requests import (
+    Dialect,
+    Request,
+    api_of,
+    echo_request,
+    generation_request,
+    valid_unicode,
+)
+from palimpsest.lm.models.openai.scoring import continuation_logprob
+from palimpsest.lm.models.openai.session import Account, Session
+from palimpsest.lm.models.protocol import Decided, Generation, ScoringUnavailableError
+from palimpsest.lm.models.specs import ModelSpec
+from palimpsest.lm.models.tokenization import cut_at
+from palimpsest.lm.prompts import Prompt
+
+T = TypeVar("T")
+
+_NO_SCORES = frozenset({400, 404, 405, 422, 501})
+"""Status codes by which servers say that they do not give log-probabilities of a prompt."""
+
+
+class Endpoint:
+    """A model behind ``/v1/chat/completions`` or ``/v1/completions``, asked greedily.
+
+    Requests run in the background, several at a time, and are repeated after faults that may
+    pass. The key is read from the environment for each call and kept nowhere.
+
+    Args:
+        spec: What the user wrote.
+        options: The address and the options in it.
+
+    Raises:
+        UserError: There is no key, or it cannot be sent safely.
+    """
+
+    def __init__(self, spec: ModelSpec, options: EndpointOptions) -> None:
+        self._spec = spec.text
+        self.options = options
+        self.account = Account()
+        self._no_scores: str | None = None
+        self._can_score = False
+        read_key(options)  # a missing key is told now, not after the first prompts
+
+    @property
+    def spec(self) -> str:
+        """The text that the user wrote."""
+        return self._spec
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of address, model, ``api``, ``temperature`` and ``revision``.
+
+        The weights cannot be looked at: a server that changes them under the same name is told
+        apart only by another ``revision``.
+        """
+        options = self.options
+        facts = [options.url, options.model, options.api, options.temperature, options.revision]
+        return hashlib.sha256(json.dumps(["openai", *facts]).encode()).hexdigest()[:16]
+
+    def describe(self) -> Mapping[str, str]:
+        """Say where the model is, what the server calls it, and what asking it took."""
+        options, account = self.options, self.account
+        sent_key = "none" if options.key_env == NO_KEY else options.key_env or DEFAULT_KEY
+        facts = {
+            "architecture": "not known: behind an endpoint",
+            "weights": "not hashed; answers belong to this address, model and revision",
+            "endpoint": options.url,
+            "model": options.model,
+            "api": options.api or "completions for text, chat for messages",
+            "revision": options.revision or "not given",
+            "temperature": options.temperature,
+            "key variable": sent_key,
+            "served as": ", ".join(sorted(account.models)) or "not said",
+            "system fingerprint": ", ".join(sorted(account.system_fingerprints)) or "not said",
+            "requests": f"{account.n_requests:,}, of which {account.n_faults:,} were repeated",
+            "tokens": f"{account.n_prompt_tokens:,} of prompts, {account.n_new_tokens:,} new",
+        }
+        if account.n_too_long:
+            facts["prompts too long"] = f"{account.n_too_long:,}"
+        if account.n_filtered:
+            facts["stopped by a content filter"] = f"{account.n_filtered:,}"
+        if account.budget is not None:
+            facts["cost"] = str(account.budget)
+        return facts
+
+    def charge_to(self, budget: Budget) -> None:
+        """Charge every later request to ``budget``.
+
+        Raises:
+            UserError: The budget's table has no price for the model.
+        """
+        self.account.price = budget.prices.of(self.options.model, self.options.url)
+        self.account.budget = budget
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        decided: Decided | None = None,
+    ) -> Iterator[tuple[int, Generation]]:
+        """Continue every prompt; yield each answer as it comes. ``decided`` is not asked.
+
+        Raises:
+            UserError: The server refuses, or gives no answer within attempts, time and budget.
+        """
+        del decided  # replies come whole
+        for prompt in prompts:
+            api_of(prompt, self.options.api)
+        jobs = [self._generation(prompt, max_new_tokens, tuple(stop)) for prompt in prompts]
+        return self._run(jobs)
+
+    def score(
+        self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]
+    ) -> list[list[float]]:
+        """Return natural-log probabilities, from ``/completions`` with ``echo`` and ``logprobs``.
+
+        Raises:
+            ScoringUnavailableError: The server does not give them, or the prompts are messages.
+            UserError: As for :meth:`generate`.
+        """
+        scores = [[0.0] * len(texts) for texts in candidates]
+        places = [
+            (row, column)
+            for row, texts in enumerate(candidates)
+            for column, text in enumerate(texts)
+            if text
+        ]
+        jobs = [self._scoring(prompts[row], candidates[row][column]) for row, column in places]
+        if not self._can_score:
+            jobs, rest = jobs[:1], jobs[1:]
+        else:
+            rest = []
+        found = dict(self._run(jobs))
+        self._can_score = self._can_score or bool(found)
+        found |= {index + len(jobs): value for index, value in self._run(rest)}
+        for index, (row, column) in enumerate(places):
+            scores[row][column] = found[index]
+        return scores
+
+    def close(self) -> None:
+        """Do nothing: connections end with the call that opened them."""
+
+    def _run(self, jobs: Sequence[Job[T]]) -> Iterator[tuple[int, T]]:
+        results = as_completed(
+            jobs, open_session=self._session, concurrency=self.options.concurrency
+        )
+        with closing(results):
+            yield from results
+
+    def _session(self) -> Session:
+        return Session(
+            self.options, key=read_key(self.options), account=self.account, tls=self._tls
+        )
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        return httpx.create_ssl_context(trust_env=not self.options.is_local)
+
+    def _generation(
+        self, prompt: Prompt, max_new_tokens: int, stop: tuple[str, ...]
+    ) -> Job[Generation]:
+        api = api_of(prompt, self.options.api)
+
+        def request(dialect: Dialect) -> Request:
+            return generation_request(
+                prompt,
+                model=self.options.model,
+                api=api,
+                max_new_tokens=max_new_tokens,
+                stop=stop,
+                temperature=self.options.temperature,
+                dialect=dialect,
+            )
+
+        async def generate(session: Session) -> Generation:
+            started = time.monotonic()
+            try:
+                reply = await session.ask(request, lambda value: parse_reply(value, api))
+            except RefusedError as refusal:
+                path = request(self.account.dialect).path
+                raise as_user_error(refusal, self.options, path) from None
+            except UnanswerablePromptError as error:
+                return self._unanswered(error, time.monotonic() - started)
+            self.account.n_filtered += reply.filtered
+            return _generation(reply, stop, max_new_tokens, time.monotonic() - started)
+
+        return generate
+
+    def _unanswered(self, error: UnanswerablePromptError, seconds: float) -> Generation:
+        """Give an empty answer where the prompt itself is refused: it must not end the run."""
+        self.account.n_too_long += error.too_long
+        self.account.n_filtered += not error.too_long
+        return Generation("", "length" if error.too_long else "stop", 0, seconds)
+
+    def _scoring(self, prompt: Prompt, candidate: str) -> Job[float]:
+        async def score(session: Session) -> float:
+            self._check_scoring(prompt)
+            assert isinstance(prompt, str)
+            text = valid_unicode(prompt + candidate)
+            try:
+                echo = await session.ask(
+                    lambda dialect: echo_request(text, model=self.options.model), parse_echo
+                )
+            except RefusedError as refusal:
+                if refusal.status in _NO_SCORES:
+                    raise self._unavailable(f"says: {refusal.error.message}") from None
+                raise as_user_error(refusal, self.options, "/completions") from None
+            except UnanswerablePromptError:
+                return -math.inf
+            return self._summed(echo, valid_unicode(prompt), text)
+
+        return score
+
+    def _check_scoring(self, prompt: Prompt) -> None:
+        if self._no_scores is not None:
+            raise self._unavailable(self._no_scores)
+        if self.options.api == "chat" or not isinstance(prompt, str):
+            raise self._unavailable("is asked by chat, whose API has no probabilities of a prompt")
+
+    def _summed(self, echo: Echo | None, prompt: str, text: str) -> float:
+        if echo is None:
+            raise self._unavailable("ignores echo and logprobs")
+        value = continuation_logprob(echo, prompt, text[len(prompt) :])
+        if value is None:
+            raise self._unavailable("does not repeat the prompt with a probability of each token")
+        return value
+
+    def _unavailable(self, why: str) -> ScoringUnavailableError:
+        self._no_scores = why
+        return ScoringUnavailableError(
+            f"How likely '{self.options.model}' finds given answers cannot be measured: "
+            f"{self.options.url} {why}.",
+            hint="Use a server that honours echo and logprobs on /v1/completions, such as vLLM; a "
+            "local hf: model; or a suite that is scored by what the model says.",
+        )
+
+
+def _generation(
+    reply: Reply, stop: Sequence[str], max_new_tokens: int, seconds: float
+) -> Generation:
+    cut = cut_at(reply.text, stop)
+    text = reply.text if cut is None else cut
+    finish: Literal["stop", "length"] = reply.finish if cut is None else "stop"
+    n_tokens = reply.n_tokens
+    if n_tokens is None:  # four bytes a token, as English has in most vocabularies
+        n_tokens = min(math.ceil(len(text.encode("utf-8", "replace")) / 4), max_new_tokens)
+    return Generation(text, finish, n_tokens, seconds, reply.n_prompt_tokens)

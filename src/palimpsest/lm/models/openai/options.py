@@ -1,0 +1,218 @@
+"""What may follow ``openai:MODEL@URL``, and the address as it is used."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import cast, get_args
+from urllib.parse import SplitResult, urlsplit
+
+from palimpsest.errors import UserError, did_you_mean
+from palimpsest.lm.models.openai.requests import Api
+from palimpsest.lm.models.specs import ModelSpec
+
+DEFAULT_KEY = "OPENAI_API_KEY"
+"""The environment variable that holds the key unless another is named."""
+
+_TARGET = re.compile(r"(.+?)@(https?://.+)", re.DOTALL | re.IGNORECASE)
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_EXAMPLE = "Write openai:MODEL@URL, such as openai:llama@http://localhost:8000/v1."
+_YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
+
+
+@dataclass(frozen=True)
+class EndpointOptions:
+    """A model at an address, and how to ask it."""
+
+    model: str
+    """The name that the server knows."""
+
+    url: str
+    """Everything before ``/chat/completions`` or ``/completions``."""
+
+    api: Api | None = None
+    """``chat`` or ``completions``; by default messages go to the first, text to the second."""
+
+    key_env: str | None = None
+    """The environment variable with the key, ``none`` for no key; by default :data:`DEFAULT_KEY`,
+    which may be absent where the server is on this machine."""
+
+    revision: str | None = None
+    """Free text that stands for the weights behind the address; other text, other answers."""
+
+    temperature: str = "0"
+    """``0``, or ``default`` for models that refuse to be asked greedily."""
+
+    concurrency: int = 8
+    """Requests at a time."""
+
+    timeout: float = 120.0
+    """Seconds for one request, from its first byte to the last byte of the reply."""
+
+    attempts: int = 8
+    """Requests for one prompt, faults included."""
+
+    patience: float = 600.0
+    """Seconds for one prompt, all attempts and waits together."""
+
+    backoff: float = 0.5
+    """Seconds that the first wait takes at most; each later one up to twice as long."""
+
+    insecure: bool = False
+    """Whether a key may be sent unencrypted to another machine."""
+
+    @classmethod
+    def parse(cls, spec: ModelSpec) -> EndpointOptions:
+        """Read the address and the options of ``spec``.
+
+        Raises:
+            UserError: The address is no address or has a secret in it, an option is unknown, or
+                its value is not of its kind.
+        """
+        match = _TARGET.fullmatch(spec.target)
+        if match is None:
+            raise UserError(
+                f"The model 'openai:{_without_secrets(spec.target)}' does not say where it is.",
+                hint=_EXAMPLE,
+            )
+        spec.allow([field.name for field in fields(cls) if field.name not in ("model", "url")])
+        texts = spec.options
+        return cls(
+            model=match[1],
+            url=normal_url(match[2]),
+            api=_api(texts.get("api")),
+            key_env=_key_env(texts.get("key_env")),
+            revision=texts.get("revision"),
+            temperature=_one_of("temperature", texts.get("temperature", "0"), ("0", "default")),
+            concurrency=_count("concurrency", texts, cls.concurrency, most=1000),
+            timeout=_seconds("timeout", texts, cls.timeout),
+            attempts=_count("attempts", texts, cls.attempts, most=100),
+            patience=_seconds("patience", texts, cls.patience),
+            backoff=_seconds("backoff", texts, cls.backoff),
+            insecure=_one_of("insecure", texts.get("insecure", "false"), (*_YES, *_NO)) in _YES,
+        )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the server is on this machine."""
+        return is_loopback(urlsplit(self.url).hostname or "")
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether nobody on the way can read along."""
+        return self.url.startswith("https:")
+
+
+def normal_url(text: str) -> str:
+    """Return an address as the base of all requests; ``/v1`` is added where no path is given.
+
+    Raises:
+        UserError: It is no address, or has a password, a query or a fragment in it.
+
+    Example:
+        >>> normal_url("http://LOCALHOST:8000/")
+        'http://localhost:8000/v1'
+        >>> normal_url("https://openrouter.ai/api/v1/chat/completions")
+        'https://openrouter.ai/api/v1'
+    """
+    parts = _split(text)
+    host = parts.hostname or ""
+    if parts.username is not None or parts.password is not None:
+        raise UserError(
+            f"The address of '{host}' has a user name or password in it, which would be recorded.",
+            hint="Leave it out, and name an environment variable with the key: key_env=NAME.",
+        )
+    if parts.query or parts.fragment:
+        raise UserError(
+            f"The address of '{host}' goes on after its path with '?' or '#'; such parts often "
+            "hold keys, and would be recorded.",
+            hint="Leave them out, and name an environment variable with the key: key_env=NAME.",
+        )
+    host = f"[{host}]" if ":" in host else host
+    place = host if parts.port is None else f"{host}:{parts.port}"
+    path = re.sub(r"(/chat)?/completions$", "", parts.path.rstrip("/"))
+    return f"{parts.scheme}://{place}{path or '/v1'}"
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address means this machine.
+
+    Example:
+        >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("example.org")
+        (True, True, False)
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _split(text: str) -> SplitResult:
+    try:
+        parts = urlsplit(text)
+        valid = bool(parts.hostname) and parts.port != 0 and not re.search(r"\s", text)
+    except ValueError:
+        valid = False
+    if not valid:
+        raise UserError(f"'{_without_secrets(text)}' is no address.", hint=_EXAMPLE)
+    return parts
+
+
+def _without_secrets(text: str) -> str:
+    return re.sub(r"//[^/]*@", "//…@", text).partition("?")[0]
+
+
+def _api(text: str | None) -> Api | None:
+    names = get_args(Api)
+    return None if text is None else cast(Api, _one_of("api", text, names))
+
+
+def _key_env(text: str | None) -> str | None:
+    if text is None or _VARIABLE.fullmatch(text):
+        return text
+    # Not quoted: it may well be the key itself.
+    raise UserError(
+        "The option key_env is no name of an environment variable.",
+        hint=f"Write key_env={DEFAULT_KEY}, and put the key into that variable.",
+    )
+
+
+def _one_of(name: str, text: str, values: tuple[str, ...]) -> str:
+    if text in values:
+        return text
+    raise UserError(
+        f"The option {name} is '{text}'; expected {' or '.join(values)}."
+        f"{did_you_mean(text, values)}",
+        hint=f"Write {name}={values[0]}.",
+    )
+
+
+def _count(name: str, texts: Mapping[str, str], default: int, *, most: int) -> int:
+    text = texts.get(name)
+    if text is None:
+        return default
+    if not (text.isdecimal() and 1 <= int(text) <= most):
+        raise UserError(
+            f"The option {name} is '{text}'; expected a whole number from 1 to {most}.",
+            hint=f"Write {name}={default}.",
+        )
+    return int(text)
+
+
+def _seconds(name: str, texts: Mapping[str, str], default: float) -> float:
+    text = texts.get(name)
+    if text is None:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise UserError(
+            f"The option {name} is '{text}'; expected seconds above zero.",
+            hint=f"Write {name}={default:g}.",
+        )
+    return value

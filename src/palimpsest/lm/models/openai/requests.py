@@ -1,0 +1,143 @@
+"""What is sent: the two APIs, with no field more than needed, since some servers refuse others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
+
+from palimpsest.errors import UserError
+from palimpsest.lm.prompts import Prompt, map_text
+
+Api = Literal["chat", "completions"]
+
+_MOST_STOPS = 4
+"""How many stop strings the API takes; answers are cut at all of them when they arrive."""
+
+_CHAT_OVERHEAD = 16
+"""Tokens around each message that a chat template may add."""
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """The variant of the API that a server understands; learnt from what it refuses."""
+
+    limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """The field for the number of new tokens."""
+
+    stops: bool = True
+    """Whether stop strings are sent; without them, longer answers are paid for and cut here."""
+
+    def after_refusal(self, param: str | None, message: str) -> Dialect | None:
+        """Return what to try after a refusal, or ``None`` if it is about something else.
+
+        Example:
+            >>> Dialect().after_refusal("max_tokens", "Use 'max_completion_tokens' instead.")
+            Dialect(limit='max_completion_tokens', stops=True)
+            >>> Dialect().after_refusal("model", "No such model.") is None
+            True
+        """
+        if self.limit == "max_tokens" and "max_completion_tokens" in message:
+            return replace(self, limit="max_completion_tokens")
+        if self.stops and (param == "stop" or "'stop'" in message):
+            return replace(self, stops=False)
+        return None
+
+
+class Request(NamedTuple):
+    """One question as the server gets it."""
+
+    path: str
+    """After the base URL."""
+    body: Mapping[str, object]
+    """As JSON."""
+    most_prompt_tokens: int
+    """More than these the prompt cannot have: no tokenizer makes more tokens than bytes."""
+    most_new_tokens: int
+    """What the answer is limited to."""
+
+
+def api_of(prompt: Prompt, api: Api | None) -> Api:
+    """Return which API a prompt goes to: messages to ``chat``, text to ``completions``.
+
+    Raises:
+        UserError: Messages are to go to ``completions``, which knows only text.
+    """
+    if api == "completions" and not isinstance(prompt, str):
+        raise UserError(
+            "A prompt is made of messages, and api=completions takes only plain text.",
+            hint="Leave out api=, or write api=chat: the server knows its chat template.",
+        )
+    return api or ("completions" if isinstance(prompt, str) else "chat")
+
+
+def generation_request(
+    prompt: Prompt,
+    *,
+    model: str,
+    api: Api,
+    max_new_tokens: int,
+    stop: Sequence[str] = (),
+    temperature: str = "0",
+    dialect: Dialect,
+) -> Request:
+    """Return the request for one answer; under ``chat``, a text becomes one user message.
+
+    Example:
+        >>> request = generation_request(
+        ...     "2 + 2 =", model="m", api="completions", max_new_tokens=3, dialect=Dialect()
+        ... )
+        >>> dict(request.body)
+        {'model': 'm', 'prompt': '2 + 2 =', 'max_tokens': 3, 'temperature': 0}
+    """
+    prompt = map_text(prompt, valid_unicode)
+    body: dict[str, object] = {"model": model}
+    if api == "completions":
+        body["prompt"] = prompt
+    else:
+        messages = [("user", prompt)] if isinstance(prompt, str) else _pairs(prompt)
+        body["messages"] = [{"role": role, "content": content} for role, content in messages]
+    body[dialect.limit] = max_new_tokens
+    if temperature != "default":
+        body["temperature"] = 0
+    if stop and dialect.stops:
+        body["stop"] = [valid_unicode(text) for text in stop[:_MOST_STOPS]]
+    path = "/completions" if api == "completions" else "/chat/completions"
+    return Request(path, body, _most_tokens(prompt), max_new_tokens)
+
+
+def echo_request(text: str, *, model: str) -> Request:
+    """Return the request for the log-probability of every token of ``text``.
+
+    One new token is asked for, as lm-evaluation-harness does: some servers refuse to make none.
+    """
+    text = valid_unicode(text)
+    body = {
+        "model": model,
+        "prompt": text,
+        "max_tokens": 1,
+        "temperature": 0,
+        "logprobs": 1,
+        "echo": True,
+    }
+    return Request("/completions", body, _most_tokens(text), 1)
+
+
+def valid_unicode(text: str) -> str:
+    r"""Replace lone surrogates, which servers answer with any kind of error.
+
+    Example:
+        >>> valid_unicode("a\ud800b")
+        'a�b'
+    """
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _pairs(messages: Prompt) -> list[tuple[str, str]]:
+    assert not isinstance(messages, str)
+    return [(message.role, message.content) for message in messages]
+
+
+def _most_tokens(prompt: Prompt) -> int:
+    texts = [prompt] if isinstance(prompt, str) else [message.content for message in prompt]
+    return sum(len(text.encode()) + _CHAT_OVERHEAD for text in texts) + _CHAT_OVERHEAD
