@@ -4,6 +4,9 @@ from pathlib import Path
 import pytest
 
 from palimpsest.lm.diagnose import diagnose, rewrite_report
+from palimpsest.lm.models.protocol import ScoringUnavailableError
+from palimpsest.lm.models.scripted import ScriptedModel
+from palimpsest.lm.suites.suite import Example, Suite
 from palimpsest.records.results import Results
 from palimpsest.records.store import AnswerStore
 
@@ -158,11 +161,15 @@ def test_an_interrupted_run_leaves_the_report_of_the_one_before(
     ("arguments", "said"),
     [
         (["missing-base", "missing-tuned"], "missing-base"),
-        (["rosetta:bse", "rosetta:tuned"], "Did you mean 'rosetta:base'?"),
+        (["rosetta:bse", "rosetta:tuned"], "Did you mean 'base'?"),
         (["BASE", "BASE", "--suite", "icl-vs-fi"], "Did you mean 'icl-vs-if'?"),
         (["BASE", "BASE", "--suite", "SUITE", "--via", "leat"], "Did you mean 'leet'?"),
         (["BASE", "BASE", "--suite", "SUITE", "--via", "native:fr"], "fr"),
         (["BASE", "BASE", "--suite", "jsonl:missing.jsonl"], "missing.jsonl"),
+        (["BASE", "BASE", "--suite", "SUITE", "--min-fidelity", "60"], "less than or equal to 1"),
+        (["BASE", "BASE", "--suite", "SUITE", "--budget", "1"], "needs prices"),
+        (["BASE", "BASE", "--suite", "SUITE", "--prices", "PRICES"], "neither model costs"),
+        (["BASE", "BASE", "--suite", "SUITE", "--prices", "missing.toml"], "missing.toml"),
     ],
 )
 def test_a_mistake_is_explained_and_exits_2(
@@ -172,8 +179,12 @@ def test_a_mistake_is_explained_and_exits_2(
     arguments: list[str],
     said: str,
 ) -> None:
-    given = [{"BASE": scripted.base, "SUITE": scripted.suite}.get(a, a) for a in arguments]
-    ended = palimpsest("diagnose", *given, "--out", tmp_path / "run")
+    prices = tmp_path / "prices.toml"
+    prices.write_text('[models."m"]\ninput = 1\noutput = 2\n', "utf-8")
+    names = {"BASE": scripted.base, "SUITE": scripted.suite, "PRICES": prices}
+    ended = palimpsest(
+        "diagnose", *(names.get(word, word) for word in arguments), "--out", tmp_path / "run"
+    )
     assert ended.code == 2
     assert said in ended.err
     assert "Traceback" not in ended.err
@@ -188,3 +199,56 @@ def test_a_foreign_folder_is_left_alone(
     )
     assert ended.code == 2
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_min_fidelity_leaves_distorted_prompts_out_and_says_how_many(
+    palimpsest: Palimpsest, scripted: Scripted, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    ended = palimpsest(
+        "diagnose", scripted.base, scripted.lost, "--suite", scripted.suite,
+        "--via", "reverse-words", "--via", "upper", "--via", "rot13", "--min-fidelity", "0.9",
+        "--out", out,
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    results = Results.model_validate_json((out / "results.json").read_bytes())
+    left_out = {found.name: found.n_excluded for found in results.conjugations}
+    assert left_out["rot13"] == 0
+    assert "upper" not in left_out  # nothing of it is left to report
+    assert f"{N_EXAMPLES} of {N_EXAMPLES} examples are left out under 'upper'" in ended.err
+    assert results.provenance.min_fidelity == 0.9
+    with AnswerStore(out / "answers.sqlite", read_only=True) as store:
+        fidelities = {row.via: row.fidelity for row in store.run_rows()}
+    assert fidelities["rot13"] == 1.0
+    assert fidelities["upper"] is not None
+    assert fidelities["upper"] < 0.9
+
+
+class Unscored(ScriptedModel):
+    """A model behind an endpoint that offers no log-probabilities."""
+
+    def score(self, *_: object) -> list[list[float]]:
+        raise ScoringUnavailableError("No log-probabilities.")
+
+
+def test_choices_are_generated_for_both_models_if_one_cannot_score(tmp_path: Path) -> None:
+    examples = tuple(
+        Example(
+            f"{i}", "nli", "en", f"Is it {i}? Answer:", {"nli": ("Yes",)}, choices=("Yes", "No")
+        )
+        for i in range(40)
+    )
+    suite = Suite("choice", examples, chance=0.5)
+    able = ScriptedModel(lambda _: " Yes", fingerprint="able")
+    unable = Unscored(lambda _: " Yes", fingerprint="unable")
+
+    chosen = diagnose(able, able, suite=suite, via=[], out=tmp_path / "chosen", n_resamples=100)
+    mixed = diagnose(able, unable, suite=suite, via=[], out=tmp_path / "mixed", n_resamples=100)
+
+    assert chosen.suite.chance == 0.5
+    assert not chosen.warnings or "cannot say" not in chosen.warnings[0]
+    assert any("cannot say how likely" in warning for warning in mixed.warnings)
+    with AnswerStore(tmp_path / "mixed" / "answers.sqlite", read_only=True) as store:
+        assert {row.finish for row in store.run_rows()} <= {"stop", "decided"}
+    with AnswerStore(tmp_path / "chosen" / "answers.sqlite", read_only=True) as store:
+        assert {row.finish for row in store.run_rows()} == {"chosen"}

@@ -106,6 +106,35 @@ def test_every_figure_by_hand() -> None:
     assert french.round_trip is None
 
 
+def test_distorted_prompts_are_left_out_of_both_models_alike() -> None:
+    marks = {
+        "base identity": "1" * 40,
+        "tuned identity": "0" * 40,
+        "base leet": "1" * 30 + "0" * 10,
+        "tuned leet": "1" * 20 + "0" * 20,
+    }
+    rows = [
+        row._replace(fidelity=0.4 if int(row.key.source_id[-4:]) >= 30 else 0.9)
+        if row.via == "leet"
+        else row
+        for row in rows_of(marks)
+    ]
+    whole = analyse(rows, vias=[LEET], n_resamples=400)
+    faithful = analyse(rows, vias=[LEET], n_resamples=400, min_fidelity=0.5)
+    assert [found.conjugations[0].base.n for found in (whole, faithful)] == [40, 30]
+    (kept,) = faithful.conjugations
+    assert (kept.tuned.n, kept.n_excluded) == (30, 10)
+    assert kept.fidelity == pytest.approx(0.9)
+    assert kept.recovery == pytest.approx(20 / 30)
+    assert faithful.plain == whole.plain
+    assert faithful.best is not None
+    assert faithful.best.n_selection + faithful.best.n_report == 30
+    assert faithful.warnings == [
+        "10 of 40 examples are left out under 'leet', of both models alike: "
+        "their prompts come back with less than the least fidelity."
+    ]
+
+
 def test_the_best_is_chosen_on_one_half_and_measured_on_the_other() -> None:
     ids = [f"repeat/math/{i:04d}" for i in range(80)]
     first = [in_first_half(source) for source in ids]

@@ -105,7 +105,7 @@ def test_fidelity_and_flags_reach_the_rows_and_the_reader(store: AnswerStore) ->
     assert (rows[1].fidelity, rows[1].survival, rows[1].round_trip) == (1.0, 1.0, True)
     assert [row.flags for row in rows] == ["", "a line came back unchanged"]
     assert find_oddities(rows, SUITE, [via])[-1:] == [
-        "1 of 2 prompts under 'w': a line came back unchanged."
+        "1 of 2 questions under 'w': a line came back unchanged."
     ]
 
 

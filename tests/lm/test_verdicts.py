@@ -186,6 +186,13 @@ def test_kept_is_not_the_absence_of_significance() -> None:
     )
 
 
+def test_an_ability_is_what_the_base_model_has_beyond_guessing() -> None:
+    found = plain((0.15, 0.35), base=0.40, tuned=0.15)
+    assert judge(found, [under()], best(), chance=1 / 3).verdict == "inconclusive"
+    assert "not clearly more than guessing (33 %)" in judge(found, [], None, chance=1 / 3).reason
+    assert "guessing" not in judge(found, [], None).reason
+
+
 def test_the_margin_can_be_moved() -> None:
     found = plain((-0.05, 0.09), tuned=0.94, p_value=0.6)
     assert judge(found, [], None, margin=0.1).verdict == "kept"

@@ -111,6 +111,9 @@ def conjugation(via: Via, against: Plain) -> ConjugationResult:
         n_lost=2,
         n_gained=max(0, round(gain * n)) + 2,
         round_trip=None if via.native else (1.0 if via.exact else 0.97),
+        fidelity=None if via.native else (1.0 if via.exact else 0.83),
+        survival=None if via.native else 1.0,
+        n_excluded=0 if via.exact or via.native else 3,
     )
 
 
@@ -291,4 +294,6 @@ def _answer(
         finish="decided",
         round_trip=None if via.native else via.exact,
         latency_seconds=rng.uniform(0.002, 0.02),
+        fidelity=None if via.native else (1.0 if via.exact else 0.83),
+        survival=None if via.native else 1.0,
     )

@@ -83,8 +83,8 @@ def test_an_answer_that_one_model_lacks_is_null() -> None:
 def test_a_prompt_of_its_own_is_kept_for_the_second_model() -> None:
     base, tuned = fake_rows(2)
     data = json.loads(prompt_data([base, tuned._replace(prompt=CHAT)]).json)
-    assert data["items"][0][BASE][6] is None
-    assert data["items"][0][TUNED][6] == CHAT
+    assert data["items"][0][BASE][5] is None
+    assert data["items"][0][TUNED][5] == CHAT
 
 
 def test_long_texts_lose_their_middle_and_are_counted() -> None:
@@ -132,3 +132,14 @@ def test_no_answers_give_an_empty_list() -> None:
     found = prompt_data([])
     assert json.loads(found.json)["items"] == []
     assert found.n_answers == found.n_answers_left_out == 0
+
+
+def test_only_prompts_that_lost_something_carry_how_much() -> None:
+    whole, *_ = fake_rows(4)
+    bent = whole._replace(round_trip=False, fidelity=0.8333333, survival=0.5)
+    flagged = whole._replace(round_trip=True, fidelity=1.0, flags="a line came back unchanged")
+    found = [
+        json.loads(prompt_data([row]).json)["items"][0][-1]
+        for row in (whole._replace(round_trip=True), bent, flagged)
+    ]
+    assert found == [None, [0.8333, 0.5, ""], [1.0, 1.0, "a line came back unchanged"]]

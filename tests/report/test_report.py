@@ -72,6 +72,21 @@ def test_the_page_says_verdict_reason_numbers_warning_and_how_to_repeat(page: st
         assert cell.verdict_reason in page
 
 
+def test_the_page_says_what_lossy_conjugations_cost_and_what_was_left_out(page: str) -> None:
+    assert "chrF 83.0 %; 100.0 % of labels" in page
+    assert "3 prompts below 0.0 % left out, of both models alike" in page
+    assert "Guessing is right" not in page
+
+
+def test_the_page_shows_the_chance_level_in_words_and_in_the_figure(tmp_path: Path) -> None:
+    results = fake_results()
+    suite = results.suite.model_copy(update={"chance": 1 / 3})
+    path = write_report(tmp_path, results.model_copy(update={"suite": suite}), fake_rows(4))
+    page = path.read_text("utf-8")
+    assert "Guessing is right on 33.3 % of these prompts" in page
+    assert "Dashed line: guessing, 33.3 %." in page
+
+
 def test_the_page_names_nothing_outside_itself(page: str) -> None:
     loaded = re.findall(r"""(?:src|srcset|poster|data)=["']?([^"'> ]+)""", page)
     assert loaded == []

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from palimpsest.cli.options import Json, Limit, Out, Quiet, Seed, Suite, Via
+from palimpsest.errors import UserError
+
+if TYPE_CHECKING:
+    from palimpsest.lm.models.budget import Budget
 
 EXIT_FORGOTTEN = 3
+NO_LIMIT_USD = 10**12
 
 
 class FailOn(StrEnum):
@@ -34,6 +39,30 @@ def diagnose(
     via: Via = None,
     out: Out = Path("palimpsest-out"),
     limit: Limit = None,
+    min_fidelity: Annotated[
+        float,
+        typer.Option(
+            "--min-fidelity",
+            min=0.0,
+            max=1.0,
+            help="Leave out, of both models alike, prompts whose way there and back through a "
+            "conjugation has a lower chrF than this, from 0 to 1.",
+        ),
+    ] = 0.0,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget",
+            metavar="USD",
+            help="For endpoints: stop before the requests cost more; needs --prices.",
+        ),
+    ] = None,
+    prices: Annotated[
+        Path | None,
+        typer.Option(
+            "--prices", help="For endpoints: a TOML file, US dollars per million tokens by model."
+        ),
+    ] = None,
     seed: Seed = 0,
     fail_on: Annotated[
         FailOn,
@@ -59,6 +88,8 @@ def diagnose(
         via=via,
         out=out,
         limit=limit,
+        min_fidelity=min_fidelity,
+        budget=_budget(budget, prices),
         seed=seed,
         quiet=quiet,
         as_json=json,
@@ -66,3 +97,17 @@ def diagnose(
     verdicts = {results.verdict, *(cell.verdict for cell in results.cells)}
     if fail_on is FailOn.forgotten and verdicts & {"suppressed", "lost"}:
         raise typer.Exit(EXIT_FORGOTTEN)
+
+
+def _budget(limit: str | None, prices: Path | None) -> Budget | None:
+    """Return what may be spent; with prices alone the cost is counted, but has no limit."""
+    if prices is None and limit is None:
+        return None
+    if prices is None:
+        raise UserError(
+            f"A budget of ${limit} needs prices to count by.",
+            hint="Add --prices FILE.toml; docs/how-to/endpoint.md shows one.",
+        )
+    from palimpsest.lm.models.budget import Budget, PriceTable
+
+    return Budget(limit or NO_LIMIT_USD, PriceTable.read(prices))

@@ -13,6 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from palimpsest.lm.diagnose import DiagnosisProgress
+    from palimpsest.lm.models.budget import Budget
     from palimpsest.records.results import Results
 
 
@@ -24,6 +25,8 @@ def diagnose_and_show(
     out: Path,
     via: Sequence[str] | None = None,
     limit: int | None = None,
+    min_fidelity: float = 0.0,
+    budget: Budget | None = None,
     seed: int = 0,
     quiet: bool = False,
     as_json: bool = False,
@@ -39,6 +42,8 @@ def diagnose_and_show(
             via=via,
             out=out,
             limit=limit,
+            min_fidelity=min_fidelity,
+            budget=budget,
             seed=seed,
             command=shlex.join(["palimpsest", *sys.argv[1:]]),
             progress=progress,
@@ -57,11 +62,16 @@ def _show(results: Results, out: Path, *, quiet: bool) -> None:
         from palimpsest.report.tables import terminal_table
 
         Console().print(terminal_table(results))
+        if results.suite.chance is not None:
+            typer.echo(f"Chance level: {100 * results.suite.chance:.1f} %")
     typer.secho(f"Verdict: {results.verdict}. {results.verdict_reason}", bold=True)
     for cell in results.cells:
         typer.echo(f"  {cell.name}: {cell.verdict}. {cell.verdict_reason}")
     for warning in results.warnings:
         typer.secho(f"Note: {warning}", err=True)
+    cost = results.provenance.cost_usd
+    if cost is not None:
+        typer.echo(f"Cost of this run: ${cost:.4f}")
     typer.echo(f"Report: {out / 'report.html'}")
 
 

@@ -56,6 +56,8 @@ def analyse(
     seed: int = 0,
     n_resamples: int = 10_000,
     margin: float = KEPT_MARGIN,
+    chance: float | None = None,
+    min_fidelity: float = 0.0,
 ) -> Analysis:
     """Compare the base and the tuned model on the examples that both have answered.
 
@@ -69,12 +71,15 @@ def analyse(
         seed: Seed of the bootstrap; each conjugation has a stream of its own.
         n_resamples: Bootstrap resamples.
         margin: The largest fall of accuracy that counts as kept, a fraction.
+        chance: The accuracy of guessing; an ability is what the base model has beyond it.
+        min_fidelity: Prompts that come back with a lower chrF, from 0 to 1, are left out under
+            that via, of both models alike.
 
     Raises:
         UserError: No example was answered plainly by both models.
         ValueError: A model answered an example twice under one conjugation.
     """
-    answers = PairedAnswers(rows)
+    answers = PairedAnswers(rows, min_fidelity=min_fidelity)
     sources = answers.paired(PLAIN)
     if not sources:
         raise UserError(
@@ -82,7 +87,7 @@ def analyse(
             hint="Check that the suite is not empty and that both evaluations have run.",
         )
     asked = {via.name: via for via in vias if via.name != PLAIN}
-    study = _Study(answers, list(asked.values()), seed, n_resamples, margin)
+    study = _Study(answers, list(asked.values()), seed, n_resamples, margin, chance)
     overall = study.of(sources)
     groups = answers.by_cell(sources, cells)
     found = [overall] if len(groups) == 1 else [study.of(group) for group in groups.values()]
@@ -109,18 +114,25 @@ class _Study(NamedTuple):
     seed: int
     n_resamples: int
     margin: float
+    chance: float | None
 
     def of(self, sources: Sequence[str]) -> _Findings:
         """Analyse some of the source examples; all have plain answers of both models."""
         plain = self._plain(sources)
         pairs = {via.name: self._shared(via.name, sources) for via in self.vias}
-        found = [self._conjugation(via, pairs[via.name]) for via in self.vias if pairs[via.name]]
+        found = [
+            self._conjugation(via, pairs[via.name]).model_copy(
+                update={"n_excluded": len(self.answers.excluded(via.name) & set(sources))}
+            )
+            for via in self.vias
+            if pairs[via.name]
+        ]
         adjusted = holm([one.p_value for one in found])
         found = [
             one.model_copy(update={"p_holm": p}) for one, p in zip(found, adjusted, strict=True)
         ]
         best = self._best(pairs)
-        judgement = judge(plain, found, best, margin=self.margin)
+        judgement = judge(plain, found, best, margin=self.margin, chance=self.chance)
         return _Findings(plain, found, best, judgement.verdict, judgement.reason)
 
     def _shared(self, via: str, sources: Sequence[str]) -> list[str]:
@@ -168,7 +180,9 @@ class _Study(NamedTuple):
             p_holm=found.p_value,
             n_lost=found.flips.lost,
             n_gained=found.flips.gained,
-            round_trip=self.answers.round_trip(via.name, sources),
+            round_trip=self.answers.mean_of("round_trip", via.name, sources),
+            fidelity=self.answers.mean_of("fidelity", via.name, sources),
+            survival=self.answers.mean_of("survival", via.name, sources),
         )
 
     def _best(self, pairs: Mapping[str, Sequence[str]]) -> Best | None:
@@ -252,7 +266,13 @@ def _missing(answers: PairedAnswers, sources: Sequence[str], vias: Sequence[ViaF
             "not both models answered them plainly."
         )
     for via in vias:
-        n_absent = len(set(sources) - set(answers.paired(via.name)))
+        excluded = answers.excluded(via.name) & set(sources)
+        if excluded:
+            warnings.append(
+                f"{len(excluded)} of {len(sources)} examples are left out under '{via.name}', of "
+                "both models alike: their prompts come back with less than the least fidelity."
+            )
+        n_absent = len(set(sources) - set(answers.paired(via.name)) - excluded)
         if n_absent == len(sources):
             warnings.append(f"'{via.name}' is left out: no example has answers of both models.")
         elif n_absent:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -17,10 +17,11 @@ from pydantic import ValidationError
 from palimpsest.errors import UserError
 from palimpsest.lm.analysis import analyse
 from palimpsest.lm.conjugations import CONJUGATIONS
-from palimpsest.lm.conjugations.via import Via, parse_via
+from palimpsest.lm.conjugations.via import Via, distinct_vias, parse_via
 from palimpsest.lm.evaluate import Settings, evaluate
+from palimpsest.lm.models.budget import Budget, Chargeable
 from palimpsest.lm.models.pair import check_pair
-from palimpsest.lm.models.protocol import LanguageModel
+from palimpsest.lm.models.protocol import LanguageModel, can_score
 from palimpsest.lm.models.specs import load_model
 from palimpsest.lm.oddities import find_oddities
 from palimpsest.lm.suites import load_suite
@@ -28,7 +29,7 @@ from palimpsest.lm.suites.suite import Suite
 from palimpsest.records.answers import AnswerRow
 from palimpsest.records.failures import explained
 from palimpsest.records.provenance import commit_of, platform_facts, versions
-from palimpsest.records.results import ModelInfo, Provenance, Results, SuiteInfo
+from palimpsest.records.results import ModelInfo, Provenance, Results, SuiteInfo, Usage
 from palimpsest.records.run_folder import RunFolder
 from palimpsest.records.store import AnswerStore
 from palimpsest.report import write_report
@@ -51,13 +52,18 @@ class DiagnosisProgress(Protocol):
 
 @dataclass(frozen=True)
 class _Run:
-    """Everything that is asked."""
+    """Everything that is asked, and how it is concluded."""
 
     suite: Suite
     vias: tuple[Via, ...]
     """Plain first."""
     models: dict[str, LanguageModel]
     settings: Settings
+    min_fidelity: float
+    seed: int
+    n_resamples: int
+    command: str
+    budget: Budget | None
 
 
 def diagnose(
@@ -68,6 +74,8 @@ def diagnose(
     via: Sequence[str] | None = None,
     out: Path | str | None = None,
     limit: int | None = None,
+    min_fidelity: float = 0.0,
+    budget: Budget | None = None,
     seed: int = 0,
     n_resamples: int = 10_000,
     command: str = "palimpsest.diagnose(…)",
@@ -85,6 +93,9 @@ def diagnose(
         out: The run folder. Answers in it are used again, and the report is written there; without
             one, nothing is kept.
         limit: At most so many source examples a cell.
+        min_fidelity: Leave out, of both models alike, prompts whose round trip through a
+            conjugation has a lower chrF, from 0 to 1.
+        budget: Stop before the requests to endpoints cost more; every answer is kept.
         seed: Seed of the bootstrap.
         n_resamples: Bootstrap resamples.
         command: Recorded as the way to repeat the run.
@@ -92,6 +103,7 @@ def diagnose(
         extra_figures: Shown in the report after its own.
 
     Raises:
+        BudgetExceededError: The next request would cost more than is left of the budget.
         UserError: A model, suite or conjugation that cannot be used, or a folder that cannot be
             written.
 
@@ -103,18 +115,27 @@ def diagnose(
     """
     started = time.monotonic()
     with ExitStack() as stack:
-        run = _prepare(base, tuned, suite, via, limit)
+        run = _Run(
+            *_prepare(base, tuned, suite, via, limit),
+            min_fidelity=_fraction("least fidelity", min_fidelity),
+            seed=seed,
+            n_resamples=n_resamples,
+            command=command,
+            budget=budget,
+        )
         if out is None:
             path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="palimpsest-")))
         else:
             path = Path(out)
+        if budget is not None:
+            _charge(run.models, budget)
         folder = RunFolder.create(path)
         store = stack.enter_context(AnswerStore(folder.answers))
-        folder.record(_config(run, seed=seed, n_resamples=n_resamples, command=command))
-        warnings = check_pair(run.models["base"], run.models["tuned"])
+        folder.record(_config(run))
+        warnings = check_pair(run.models["base"], run.models["tuned"]) + _method(run)
         rows = _ask_all(run, store, progress)
         warnings += find_oddities(rows, run.suite, run.vias)
-        results = _conclude(run, rows, warnings, seed, n_resamples, command, started)
+        results = _conclude(run, rows, warnings, started)
         _keep(folder, store, results, rows)
         if out is not None:
             write_report(folder.path, results, rows, extra_figures=extra_figures)
@@ -168,7 +189,7 @@ def _prepare(
     suite: str | Suite,
     via: Sequence[str] | None,
     limit: int | None,
-) -> _Run:
+) -> tuple[Suite, tuple[Via, ...], dict[str, LanguageModel], Settings]:
     built = load_suite(suite, limit=limit) if isinstance(suite, str) else suite
     specs = default_vias(built) if via is None else via
     vias = [parse_via(spec, built) for spec in ("identity", *specs)]
@@ -176,21 +197,57 @@ def _prepare(
         role: load_model(model) if isinstance(model, str) else model
         for role, model in zip(ROLES, (base, tuned), strict=True)
     }
-    distinct = {way.fingerprint: way for way in reversed(vias)}
-    return _Run(built, tuple(reversed(distinct.values())), models, Settings.of(built))
+    settings = Settings.of(built)
+    if any(example.choices for example in built.examples):
+        able = all(can_score(model) for model in models.values())
+        settings = replace(settings, by_likelihood=able)
+    return built, tuple(distinct_vias(vias)), models, settings
 
 
-def _config(run: _Run, *, seed: int, n_resamples: int, command: str) -> dict[str, object]:
+def _method(run: _Run) -> list[str]:
+    """Say so where answers are generated although they could have been chosen."""
+    if run.settings.by_likelihood or not any(e.choices for e in run.suite.examples):
+        return []
+    mute = [f"'{model.spec}'" for model in run.models.values() if not can_score(model)]
+    return [
+        f"{' and '.join(mute)} cannot say how likely a given answer is, so both models' answers "
+        "are generated and read by their beginning."
+    ]
+
+
+def _charge(models: Mapping[str, LanguageModel], budget: Budget) -> None:
+    paid = [model for model in models.values() if isinstance(model, Chargeable)]
+    if not paid:
+        raise UserError(
+            "A budget was given, but neither model costs anything: both run here.",
+            hint="Leave out --budget, or name an endpoint: openai:MODEL@URL",
+        )
+    for model in paid:
+        model.charge_to(budget)
+
+
+def _fraction(name: str, value: float) -> float:
+    if not 0 <= value <= 1:
+        raise UserError(
+            f"The {name} is {value}; expected a fraction from 0 to 1.",
+            hint="Write 0.6 for 60 %.",
+        )
+    return value
+
+
+def _config(run: _Run) -> dict[str, object]:
     return {
-        "command": command,
+        "command": run.command,
         "models": {role: model.spec for role, model in run.models.items()},
         "fingerprints": {role: model.fingerprint for role, model in run.models.items()},
         "suite": run.suite.name,
         "suite_parameters": json.loads(json.dumps(dict(run.suite.parameters), default=str)),
         "via": [via.name for via in run.vias],
         "settings": run.settings.fingerprint,
-        "seed": seed,
-        "n_resamples": n_resamples,
+        "by_likelihood": run.settings.by_likelihood,
+        "min_fidelity": run.min_fidelity,
+        "seed": run.seed,
+        "n_resamples": run.n_resamples,
     }
 
 
@@ -230,21 +287,25 @@ def _conclude(
     run: _Run,
     rows: Sequence[AnswerRow],
     warnings: Sequence[str],
-    seed: int,
-    n_resamples: int,
-    command: str,
     started: float,
 ) -> Results:
     analysis = analyse(
         rows,
         vias=run.vias[1:],
         cells=run.suite.cells,
-        seed=seed,
-        n_resamples=n_resamples,
+        seed=run.seed,
+        n_resamples=run.n_resamples,
+        chance=run.suite.chance,
+        min_fidelity=run.min_fidelity,
     )
     infos = {
-        role: ModelInfo(spec=m.spec, fingerprint=m.fingerprint, facts=dict(m.describe()))
-        for role, m in run.models.items()
+        role: ModelInfo(
+            spec=model.spec,
+            fingerprint=model.fingerprint,
+            facts=dict(model.describe()),
+            usage=_usage([row for row in rows if row.role == role]),
+        )
+        for role, model in run.models.items()
     }
     suite = run.suite
     return Results(
@@ -257,6 +318,7 @@ def _conclude(
             source_language=suite.source_language,
             languages=list(suite.languages),
             n_source_examples=len(suite.in_language(suite.source_language)),
+            chance=suite.chance,
         ),
         plain=analysis.plain,
         conjugations=analysis.conjugations,
@@ -267,12 +329,28 @@ def _conclude(
         warnings=[*warnings, *analysis.warnings],
         provenance=Provenance(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
-            command=command,
+            command=run.command,
             versions=versions(),
             platform=platform_facts(),
             commit=commit_of(Path.cwd()),
-            seed=seed,
-            n_resamples=n_resamples,
+            seed=run.seed,
+            n_resamples=run.n_resamples,
+            conjugations={
+                via.name: dict(facts) for via in run.vias if (facts := via.conjugation.facts())
+            },
+            min_fidelity=run.min_fidelity,
+            cost_usd=None if run.budget is None else float(run.budget.spent_usd),
             seconds=round(time.monotonic() - started, 3),
         ),
+    )
+
+
+def _usage(rows: Sequence[AnswerRow]) -> Usage:
+    # One answer may stand for several questions that were sent in the same form.
+    asked = {(row.prompt, row.raw): row for row in rows}.values()
+    sent = [row.n_prompt_tokens for row in asked]
+    known = [n for n in sent if n is not None]
+    return Usage(
+        n_prompt_tokens=sum(known) if known and len(known) == len(sent) else None,
+        n_answer_tokens=sum(row.n_answer_tokens for row in asked),
     )

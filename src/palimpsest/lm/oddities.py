@@ -27,9 +27,10 @@ def find_oddities(rows: Sequence[AnswerRow], suite: Suite, vias: Sequence[Via]) 
                 same, len(mine), f"prompts under '{via.name}' are the same as without it."
             )
         sentences += [
-            f"{n} of {len(mine)} prompts under '{via.name}': {flag}."
+            f"{n} of {len(mine)} questions under '{via.name}': {flag}."
             for flag, n in Counter(flag for row in mine for flag in _flags(row)).items()
         ]
+        sentences += via.conjugation.notes()
         failed = sum(row.finish == UNINVERTIBLE for row in mine)
         sentences += _share(
             failed,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from palimpsest.records.answers import AnswerRow, Outcome
 
@@ -16,12 +18,14 @@ class PairedAnswers:
 
     Args:
         rows: In any order; each model answers an example at most once under each via.
+        min_fidelity: Prompts that come back from a via with a lower chrF, from 0 to 1, are not
+            paired under it: neither model's answer to them is compared.
 
     Raises:
         ValueError: A model answered an example twice under one via.
     """
 
-    def __init__(self, rows: Iterable[AnswerRow]) -> None:
+    def __init__(self, rows: Iterable[AnswerRow], *, min_fidelity: float = 0.0) -> None:
         self._rows: defaultdict[tuple[str, str], dict[str, AnswerRow]] = defaultdict(dict)
         for row in rows:
             mine = self._rows[row.role, row.via]
@@ -31,10 +35,25 @@ class PairedAnswers:
                     f"'{row.via}'; expected one."
                 )
             mine[row.key.source_id] = row
+        self._min_fidelity = min_fidelity
 
     def paired(self, via: str) -> list[str]:
-        """Return the sources that both models answered under a via, sorted."""
-        return sorted(self._rows["base", via].keys() & self._rows["tuned", via].keys())
+        """Return the sources to compare: both models answered them under a via; sorted."""
+        return sorted(self._answered(via) - self.excluded(via))
+
+    def excluded(self, via: str) -> set[str]:
+        """Return the sources that both answered, but whose prompt was too distorted to count."""
+        rows = (self._rows[role, via] for role in ("base", "tuned"))
+        distorted = {
+            source
+            for mine in rows
+            for source, row in mine.items()
+            if row.fidelity is not None and row.fidelity < self._min_fidelity
+        }
+        return distorted & self._answered(via)
+
+    def _answered(self, via: str) -> set[str]:
+        return self._rows["base", via].keys() & self._rows["tuned", via].keys()
 
     def seen(self) -> set[str]:
         """Return every source with any answer."""
@@ -55,8 +74,13 @@ class PairedAnswers:
             groups[cells[source]].append(source)
         return groups
 
-    def round_trip(self, via: str, sources: Sequence[str]) -> float | None:
-        """Return the share of prompts that came back unchanged, where it is defined."""
-        known = [self._rows["base", via][source].round_trip for source in sources]
-        returned = [value for value in known if value is not None]
-        return sum(returned) / len(returned) if returned else None
+    def mean_of(
+        self,
+        field: Literal["round_trip", "fidelity", "survival"],
+        via: str,
+        sources: Sequence[str],
+    ) -> float | None:
+        """Return the mean of a field over the prompts, where it is defined."""
+        known = [getattr(self._rows["base", via][source], field) for source in sources]
+        values = [float(value) for value in known if value is not None]
+        return math.fsum(values) / len(values) if values else None

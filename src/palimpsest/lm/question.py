@@ -168,11 +168,19 @@ class Question:
             round_trip=fidelity.round_trip,
             fidelity=fidelity.chrf,
             survival=fidelity.survival,
-            flags="; ".join(fidelity.flags),
+            flags="; ".join((*fidelity.flags, *self._answer_flags(reply.raw))),
             n_prompt_tokens=reply.n_prompt_tokens,
             n_answer_tokens=reply.n_answer_tokens,
             latency_seconds=reply.latency_seconds,
         )
+
+    def _answer_flags(self, raw: str) -> list[str]:
+        if self.by_likelihood:
+            return []
+        try:
+            return [f"in the answer: {flag}" for flag in self.via.conjugation.answer_flags(raw)]
+        except Exception:  # of a plugin: see row()
+            return []
 
     def _read(self, raw: str) -> tuple[str, Outcome]:
         """Return the inverted answer and its score."""

@@ -50,6 +50,7 @@ def judge(
     best: Best | None,
     *,
     margin: float = KEPT_MARGIN,
+    chance: float | None = None,
 ) -> Judgement:
     """Return the verdict on one set of examples; the first rule that applies.
 
@@ -58,8 +59,9 @@ def judge(
         conjugations: The same under each conjugation.
         best: The one chosen on one half of the examples, measured on the other.
         margin: The largest fall that still counts as kept, a fraction.
+        chance: The accuracy of guessing, where that is meaningful.
     """
-    refusal = _refusal(plain)
+    refusal = _refusal(plain, chance)
     if refusal is not None:
         return Judgement("inconclusive", refusal)
     fall = fall_interval(plain)
@@ -97,7 +99,7 @@ def gets_past_inference(found: ConjugationResult) -> bool:
     return found.tuned.intruded <= INTRUDED_MOST * wrong
 
 
-def _refusal(plain: Plain) -> str | None:
+def _refusal(plain: Plain, chance: float | None) -> str | None:
     """Return why these examples can support no verdict at all, if so."""
     n, base = plain.base.n, plain.base
     if n < MIN_EXAMPLES:
@@ -107,6 +109,12 @@ def _refusal(plain: Plain) -> str | None:
         return (
             f"The base model itself is right on only {_percent(base.accuracy)} of the plain "
             f"prompts ({_between(base.ci95)}), so there is hardly an ability to forget."
+        )
+    if chance is not None and base.ci95[0] <= chance:
+        return (
+            f"The base model itself is right on {_percent(base.accuracy)} of the plain prompts "
+            f"({_between(base.ci95)}), which is not clearly more than guessing "
+            f"({_percent(chance)}), so there is hardly an ability to forget."
         )
     return None
 

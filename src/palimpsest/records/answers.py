@@ -57,7 +57,8 @@ class AnswerRow(NamedTuple):
     """Share of the prompt's labels, numbers, code, URLs and placeholders that the sent prompt still
     has; 1 for exact conjugations, which bring all of them back, ``None`` for native languages."""
     flags: str = ""
-    """What went wrong in conjugating the prompt, such as an untranslated line; else empty."""
+    """What went wrong in conjugating the prompt or inverting the answer, such as an unchanged line
+    of a translation, joined by semicolons; else empty."""
     n_prompt_tokens: int | None = None
     """As the back end counts them; ``None`` where it does not say."""
     n_answer_tokens: int = 0

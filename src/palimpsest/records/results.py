@@ -20,7 +20,9 @@ Interval = tuple[float, float]
 class Record(BaseModel):
     """A frozen record; unknown fields are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, use_attribute_docstrings=True
+    )
 
 
 class Arm(Record):
@@ -80,6 +82,13 @@ class ConjugationResult(Record):
     """Examples that the tuned model has right only under the conjugation (0→1)."""
     round_trip: float | None = None
     """Share of prompts that ``invert(apply(p))`` returns unchanged; null for native languages."""
+    fidelity: float | None = None
+    """Mean chrF of ``invert(apply(p))`` against the prompt, from 0 to 1; null likewise."""
+    survival: float | None = None
+    """Mean share of a prompt's labels, numbers, code, URLs and placeholders that the sent prompt
+    still has; 1 for exact conjugations, null for native languages."""
+    n_excluded: int = 0
+    """Examples left out here, of both models alike, as their fidelity is below the least asked."""
 
 
 class Best(Record):
@@ -110,12 +119,22 @@ class Cell(Record):
     verdict_reason: str
 
 
+class Usage(Record):
+    """What all answers of one model took, those included that an earlier run asked for."""
+
+    n_prompt_tokens: int | None
+    """Tokens sent, as the back end counts them; null where it does not say."""
+    n_answer_tokens: int
+    """Tokens generated."""
+
+
 class ModelInfo(Record):
     """Which model it was."""
 
     spec: str
     fingerprint: str
     facts: dict[str, str] = Field(default_factory=dict)
+    usage: Usage | None = None
 
 
 class SuiteInfo(Record):
@@ -127,6 +146,8 @@ class SuiteInfo(Record):
     source_language: str
     languages: list[str]
     n_source_examples: int
+    chance: float | None = None
+    """The accuracy of guessing, where that is meaningful."""
 
 
 class Provenance(Record):
@@ -142,6 +163,12 @@ class Provenance(Record):
     """The commit of the working directory's repository, if it is one."""
     seed: int
     n_resamples: int
+    conjugations: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """Facts on conjugations that stand on something else, such as a translator's version."""
+    min_fidelity: float = 0.0
+    """Prompts that come back with less than this chrF were left out, of both models alike."""
+    cost_usd: float | None = None
+    """What this call paid for, by the price table; null without a budget."""
     seconds: float
     """Wall time of this call; answers already in the run folder cost nothing."""
 

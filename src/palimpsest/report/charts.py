@@ -78,8 +78,10 @@ def new_figure(
     return figure
 
 
-def draw_accuracy(title: str, rows: Sequence[Row], width: float) -> Figure:
-    """Two marks with error bars a row: base and tuned accuracy."""
+def draw_accuracy(
+    title: str, rows: Sequence[Row], width: float, *, chance: float | None = None
+) -> Figure:
+    """Two marks with error bars a row, base and tuned accuracy; a dashed line is guessing."""
     legend = [
         Line2D([], [], color=color, marker=marker, linestyle="", markersize=5.5, label=role)
         for role, color, marker, _ in _MODELS
@@ -102,6 +104,8 @@ def draw_accuracy(title: str, rows: Sequence[Row], width: float) -> Figure:
     axes.axhspan(-0.5, 0.5, color=BAND, linewidth=0, zorder=0)
     _percent_axis(axes, "accuracy")
     axes.set_xlim(-0.02, 1.02)
+    if chance is not None:
+        axes.axvline(chance, color=MUTED, linewidth=1, linestyle="--", zorder=1)
     return figure
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -214,9 +214,25 @@ def _run_facts(results: Results) -> list[tuple[str, str]]:
         ("made", run.created),
         ("seed", str(run.seed)),
         ("bootstrap resamples", f"{run.n_resamples:,}"),
+        *(
+            (f"{name}: {fact}", value)
+            for name, facts in run.conjugations.items()
+            for fact, value in facts.items()
+        ),
+        *_usage_facts(results),
         ("wall time", f"{run.seconds:.1f} s; answers already on file cost nothing"),
         ("commit", run.commit or "not in a repository"),
         ("platform", run.platform),
         *run.versions.items(),
         ("schema", results.schema_),
     ]
+
+
+def _usage_facts(results: Results) -> Iterator[tuple[str, str]]:
+    for role, model in (("base", results.base), ("tuned", results.tuned)):
+        if model.usage is not None:
+            sent = model.usage.n_prompt_tokens
+            prompts = "" if sent is None else f"{sent:,} of prompts, "
+            yield f"tokens, {role}", f"{prompts}{model.usage.n_answer_tokens:,} of answers"
+    if results.provenance.cost_usd is not None:
+        yield "cost", f"${results.provenance.cost_usd:.4f}, by the price table"

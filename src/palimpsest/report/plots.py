@@ -27,7 +27,7 @@ MAX_PANELS = 12
 def drawings(results: Results) -> list[Drawing]:
     """Return the figures that these results allow, in the order of the report."""
     rows = table_rows(results.plain, results.conjugations)
-    found = [accuracy_drawing(rows)]
+    found = [accuracy_drawing(rows, chance=results.suite.chance)]
     if results.conjugations:
         found.append(recovery_drawing(results.conjugations))
     found.append(outcomes_drawing(rows))
@@ -36,7 +36,7 @@ def drawings(results: Results) -> list[Drawing]:
     return found
 
 
-def accuracy_drawing(rows: Sequence[Row]) -> Drawing:
+def accuracy_drawing(rows: Sequence[Row], *, chance: float | None = None) -> Drawing:
     """Base against tuned accuracy for each way of asking, with intervals."""
     said = (
         f"{conjugation_label(row.name)}: base {percent(row.base.accuracy)} % "
@@ -44,14 +44,15 @@ def accuracy_drawing(rows: Sequence[Row]) -> Drawing:
         f"{percent_interval(row.tuned.ci95)}"
         for row in rows
     )
+    guessing = "" if chance is None else f" Dashed line: guessing, {percent(chance)} %."
     title = "Accuracy of the base and the tuned model, by how they are asked"
     return Drawing(
         name="accuracy",
         title=title,
         caption="Bars are Wilson’s 95 % intervals. A conjugation that brings the ability back "
-        "moves the tuned model’s mark towards the base model’s.",
-        alternative=f"Accuracy. {'; '.join(said)}.",
-        draw=lambda width: charts.draw_accuracy(title, rows, width),
+        "moves the tuned model’s mark towards the base model’s." + guessing,
+        alternative=f"Accuracy. {'; '.join(said)}.{guessing}",
+        draw=lambda width: charts.draw_accuracy(title, rows, width, chance=chance),
     )
 
 

@@ -110,6 +110,17 @@ def _any_row(pair: Pair) -> AnswerRow:
     return next(iter(pair.values()))
 
 
+def _distortion(row: AnswerRow) -> list[Any] | None:
+    """Return how much a conjugation took from a prompt, if anything."""
+    if row.fidelity is None or (row.round_trip and not row.flags):
+        return None
+    return [
+        round(row.fidelity, 4),
+        None if row.survival is None else round(row.survival, 4),
+        row.flags,
+    ]
+
+
 class _Encoder:
     """Writes pairs as JSON arrays and keeps the tables of names that these point into."""
 
@@ -132,7 +143,8 @@ class _Encoder:
     def item(self, pair: Pair) -> str:
         """Return an item as JSON.
 
-        It is ``[source, cell, via, language, prompt, right, intruding, base, tuned]``.
+        It is ``[source, cell, via, language, prompt, right, intruding, base, tuned, distortion]``;
+        the last is null for a prompt that comes back whole, else ``[fidelity, survival, flags]``.
         """
         first = _any_row(pair)
         return script_json(
@@ -145,11 +157,12 @@ class _Encoder:
                 self._texts(first.right_answers),
                 self._texts(first.intruding_answers),
                 *(self._answer(pair.get(role), first) for role in ("base", "tuned")),
+                _distortion(first),
             ]
         )
 
     def _answer(self, row: AnswerRow | None, first: AnswerRow) -> list[Any] | None:
-        """Return ``[outcome, raw, inverted, finish, milliseconds, round trip, prompt]``.
+        """Return ``[outcome, raw, inverted, finish, milliseconds, prompt]``.
 
         ``inverted`` is null where it equals ``raw``, ``prompt`` where it is the pair's.
         """
@@ -161,7 +174,6 @@ class _Encoder:
             None if row.answer == row.raw else self._clipped(row.answer),
             row.finish,
             round(1000 * row.latency_seconds, 1),
-            row.round_trip,
             None if row.prompt == first.prompt else self._clipped(row.prompt),
         ]
 

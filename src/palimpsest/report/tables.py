@@ -45,6 +45,8 @@ class Row:
     p_holm: float | None
     n_lost: int
     n_gained: int
+    fidelity: float | None = None
+    """Mean chrF of the prompts' round trip; nothing is translated back in a native language."""
 
     @property
     def is_plain(self) -> bool:
@@ -100,6 +102,7 @@ COLUMNS: tuple[Column, ...] = (
         lambda row: p_value(row.p_value if row.is_plain else row.p_holm),
     ),
     Column("flips", "Flips 1→0 / 0→1", lambda row: f"{row.n_lost} / {row.n_gained}"),
+    Column("fidelity", "Fidelity, %", lambda row: percent(row.fidelity)),
     Column("kind", "Kind", lambda row: row.kind),
 )
 
@@ -217,7 +220,7 @@ _CSV_FIELDS = (
     ),
     *("change", "change_low", "change_high"),
     *("recovery", "recovery_low", "recovery_high", "did", "did_low", "did_high"),
-    *("p_value", "p_holm", "n_lost", "n_gained"),
+    *("p_value", "p_holm", "n_lost", "n_gained", "fidelity"),
 )
 
 
@@ -236,6 +239,7 @@ def _conjugation_row(result: ConjugationResult) -> Row:
         p_holm=result.p_holm,
         n_lost=result.n_lost,
         n_gained=result.n_gained,
+        fidelity=result.fidelity,
     )
 
 
@@ -255,6 +259,7 @@ def _csv_values(row: Row) -> list[object]:
         row.p_holm,
         row.n_lost,
         row.n_gained,
+        row.fidelity,
     ]
 
 

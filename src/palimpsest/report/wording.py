@@ -104,6 +104,13 @@ QUANTITIES: tuple[tuple[str, str], ...] = (
         "plain row, which tests tuned against base.",
     ),
     (
+        "Fidelity",
+        "How much of the prompts survives the way there and back: the mean chrF (character n-grams "
+        "up to six) of the inverse of the sent prompt against the prompt, 100 % where nothing is "
+        "lost. A translation is only approximately invertible, so what it costs is seen here and "
+        "in the base model’s accuracy. Nothing is sent back in a native language.",
+    ),
+    (
         "Kind",
         "Exact: the inverse gives back every text unchanged. Lossy: it does not; what it keeps is "
         "said beside it. Native: the suite holds the same example in that language, and nothing "

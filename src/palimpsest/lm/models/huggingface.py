@@ -188,6 +188,8 @@ class HuggingFaceModel:
         lm-evaluation-harness does it. A candidate that does not fit into the context of the model
         scores minus infinity.
         """
+        if not prompts:
+            return []
         return score_candidates(
             self.network,
             self._encoder,

@@ -65,9 +65,23 @@ class LanguageModel(Protocol):
     ) -> list[list[float]]:
         """Return, for each prompt, the natural-log probability of each candidate continuation.
 
+        For no prompts at all, the answer is an empty list, and nothing is loaded for it.
+
         Raises:
             ScoringUnavailableError: The back end cannot tell, such as an endpoint without logprobs.
         """
 
     def close(self) -> None:
         """Free the memory; the model is not used afterwards."""
+
+
+def can_score(model: LanguageModel) -> bool:
+    """Return whether a model can say how likely a given continuation is.
+
+    An endpoint is asked once to find out.
+    """
+    try:
+        model.score([], [])
+    except ScoringUnavailableError:
+        return False
+    return True

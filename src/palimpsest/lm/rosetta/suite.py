@@ -107,6 +107,7 @@ def _example(
             "in-context": (rewrite(right, language),),
             "instruction": tuple(rewrite(text, language) for text in intruding),
         },
+        whole_answers={"in-context": rewrite(transform(request.input), language)},
     )
 
 
@@ -125,6 +126,7 @@ def _instruction(query: str, index: int, language: str, *, seed: int, split: Spl
             "instruction": (rewrite(request.output, language),),
             "in-context": (rewrite(first_word, language),),
         },
+        whole_answers={"in-context": rewrite(request.input, language)},
     )
 
 

@@ -239,6 +239,7 @@ def _example(item: Item, cell: str, source_id: str, language: str, sentences: Se
         language=language,
         prompt="\n\n".join(blocks),
         answers=_expected(request, item.task),
+        whole_answers={"in-context": transform(request.text)},
     )
 
 
@@ -260,4 +261,5 @@ def _rewritten(example: Example, language: str) -> Example:
         language=language,
         prompt=apply(example.prompt),
         answers={ability: tuple(map(apply, texts)) for ability, texts in example.answers.items()},
+        whole_answers={name: apply(text) for name, text in example.whole_answers.items()},
     )

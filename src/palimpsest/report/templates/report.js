@@ -5,12 +5,14 @@
   const CLIP = 900; // characters of a text that are shown at once
   const data = JSON.parse(document.getElementById("prompt-data").textContent);
   const byId = (id) => document.getElementById(id);
-  const [SOURCE, CELL, VIA, LANGUAGE, PROMPT, RIGHT, INTRUDING, BASE, TUNED] = [...Array(9).keys()];
-  const [OUTCOME, RAW, INVERTED, FINISH, MILLISECONDS, ROUND_TRIP, OWN_PROMPT] = [0, 1, 2, 3, 4, 5, 6];
+  const [SOURCE, CELL, VIA, LANGUAGE, PROMPT, RIGHT, INTRUDING, BASE, TUNED, DISTORTION] =
+    [...Array(10).keys()];
+  const [OUTCOME, RAW, INVERTED, FINISH, MILLISECONDS, OWN_PROMPT] = [...Array(6).keys()];
   const FINISHES = {
     stop: "ended by the model",
     decided: "cut once the outcome was decided",
     length: "cut at the length limit",
+    chosen: "the likeliest choice; natural-log probabilities",
     uninvertible: "the conjugation failed to invert it",
   };
 
@@ -146,6 +148,14 @@
     return section;
   }
 
+  function distortionText([fidelity, survival, flags]) {
+    const percent = (share) => `${(100 * share).toFixed(0)}\u00a0%`;
+    const kept = survival === null ? "" : `; ${percent(survival)} of labels, numbers, code survive`;
+    const whole = fidelity === 1 ? "The inverse gives this prompt back unchanged"
+      : `The inverse does not give this prompt back unchanged: chrF ${percent(fidelity)}`;
+    return `${whole}${kept}.${flags === "" ? "" : ` Note: ${visible(flags)}.`}`;
+  }
+
   function example(index) {
     const item = data.items[index];
     const where = make("p", "where", foreign(data.cells[item[CELL]]), " \u00b7 asked ",
@@ -156,8 +166,8 @@
     }
     const prompt = make("section", "", make("h4", "", "Prompt as sent"),
       textBlock(promptText(item[PROMPT])));
-    if ([item[BASE], item[TUNED]].some((answer) => answer && answer[ROUND_TRIP] === false)) {
-      prompt.append(make("p", "meta", "The inverse does not give this prompt back unchanged."));
+    if (item[DISTORTION] !== null) {
+      prompt.append(make("p", "meta", distortionText(item[DISTORTION])));
     }
     const columns = make("div", "columns", prompt, answerSection("Base", "of-base", item[BASE]),
       answerSection("Tuned", "of-tuned", item[TUNED]));
