@@ -67,8 +67,8 @@ def test_every_name_is_a_spec_for_the_same_way() -> None:
 
 def test_conjugations_need_no_suite() -> None:
     assert parse_via("protect(leet,code)").exact
-    with pytest.raises(UserError, match="named 'fr'") as caught:
-        parse_via("fr")
+    with pytest.raises(UserError, match="named 'frr'") as caught:
+        parse_via("frr")
     assert "Languages of the suite: none" in str(caught.value)
 
 
@@ -80,7 +80,8 @@ def test_conjugations_need_no_suite() -> None:
         ("native:frr", "No language of the suite named 'frr'. Did you mean 'fr'"),
         ("native:upper", "No language of the suite named 'upper'"),
         ("native:", "No language of the suite named ''"),
-        ("leet|fr", "No conjugation named 'fr'"),
+        ("leet|frr", "No conjugation named 'frr'"),
+        ("translate:en", "in English already"),
         ("leet|native:fr", "No conjugation named 'native:fr'"),
         ("fr|", "has an empty link"),
         ("", "has an empty link"),

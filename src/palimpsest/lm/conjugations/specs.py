@@ -1,16 +1,23 @@
-"""From what the user types to a conjugation: ``leet``, ``leet|upper``, ``protect(leet,urls)``."""
+"""From what the user types to a conjugation: ``leet|upper``, ``translate:es``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 
 from palimpsest.errors import UserError, did_you_mean
 from palimpsest.lm.conjugations.spans import Protected
 from palimpsest.lm.conjugations.text import TextChain, TextConjugation
+from palimpsest.lm.conjugations.translate import Translate
+from palimpsest.lm.translators.cache import TranslationCache, cache_path
+from palimpsest.lm.translators.languages import checked, is_language
+from palimpsest.lm.translators.protocol import Translator
+from palimpsest.lm.translators.specs import load_translator
 from palimpsest.registry import Registry
 
 _HERE = "palimpsest.lm.conjugations"
+_DEFAULT_TRANSLATOR = "apertium"
 
 CONJUGATIONS = Registry[Callable[[], TextConjugation]](
     "conjugation",
@@ -29,12 +36,16 @@ CONJUGATIONS = Registry[Callable[[], TextConjugation]](
 """Names to classes, each built without arguments; plugins use ``palimpsest.conjugations``."""
 
 
-@lru_cache(maxsize=1024)
-def parse_conjugation(spec: str) -> TextConjugation:
+def parse_conjugation(spec: str, *, source_language: str = "en") -> TextConjugation:
     """Return the conjugation that a spec describes; the same spec gives the same object.
 
     A spec is one or more links joined by ``|``, applied from left to right. Links that do nothing
-    are left out of a chain.
+    are left out of a chain. A language's code is short for the translation into it, with Apertium:
+    ``fr`` for ``translate:fr@apertium``.
+
+    Args:
+        spec: What the user typed.
+        source_language: The language of the prompts, for translations that do not name it.
 
     Raises:
         UserError: An empty link, an unknown name, or parentheses that do not match.
@@ -48,7 +59,12 @@ def parse_conjugation(spec: str) -> TextConjugation:
         palimpsest.errors.UserError: No conjugation named 'uper'. Did you mean 'upper'?
         List them with: palimpsest list conjugations
     """
-    links = [parse_link(link) for link in split_links(spec)]
+    return _parse(spec, source_language)
+
+
+@lru_cache(maxsize=1024)
+def _parse(spec: str, source_language: str) -> TextConjugation:
+    links = [parse_link(link, source_language=source_language) for link in split_links(spec)]
     working = tuple(link for link in links if link.name != "identity") or (links[0],)
     return working[0] if len(working) == 1 else TextChain(working)
 
@@ -83,12 +99,14 @@ def split_links(spec: str, separator: str = "|") -> list[str]:
 _EXAMPLE = "Write links with a bar between, such as: leet|upper or protect(leet,urls+numbers)"
 
 
-def parse_link(link: str) -> TextConjugation:
+def parse_link(link: str, *, source_language: str = "en") -> TextConjugation:
     """Return the conjugation of one link."""
+    if is_translation(link):
+        return _translate(link, source_language)
     name, parenthesis, rest = link.partition("(")
     name = name.strip()
     if name == "protect":
-        return _protect(link, rest)
+        return _protect(link, rest, source_language)
     if parenthesis:
         raise UserError(
             f"'{link}' is no conjugation: of all names, only 'protect' takes parentheses."
@@ -98,14 +116,58 @@ def parse_link(link: str) -> TextConjugation:
     return build(name)
 
 
-def _protect(link: str, rest: str) -> TextConjugation:
+def is_translation(link: str) -> bool:
+    """Return whether a link stands for a translation: ``translate:es``, or a language's code.
+
+    Example:
+        >>> [is_translation(link) for link in ("translate:es", "es", "pt-BR", "leet", "xx")]
+        [True, True, True, False, False]
+    """
+    name = link.partition(":")[0].strip()
+    return name == "translate" or (link not in CONJUGATIONS and is_language(link))
+
+
+def _translate(link: str, source_language: str) -> TextConjugation:
+    languages, at, wanted = link.strip().partition("@")
+    codes = [code.strip() for code in languages.removeprefix("translate").split(":") if code]
+    if len(codes) not in {1, 2} or not all(codes) or (at and not wanted.strip()):
+        raise UserError(
+            f"'{link}' is not complete: 'translate' takes one language, or two.",
+            hint="Write translate:TARGET or translate:SOURCE:TARGET, perhaps with @TRANSLATOR: "
+            "translate:es@apertium",
+        )
+    source, target = (source_language, codes[0]) if len(codes) == 1 else codes
+    translator = _translator(wanted.strip() or _DEFAULT_TRANSLATOR)
+    english = checked(source) == checked(source_language) == "en"
+    named = checked(target) if english else f"{checked(source)}:{checked(target)}"
+    return Translate(
+        translator,
+        source=source,
+        target=target,
+        cache=_cache(cache_path()),
+        name=f"translate:{named}@{translator.spec}",
+    )
+
+
+@lru_cache(maxsize=64)
+def _translator(spec: str) -> Translator:
+    """Return one translator for all conjugations that use it, and so one set of its programs."""
+    return load_translator(spec)
+
+
+@lru_cache(maxsize=8)
+def _cache(path: Path | None) -> TranslationCache:
+    return TranslationCache(path)
+
+
+def _protect(link: str, rest: str, source_language: str) -> TextConjugation:
     arguments = split_links(rest[:-1], ",") if rest.endswith(")") and rest != ")" else []
     if len(arguments) not in {1, 2}:
         raise UserError(
             f"'{link}' is not complete: 'protect' takes a conjugation and kinds of spans.",
             hint=_EXAMPLE,
         )
-    inner = parse_conjugation(arguments[0])
+    inner = parse_conjugation(arguments[0], source_language=source_language)
     if len(arguments) == 1:
         return Protected(inner)
     return Protected(inner, [kind.strip() for kind in arguments[1].split("+")])

@@ -8,7 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from palimpsest.errors import UserError, did_you_mean
-from palimpsest.lm.conjugations.specs import CONJUGATIONS, parse_conjugation, split_links
+from palimpsest.lm.conjugations.specs import (
+    CONJUGATIONS,
+    is_translation,
+    parse_conjugation,
+    split_links,
+)
 from palimpsest.lm.conjugations.text import TextConjugation
 from palimpsest.lm.suites.suite import Example, Suite
 
@@ -66,7 +71,8 @@ def parse_via(spec: str, suite: Suite | None = None) -> Via:
     """Return the way of asking that a spec describes.
 
     The first link may be a language of the suite. A bare word is a registered conjugation if there
-    is one of that name, else a language; ``native:`` in front makes it a language.
+    is one of that name, else a language of the suite, else the code of a language to translate
+    into; ``native:`` in front makes it a language of the suite, ``translate:`` a translation.
 
     Args:
         spec: What the user typed.
@@ -78,7 +84,8 @@ def parse_via(spec: str, suite: Suite | None = None) -> Via:
     first, *others = split_links(spec)
     language = _language(first, suite)
     links = others if language is not None else [first, *others]
-    conjugation = parse_conjugation("|".join(links) or "identity")
+    source = language or (suite.source_language if suite is not None else "en")
+    conjugation = parse_conjugation("|".join(links) or "identity", source_language=source)
     if language is None or (suite is not None and language == suite.source_language):
         return Via(
             spec=spec,
@@ -119,6 +126,8 @@ def _language(link: str, suite: Suite | None) -> str | None:
             raise _unknown(language, "language of the suite", languages, languages)
         return language
     if "(" in link or link in CONJUGATIONS:
+        return None
+    if link not in languages and is_translation(link):
         return None
     if link not in languages:
         kind = "conjugation or language of the suite"

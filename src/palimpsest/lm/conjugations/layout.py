@@ -1,0 +1,196 @@
+"""What of a text is for a translator: its sentences, without the marks that stand around them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from palimpsest.lm.conjugations.spans import PATTERNS
+from palimpsest.lm.translators.sentences import split_long
+
+LONGEST = 1500
+"""Characters that are sent as one text."""
+
+# Every character at which str.splitlines breaks.
+_LINE_BREAK = re.compile("(\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])")
+
+_LABEL = r"[^\W\d_][\w\u0300-\u036f]*+(?: (?:\d{1,3}|[A-Z]|\([A-Z\d]\)))?[ \u00a0]?:(?!//)"
+_PREFIX = re.compile(
+    r"(?:(?:[-*+•‣◦▪●○–—·]{1,3}|\#{1,6}|>{1,3}|\|"  # bullets, headings, quotations, tables
+    r"|\(?\d{1,3}[.)]|\(?[A-Za-z][.)])[ \t]++)*+"  # numbers and letters of lists
+    rf"(?:(?:\*\*|__)?{_LABEL}(?:\*\*|__)?)?"
+)
+
+# Never sent to a translator: what is no text, or too long for a word, or looks like our masks.
+_UNSAFE = r"[\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff\ue000-\uf8ff⟦⟧]++|\S{200,}+"
+
+_SPAN = re.compile(
+    "|".join(
+        [
+            rf"(?P<unsafe>{_UNSAFE})",
+            r"`[^`]++`",
+            PATTERNS["urls"],
+            r"(?<![\w.@-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+",
+            PATTERNS["placeholders"],
+            r"\$\{\w++\}|\$[A-Za-z_]\w*+|%\(\w++\)[sdfr]|%[sdfr](?!\w)",
+            r"</?[A-Za-z][^<>`]{0,80}>|\[\w++\]",
+            r"(?<!\w)[^\W_]++(?:_[^\W_]++)++(?!\w)",
+            r"_{2,}+",
+            PATTERNS["numbers"],
+        ]
+    )
+)
+
+# Nothing on one side of these belongs to a sentence on the other; those within spans do not count.
+_BREAK = re.compile(
+    r"(?P<break><\|[^|<>\s]{1,40}\|>|\[/?INST\])|"
+    rf"(?:{_SPAN.pattern})|"
+    r"(?P<mark>\t++|[-=#*~]{3,}+|>{3,}+|[-=]>|→|⇒|\|++)"
+)
+
+_MASK = re.compile(r"⟦\s*+(\d++)\s*+⟧")
+
+
+class Piece(NamedTuple):
+    """A part of a text."""
+
+    text: str
+    free: bool
+    """Whether it is to be translated; else it stays as it is."""
+
+
+def pieces(text: str) -> Iterator[Piece]:
+    r"""Yield the parts of a text in order; together they are the text.
+
+    Lines stand by themselves. What is between ``` stays, to the end of the text if need be.
+
+    Example:
+        >>> [piece.text for piece in pieces("1. Input: Say it.\r\n---\n") if piece.free]
+        ['Say it.']
+    """
+    in_code = False
+    for number, part in enumerate(_LINE_BREAK.split(text)):
+        if number % 2:
+            yield Piece(part, False)
+            continue
+        for place, stretch in enumerate(part.split("```")):
+            if place:
+                in_code = not in_code
+                yield Piece("```", False)
+            if in_code:
+                yield Piece(stretch, False)
+            else:
+                yield from _stretch(stretch, starts_line=not place)
+
+
+def whole_lines(text: str) -> str:
+    r"""Return a text up to its last line break.
+
+    Example:
+        >>> whole_lines("One.\nTwo")
+        'One.\n'
+    """
+    end = 0
+    for match in _LINE_BREAK.finditer(text):
+        end = match.end()
+    return text[:end]
+
+
+def _stretch(text: str, *, starts_line: bool) -> Iterator[Piece]:
+    body = text.lstrip()
+    yield Piece(text[: len(text) - len(body)], False)
+    prefix = _PREFIX.match(body)
+    end = prefix.end() if starts_line and prefix else 0
+    yield Piece(body[:end], False)
+    start = end
+    for match in _BREAK.finditer(body, end):
+        if match["break"] is None and match["mark"] is None:
+            continue
+        yield from _sentences(body[start : match.start()])
+        yield Piece(match[0], False)
+        start = match.end()
+    yield from _sentences(body[start:])
+
+
+def _sentences(text: str) -> Iterator[Piece]:
+    for part in split_long(text, most=LONGEST):
+        core = part.strip()
+        if not has_words(core):
+            yield Piece(part, False)
+            continue
+        begin = part.index(core)
+        yield Piece(part[:begin], False)
+        yield Piece(core, True)
+        yield Piece(part[begin + len(core) :], False)
+
+
+def has_words(text: str) -> bool:
+    """Return whether anything is left to translate beside protected spans.
+
+    Example:
+        >>> has_words("____ {x} 5!"), has_words("5 apples")
+        (False, True)
+    """
+    return any(char.isalpha() for char in _SPAN.sub("", text))
+
+
+class Masked(NamedTuple):
+    """A sentence with masks for protected spans."""
+
+    text: str
+    spans: tuple[str, ...]
+
+    def restore(self, translation: str) -> str | None:
+        """Return a translation with the spans for the masks; nothing if not each came back once.
+
+        Example:
+            >>> mask("Add 5 and {x}.").restore("⟦1⟧ und ⟦ 0 ⟧.")
+            '{x} und 5.'
+            >>> mask("Add 5 and {x}.").restore("⟦1⟧ und ⟦1⟧.") is None
+            True
+        """
+        numbers = sorted(map(int, _MASK.findall(translation)))
+        if numbers != list(range(len(self.spans))) or has_brackets(_MASK.sub("", translation)):
+            return None
+        return _MASK.sub(lambda match: self.spans[int(match[1])], translation)
+
+
+def mask(text: str, *, everything: bool = True) -> Masked:
+    """Return a text with masks for all spans, or only for those that must never be sent.
+
+    Example:
+        >>> mask("Add 5 and {x}.").text
+        'Add ⟦0⟧ and ⟦1⟧.'
+    """
+    spans: list[str] = []
+
+    def masked(match: re.Match[str]) -> str:
+        if not everything and match["unsafe"] is None:
+            return match[0]
+        spans.append(match[0])
+        return f"⟦{len(spans) - 1}⟧"
+
+    return Masked(_SPAN.sub(masked, text), tuple(spans))
+
+
+def between_spans(text: str) -> Iterator[Piece]:
+    """Yield what is between the protected spans of a sentence, and the spans."""
+    end = 0
+    for match in _SPAN.finditer(text):
+        yield from _sentences(text[end : match.start()])
+        yield Piece(match[0], False)
+        end = match.end()
+    yield from _sentences(text[end:])
+
+
+def has_brackets(text: str) -> bool:
+    """Return whether a text has a bracket of our masks."""
+    return "⟦" in text or "⟧" in text
+
+
+def keeps_spans(text: str, translation: str) -> bool:
+    """Return whether every protected span of a text is in its translation, as often as there."""
+    before = Counter(match[0] for match in _SPAN.finditer(text))
+    return before <= Counter(match[0] for match in _SPAN.finditer(translation))
