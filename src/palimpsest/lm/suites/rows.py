@@ -142,7 +142,7 @@ def read_rows(path: Path, content: bytes) -> list[Numbered]:
         if not line.strip():
             continue
         try:
-            rows.append(Numbered(number, Row.model_validate(_parse(line))))
+            rows.append(Numbered(number, Row.model_validate(parse_object(line))))
         except ValidationError as error:
             mistakes += [f"{path}, line {number}{_said(each)}" for each in error.errors()]
         except ValueError as error:
@@ -167,7 +167,7 @@ def _printable(text: str) -> str:
     )
 
 
-def _parse(line: bytes) -> dict[str, Any]:
+def parse_object(line: bytes) -> dict[str, Any]:
     """Return a line's object.
 
     Raises:

@@ -19,12 +19,14 @@ SUITES = Registry[Callable[..., Suite]](
     {
         "icl-vs-if": "palimpsest.lm.suites.icl_vs_if:build",
         "jsonl": "palimpsest.lm.suites.jsonl:build",
+        "nli": "palimpsest.lm.suites.nli:build",
         "rosetta": "palimpsest.lm.rosetta.suite:build",
     },
 )
 """Names to builders. A builder's keyword-only parameters are the suite's options, its annotations
 their types, the first line of its docstring the description; a positional parameter, if it has one,
-is what stands right behind the colon. Plugins use ``palimpsest.suites``."""
+is what stands right behind the colon; with a default, it may be left out. Plugins use
+``palimpsest.suites``."""
 
 _OPTION = re.compile(r"\s*([a-z_]+)=(.*)", re.DOTALL)
 
@@ -103,8 +105,8 @@ def parse_suite_spec(text: str) -> SuiteSpec:
     if name not in SUITES:
         raise _unknown(text, name)
     parts = rest.split(",") if rest else []
-    # Right behind the colon stands the file of a suite that reads one, whatever its name.
-    has_target = end[0] == ":" and _target_name(SUITES.get(name)) is not None
+    # Right behind the colon stands the file of a suite that needs one, whatever its name.
+    has_target = end[0] == ":" and _needs_target(SUITES.get(name))
     target, options = _split(parts, has_target=has_target, text=text)
     return SuiteSpec(text, name, target, options)
 
@@ -146,6 +148,13 @@ def _target_name(builder: Callable[..., Suite]) -> str | None:
     return None
 
 
+def _needs_target(builder: Callable[..., Suite]) -> bool:
+    name = _target_name(builder)
+    if name is None:
+        return False
+    return inspect.signature(builder).parameters[name].default is inspect.Parameter.empty
+
+
 def _positional(spec: SuiteSpec, builder: Callable[..., Suite]) -> tuple[Any, ...]:
     name = _target_name(builder)
     if name is None and spec.target is not None:
@@ -155,6 +164,8 @@ def _positional(spec: SuiteSpec, builder: Callable[..., Suite]) -> tuple[Any, ..
     if name is None:
         return ()
     if not spec.target or not spec.target.strip():
+        if not _needs_target(builder):
+            return ()
         raise UserError(
             f"The suite '{spec.text}' does not say which {name} to read.",
             hint=f"Write {spec.name}:{name.upper()}. {_listed(builder)}",
