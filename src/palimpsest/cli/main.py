@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from palimpsest import __version__
-from palimpsest.cli import demo, diagnose, list_, prompt, report, rosetta
+from palimpsest.cli import demo, diagnose, list_, prompt, recommend, report, rosetta
 from palimpsest.errors import UserError
 
 app = typer.Typer(
@@ -50,6 +50,7 @@ def palimpsest(
 app.command()(demo.demo)
 app.command()(diagnose.diagnose)
 app.command()(prompt.prompt)
+app.command()(recommend.recommend)
 app.command()(report.report)
 app.command("list")(list_.list_)
 app.add_typer(rosetta.app, name="rosetta")

@@ -11,6 +11,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     StringConstraints,
     ValidationError,
     model_validator,
@@ -119,6 +120,12 @@ class Row(BaseModel):
         return tuple(Message(each.role, each.content) for each in self.messages or ())
 
 
+class PromptRow(Row):
+    """A line that need not have answers, for what asks but does not score."""
+
+    answers: dict[Filled, Texts] = Field(default_factory=dict)
+
+
 class Numbered(NamedTuple):
     """A row with the number of its line, from 1."""
 
@@ -126,12 +133,16 @@ class Numbered(NamedTuple):
     row: Row
 
 
-def read_rows(path: Path, content: bytes) -> list[Numbered]:
+def read_rows(
+    path: Path, content: bytes, *, kind: type[Row] = Row, example: str = A_LINE
+) -> list[Numbered]:
     """Parse a file's lines; blank ones are skipped.
 
     Args:
         path: Named in messages.
         content: The file, in UTF-8. A byte order mark and Windows line ends do not matter.
+        kind: What a line may hold.
+        example: Shown with mistakes.
 
     Raises:
         UserError: Some lines are malformed. The message names the first :data:`MOST_SHOWN`.
@@ -142,12 +153,12 @@ def read_rows(path: Path, content: bytes) -> list[Numbered]:
         if not line.strip():
             continue
         try:
-            rows.append(Numbered(number, Row.model_validate(parse_object(line))))
+            rows.append(Numbered(number, kind.model_validate(parse_object(line))))
         except ValidationError as error:
             mistakes += [f"{path}, line {number}{_said(each)}" for each in error.errors()]
         except ValueError as error:
             mistakes.append(f"{path}, line {number}: {error}")
-    report(mistakes, hint=f"A line looks like: {A_LINE}")
+    report(mistakes, hint=f"A line looks like: {example}")
     return rows
 
 

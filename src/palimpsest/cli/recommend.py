@@ -1,0 +1,185 @@
+"""``palimpsest recommend``: which conjugations to try for prompts without known answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from palimpsest.cli.options import Json, Quiet, Seed
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from palimpsest.lm.recommend_evidence import ScoringProgress
+    from palimpsest.lm.recommend_score import Term
+    from palimpsest.lm.recommendation import Ranked, Recommendation
+
+_WIDE = 130
+"""Columns from which a number and its interval stand side by side."""
+
+
+def recommend(
+    tuned: Annotated[str, typer.Argument(help="The model after tuning: a folder, id or spec.")],
+    prompts: Annotated[
+        Path,
+        typer.Option(
+            "--prompts",
+            "-p",
+            help="Prompts, one a line; or .jsonl with rows of id, prompt, lang and no answers.",
+        ),
+    ],
+    base: Annotated[
+        str | None,
+        typer.Option("--base", help="The model before tuning. Without it: a rule of thumb."),
+    ] = None,
+    via: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--via",
+            help="A conjugation, repeatable. By default the prompts' other languages and all of: "
+            "palimpsest list conjugations. Ask for translations: --via translate:fr",
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="Use the first so many prompts.")
+    ] = None,
+    min_handling: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Exclude what the base model cannot handle: the share of its knowledge of the "
+            "plain prompts that must be left.",
+        ),
+    ] = 0.5,
+    min_fidelity: Annotated[
+        float,
+        typer.Option(min=0.0, max=1.0, help="Exclude what loses the prompt: least mean chrF."),
+    ] = 0.5,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write the JSON to this file as well.")
+    ] = None,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Rank conjugations for prompts whose answers nobody knows.
+
+    \b
+    palimpsest recommend ./tuned --base ./base --prompts prompts.txt
+    palimpsest recommend rosetta:tuned --base rosetta:base -p mine.jsonl --via leet --via fr
+
+    Best are those that take the prompts far from the tuning data and that the base model still
+    understands; see docs/how-to/recommend.md. Next: try the best with `palimpsest prompt`.
+    """
+    from palimpsest.cli.printing import json_text
+    from palimpsest.lm.recommend import recommend as rank
+    from palimpsest.lm.recommend_score import Gates
+    from palimpsest.records.failures import explained
+
+    with _progress(enabled=not quiet and not json) as progress:
+        found = rank(
+            tuned,
+            prompts=prompts,
+            base=base,
+            via=via,
+            limit=limit,
+            gates=Gates(min_handling, min_fidelity),
+            seed=seed,
+            progress=progress,
+        )
+    if out is not None:
+        with explained(out):
+            out.write_text(json_text(found.to_json()) + "\n", "utf-8")
+    if json:
+        typer.echo(json_text(found.to_json()))
+    else:
+        _show(found, quiet=quiet)
+
+
+def _show(found: Recommendation, *, quiet: bool) -> None:
+    if not quiet and found.ranked:
+        from rich.console import Console
+
+        console = Console()
+        console.print(_table(found, separator=" " if console.width >= _WIDE else "\n"))
+        typer.echo(
+            f"From {found.n_prompts} prompts. Shift: bits per byte of the plain prompt. Cost: "
+            f"{found.cost_unit} of s(P) against P.\n"
+        )
+    for one in found.candidates:
+        if one.excluded is not None and not quiet:
+            typer.echo(f"Excluded: {_label(one)}: {one.excluded}")
+    for warning in found.warnings:
+        typer.echo(f"Note: {warning}", err=True)
+    if found.ranked:
+        doubt = "" if found.ranked[0].is_clear else " (but not clearly: see the note)"
+        typer.secho(f"Most promising: {_label(found.ranked[0])}{doubt}", bold=True)
+
+
+def _table(found: Recommendation, *, separator: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    from palimpsest.report.formatting import number, percent
+
+    handler = "Tuned" if found.base is None else "Base"
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("Conjugation")
+    for header in ("Score", "Shift", f"{handler} handles, %", "Comes back, %", "Spans, %"):
+        table.add_column(header, justify="right")
+    table.add_column("Cost", justify="right")
+    table.add_column("Best in, %", justify="right")
+    for one in found.ranked:
+        back = "–" if one.kind == "native" else percent(one.fidelity.value)
+        table.add_row(
+            _label(one),
+            _term(one.score, separator),
+            _term(one.shift, separator),
+            _term(one.handling, separator, factor=100, digits=0),
+            back,
+            "–" if one.kind == "native" else percent(one.survival),
+            f"×{number(one.cost, 2)}",
+            percent(one.best_share),
+        )
+    return table
+
+
+def _term(term: Term, separator: str, *, factor: float = 1, digits: int = 3) -> str:
+    from palimpsest.report.formatting import number
+
+    value = number(factor * term.value, digits)
+    if term.ci95 is None:
+        return value
+    low, high = (number(factor * end, digits) for end in term.ci95)
+    return f"{value}{separator}[{low}, {high}]"
+
+
+def _label(one: Ranked) -> str:
+    from palimpsest.report.formatting import visible
+
+    return visible(one.name)
+
+
+@contextmanager
+def _progress(*, enabled: bool) -> Iterator[ScoringProgress | None]:
+    """Draw a bar for each model on standard error."""
+    if not enabled:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
+
+    with Progress(console=Console(stderr=True)) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(role: str, n_done: int, n_total: int, /) -> None:
+            if role not in tasks:
+                tasks[role] = bars.add_task(f"{role}: texts scored", total=n_total)
+            bars.update(tasks[role], completed=n_done)
+
+        yield show
