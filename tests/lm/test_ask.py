@@ -57,7 +57,7 @@ class Unreliable(TextConjugation):
 
 
 def registered(monkeypatch: pytest.MonkeyPatch, conjugation: TextConjugation) -> None:
-    def parse(spec: str) -> TextConjugation:
+    def parse(spec: str, *, source_language: str) -> TextConjugation:
         return conjugation if spec == conjugation.name else parse_conjugation(spec)
 
     monkeypatch.setattr("palimpsest.lm.conjugations.ensembles.parse_conjugation", parse)

@@ -22,44 +22,49 @@ _WIDE = 130
 """Columns from which a number and its interval stand side by side."""
 
 
+Prompts = Annotated[
+    Path,
+    typer.Option(
+        "--prompts",
+        "-p",
+        help="Prompts, one a line; or .jsonl with rows of id, prompt, lang and no answers.",
+    ),
+]
+Via = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--via",
+        help="A conjugation, repeatable. By default the prompts' other languages and all of: "
+        "palimpsest list conjugations. Ask for translations: --via translate:fr",
+    ),
+]
+MinHandling = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="Exclude what the base model cannot handle: the share of what it knows about the "
+        "plain prompts that must be left.",
+    ),
+]
+MinFidelity = Annotated[
+    float, typer.Option(min=0.0, max=1.0, help="Exclude what loses the prompt: least mean chrF.")
+]
+
+
 def recommend(
     tuned: Annotated[str, typer.Argument(help="The model after tuning: a folder, id or spec.")],
-    prompts: Annotated[
-        Path,
-        typer.Option(
-            "--prompts",
-            "-p",
-            help="Prompts, one a line; or .jsonl with rows of id, prompt, lang and no answers.",
-        ),
-    ],
+    prompts: Prompts,
     base: Annotated[
         str | None,
         typer.Option("--base", help="The model before tuning. Without it: a rule of thumb."),
     ] = None,
-    via: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--via",
-            help="A conjugation, repeatable. By default the prompts' other languages and all of: "
-            "palimpsest list conjugations. Ask for translations: --via translate:fr",
-        ),
-    ] = None,
+    via: Via = None,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Use the first so many prompts.")
     ] = None,
-    min_handling: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            max=1.0,
-            help="Exclude what the base model cannot handle: the share of its knowledge of the "
-            "plain prompts that must be left.",
-        ),
-    ] = 0.5,
-    min_fidelity: Annotated[
-        float,
-        typer.Option(min=0.0, max=1.0, help="Exclude what loses the prompt: least mean chrF."),
-    ] = 0.5,
+    min_handling: MinHandling = 0.5,
+    min_fidelity: MinFidelity = 0.5,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write the JSON to this file as well.")
     ] = None,

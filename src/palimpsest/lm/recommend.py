@@ -30,9 +30,6 @@ from palimpsest.lm.suites.suite import Suite
 FEW_PROMPTS = 20
 """With fewer, intervals of a bootstrap are too narrow to be believed."""
 
-NOT_BY_DEFAULT = ("identity", "translate")
-"""Not tried unless asked for: the plain prompt itself, and what needs a target language."""
-
 
 def recommend(
     tuned: str | LanguageModel,
@@ -108,7 +105,7 @@ def recommend(
 
 def _vias(specs: Sequence[str] | None, suite: Suite) -> list[Via]:
     if specs is None:
-        texts = [name for name in CONJUGATIONS if name not in NOT_BY_DEFAULT]
+        texts = [name for name in CONJUGATIONS if name != "identity"]
         languages = [f"native:{language}" for language in suite.languages[1:]]
         specs = [*languages, *texts]
     parsed = distinct_vias([parse_via(spec, suite) for spec in specs])

@@ -60,13 +60,23 @@ def test_a_comma_before_key_and_value_belongs_to_the_member_before(
 ) -> None:
     seen = []
 
-    def parse(spec: str) -> object:
+    def parse(spec: str, *, source_language: str) -> object:
         seen.append(spec)
         return parse_conjugation("identity" if "=" in spec else spec)
 
     monkeypatch.setattr("palimpsest.lm.conjugations.ensembles.parse_conjugation", parse)
     parse_ensemble("vote(translate:es@model:hf:./m,dtype=bfloat16,chat=true,leet)")
     assert seen == ["translate:es@model:hf:./m,dtype=bfloat16,chat=true", "leet"]
+
+
+def test_members_may_be_translations_from_the_language_of_the_prompts() -> None:
+    ensemble = parse_ensemble("vote(fr, translate:es, leet)")
+    assert ensemble.name == "vote(translate:fr@apertium,translate:es@apertium,leet)"
+    assert parse_ensemble(ensemble.name).name == ensemble.name
+    spanish = parse_ensemble("vote(fr,leet)", source_language="es")
+    assert spanish.name == "vote(translate:es:fr@apertium,leet)"
+    with pytest.raises(UserError, match="has 'translate:fr@apertium' twice"):
+        parse_ensemble("vote(fr,translate:fr)")
 
 
 @pytest.mark.parametrize(

@@ -47,11 +47,15 @@ class TextEnsemble(Ensemble[str, str]):
         return f"<{type(self).__name__} {self.name}>"
 
 
-def parse_ensemble(spec: str) -> TextEnsemble:
+def parse_ensemble(spec: str, *, source_language: str = "en") -> TextEnsemble:
     """Return the ensemble that a spec describes; one without ``vote(…)`` has a single member.
 
     Members are conjugations as :func:`parse_conjugation` reads them, separated by commas. A comma
-    that ``key=`` follows belongs to the options of the member before it.
+    that ``key=`` follows belongs to the options of the member before it, such as a translator's.
+
+    Args:
+        spec: What the user typed.
+        source_language: The language of the prompts, for translations that do not name it.
 
     Raises:
         UserError: No member, one given twice, more than :data:`MOST_MEMBERS`, a vote inside
@@ -65,14 +69,13 @@ def parse_ensemble(spec: str) -> TextEnsemble:
     """
     first, *others = split_links(spec)
     if not _is_vote(first):
-        return TextEnsemble([parse_conjugation(spec)])
+        return TextEnsemble([parse_conjugation(spec, source_language=source_language)])
     if others:
         raise UserError(
             f"'{spec}' puts a vote into a chain, where it would have several answers to pass on.",
             hint="Write the chain inside the parentheses: vote(fr|upper,leet|upper)",
         )
-    names = _members(first)
-    members = [parse_conjugation(name) for name in names]
+    members = [parse_conjugation(name, source_language=source_language) for name in _members(first)]
     _check_distinct(members, spec)
     return TextEnsemble(members)
 
@@ -146,11 +149,10 @@ def _members(link: str) -> list[str]:
 
 
 def _check_distinct(members: Sequence[TextConjugation], spec: str) -> None:
-    seen: set[str] = set()
-    for member in members:
-        if member.fingerprint in seen:
+    names = [member.name for member in members]
+    for place, name in enumerate(names):
+        if name in names[:place]:
             raise UserError(
-                f"'{spec}' has '{member.name}' twice, which would give the same answer again.",
+                f"'{spec}' has '{name}' twice, which would give the same answer again.",
                 hint="Name every member once.",
             )
-        seen.add(member.fingerprint)
