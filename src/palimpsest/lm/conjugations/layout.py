@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from palimpsest.lm.conjugations.spans import PATTERNS
+from palimpsest.lm.conjugations.spans import PATTERNS, survival
 from palimpsest.lm.translators.sentences import split_long
 
 LONGEST = 1500
@@ -15,6 +15,9 @@ LONGEST = 1500
 
 # Every character at which str.splitlines breaks.
 _LINE_BREAK = re.compile("(\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])")
+
+_FENCE = re.compile("```")
+_CODE = re.compile("```|`[^`]++`")
 
 _LABEL = r"[^\W\d_][\w\u0300-\u036f]*+(?: (?:\d{1,3}|[A-Z]|\([A-Z\d]\)))?[ \u00a0]?:(?!//)"
 _PREFIX = re.compile(
@@ -50,6 +53,8 @@ _BREAK = re.compile(
     r"(?P<mark>\t++|[-=#*~]{3,}+|>{3,}+|[-=]>|→|⇒|\|++)"
 )
 
+_WITHIN_SENTENCES = tuple(kind for kind in PATTERNS if kind != "labels")
+
 _MASK = re.compile(r"⟦\s*+(\d++)\s*+⟧")
 
 
@@ -75,14 +80,22 @@ def pieces(text: str) -> Iterator[Piece]:
         if number % 2:
             yield Piece(part, False)
             continue
-        for place, stretch in enumerate(part.split("```")):
-            if place:
-                in_code = not in_code
-                yield Piece("```", False)
-            if in_code:
-                yield Piece(stretch, False)
-            else:
-                yield from _stretch(stretch, starts_line=not place)
+        start = 0
+        for end in _fences(part, in_code=in_code):
+            yield from _stretch(part[start:end], starts_line=not start, is_code=in_code)
+            yield Piece(part[end : end + 3], False)
+            in_code, start = not in_code, end + 3
+        yield from _stretch(part[start:], starts_line=not start, is_code=in_code)
+
+
+def _fences(line: str, *, in_code: bool) -> Iterator[int]:
+    """Yield where a line has a ``` that begins or ends a block of code."""
+    end = 0
+    while match := (_FENCE if in_code else _CODE).search(line, end):
+        end = match.end()
+        if match[0] == "```":
+            yield match.start()
+            in_code = not in_code
 
 
 def whole_lines(text: str) -> str:
@@ -98,7 +111,10 @@ def whole_lines(text: str) -> str:
     return text[:end]
 
 
-def _stretch(text: str, *, starts_line: bool) -> Iterator[Piece]:
+def _stretch(text: str, *, starts_line: bool, is_code: bool) -> Iterator[Piece]:
+    if is_code:
+        yield Piece(text, False)
+        return
     body = text.lstrip()
     yield Piece(text[: len(text) - len(body)], False)
     prefix = _PREFIX.match(body)
@@ -193,4 +209,6 @@ def has_brackets(text: str) -> bool:
 def keeps_spans(text: str, translation: str) -> bool:
     """Return whether every protected span of a text is in its translation, as often as there."""
     before = Counter(match[0] for match in _SPAN.finditer(text))
-    return before <= Counter(match[0] for match in _SPAN.finditer(translation))
+    after = Counter(match[0] for match in _SPAN.finditer(translation))
+    # Overlapping spans, such as an address that begins within another, are found otherwise there.
+    return before <= after and survival(text, translation, _WITHIN_SENTENCES) == 1
