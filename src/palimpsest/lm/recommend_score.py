@@ -110,7 +110,7 @@ class Evidence:
     @property
     def terms(self) -> Terms:
         """The terms of the score over all prompts; NaN where no prompt counts."""
-        return _terms(self.columns.sum(axis=0))
+        return terms(self.columns.sum(axis=0))
 
 
 class Terms(NamedTuple):
@@ -176,7 +176,7 @@ def estimate(
         np.hstack(columns), np.arange(n_prompts), rng=rng, n_resamples=n_resamples
     )
     resampled = [
-        _terms(means[:, start : start + width]) for start in range(0, means.shape[1], width)
+        terms(means[:, start : start + width]) for start in range(0, means.shape[1], width)
     ]
     shares = _best_shares([one.score for one in resampled], eligible or [True] * len(columns))
     return [
@@ -193,7 +193,7 @@ def _estimate(one: Evidence, samples: Terms, best_share: float) -> Estimate:
     return Estimate(shift, handling, fidelity, score, best_share)
 
 
-def _terms(sums: Array) -> Terms:
+def terms(sums: Array) -> Terms:
     """Return the terms that follow from sums (or means) of :attr:`Evidence.columns`."""
     drop, n_bytes, saved, saved_plain, fidelity, n = np.moveaxis(sums, -1, 0)
     shift = _divided(drop, n_bytes)
