@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from palimpsest import __version__
-from palimpsest.cli import demo, diagnose, list_, prompt, recommend, report, rosetta
+from palimpsest.cli import demo, diagnose, list_, prompt, recommend, report, rosetta, serve
 from palimpsest.errors import UserError
 
 app = typer.Typer(
@@ -52,6 +52,7 @@ app.command()(diagnose.diagnose)
 app.command()(prompt.prompt)
 app.command()(recommend.recommend)
 app.command()(report.report)
+app.command()(serve.serve)
 app.command("list")(list_.list_)
 app.add_typer(rosetta.app, name="rosetta")
 

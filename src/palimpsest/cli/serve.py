@@ -1,0 +1,107 @@
+"""``palimpsest serve``: a conjugating proxy for programs that speak to OpenAI's API."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from palimpsest.errors import MissingExtraError
+
+DEFAULT_KEY_ENV = "OPENAI_API_KEY"
+DEFAULT_TOKEN_ENV = "PALIMPSEST_SERVE_TOKEN"
+
+
+def serve(
+    upstream: Annotated[
+        str,
+        typer.Option("--upstream", "-u", help="A base URL (http://HOST/v1) or a local model."),
+    ],
+    via: Annotated[
+        str,
+        typer.Option(
+            "--via", help="The conjugation of requests that name none: leet, vote(fr,es)."
+        ),
+    ] = "identity",
+    offer: Annotated[
+        list[str] | None,
+        typer.Option("--offer", help="A conjugation to show among the models; repeatable."),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="What clients call a local model.")
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="The port; 0 for a free one.")
+    ] = 8000,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option("--allow-host", help="Another name clients reach it by; repeatable."),
+    ] = None,
+    key_env: Annotated[
+        str | None,
+        typer.Option(
+            "--key-env",
+            help=f"The variable with the upstream's key.  [default: {DEFAULT_KEY_ENV}, if set]",
+        ),
+    ] = None,
+    token_env: Annotated[
+        str | None,
+        typer.Option(
+            "--token-env",
+            help="The variable with the token that clients must send.  "
+            f"[default: {DEFAULT_TOKEN_ENV}, if set]",
+        ),
+    ] = None,
+    max_concurrent: Annotated[
+        int, typer.Option("--max-concurrent", min=1, help="Requests at a time.")
+    ] = 256,
+    max_body_mb: Annotated[
+        float, typer.Option("--max-body-mb", min=0.001, help="Longest request, in megabytes.")
+    ] = 8.0,
+    timeout: Annotated[
+        float, typer.Option("--timeout", min=0.1, help="Longest time for a request, in seconds.")
+    ] = 600.0,
+    grace: Annotated[
+        int, typer.Option("--grace", min=0, help="Seconds to finish requests when stopped.")
+    ] = 30,
+    log_prompts: Annotated[
+        bool, typer.Option("--log-prompts", help="Write prompts and answers to the log.")
+    ] = False,
+) -> None:
+    """Serve a model over OpenAI's API, every prompt conjugated and every answer inverted.
+
+    \b
+    palimpsest serve --upstream http://127.0.0.1:8080/v1
+    palimpsest serve --upstream hf:./tuned --name mine --via leet --port 8001
+
+    Ask for the model `mine@leet`, or send the header `X-Palimpsest-Via: leet`. Ctrl-C stops it.
+    """
+    import os
+
+    try:
+        from palimpsest.serve.running import secret, serve
+        from palimpsest.serve.settings import ServeSettings
+    except ModuleNotFoundError as error:
+        if error.name not in {"starlette", "uvicorn"}:
+            raise
+        raise MissingExtraError("HTTP servers", package=error.name, extra="serve") from error
+
+    serve(
+        ServeSettings(
+            upstream=upstream,
+            via=via,
+            offer=tuple(offer or ()),
+            name=name,
+            host=host,
+            port=port,
+            allow_hosts=tuple(allow_host or ()),
+            max_body_bytes=int(max_body_mb * 2**20),
+            max_concurrent=max_concurrent,
+            timeout_seconds=timeout,
+            grace_seconds=grace,
+            log_prompts=log_prompts,
+            token=secret(os.environ, token_env or DEFAULT_TOKEN_ENV, required=bool(token_env)),
+            upstream_key=secret(os.environ, key_env or DEFAULT_KEY_ENV, required=bool(key_env)),
+        )
+    )

@@ -1,0 +1,1 @@
+"""An OpenAI-compatible server that asks every prompt under a conjugation."""

@@ -1,0 +1,248 @@
+"""Asking the upstream under conjugations: rewrite, ask, invert, and put to the vote."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, NamedTuple, TypeVar
+
+from palimpsest.errors import UserError
+from palimpsest.lm.conjugations.ensembles import TextEnsemble, agreeing
+from palimpsest.lm.conjugations.text import TextConjugation
+from palimpsest.serve.choosing import SEPARATOR, Chosen
+from palimpsest.serve.errors import ApiError, sentence
+from palimpsest.serve.inversion import Inverse, is_slow, off_loop
+from palimpsest.serve.rewriting import (
+    Rewritten,
+    check_rewritable,
+    conjugate_request,
+    n_choices,
+    stops_of,
+    texts_of,
+    wants_usage,
+)
+from palimpsest.serve.streaming import StreamInverter, chunks_of, malformed
+from palimpsest.serve.upstream import Answered, Body, Endpoint, Streamed, Upstream
+
+_T = TypeVar("_T")
+
+
+class Asked(NamedTuple):
+    """An inverted answer with what is known beside it."""
+
+    body: Body
+    headers: dict[str, str]
+    flags: tuple[str, ...]
+
+
+class StreamAsked(NamedTuple):
+    """A stream of inverted chunks that has begun."""
+
+    chunks: AsyncIterator[Body]
+    headers: dict[str, str]
+    flags: tuple[str, ...]
+
+
+class Conjugated:
+    """One request under one choice of conjugations.
+
+    Args:
+        upstream: Who answers.
+        endpoint: Chat or completions.
+        body: The request, checked.
+        chosen: The model and its conjugations.
+
+    Raises:
+        ApiError: 400 for what cannot be honoured under a conjugation.
+    """
+
+    def __init__(self, upstream: Upstream, endpoint: Endpoint, body: Body, chosen: Chosen) -> None:
+        self._upstream = upstream
+        self._endpoint = endpoint
+        self._body = body
+        self._chosen = chosen
+        self._stops = stops_of(body)
+        if not chosen.is_identity:
+            n_members = len(chosen.ensemble.members)
+            check_rewritable(endpoint, body, chosen.ensemble.name, n_members=n_members)
+
+    async def answer(self) -> Asked:
+        """Return the answer in one piece."""
+        ensemble = self._chosen.ensemble
+        body = {name: value for name, value in self._body.items() if name != "stream_options"}
+        asked = await all_of([self._ask_member(each, body) for each in ensemble.members])
+        flags = tuple(dict.fromkeys(flag for each in asked for flag in each.flags))
+        answer = combined(ensemble, self._endpoint, [each.body for each in asked])
+        return Asked({**answer, "model": self._name(answer)}, asked[0].headers, flags)
+
+    @asynccontextmanager
+    async def stream(self) -> AsyncIterator[StreamAsked]:
+        """Begin a stream of inverted chunks; leaving the context stops the upstream.
+
+        An ensemble's answer comes whole, when all its members have answered.
+        """
+        usage = wants_usage(self._body)
+        members = self._chosen.ensemble.members
+        if len(members) > 1:
+            async with aclosing(self._stream_whole(usage)) as chunks:
+                yield StreamAsked(chunks, {}, ())
+            return
+        request = await self._rewrite(members[0], self._body)
+        body = {**request.body, "stream": True}
+        async with self._upstream.stream(self._endpoint, body) as streamed:
+            inverter = StreamInverter(
+                self._endpoint,
+                members[0],
+                self._stops,
+                n_choices=n_choices(self._endpoint, self._body),
+                model=self._name({}),
+                usage=usage,
+            )
+            async with aclosing(_inverting(inverter, streamed)) as chunks:
+                yield StreamAsked(chunks, dict(streamed.headers), request.flags)
+
+    async def _stream_whole(self, usage: bool) -> AsyncGenerator[Body]:
+        asked = await self.answer()
+        for chunk in chunks_of(self._endpoint, asked.body, usage=usage):
+            yield chunk
+
+    async def _ask_member(self, member: TextConjugation, body: Body) -> Asked:
+        request = await self._rewrite(member, body)
+        body = {name: value for name, value in request.body.items() if name != "stream"}
+        answered = await self._upstream.complete(self._endpoint, body)
+        answer = await self._invert(member, answered)
+        return Asked(answer, dict(answered.headers), request.flags)
+
+    async def _rewrite(self, member: TextConjugation, body: Body) -> Rewritten:
+        slow = is_slow(member, sum(map(len, texts_of(self._endpoint, body))))
+        try:
+            return await off_loop(
+                slow, conjugate_request, self._endpoint, body, member, model=self._chosen.model
+            )
+        except UserError as error:
+            raise conjugation_failed(error) from error
+
+    async def _invert(self, member: TextConjugation, answered: Answered) -> Body:
+        choices = answered.body.get("choices")
+        if not isinstance(choices, list) or not all(isinstance(each, dict) for each in choices):
+            raise malformed("an answer's choices")
+        texts = [text for each in choices if (text := text_of(self._endpoint, each))]
+        slow = is_slow(member, sum(map(len, texts)))
+
+        def invert_all() -> list[Body]:
+            member.prepare(answers=texts)
+            return [inverted_choice(self._endpoint, each, member, self._stops) for each in choices]
+
+        try:
+            return {**answered.body, "choices": await off_loop(slow, invert_all)}
+        except UserError as error:
+            raise conjugation_failed(error) from error
+
+    def _name(self, answer: Body) -> str:
+        """Return what answers call the model: the upstream's name with the conjugation."""
+        model = str(answer.get("model") or self._chosen.model)
+        via = self._chosen.ensemble.name
+        return model if via == "identity" else f"{model}{SEPARATOR}{via}"
+
+
+async def _inverting(inverter: StreamInverter, streamed: Streamed) -> AsyncGenerator[Body]:
+    try:
+        async for chunk in inverter.rewrite(streamed.chunks):
+            yield chunk
+    except UserError as error:
+        raise conjugation_failed(error) from error
+
+
+def conjugation_failed(error: UserError) -> ApiError:
+    """Return the error for a prompt or answer that could not be rewritten."""
+    return ApiError(502, sentence(error), code="conjugation_failed")
+
+
+def text_of(endpoint: Endpoint, choice: Body) -> str | None:
+    """Return the text of a finished choice; a call of a tool has none.
+
+    Raises:
+        ApiError: 502 for a choice in an unknown form.
+    """
+    if endpoint is Endpoint.completions:
+        text = choice.get("text")
+    else:
+        message = choice.get("message")
+        if not isinstance(message, dict):
+            raise malformed("a message")
+        text = message.get("content")
+    if not isinstance(text, str | None):
+        raise malformed("an answer's text")
+    return text
+
+
+def inverted_choice(
+    endpoint: Endpoint, choice: Body, conjugation: TextConjugation, stops: tuple[str, ...]
+) -> Body:
+    """Return a finished choice with its text inverted and cut before the first stop string."""
+    text = text_of(endpoint, choice)
+    if text is None:
+        return choice
+    inverse = Inverse(conjugation, stops)
+    inverse.append(text)
+    plain = inverse.finish()
+    reason = "stop" if inverse.stopped else choice.get("finish_reason")
+    rewritten = {**choice, "finish_reason": reason, "logprobs": None}
+    if endpoint is Endpoint.completions:
+        return {**rewritten, "text": plain}
+    # Annotations point to places in the conjugated text.
+    message = {name: value for name, value in choice["message"].items() if name != "annotations"}
+    return {**rewritten, "message": {**message, "content": plain}}
+
+
+def combined(ensemble: TextEnsemble, endpoint: Endpoint, answers: Sequence[Body]) -> Body:
+    """Return the vote of all members on each choice, with the tokens of all of them.
+
+    Raises:
+        ApiError: 502 if members gave different numbers of answers, or one of them none.
+    """
+    first = answers[0]
+    if len(answers) == 1:
+        return first
+    numbers = {len(answer["choices"]) for answer in answers}
+    if len(numbers) > 1:
+        raise ApiError(
+            502, "The members of the vote got different numbers of answers.", code="upstream_error"
+        )
+    choices = []
+    for ballots in zip(*(answer["choices"] for answer in answers), strict=True):
+        texts = [text_of(endpoint, ballot) or "" for ballot in ballots]
+        winner = agreeing(texts)[0]
+        choices.append({**ballots[winner], **_with_text(endpoint, ensemble.combine(texts))})
+    return {**first, "choices": choices, "usage": summed([each.get("usage") for each in answers])}
+
+
+def _with_text(endpoint: Endpoint, text: str) -> dict[str, Any]:
+    if endpoint is Endpoint.completions:
+        return {"text": text}
+    return {"message": {"role": "assistant", "content": text}}
+
+
+def summed(usages: Sequence[Any]) -> dict[str, int] | None:
+    """Add up the counts of tokens; nothing if an upstream did not count.
+
+    Example:
+        >>> summed([{"prompt_tokens": 3, "total_tokens": 4}, {"prompt_tokens": 2}])
+        {'prompt_tokens': 5, 'completion_tokens': 0, 'total_tokens': 4}
+    """
+    if not all(isinstance(usage, dict) for usage in usages):
+        return None
+    names = ("prompt_tokens", "completion_tokens", "total_tokens")
+    return {name: sum(usage.get(name) or 0 for usage in usages) for name in names}
+
+
+async def all_of(coroutines: Sequence[Coroutine[Any, Any, _T]]) -> list[_T]:
+    """Run all at once; the first that fails ends the others."""
+    tasks = [asyncio.ensure_future(each) for each in coroutines]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

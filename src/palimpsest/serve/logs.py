@@ -1,0 +1,95 @@
+"""Structured logs: one JSON object a line, without what was asked or answered."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+import traceback
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+LOG = logging.getLogger("palimpsest.serve")
+
+_LONGEST = 200
+"""Characters of what a client wrote, such as a model's name, that go into the log."""
+
+
+class JsonLines(logging.Formatter):
+    """Writes a record as JSON; ``extra={"fields": …}`` adds to it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        return json.dumps(line)
+
+
+def log_to_stderr() -> None:
+    """Send our logs and uvicorn's to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    for name, level in (("palimpsest.serve", logging.INFO), ("uvicorn", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(level)
+        logger.propagate = False
+
+
+@dataclass
+class Record:
+    """What the log will say of one request."""
+
+    method: str
+    path: str
+    client: str | None
+    id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    status: int | None = None
+    model: str | None = None
+    via: str | None = None
+    stream: bool = False
+    error: str | None = None
+    flags: tuple[str, ...] = ()
+    usage: Any = None
+    texts: dict[str, Any] = field(default_factory=dict)
+    """Prompt and answer, if the server was told to log them."""
+    started: float = field(default_factory=time.perf_counter)
+
+    def write(self) -> None:
+        """Write the line."""
+        usage = self.usage if isinstance(self.usage, dict) else {}
+        fields = {
+            "id": self.id,
+            "client": self.client,
+            "method": self.method,
+            "path": self.path[:_LONGEST],
+            "status": self.status,
+            "model": self.model and self.model[:_LONGEST],
+            "via": self.via,
+            "stream": self.stream,
+            "milliseconds": round(1000 * (time.perf_counter() - self.started), 2),
+            "prompt_tokens": usage.get("prompt_tokens"),
+            "completion_tokens": usage.get("completion_tokens"),
+            "flags": list(self.flags),
+            "error": self.error,
+            **self.texts,
+        }
+        kept = {name: value for name, value in fields.items() if value not in (None, [], False)}
+        level = logging.ERROR if (self.status or 0) >= 500 else logging.INFO
+        LOG.log(level, "request", extra={"fields": kept})
+
+
+def log_failure(error: BaseException, request_id: str) -> None:
+    """Log where an unforeseen error arose; its message may hold a prompt, so it is left out."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [f"{Path(each.filename).name}:{each.lineno} {each.name}" for each in frames]
+    fields = {"id": request_id, "type": type(error).__name__, "at": places}
+    LOG.error("failure", extra={"fields": fields})

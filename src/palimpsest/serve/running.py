@@ -1,0 +1,135 @@
+"""Run the server until it is told to stop."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from urllib.parse import urlsplit
+
+import uvicorn
+
+from palimpsest.errors import UserError
+from palimpsest.serve.app import create_app
+from palimpsest.serve.logs import LOG, log_to_stderr
+from palimpsest.serve.settings import ServeSettings, is_loopback
+
+_KEEP_ALIVE_SECONDS = 75
+"""Longer than clients keep idle connections, so that they are the ones to close them."""
+
+
+def serve(settings: ServeSettings) -> None:
+    """Serve until SIGINT or SIGTERM; requests that run then are finished first.
+
+    A second SIGINT does not wait for them.
+
+    Raises:
+        UserError: The upstream, a conjugation or the address cannot be used.
+    """
+    app = create_app(settings)
+    with _bound(settings.host, settings.port) as listener:
+        log_to_stderr()
+        _announce(settings, listener.getsockname()[1])
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            ws="none",
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=settings.grace_seconds,
+        )
+        _Server(config).run(sockets=[listener])
+    LOG.info("stopped")
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, but a signal that stops it is no reason to fail afterwards."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {
+            kind: signal.signal(kind, self.handle_exit) for kind in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            yield
+        finally:
+            for kind, handler in before.items():
+                signal.signal(kind, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        LOG.info("stopping", extra={"fields": {"signal": signal.Signals(sig).name}})
+        super().handle_exit(sig, frame)
+
+
+@contextmanager
+def _bound(host: str, port: int) -> Iterator[socket.socket]:
+    """Bind the address before anything is announced."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise UserError(
+            f"No address '{host}': {error.strerror}.", hint="Try: --host 127.0.0.1"
+        ) from error
+    with listener:
+        if os.name == "posix":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+        except OSError as error:
+            in_use = error.errno == errno.EADDRINUSE
+            raise UserError(
+                f"Cannot listen on {host}:{port}: {error.strerror}.",
+                hint=f"Another program does; try: --port {port + 1}" if in_use else None,
+            ) from error
+        yield listener
+
+
+def _announce(settings: ServeSettings, port: int) -> None:
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    fields = {
+        "url": f"http://{host}:{port}/v1",
+        "upstream": settings.upstream,
+        "via": settings.via,
+        "token": settings.token is not None,
+    }
+    LOG.info("listening", extra={"fields": fields})
+    if not settings.on_loopback and settings.token is None:
+        LOG.warning(
+            "everyone who reaches this address can ask, at your cost: set a token, "
+            "or listen on 127.0.0.1"
+        )
+    upstream = urlsplit(settings.upstream)
+    if (
+        upstream.scheme == "http"
+        and settings.upstream_key
+        and not is_loopback(upstream.hostname or "")
+    ):
+        LOG.warning("the upstream's key is sent over plain http, where others can read it")
+
+
+def secret(environment: Mapping[str, str], variable: str, *, required: bool) -> str | None:
+    """Return a secret from the environment; nothing if it is not there or empty.
+
+    Raises:
+        UserError: It is required, and not there.
+    """
+    value = environment.get(variable, "").strip()
+    if required and not value:
+        raise UserError(
+            f"The environment variable '{variable}' is not set.",
+            hint=f"Set it, for instance with: export {variable}=…",
+        )
+    return value or None

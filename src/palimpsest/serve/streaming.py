@@ -1,0 +1,213 @@
+"""A stream of conjugated chunks to a stream of plain ones."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from palimpsest.lm.conjugations.text import TextConjugation
+from palimpsest.serve.errors import ApiError
+from palimpsest.serve.inversion import Inverse, off_loop
+from palimpsest.serve.upstream import Body, Endpoint
+
+_FINISHED = "stop"
+
+
+@dataclass
+class _Choice:
+    """One of the answers in a stream."""
+
+    inverse: Inverse
+    begun: bool = False
+    ended: bool = False
+
+
+class StreamInverter:
+    """Rewrites the chunks of one stream.
+
+    Each answer begins with its role, goes on with what is certain, and ends with one chunk that
+    has a ``finish_reason``. Calls of tools pass as they are. Chunks that would say nothing are left
+    out. The count of tokens comes last, in a chunk without choices, if the client asked for it.
+
+    Args:
+        endpoint: Of the request.
+        conjugation: Under which the model was asked.
+        stops: As the client gave them.
+        n_choices: How many answers the stream will hold.
+        model: What the chunks call the model.
+        usage: Whether the client wants the count of tokens.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        conjugation: TextConjugation,
+        stops: tuple[str, ...],
+        *,
+        n_choices: int,
+        model: str,
+        usage: bool,
+    ) -> None:
+        self._endpoint = endpoint
+        self._conjugation = conjugation
+        self._stops = stops
+        self._n_choices = n_choices
+        self._model = model
+        self._wants_usage = usage
+        self._choices: dict[int, _Choice] = {}
+        self._frame: dict[str, Any] = {}
+        self.usage: Body | None = None
+        """The upstream's count of tokens, once it is known."""
+
+    async def rewrite(self, chunks: AsyncIterator[Body]) -> AsyncIterator[Body]:
+        """Yield what the client gets for these chunks.
+
+        Raises:
+            ApiError: 502 for chunks that are none, an upstream that stops in the middle, or an
+                answer that cannot be inverted.
+        """
+        async for chunk in chunks:
+            self._frame |= {
+                name: value for name, value in chunk.items() if name not in ("choices", "usage")
+            }
+            if isinstance(chunk.get("usage"), dict):
+                self.usage = chunk["usage"]
+            for choice in _choices_of(chunk):
+                async for rewritten in self._rewrite_choice(choice):
+                    yield self._chunk([rewritten])
+            if self._all_ended and not self._wants_usage:
+                return  # which has the upstream stop: nothing that it might say would be shown
+        for index, state in self._choices.items():
+            if not state.ended:
+                # Some servers end without a reason; what is held back is due all the same.
+                async for rewritten in self._end(state, {"index": index}, _FINISHED):
+                    yield self._chunk([rewritten])
+        if self._wants_usage and self.usage is not None:
+            yield {**self._chunk([]), "usage": self.usage}
+
+    @property
+    def _all_ended(self) -> bool:
+        n_ended = sum(state.ended for state in self._choices.values())
+        return n_ended >= self._n_choices and any(
+            state.inverse.stopped for state in self._choices.values()
+        )
+
+    async def _rewrite_choice(self, choice: Body) -> AsyncIterator[Body]:
+        index = choice.get("index", 0)
+        if not isinstance(index, int):
+            raise malformed("the index of a choice")
+        state = self._choices.get(index)
+        if state is None:
+            state = _Choice(Inverse(self._conjugation, self._stops))
+            self._choices[index] = state
+        if state.ended:
+            return
+        frame = {"index": index}
+        text, other = self._read(choice)
+        if self._endpoint is Endpoint.chat and not state.begun:
+            other = {"role": "assistant", "content": "", **other}
+        if other:
+            yield self._write(frame, None, other)
+        state.begun = True
+        new = await self._inverted(state, text) if text else ""
+        if new:
+            yield self._write(frame, new, {})
+        reason = choice.get("finish_reason")
+        if state.inverse.stopped or reason is not None:
+            async for rewritten in self._end(state, frame, reason):
+                yield rewritten
+
+    async def _end(self, state: _Choice, frame: Body, reason: str | None) -> AsyncIterator[Body]:
+        state.ended = True
+        rest = await off_loop(state.inverse.slow, state.inverse.finish)
+        if rest:
+            yield self._write(frame, rest, {})
+        if state.inverse.stopped:
+            reason = _FINISHED
+        yield {**self._write(frame, None, {}), "finish_reason": reason}
+
+    async def _inverted(self, state: _Choice, text: str) -> str:
+        return await off_loop(state.inverse.slow, state.inverse.feed, text)
+
+    def _read(self, choice: Body) -> tuple[str, dict[str, Any]]:
+        """Return the text of a choice, and what else its delta holds."""
+        if self._endpoint is Endpoint.completions:
+            return str(choice.get("text") or ""), {}
+        delta = choice.get("delta") or {}
+        if not isinstance(delta, dict):
+            raise malformed("a delta")
+        text = delta.get("content") or ""
+        other = {name: value for name, value in delta.items() if name != "content" and value}
+        return str(text), other
+
+    def _write(self, frame: Body, text: str | None, other: Body) -> dict[str, Any]:
+        # As OpenAI has it: every chunk says that it is not the last, and that it has no logprobs.
+        if self._endpoint is Endpoint.completions:
+            said: dict[str, Any] = {"text": text or ""}
+        else:
+            said = {"delta": {**other} if text is None else {"content": text}}
+        return {**frame, **said, "logprobs": None, "finish_reason": None}
+
+    def _chunk(self, choices: list[Body]) -> dict[str, Any]:
+        return {**self._frame, "model": self._model, "choices": choices}
+
+
+def _choices_of(chunk: Body) -> list[Body]:
+    choices = chunk.get("choices") or []
+    if not isinstance(choices, list) or not all(isinstance(each, dict) for each in choices):
+        raise malformed("a chunk's choices")
+    return choices
+
+
+def malformed(what: str) -> ApiError:
+    """Return the error for an upstream that does not speak OpenAI's format."""
+    return ApiError(502, f"The upstream sent {what} in an unknown form.", code="upstream_error")
+
+
+def chunks_of(endpoint: Endpoint, answer: Body, *, usage: bool) -> list[Body]:
+    """Return a finished answer as the chunks of a stream.
+
+    Example:
+        >>> answer = {"id": "x", "choices": [{"index": 0, "text": "12", "finish_reason": "stop"}]}
+        >>> [chunk["choices"][0]["text"] for chunk in chunks_of(
+        ...     Endpoint.completions, answer, usage=False)]
+        ['12', '']
+    """
+    frame = {name: value for name, value in answer.items() if name not in ("choices", "usage")}
+    if endpoint is Endpoint.chat:
+        frame["object"] = "chat.completion.chunk"
+    chunks: list[Body] = [
+        {**frame, "choices": [part]}
+        for choice in answer["choices"]
+        for part in _parts_of(endpoint, choice)
+    ]
+    if usage and answer.get("usage") is not None:
+        chunks.append({**frame, "choices": [], "usage": answer["usage"]})
+    return chunks
+
+
+def _parts_of(endpoint: Endpoint, choice: Body) -> list[Body]:
+    index, reason = choice.get("index", 0), choice.get("finish_reason")
+    base = {"index": index, "logprobs": None}
+    if endpoint is Endpoint.completions:
+        return [
+            {**base, "text": choice["text"], "finish_reason": None},
+            {**base, "text": "", "finish_reason": reason},
+        ]
+    message = choice["message"]
+    said = {"content": message["content"]} if message.get("content") else {}
+    deltas = [{"role": "assistant", "content": ""}, said, {}]
+    return [
+        {**base, "delta": delta, "finish_reason": reason if place == len(deltas) - 1 else None}
+        for place, delta in enumerate(deltas)
+    ]
+
+
+def text_pieces(body: Body) -> list[tuple[int, str]]:
+    """Return the texts in an answer or a chunk, each with the index of its choice."""
+    return [
+        (choice.get("index", 0), str(said.get("content") or said.get("text") or ""))
+        for choice in body.get("choices") or []
+        for said in (choice.get("message") or choice.get("delta") or choice,)
+    ]

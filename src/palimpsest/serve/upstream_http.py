@@ -1,0 +1,275 @@
+"""An upstream on the network: any endpoint that speaks OpenAI's format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from typing import Any
+
+import httpx
+
+from palimpsest.errors import UserError
+from palimpsest.serve.errors import ApiError, from_upstream
+from palimpsest.serve.settings import ServeSettings, is_loopback
+from palimpsest.serve.sse import read_events
+from palimpsest.serve.streaming import malformed
+from palimpsest.serve.upstream import Answered, Body, Endpoint, Raw, Streamed
+
+_PASSED_ON = ("retry-after", "openai-", "x-ratelimit-")
+"""Beginnings of the headers that clients get from the upstream."""
+
+_LIST_SECONDS = 5.0
+_MOST_ERROR_BYTES = 64 * 1024
+_HIDDEN = b"[key]"
+
+
+class HttpUpstream:
+    """Passes requests on to a base URL.
+
+    The client's own ``Authorization`` never goes there: the upstream gets the key of the server's
+    environment, or none. Redirects are not followed, as they would take the key along.
+
+    Args:
+        settings: Of the server; ``upstream`` is the base URL.
+
+    Raises:
+        UserError: The URL is none, or the key has characters that no header may have.
+    """
+
+    def __init__(self, settings: ServeSettings) -> None:
+        self._url = base_url(settings.upstream)
+        self._key = (settings.upstream_key or "").encode()
+        timeout = httpx.Timeout(
+            settings.timeout_seconds, connect=settings.connect_timeout_seconds, pool=1.0
+        )
+        self._client = httpx.AsyncClient(
+            headers={"Accept-Encoding": "identity", **_authorization(settings.upstream_key)},
+            timeout=timeout,
+            # A vote asks several times at once. Servers commonly close idle connections after 5 s:
+            # one that is closed just when we use it again would lose a request.
+            limits=httpx.Limits(
+                max_connections=4 * settings.max_concurrent,
+                max_keepalive_connections=settings.max_concurrent,
+                keepalive_expiry=2.0,
+            ),
+            trust_env=not is_loopback(self._url.host),
+            follow_redirects=False,
+        )
+
+    async def models(self) -> list[Body]:
+        """Return what the upstream lists."""
+        with self._explained():
+            response = await self._client.get(f"{self._url}/models", timeout=_LIST_SECONDS)
+        self._check(response, response.content)
+        value = _json(response.content)
+        models = value.get("data")
+        if not isinstance(models, list):
+            raise malformed("its list of models")
+        return [
+            each for each in models if isinstance(each, dict) and isinstance(each.get("id"), str)
+        ]
+
+    async def complete(self, endpoint: Endpoint, body: Body) -> Answered:
+        """Ask for an answer in one piece."""
+        with self._explained():
+            response = await self._client.send(self._request(endpoint, _dump(body)))
+        self._check(response, response.content)
+        return Answered(_json(response.content), passed_on(response.headers))
+
+    @asynccontextmanager
+    async def stream(self, endpoint: Endpoint, body: Body) -> AsyncIterator[Streamed]:
+        """Ask for an answer piece by piece."""
+        try:
+            async with self._streamed(endpoint, body) as streamed:
+                yield streamed
+                return
+        except _RefusesOptions:
+            pass
+        # The count of tokens may come unasked: transformers serve sends it, and refuses to be
+        # asked for it.
+        body = {name: value for name, value in body.items() if name != "stream_options"}
+        async with self._streamed(endpoint, body) as streamed:
+            yield streamed
+
+    def relay(self, endpoint: Endpoint, content: bytes) -> AbstractAsyncContextManager[Raw]:
+        """Pass a request on byte by byte."""
+        return self._relay(endpoint, content)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._client.aclose()
+
+    @asynccontextmanager
+    async def _relay(self, endpoint: Endpoint, content: bytes) -> AsyncIterator[Raw]:
+        async with self._sent(endpoint, content) as response:
+            headers = passed_on(response.headers)
+            if "content-type" in response.headers:
+                headers["content-type"] = response.headers["content-type"]
+            yield Raw(response.status_code, headers, self._bytes(response))
+
+    @asynccontextmanager
+    async def _streamed(self, endpoint: Endpoint, body: Body) -> AsyncIterator[Streamed]:
+        async with self._sent(
+            endpoint, _dump(body), refusable="stream_options" in body
+        ) as response:
+            kind = response.headers.get("content-type", "")
+            if not kind.startswith("text/event-stream"):
+                raise malformed(f"'{kind[:80]}' instead of a stream")
+            yield Streamed(self._chunks(response), passed_on(response.headers))
+
+    def _request(self, endpoint: Endpoint, content: bytes) -> httpx.Request:
+        headers = {"Content-Type": "application/json"}
+        return self._client.build_request(
+            "POST", f"{self._url}{endpoint}", content=content, headers=headers
+        )
+
+    @asynccontextmanager
+    async def _sent(
+        self, endpoint: Endpoint, content: bytes, *, refusable: bool = False
+    ) -> AsyncIterator[httpx.Response]:
+        with self._explained():
+            response = await self._client.send(self._request(endpoint, content), stream=True)
+        try:
+            if not response.is_success:
+                told = b""
+                with self._explained():
+                    async for piece in response.aiter_bytes():
+                        told += piece
+                        if len(told) > _MOST_ERROR_BYTES:
+                            break
+                if refusable and response.is_client_error and b"stream_options" in told:
+                    raise _RefusesOptions
+                self._check(response, told)
+            yield response
+        finally:
+            await response.aclose()
+
+    def _check(self, response: httpx.Response, content: bytes) -> None:
+        if response.is_error:
+            if self._key:
+                content = content.replace(self._key, _HIDDEN)
+            raise from_upstream(response.status_code, content, passed_on(response.headers))
+        if not response.is_success:
+            raise ApiError(
+                502,
+                f"The upstream answered with status {response.status_code}, which is no answer. "
+                "Is its base URL right?",
+                code="upstream_error",
+            )
+
+    async def _bytes(self, response: httpx.Response) -> AsyncIterator[bytes]:
+        with self._explained():
+            async for piece in response.aiter_raw():
+                yield piece
+
+    async def _chunks(self, response: httpx.Response) -> AsyncIterator[Body]:
+        open_choices: set[Any] = set()
+        n_chunks = 0
+        async for data in read_events(self._bytes(response)):
+            if data.strip() == "[DONE]":
+                return
+            chunk = _json(data.encode())
+            if chunk.get("error"):
+                content = data.encode().replace(self._key, _HIDDEN) if self._key else data.encode()
+                raise from_upstream(502, content, {})
+            n_chunks += 1
+            _note_ends(chunk, open_choices)
+            yield chunk
+        if open_choices or not n_chunks:
+            raise ApiError(
+                502, "The upstream ended its stream in the middle.", code="upstream_error"
+            )
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say what went wrong on the way; messages of httpx may hold what nobody should see."""
+        try:
+            yield
+        except httpx.PoolTimeout as error:
+            raise ApiError(
+                503, "Too many requests are under way.", headers={"Retry-After": "1"}
+            ) from error
+        except httpx.ConnectTimeout as error:
+            raise self._unreachable(504, "did not accept a connection in time") from error
+        except httpx.TimeoutException as error:
+            raise self._unreachable(504, "did not answer in time") from error
+        except httpx.ConnectError as error:
+            raise self._unreachable(502, "cannot be reached") from error
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise self._unreachable(502, "broke off the connection") from error
+
+    def _unreachable(self, status: int, what: str) -> ApiError:
+        return ApiError(status, f"The upstream {what}.", code="upstream_unreachable")
+
+
+class _RefusesOptions(Exception):  # noqa: N818  # no error: we ask again without them
+    """The upstream knows no ``stream_options``."""
+
+
+def base_url(text: str) -> httpx.URL:
+    """Return a base URL that paths such as ``/models`` can be appended to.
+
+    Raises:
+        UserError: It is no URL, or holds a password or a query.
+
+    Example:
+        >>> str(base_url("http://localhost:8080")), str(base_url("https://api.openai.com/v1/"))
+        ('http://localhost:8080/v1', 'https://api.openai.com/v1')
+    """
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL as error:
+        raise UserError(f"The upstream '{text}' is no URL: {error}.", hint=_URL_HINT) from error
+    if url.userinfo or url.query or url.fragment:
+        raise UserError(
+            "The upstream's URL holds a password, a query or a fragment; expected a base URL.",
+            hint="Put a key into the environment; --key-env names the variable.",
+        )
+    if not url.host:
+        raise UserError(f"The upstream '{text}' names no host.", hint=_URL_HINT)
+    return url.copy_with(path=url.path.rstrip("/") or "/v1")
+
+
+_URL_HINT = "Write a base URL such as http://127.0.0.1:8080/v1"
+
+
+def passed_on(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the upstream's headers that clients get as well."""
+    return {name: value for name, value in headers.items() if name.lower().startswith(_PASSED_ON)}
+
+
+def _authorization(key: str | None) -> dict[str, str]:
+    if not key:
+        return {}
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise UserError(
+            "The upstream's key has characters that no HTTP header may have, such as a line break.",
+            hint="Check the environment variable that holds it.",
+        )
+    return {"Authorization": f"Bearer {key}"}
+
+
+def _dump(body: Body) -> bytes:
+    """Return JSON in ASCII: texts may hold lone surrogates, which have no UTF-8."""
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def _json(content: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise malformed("what is not JSON") from error
+    if not isinstance(value, dict):
+        raise malformed("JSON that is no object")
+    return value
+
+
+def _note_ends(chunk: Body, open_choices: set[Any]) -> None:
+    """Keep track of which answers have begun and not ended."""
+    choices = chunk.get("choices")
+    for choice in choices if isinstance(choices, list) else []:
+        if not isinstance(choice, dict) or not isinstance(choice.get("index", 0), int):
+            raise malformed("a choice")
+        ended = choice.get("finish_reason") is not None
+        (open_choices.discard if ended else open_choices.add)(choice.get("index", 0))
