@@ -47,17 +47,17 @@ def train(
     from palimpsest.lm.rosetta.train import train as train_pair
 
     recipe = Recipe(seed=seed)
-    recipe = replace(
-        recipe,
-        pretraining=replace(
-            recipe.pretraining, n_steps=pretraining_steps or recipe.pretraining.n_steps
-        ),
-        tuning=replace(recipe.tuning, n_steps=tuning_steps or recipe.tuning.n_steps),
-    )
+    command = ["palimpsest", "rosetta", "train", "--seed", str(seed), "--n", str(n)]
+    if pretraining_steps is not None:
+        recipe = replace(recipe, pretraining=replace(recipe.pretraining, n_steps=pretraining_steps))
+        command += ["--pretraining-steps", str(pretraining_steps)]
+    if tuning_steps is not None:
+        recipe = replace(recipe, tuning=replace(recipe.tuning, n_steps=tuning_steps))
+        command += ["--tuning-steps", str(tuning_steps)]
     say = (lambda _: None) if quiet else (lambda what: typer.echo(f"Measuring: {what}", err=True))
     with _progress(enabled=not quiet) as report:
         manifest = train_pair(
-            recipe, out, command=_command(recipe, n), report=report, measuring=say, n=n
+            recipe, out, command=" ".join(command), report=report, measuring=say, n=n
         )
     from palimpsest.lm.diagnose import diagnose
     from palimpsest.lm.rosetta.figure import curve_drawing
@@ -69,7 +69,7 @@ def train(
         str(out / "pair" / "tuned"),
         suite=f"rosetta:n={n}",
         out=out / "report",
-        command=_command(recipe, n),
+        command=" ".join(command),
         extra_figures=[curve_drawing(manifest)],
     )
     typer.echo(f"Pair: {out / 'pair'}")
@@ -105,41 +105,13 @@ def check(
     typer.echo(markdown(manifest))
 
 
-def _command(recipe: object, n: int) -> str:
-    from palimpsest.lm.rosetta.recipe import Recipe
-
-    assert isinstance(recipe, Recipe)
-    words = ["palimpsest rosetta train", f"--seed {recipe.seed}"]
-    if recipe.pretraining != Recipe().pretraining:
-        words.append(f"--pretraining-steps {recipe.pretraining.n_steps}")
-    if recipe.tuning != Recipe().tuning:
-        words.append(f"--tuning-steps {recipe.tuning.n_steps}")
-    return " ".join([*words, f"--n {n}"])
-
-
 @contextmanager
 def _progress(*, enabled: bool) -> Iterator[Report]:
-    """Draw a bar with loss and time left for each stage, on standard error."""
+    """Draw a bar with the loss for each stage."""
     if not enabled:
         yield lambda *_: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeLeft
+    from palimpsest.cli.bars import progress_bars
 
-    with Progress(
-        TextColumn("{task.description:11}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]}"),
-        TimeLeft(),
-        console=Console(stderr=True),
-    ) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def show(stage: str, step: int, n_steps: int, loss: float) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=n_steps, loss="")
-            bars.update(tasks[stage], completed=step, loss=f"{loss:.3f}")
-
-        yield show
+    with progress_bars() as show:
+        yield lambda stage, step, n_steps, loss: show(stage, step, n_steps, f"loss {loss:.3f}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,35 +78,19 @@ def _show(results: Results, out: Path, *, quiet: bool) -> None:
 
 @contextmanager
 def _progress(*, enabled: bool) -> Iterator[DiagnosisProgress | None]:
-    """Draw a bar with rate and time left for each model, on standard error."""
+    """Draw a bar with the rate of answers for each model."""
     if not enabled:
         yield None
         return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TaskID,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from palimpsest.cli.bars import progress_bars
 
-    with Progress(
-        TextColumn("{task.description:6}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    ) as bars:
-        tasks: dict[str, TaskID] = {}
+    with progress_bars() as show_bar:
+        started: dict[str, float] = {}
 
         def show(role: str, n_done: int, n_total: int, n_reused: int) -> None:
-            if role not in tasks:
-                tasks[role] = bars.add_task(role, total=n_total, completed=n_reused, rate="")
-            speed = bars.tasks[tasks[role]].speed
-            rate = f"{speed:.0f} answers/s" if speed else ""
-            bars.update(tasks[role], completed=n_done, rate=rate)
+            seconds = time.monotonic() - started.setdefault(role, time.monotonic())
+            n_new = n_done - n_reused
+            rate = f"{n_new / seconds:.0f} answers/s" if n_new and seconds else ""
+            show_bar(role, n_done, n_total, rate)
 
         yield show

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,7 +59,7 @@ def measure(
     """Return the table of one checkpoint, on ``n`` prompts a cell and language of a split."""
     model = load_model(f"hf:{checkpoint}")
     table: defaultdict[str, dict[str, Shares]] = defaultdict(dict)
-    try:
+    with closing(model):
         for suite in (build(n=n, split=split), build_instructions(n=n, split=split)):
             vias = [parse_via(f"native:{language}", suite) for language in suite.languages]
             rows = evaluate(
@@ -69,8 +70,6 @@ def measure(
                 counts[row.language, row.cell][row.outcome] += 1
             for (language, cell), outcomes in counts.items():
                 table[language][cell] = _shares(outcomes)
-    finally:
-        model.close()
     return dict(table)
 
 
