@@ -14,7 +14,7 @@ LONGEST = 1500
 """Characters that are sent as one text."""
 
 # Every character at which str.splitlines breaks.
-_LINE_BREAK = re.compile("(\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029])")
+_LINE_BREAK = r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]"
 
 _FENCE = re.compile("```")
 _CODE = re.compile("```|`[^`]++`")
@@ -48,9 +48,10 @@ _SPAN = re.compile(
 
 # Nothing on one side of these belongs to a sentence on the other; those within spans do not count.
 _BREAK = re.compile(
-    r"(?P<break><\|[^|<>\s]{1,40}\|>|\[/?INST\])|"
+    rf"(?P<line>{_LINE_BREAK})|"
+    r"(?P<mark><\|[^|<>\s]{1,40}\|>|\[/?INST\])|"
     rf"(?:{_SPAN.pattern})|"
-    r"(?P<mark>\t++|[-=#*~]{3,}+|>{3,}+|[-=]>|→|⇒|\|++)"
+    r"(?P<other>\t++|[-=#*~]{3,}+|>{3,}+|[-=]>|→|⇒|\|++)"
 )
 
 _WITHIN_SENTENCES = tuple(kind for kind in PATTERNS if kind != "labels")
@@ -66,26 +67,35 @@ class Piece(NamedTuple):
     """Whether it is to be translated; else it stays as it is."""
 
 
-def pieces(text: str) -> Iterator[Piece]:
-    r"""Yield the parts of a text in order; together they are the text.
+def lines(text: str) -> Iterator[list[Piece]]:
+    r"""Yield the parts of every line, in order; together they are the text.
 
-    Lines stand by themselves. What is between ``` stays, to the end of the text if need be.
+    What is between ``` stays, to the end of the text if need be.
 
     Example:
-        >>> [piece.text for piece in pieces("1. Input: Say it.\r\n---\n") if piece.free]
-        ['Say it.']
+        >>> [[part.text for part in line if part.free] for line in lines("1. Q: Say it.\n---\n")]
+        [['Say it.'], []]
     """
     in_code = False
-    for number, part in enumerate(_LINE_BREAK.split(text)):
-        if number % 2:
-            yield Piece(part, False)
-            continue
+    for line in re.findall(r"[^\n]*+\n|[^\n]++", text):
+        parts: list[Piece] = []
         start = 0
-        for end in _fences(part, in_code=in_code):
-            yield from _stretch(part[start:end], starts_line=not start, is_code=in_code)
-            yield Piece(part[end : end + 3], False)
-            in_code, start = not in_code, end + 3
-        yield from _stretch(part[start:], starts_line=not start, is_code=in_code)
+        for fence in _fences(line, in_code=in_code):
+            parts += _stretch(line[start:fence], starts_line=not start, is_code=in_code)
+            parts.append(Piece("```", False))
+            in_code, start = not in_code, fence + 3
+        parts += _stretch(line[start:], starts_line=not start, is_code=in_code)
+        yield parts
+
+
+def whole_lines(text: str) -> str:
+    r"""Return a text up to its last line break.
+
+    Example:
+        >>> whole_lines("One.\nTwo")
+        'One.\n'
+    """
+    return text[: text.rfind("\n") + 1]
 
 
 def _fences(line: str, *, in_code: bool) -> Iterator[int]:
@@ -98,35 +108,32 @@ def _fences(line: str, *, in_code: bool) -> Iterator[int]:
             in_code = not in_code
 
 
-def whole_lines(text: str) -> str:
-    r"""Return a text up to its last line break.
-
-    Example:
-        >>> whole_lines("One.\nTwo")
-        'One.\n'
-    """
-    end = 0
-    for match in _LINE_BREAK.finditer(text):
-        end = match.end()
-    return text[:end]
-
-
 def _stretch(text: str, *, starts_line: bool, is_code: bool) -> Iterator[Piece]:
+    """Yield the parts of what is in a line between fences."""
     if is_code:
         yield Piece(text, False)
         return
+    start = 0
+    for match in _BREAK.finditer(text):
+        if match["line"] is not None:
+            yield from _clauses(text[start : match.start()], starts_line=starts_line)
+            yield Piece(match[0], False)
+            start, starts_line = match.end(), True
+    yield from _clauses(text[start:], starts_line=starts_line)
+
+
+def _clauses(text: str, *, starts_line: bool) -> Iterator[Piece]:
+    """Yield the parts of what is between line breaks of any kind."""
     body = text.lstrip()
     yield Piece(text[: len(text) - len(body)], False)
     prefix = _PREFIX.match(body)
-    end = prefix.end() if starts_line and prefix else 0
-    yield Piece(body[:end], False)
-    start = end
-    for match in _BREAK.finditer(body, end):
-        if match["break"] is None and match["mark"] is None:
-            continue
-        yield from _sentences(body[start : match.start()])
-        yield Piece(match[0], False)
-        start = match.end()
+    start = prefix.end() if starts_line and prefix else 0
+    yield Piece(body[:start], False)
+    for match in _BREAK.finditer(body, start):
+        if match["mark"] or match["other"]:
+            yield from _sentences(body[start : match.start()])
+            yield Piece(match[0], False)
+            start = match.end()
     yield from _sentences(body[start:])
 
 
@@ -206,8 +213,18 @@ def has_brackets(text: str) -> bool:
     return "⟦" in text or "⟧" in text
 
 
+def survives(line: str, translation: str) -> bool:
+    """Return whether every protected span of a whole line, labels included, is in another."""
+    return survival(line, translation) == 1
+
+
 def keeps_spans(text: str, translation: str) -> bool:
-    """Return whether every protected span of a text is in its translation, as often as there."""
+    """Return whether every protected span of a text is in its translation, as often as there.
+
+    A backtick more or less would make code of what is not, to the end of the text.
+    """
+    if text.count("`") != translation.count("`"):
+        return False
     before = Counter(match[0] for match in _SPAN.finditer(text))
     after = Counter(match[0] for match in _SPAN.finditer(translation))
     # Overlapping spans, such as an address that begins within another, are found otherwise there.

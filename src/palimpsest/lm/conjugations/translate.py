@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -13,8 +13,9 @@ from palimpsest.lm.conjugations.layout import (
     Masked,
     between_spans,
     keeps_spans,
+    lines,
     mask,
-    pieces,
+    survives,
     whole_lines,
 )
 from palimpsest.lm.conjugations.text import TextConjugation
@@ -152,13 +153,23 @@ class Translate(TextConjugation):
         return {**there, **changed}
 
     def _convert(self, text: str, pair: _Pair) -> str:
-        parts = list(pieces(text))
-        rendered = self._render((part.text for part in parts if part.free), pair)
-        return "".join(rendered[part.text].text if part.free else part.text for part in parts)
+        return "".join(line.text for line in self._lines(text, pair))
 
     def _flags(self, text: str, pair: _Pair) -> tuple[str, ...]:
-        rendered = self._render(_sentences([text]), pair)
-        return tuple(sorted({flag for each in rendered.values() for flag in each.flags}))
+        return tuple(sorted({flag for line in self._lines(text, pair) for flag in line.flags}))
+
+    def _lines(self, text: str, pair: _Pair) -> Iterator[_Rendered]:
+        """Yield every line in the other language."""
+        parsed = list(lines(text))
+        rendered = self._render((part.text for line in parsed for part in line if part.free), pair)
+        for line in parsed:
+            made = [rendered[part.text] if part.free else _Rendered(part.text) for part in line]
+            source = "".join(part.text for part in line)
+            whole = "".join(part.text for part in made)
+            if whole == source or survives(source, whole):
+                yield _Rendered(whole, tuple(flag for part in made for flag in part.flags))
+            else:  # a span became part of what stands beside it now
+                yield _Rendered(source, (EMPTY,))
 
     def _render(self, sentences: Iterable[str], pair: _Pair) -> dict[str, _Rendered]:
         """Return the translation of every sentence, remembered or made now, all in one batch."""
@@ -255,4 +266,4 @@ class _Try(NamedTuple):
 
 
 def _sentences(texts: Iterable[str]) -> list[str]:
-    return [part.text for text in texts for part in pieces(text) if part.free]
+    return [part.text for text in texts for line in lines(text) for part in line if part.free]
