@@ -32,7 +32,7 @@ from palimpsest.lm.models.openai.requests import (
     generation_request,
     valid_unicode,
 )
-from palimpsest.lm.models.openai.scoring import continuation_logprob
+from palimpsest.lm.models.openai.scoring import continuation_logprob, has_continuation
 from palimpsest.lm.models.openai.session import Account, Session
 from palimpsest.lm.models.protocol import Decided, Generation, ScoringUnavailableError
 from palimpsest.lm.models.specs import ModelSpec
@@ -151,7 +151,7 @@ class Endpoint:
             (row, column)
             for row, texts in enumerate(candidates)
             for column, text in enumerate(texts)
-            if text
+            if has_continuation(prompts[row], text)
         ]
         jobs = [self._scoring(prompts[row], candidates[row][column]) for row, column in places]
         if not self._can_score:

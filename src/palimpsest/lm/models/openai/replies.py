@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, cast
 
 from palimpsest.lm.models.openai.requests import Api
 
@@ -51,6 +51,8 @@ class Echo(NamedTuple):
     """Where each token starts, in characters, if the server says."""
     text: str
     """What the server gives as the text, which begins with the prompt if it honours ``echo``."""
+    n_new_tokens: int | None
+    """How many of the last tokens are new, if the server says."""
 
 
 class ServerError(NamedTuple):
@@ -119,12 +121,13 @@ def parse_echo(value: Mapping[str, object]) -> Echo | None:
         raise WrongReplyError("log-probabilities that do not belong to their tokens")
     if not all(value is None or _is_logprob(value) for value in logprobs):
         raise WrongReplyError("log-probabilities that are none")
-    offsets = rest.get("text_offset")
-    if not (isinstance(offsets, list) and len(offsets) == len(tokens)) or not all(
-        map(_is_count, offsets)
-    ):
-        offsets = None
-    return Echo(tokens, logprobs, offsets, str(choice.get("text", "")))
+    offsets = _offsets(rest.get("text_offset"), len(tokens))
+    return Echo(tokens, logprobs, offsets, str(choice.get("text", "")), token_counts(value)[1])
+
+
+def _offsets(value: object, n_tokens: int) -> list[int] | None:
+    valid = isinstance(value, list) and len(value) == n_tokens and all(map(_is_count, value))
+    return cast(list[int], value) if valid else None
 
 
 def token_counts(value: Mapping[str, object]) -> tuple[int | None, int | None]:
