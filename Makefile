@@ -22,6 +22,7 @@ demo: $(VENV)/.core ## Diagnose the trained pair that comes with the package; wr
 	$(BIN)/palimpsest demo --out $(OUT)
 
 test: $(VENV)/.dev ## Run the default tests; TIERS=all adds slow and browser, TIERS=training retrains
+	.ci/packages apertium
 	$(BIN)/python -m pytest -n 2 $(if $(filter all,$(TIERS)),-m "not training")$(if $(filter training,$(TIERS)),-m training) $(TESTS)
 
 check: $(VENV)/.dev ## Lint, format, types

@@ -18,17 +18,19 @@ class Kind(StrEnum):
     suites = "suites"
     conjugations = "conjugations"
     models = "models"
+    translators = "translators"
 
 
 _REGISTRIES = {
     Kind.suites: "palimpsest.lm.suites.specs:SUITES",
     Kind.conjugations: "palimpsest.lm.conjugations.specs:CONJUGATIONS",
     Kind.models: "palimpsest.lm.models.specs:MODELS",
+    Kind.translators: "palimpsest.lm.translators.specs:TRANSLATORS",
 }
 
 
 def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
-    """List the suites, conjugations or model back ends, plugins included.
+    """List the suites, conjugations, model back ends or translators, plugins included.
 
     \b
     palimpsest list suites
