@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import threading
 import time
 from collections import Counter
@@ -55,6 +56,7 @@ class FaultServer:
         seed: Of the draws.
         pause_seconds: Before an answer, as if it took work.
         retry_after: What ``429 Retry-After`` asks for.
+        scores: Honour ``echo`` and ``logprobs``: each word is a token of log-probability −1.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class FaultServer:
         seed: int = 0,
         pause_seconds: float = 0.0,
         retry_after: str = "0.02",
+        scores: bool = False,
     ) -> None:
         self.answer = answer
         self.share = share
@@ -73,6 +76,7 @@ class FaultServer:
         self.seed = seed
         self.pause_seconds = pause_seconds
         self.retry_after = retry_after
+        self.scores = scores
         self.received: Counter[str] = Counter()
         """Requests by prompt."""
         self.answered: Counter[str] = Counter()
@@ -170,9 +174,13 @@ class FaultServer:
         words = self.answer(prompt).split(" ")
         most = body.get("max_tokens", body.get("max_completion_tokens", 16)) + 1
         text = " ".join(words[:most])  # the space in front makes an empty first word
-        choice = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
+        choice: dict[str, Any] = {"text": text}
+        if chat:
+            choice = {"message": {"role": "assistant", "content": text}}
         finish = "stop" if len(words) <= most else "length"
         counts = {"prompt_tokens": len(prompt.split()), "completion_tokens": text.count(" ")}
+        if self.scores and body.get("echo"):
+            choice = _echo(prompt, text)
         return json_bytes({
             "id": "x",
             "object": "chat.completion" if chat else "text_completion",
@@ -217,6 +225,12 @@ class FaultServer:
             "error under 200": http_reply(200, json_bytes({"error": {"message": "overloaded"}})),
         }
         return replies.get(kind)
+
+
+def _echo(prompt: str, text: str) -> dict[str, Any]:
+    tokens = [*re.findall(r"\s*\S+|\s+", prompt), text]
+    logprobs = [None, *[-1.0] * (len(tokens) - 1)]
+    return {"text": prompt + text, "logprobs": {"tokens": tokens, "token_logprobs": logprobs}}
 
 
 def json_bytes(value: object) -> bytes:

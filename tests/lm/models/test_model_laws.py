@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.fault_server import FaultServer
 
 from palimpsest.lm.models.protocol import LanguageModel
 from palimpsest.lm.models.specs import load_model
@@ -34,16 +35,26 @@ def _scripted(folder: Path) -> str:
     return f"scripted:{folder / 'rules.json'}"
 
 
+def _openai(folder: Path) -> str:
+    server = FaultServer(lambda _: " one two\nthree 😀 four five six seven", scores=True)
+    RUNNING.append(server.__enter__())
+    return f"openai:{folder.name}@{server.url}"
+
+
+RUNNING: list[FaultServer] = []
 BACK_ENDS: dict[str, Callable[[Path], str]] = {
     "scripted": _scripted,
     "hf": lambda folder: str(save_checkpoint(folder)),
+    "openai": _openai,
 }
 
 
 @pytest.fixture(params=BACK_ENDS)
-def spec(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def spec(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Name a model of each back end."""
-    return BACK_ENDS[request.param](tmp_path)
+    yield BACK_ENDS[request.param](tmp_path)
+    while RUNNING:
+        RUNNING.pop().__exit__()
 
 
 @pytest.fixture
