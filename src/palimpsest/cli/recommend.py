@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from palimpsest.cli.options import Json, Quiet, Seed
+from palimpsest.errors import UserError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -86,6 +87,8 @@ def recommend(
     from palimpsest.lm.recommend_score import Gates
     from palimpsest.records.failures import explained
 
+    if out is not None and not out.parent.is_dir():  # said before the models have worked
+        raise UserError(f"There is no folder '{out.parent}' to write '{out.name}' into.")
     with _progress(enabled=not quiet and not json) as progress:
         found = rank(
             tuned,

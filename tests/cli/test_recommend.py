@@ -1,0 +1,113 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from .conftest import Palimpsest
+
+ASK = ("recommend", "rosetta:tuned", "--base", "rosetta:base", "--quiet")
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    path = tmp_path / "prompts.jsonl"
+    lines = [
+        {"id": "1", "prompt": "Input: What is 5 plus 7?\nOutput:", "lang": "en"},
+        {"id": "1", "prompt": "Entrée: Combien font 5 plus 7?\nSortie:", "lang": "fr"},
+        {"id": "2", "prompt": "Input: Cows eat green grass.\nOutput:", "lang": "en"},
+        {"id": "2", "prompt": "Entrée: Les vaches mangent.\nSortie:", "lang": "fr"},
+    ]
+    path.write_text("\n".join(map(json.dumps, lines)), "utf-8")
+    return path
+
+
+def test_the_ranking_is_a_table_and_says_what_is_excluded_and_why(
+    palimpsest: Palimpsest, rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "140")
+    ended = palimpsest(*(part for part in ASK if part != "--quiet"), "-p", rows)
+    assert ended.code == 0
+    table, _, rest = ended.out.partition("From 2 prompts.")
+    for column in ("Conjugation", "Score", "Shift", "Base handles, %", "Comes back, %", "Cost"):
+        assert column in table
+    assert any(line.startswith("leet ") and "×" in line for line in table.splitlines())
+    assert "Excluded: rot13: the base model cannot handle it (0.00 is below 0.50)" in rest
+    assert "Most promising: " in rest
+    assert "Note: Intervals from 2 prompts are too narrow" in ended.err
+
+
+def test_in_a_narrow_terminal_intervals_stand_below_their_numbers(
+    palimpsest: Palimpsest, rows: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    out = palimpsest(*(part for part in ASK if part != "--quiet"), "-p", rows, "--via", "leet").out
+    assert max(map(len, out.splitlines())) <= 100
+    assert out.splitlines()[4].strip().startswith("[")
+
+
+def test_the_json_is_the_same_on_standard_output_and_in_a_file(
+    palimpsest: Palimpsest, rows: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "found.json"
+    ended = palimpsest(*ASK, "-p", rows, "--via", "leet", "--via", "fr", "--json", "--out", out)
+    assert ended.err == ""
+    assert ended.out == out.read_text("utf-8")
+    found = json.loads(ended.out)
+    assert found["schema"] == "palimpsest.recommendation/1"
+    assert {one["name"]: one["kind"] for one in found["candidates"]} == {
+        "leet": "exact",
+        "fr": "native",
+    }
+
+
+def test_the_gates_are_options(palimpsest: Palimpsest, rows: Path) -> None:
+    strict = palimpsest(*ASK, "-p", rows, "--via", "upper", "--min-fidelity", 1.0, "--json")
+    assert json.loads(strict.out)["candidates"][0]["excluded"] is not None
+    loose = palimpsest(
+        *ASK, "-p", rows, "--via", "upper", "--min-fidelity", 0, "--min-handling", 0, "--json"
+    )
+    assert json.loads(loose.out)["candidates"][0]["excluded"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("-p", "nowhere.txt"), "No file 'nowhere.txt'"),
+        (("-p", "empty.txt"), "'empty.txt' has no prompts"),
+        (("-p", "picture.png"), "is not text in UTF-8"),
+        (("-p", "."), "'.' cannot be read: Is a directory"),
+        (("-p", "one.txt", "--via", "leat"), "Did you mean 'leet'"),
+        (
+            ("-p", "one.txt", "--via", "leet", "--out", "no/such/folder.json"),
+            "There is no folder 'no/such'",
+        ),
+        (("-p", "long.txt", "--via", "leet"), "None of the 1 prompts fits into the context"),
+        (("-p", "one.txt", "--base", "nowhere"), "nowhere"),
+        ((), "Missing option"),
+    ],
+)
+def test_mistakes_are_explained(
+    palimpsest: Palimpsest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "one.txt").write_text("Say it.\n")
+    (tmp_path / "long.txt").write_text("word " * 5000)
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
+    ended = palimpsest("recommend", "rosetta:tuned", "--quiet", *arguments)
+    assert ended.code == 2
+    assert said in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_a_back_end_without_likelihoods_is_explained(palimpsest: Palimpsest, rows: Path) -> None:
+    # Nothing listens there; chat has no likelihoods of a prompt, which is known without asking.
+    endpoint = "openai:gpt@http://127.0.0.1:9/v1,api=chat,key_env=none"
+    ended = palimpsest("recommend", endpoint, "-q", "-p", rows)
+    assert ended.code == 2
+    assert "Conjugations are ranked by the likelihood of whole prompts." in ended.err
+    assert "Traceback" not in ended.err
