@@ -119,45 +119,52 @@ async def _stream(body: dict[str, Any], texts: list[str], *, is_chat: bool) -> A
     frame = _frame(body, is_chat=is_chat)
     if is_chat:
         frame["object"] += ".chunk"
-
-    def event(**fields: Any) -> str:
-        return f"data: {json.dumps({**frame, **fields})}\n\n"
-
-    def choice(index: int, text: str, reason: str | None = None, **delta: Any) -> str:
-        if not is_chat:
-            said: dict[str, Any] = {"text": text}
-        else:
-            said = {"delta": {**delta, **({"content": text} if text else {})}}
-        return event(choices=[{"index": index, **said, "finish_reason": reason}])
-
+    with_count = {**frame, "usage": USAGE}
     for index, text in enumerate(texts):
         if is_chat and model != "bare":
-            yield choice(index, "", role="assistant")
+            yield _event(frame, _part(index, "", is_chat=is_chat, role="assistant"))
         if model == "tools":
             call = {"index": 0, "id": "call_1", "function": {"name": "f", "arguments": "{}"}}
-            yield choice(index, "", tool_calls=[call])
-        for place in range(0, len(text), SPLIT):
-            if model in ("cut", "mute", "complains") and place > len(text) // 2:
-                if model == "cut":
-                    raise ConnectionResetError
-                if model == "complains":
-                    yield event(error="out of memory")
-                return
-            if model == "endless":
-                await asyncio.sleep(0.02)
-            yield choice(index, text[place : place + SPLIT])
-        while model == "endless":
-            await asyncio.sleep(0.02)
-            yield choice(index, "more ")
-        last = choice(index, "", "tool_calls" if model == "tools" else "stop")
-        if model == "bare":  # as transformers serve: the count comes along, and no [DONE]
-            last = last.replace('"choices"', f'"usage": {json.dumps(USAGE)}, "choices"')
-        yield last
+            yield _event(frame, _part(index, "", is_chat=is_chat, tool_calls=[call]))
+        async for piece in _pieces(model, text):
+            yield _event(frame, _part(index, piece, is_chat=is_chat))
+        if model == "mute":
+            return
+        if model == "complains":
+            yield _event({**frame, "error": "out of memory"})
+            return
+        last = _part(index, "", is_chat=is_chat)
+        last["finish_reason"] = "tool_calls" if model == "tools" else "stop"
+        # Bare is as transformers serve: the count comes along, and no [DONE].
+        yield _event(with_count if model == "bare" else frame, last)
     if model == "bare":
         return
     if (body.get("stream_options") or {}).get("include_usage"):
-        yield event(choices=[], usage=USAGE)
+        yield _event(with_count)
     yield ": a comment\n\ndata: [DONE]\n\n"
+
+
+async def _pieces(model: str, text: str) -> AsyncIterator[str]:
+    for place in range(0, len(text), SPLIT):
+        if model == "cut" and place > len(text) // 2:
+            raise ConnectionResetError
+        if model == "endless":
+            await asyncio.sleep(0.02)
+        yield text[place : place + SPLIT]
+    while model == "endless":
+        await asyncio.sleep(0.02)
+        yield "more "
+
+
+def _event(frame: dict[str, Any], *choices: dict[str, Any]) -> str:
+    return f"data: {json.dumps({**frame, 'choices': choices})}\n\n"
+
+
+def _part(index: int, text: str, *, is_chat: bool, **delta: Any) -> dict[str, Any]:
+    said: dict[str, Any] = {"text": text}
+    if is_chat:
+        said = {"delta": {**delta, **({"content": text} if text else {})}}
+    return {"index": index, **said, "finish_reason": None}
 
 
 def _frame(body: dict[str, Any], *, is_chat: bool) -> dict[str, Any]:

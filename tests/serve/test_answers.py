@@ -1,5 +1,8 @@
+import asyncio
 import json
+from typing import Any
 
+import httpx
 import pytest
 from openai import AsyncOpenAI
 from tests.serve.conftest import Proxy, StartProxy
@@ -21,7 +24,7 @@ def test_the_prompt_arrives_conjugated_and_the_answer_comes_back_inverted(
     messages = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": TEXT}]
     asked = proxy.openai.chat.completions.create(
         model=f"echo@{via}", messages=messages, stream=stream
-    )  # type: ignore[call-overload]
+    )
     if stream:
         text = "".join(chunk.choices[0].delta.content or "" for chunk in asked)
     else:
@@ -44,19 +47,18 @@ def test_completions_work_as_chat_does(proxy: Proxy, stub: Stub, via: str, strea
 
 
 async def _ask_async(url: str) -> tuple[str | None, str]:
-    async with AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+    client: Any = AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+    async with client:
         messages = [{"role": "user", "content": TEXT}]
-        whole = await client.chat.completions.create(model="echo@leet", messages=messages)  # type: ignore[call-overload]
+        whole = await client.chat.completions.create(model="echo@leet", messages=messages)
         stream = await client.chat.completions.create(
             model="echo@leet", messages=messages, stream=True
-        )  # type: ignore[call-overload]
+        )
         pieces = [chunk.choices[0].delta.content or "" async for chunk in stream]
     return whole.choices[0].message.content, "".join(pieces)
 
 
 def test_the_async_client_works_as_well(proxy: Proxy) -> None:
-    import asyncio
-
     assert asyncio.run(_ask_async(proxy.url)) == (TEXT, TEXT)
 
 
@@ -86,8 +88,8 @@ def test_roles_names_tools_and_calls_pass_untouched(proxy: Proxy, stub: Stub) ->
             {"role": "assistant", "content": None, "tool_calls": [call]},
             {"role": "tool", "tool_call_id": "c", "content": "twelve"},
             {"role": "user", "name": "Ann", "content": [{"type": "text", "text": "Look."}, image]},
-        ],  # type: ignore[list-item]
-        tools=[tool],  # type: ignore[list-item]
+        ],
+        tools=[tool],
     )
     assert stub.last["tools"] == [tool]
     assert stub.last["messages"] == [
@@ -117,8 +119,6 @@ def test_parameters_of_sampling_pass_and_defaults_are_left_out(proxy: Proxy, stu
 def test_identity_passes_bytes_unchanged_both_ways(
     proxy: Proxy, stub: Stub, stub_at: tuple[Stub, str]
 ) -> None:
-    import httpx
-
     body = b'{"model":  "echo", "messages": [{"role":"user","content":"\xc3\xa9 x"}], "odd": 1.0}'
     for content in (body, body.replace(b'"odd"', b'"stream": true, "odd"')):
         through = proxy.http.post("/v1/chat/completions", content=content)

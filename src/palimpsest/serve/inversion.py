@@ -12,9 +12,12 @@ from palimpsest.serve.stops import first_stop, n_open, read_stops
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-_SHORT = 8192
-"""Characters up to which an answer is inverted anew with each piece; then every 1/512 of its
-length, since inverting the whole each time would be quadratic."""
+_SHORT = 2048
+"""Characters up to which an answer is inverted anew with each piece."""
+
+_SHARE = 128
+"""From there on it is inverted when it has grown by one part in so many: doing it each time would
+take quadratic time."""
 
 _MOST_ON_LOOP = 50_000
 """Characters that a rule rewrites in some milliseconds; more would keep other requests waiting."""
@@ -63,7 +66,8 @@ class Inverse:
         self.append(piece)
         if self.stopped or len(self._raw) < self._next:
             return ""
-        self._next = len(self._raw) + (len(self._raw) // 512 if len(self._raw) > _SHORT else 1)
+        n = len(self._raw)
+        self._next = n + (n // _SHARE if n > _SHORT else 1)
         certain = self._conjugation.certain(self._raw)
         return self._advance(
             certain, len(certain) - n_open(certain[len(self._given) :], self._stops)

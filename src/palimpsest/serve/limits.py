@@ -91,7 +91,8 @@ def check_token(headers: Mapping[str, str], settings: ServeSettings) -> None:
     if settings.token is None:
         return
     scheme, _, given = headers.get("authorization", "").partition(" ")
-    same = hmac.compare_digest(given.strip().encode(), settings.token.encode())
+    # Starlette reads headers as Latin-1: this gives back the bytes that were sent.
+    same = hmac.compare_digest(given.strip().encode("latin-1"), settings.token.encode())
     if scheme.lower() != "bearer" or not same:
         raise ApiError(
             401,

@@ -2,14 +2,36 @@ r"""Stop strings under a conjugation: which the model is told, and which are rea
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import lru_cache
 from itertools import product
 
 from palimpsest.lm.conjugations.text import TextConjugation
 
-_SURROUNDINGS = ("", " ", "\n", "a", "Z", "é", "7", "\\", "·", "-", "'", ".", ":", "`", "a ", " b")
-"""What may stand beside a stop string: one of each kind of character that our rules tell apart."""
+_LINE_BREAKS = re.compile(r"(\r?\n)+")
+
+_SURROUNDINGS: tuple[str, ...] = (
+    "",
+    " ",
+    "\n",
+    "a",
+    "Z",
+    "é",
+    "7",
+    "\\",
+    "·",
+    "-",
+    "'",
+    ".",
+    ":",
+    "`",
+    "{",
+    "a ",
+    " b",
+)
+_SURROUNDINGS += ("a·", "·ay", "ay")
+"""What may stand beside a stop string: one of each kind of text that our rules tell apart."""
 
 
 def sent_stops(conjugation: TextConjugation, stops: Iterable[str]) -> tuple[str, ...]:
@@ -18,7 +40,9 @@ def sent_stops(conjugation: TextConjugation, stops: Iterable[str]) -> tuple[str,
     Line breaks go as they are: conjugations keep the lines of a text in their order. Any other
     stop goes in conjugated form if cutting there and inverting is the same as inverting and cutting
     there, whatever stands beside it. Where that does not hold (a ``5`` under ``leet`` may be an
-    ``s``, or the second half of an escape), it is only read in the inverted answer.
+    ``s``, or the second half of an escape), it is only read in the inverted answer. So are all
+    stops under ``protect(…)``, where a backtick far away decides what is conjugated, and all but
+    line breaks in translations.
 
     Example:
         >>> from palimpsest.lm.conjugations import parse_conjugation
@@ -48,7 +72,9 @@ def read_stops(conjugation: TextConjugation, stops: Iterable[str]) -> tuple[str,
 
 @lru_cache(maxsize=4096)
 def _sent(conjugation: TextConjugation, stop: str) -> str | None:
-    if not stop.strip("\r\n"):
+    if "(" in conjugation.name:
+        return None
+    if _LINE_BREAKS.fullmatch(stop):
         return stop
     if conjugation.batched:
         return None
