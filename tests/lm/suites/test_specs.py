@@ -39,6 +39,13 @@ def test_a_suite_is_called_what_the_user_typed() -> None:
     assert load_suite("rosetta:n=1").name == "rosetta:n=1"
 
 
+@pytest.mark.parametrize("spec", ["nli:n=2,seed=3", "nli,n=2,seed=3", "nli:,n=2,seed=3"])
+def test_a_file_that_a_suite_can_do_without_may_be_left_out(spec: str) -> None:
+    parameters = load_suite(spec).parameters
+
+    assert (parameters["path"], parameters["n"], parameters["seed"]) == ("built in", 2, 3)
+
+
 def test_a_file_name_may_hold_commas_and_equals_signs(file: Path) -> None:
     suite = load_suite(f"jsonl:{file},ability=sum,source=en", limit=1)
 
@@ -85,6 +92,11 @@ def test_every_spec_is_parsed_or_refused_in_words(text: str) -> None:
         ("jsonl:", "does not say which file to read"),
         ("jsonl: ", "does not say which file to read"),
         ("jsonl,ability=x", "does not say which file to read"),
+        ("nli:a.tsv,split=dev", "split=train|validation|test"),
+        ("nli:seeds=1", "no option 'seeds'. Did you mean 'seed'?"),
+        ("nli:gone", "No file or folder 'gone'."),
+        ("nli:gone=1/a,b.tsv", "no option 'gone'"),
+        ("nli:./gone=1/a,b.tsv", "No file or folder 'gone=1/a,b.tsv'."),
     ],
 )
 def test_a_mistake_is_answered_with_what_was_expected(spec: str, words: str) -> None:

@@ -130,7 +130,7 @@ def _saved_files(folder: Path) -> tuple[Path, ...]:
             f"{path} is not what 'datasets' writes into a folder.",
             hint="Save the dataset again with save_to_disk.",
         ) from None
-    outside = [name for name in names if Path(name).name != name or name.startswith(".")]
+    outside = [name for name in names if Path(name).name != name or not name.strip(".")]
     if outside:
         raise UserError(
             f"{path} names a file that is not in its folder: {outside[0]!r}.",

@@ -31,6 +31,8 @@ _LAYOUTS = (
     "…), or a folder saved by 'datasets'."
 )
 
+_MOST_NAMES = 8
+
 
 class Source(NamedTuple):
     """The files of one table."""
@@ -53,6 +55,13 @@ def find_sources(path: Path, split: Split | None = None) -> list[Source]:
     Raises:
         UserError: There is nothing of the kind, no such split, or the choice is not clear.
     """
+    try:
+        return _found(path, split)
+    except OSError as error:
+        raise tables.unreadable(path, error) from error
+
+
+def _found(path: Path, split: Split | None) -> list[Source]:
     if not path.exists():
         raise UserError(f"No file or folder '{path}'.", hint=_LAYOUTS)
     if path.is_file():
@@ -114,7 +123,10 @@ def _of_split(folder: Path, split: Split | None) -> tuple[Path, ...]:
         return (folder,)
     found = _saved_splits(folder) if (folder / SPLITS).is_file() else _split_files(folder)
     if not found:
-        raise UserError(f"{folder} has no rows that can be read.", hint=_LAYOUTS)
+        names = sorted(place.name for place in folder.iterdir())
+        there = f"; it has: {', '.join(names[:_MOST_NAMES])}" if names else ""
+        there += ", …" if len(names) > _MOST_NAMES else ""
+        raise UserError(f"{folder} has no rows that can be read{there}.", hint=_LAYOUTS)
     default = next(iter(found)) if len(found) == 1 else DEFAULT_SPLIT
     chosen: str = default if split is None else split
     if chosen not in found:

@@ -47,7 +47,7 @@ def read_pairs(
             languages do not agree on rows and labels. The message names file and line.
         MissingExtraError: Parquet or Arrow without ``pyarrow``.
     """
-    _check_wording((source, *(languages or ())))
+    _check_languages(languages, source)
     sources = find_sources(path, split)
     gathered = _Gathered(path, languages)
     for origin in sources:
@@ -57,13 +57,18 @@ def read_pairs(
     return ParallelPairs(_aligned({name: gathered.pairs[name] for name in chosen}), gathered.sha256)
 
 
-def _check_wording(languages: Sequence[str]) -> None:
-    for name in languages:
+def _check_languages(languages: Sequence[str] | None, source: str) -> None:
+    for name in (source, *(languages or ())):
         if name not in WORDINGS:
             raise UserError(
                 f"There is no wording of the question in '{name}'.{did_you_mean(name, WORDINGS)}",
                 hint=f"There is one in: {', '.join(WORDINGS)}.",
             )
+    if languages and source not in languages:
+        raise UserError(
+            f"The languages {'+'.join(languages)} lack '{source}', that of the plain prompts.",
+            hint=f"Write languages={'+'.join([source, *languages])}, or source={languages[0]}",
+        )
 
 
 class _Gathered:
@@ -105,20 +110,17 @@ class _Gathered:
 
     def chosen(self, source: str) -> list[str]:
         """Return the languages to ask in, the source language first."""
-        chosen = list(dict.fromkeys(self.languages or [n for n in WORDINGS if n in self.pairs]))
-        for name in (*chosen, source):
+        found = [name for name in WORDINGS if name in self.pairs]
+        chosen = list(dict.fromkeys((source, *(self.languages or found))))
+        for name in chosen:
             if name not in self.pairs:
                 raise UserError(
                     f"There are no rows in '{name}' in {self.path}.",
-                    hint=f"The languages there: {', '.join(self.seen)}. Wording of the question: "
-                    f"{', '.join(WORDINGS)}. Choose with languages=… and source=…",
+                    hint=f"The languages there: {', '.join(self.seen)}. Of these, there is wording "
+                    f"for: {', '.join(n for n in WORDINGS if n in self.seen) or 'none'}. "
+                    "Choose with languages=… and source=…",
                 )
-        if source not in chosen:
-            raise UserError(
-                f"The languages {'+'.join(chosen)} lack '{source}', that of the plain prompts.",
-                hint=f"Write languages={'+'.join([source, *chosen])}, or source={chosen[0]}",
-            )
-        return [source, *(name for name in chosen if name != source)]
+        return chosen
 
 
 def _aligned(found: Mapping[str, Sequence[Pair]]) -> dict[str, dict[str, Pair]]:

@@ -229,8 +229,9 @@ def _is_optional(annotation: Any) -> bool:
 
 
 def _kind(annotation: Any) -> str:
-    if get_origin(annotation) is Literal:
-        return "|".join(map(str, get_args(annotation)))
+    for kind in (annotation, *get_args(annotation)):
+        if get_origin(kind) is Literal:
+            return "|".join(map(str, get_args(kind)))
     if _is_list(annotation):
         return "A+B"
     kinds = {int: "NUMBER", float: "NUMBER", Path: "PATH"}
