@@ -10,7 +10,16 @@ import pytest
 
 from .conftest import Palimpsest
 
-COMMANDS = [[], ["demo"], ["diagnose"], ["prompt"], ["report"], ["list"], ["rosetta", "train"]]
+COMMANDS = [
+    [],
+    ["demo"],
+    ["diagnose"],
+    ["prompt"],
+    ["recommend"],
+    ["report"],
+    ["list"],
+    ["rosetta", "train"],
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

@@ -61,7 +61,7 @@ def test_the_prompt_comes_from_the_argument_a_file_or_standard_input(
     path.write_bytes(b"\xef\xbb\xbfCopy: wordaa\r\n")
     ask = ("prompt", "-m", scripted.base, "--json")
     answers = [palimpsest(*ask, "Copy: wordaa"), palimpsest(*ask, "--file", path)]
-    for more in ((), ("-",)):
+    for more in ((), ("-",), ("--file", "-")):
         pipe(monkeypatch, b"Copy: wordaa\n")
         answers.append(palimpsest(*ask, *more))
     assert {ended.out for ended in answers} == {answers[0].out}

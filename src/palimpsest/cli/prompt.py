@@ -83,15 +83,15 @@ def _text(text: str | None, file: Path | None) -> str:
     """Return the prompt from wherever it was given."""
     from palimpsest.lm.reading import STANDARD_INPUT, read_stream, read_text
 
-    if file is not None:
-        if text is not None:
-            raise UserError(
-                "The prompt is given twice, as argument and by --file.", hint="Keep one of them."
-            )
+    if file is not None and text is not None:
+        raise UserError(
+            "The prompt is given twice, as argument and by --file.", hint="Keep one of them."
+        )
+    if file is not None and str(file) != _STANDARD_INPUT:
         return read_text(file, most_bytes=MOST_BYTES).removesuffix("\n")
     if text is not None and text != _STANDARD_INPUT:
         return text
-    if sys.stdin.isatty() and text is None:
+    if text is None and file is None and sys.stdin.isatty():
         raise UserError(
             "There is no prompt.", hint="Give it as argument, by --file, or on standard input."
         )

@@ -168,8 +168,8 @@ def _about_models(
     if "base" not in opened:
         return [
             "Without a base model the ranking is a rule of thumb: what is unfamiliar to the tuned "
-            "model need not be far from its tuning. On the embedded pair, where the truth is known, "
-            "it put the usable conjugations in the wrong order (docs/how-to/recommend.md)."
+            "model need not be far from its tuning. On the embedded pair, where the truth is "
+            "known, it put the usable conjugations in the wrong order (docs/how-to/recommend.md)."
         ]
     if opened["base"].fingerprint == opened["tuned"].fingerprint:
         return ["Base and tuned are the same model: every shift is zero."]
