@@ -237,6 +237,14 @@ def test_malformed_translations_are_refused(tmp_path: Path, broken: dict[str, An
     assert str(path) in refusal(path)
 
 
+def test_what_is_no_language_is_not_taken_for_one(tmp_path: Path) -> None:
+    # Every row in every language would be too much to go through.
+    rows = [{"premise": {f"id-{i}": "x"}, "hypothesis": "y", "label": 0} for i in range(200)]
+    path = write_jsonl(tmp_path / "all.jsonl", rows)
+
+    assert refusal(path).startswith(f"{path} has texts in 201 languages; at most 100 are taken.")
+
+
 def test_languages_without_wording_are_left_alone(tmp_path: Path) -> None:
     rows = translated(as_lists=False)
     for row in rows:

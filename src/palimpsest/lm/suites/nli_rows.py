@@ -15,6 +15,9 @@ from palimpsest.lm.suites.tables import Record, Table
 MOST_CHARACTERS = 10_000
 """The longest premise or hypothesis."""
 
+MOST_LANGUAGES = 100
+"""The most languages that one table may hold; XNLI has 15."""
+
 A_ROW = (
     "A row has a premise, a hypothesis and a label: entailment, neutral or contradiction, "
     "or 0, 1 or 2 for these."
@@ -36,7 +39,7 @@ _MEANINGS: Mapping[str, Label] = {
     "contradictory": "contradiction",  # as the machine-translated training rows have it
 }
 
-_BREAKS = re.compile(r"\s*[\t\n\r\v\f\x85\u2028\u2029]+\s*")
+_BREAKS = re.compile(r"[\t\n\r\v\f\x85\u2028\u2029]")
 
 
 class Version(NamedTuple):
@@ -75,7 +78,7 @@ def versions(table: Table) -> Iterator[Version]:
     ``language`` and ``translation``, as in the hub's configuration ``all_languages``.
 
     Raises:
-        UserError: A column is missing, or there is no row.
+        UserError: A column is missing, there is no row, or there are too many languages.
     """
     if not table.records:
         raise UserError(f"{table.name} has no rows.", hint=A_ROW)
@@ -88,6 +91,12 @@ def versions(table: Table) -> Iterator[Version]:
     ]
     # Of all rows: one that lacks a language of the others is noticed, not skipped.
     languages = dict.fromkeys(name for pair in texts for each in pair for name in each)
+    if len(languages) > MOST_LANGUAGES:
+        raise UserError(
+            f"{table.name} has texts in {len(languages):,} languages; at most {MOST_LANGUAGES} "
+            "are taken.",
+            hint=A_ROW,
+        )
     for record, (premises, hypotheses) in zip(table.records, texts, strict=True):
         for language in languages:
             yield Version(
@@ -161,7 +170,8 @@ def _text(value: Any) -> tuple[str, str]:
         value.encode()
     except UnicodeEncodeError:
         return "", "half of a surrogate pair, which is no character."
-    text = _BREAKS.sub(" ", unicodedata.normalize("NFC", value)).strip()
+    lines = map(str.strip, _BREAKS.split(unicodedata.normalize("NFC", value)))
+    text = " ".join(filter(None, lines))
     return text, "" if text else "empty."
 
 
