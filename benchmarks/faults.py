@@ -132,13 +132,12 @@ def _show(title: str, figures: Figures) -> None:
     spoilt = sum(figures.spoilt.values())
     kinds = ", ".join(f"{kind} {n}" for kind, n in figures.spoilt.most_common())
     print(f"{title} ({figures.seconds:.1f} s)")
-    print(
-        f"  requests {figures.n_sent:,}, spoilt {spoilt:,} ({spoilt / figures.n_sent:.0%}): {kinds}"
-    )
+    share = spoilt / figures.n_sent
+    print(f"  requests {figures.n_sent:,}, spoilt {spoilt:,} ({share:.0%}): {kinds}")
     for number, kept in enumerate(figures.kept, start=1):
         print(f"  answers kept after kill {number}: {kept:,}")
-    print(f"  prompts {figures.n_prompts:,}: lost {figures.n_lost}, doubled {figures.n_doubled}, "
-          f"wrong {figures.n_wrong}; answers made twice by the server {figures.n_again}")  # fmt: skip
+    print(f"  prompts {figures.n_prompts:,}: lost {figures.n_lost}, doubled {figures.n_doubled}")
+    print(f"  answers of another prompt {figures.n_wrong}, made twice {figures.n_again}")
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +15,7 @@ from palimpsest.lm.diagnose import diagnose
 from palimpsest.lm.models.protocol import ScoringUnavailableError
 from palimpsest.lm.models.rosetta import ROSETTA_WEIGHTS
 from palimpsest.lm.models.specs import load_model
-from palimpsest.lm.prompts import Message
+from palimpsest.lm.prompts import Message, Prompt
 from palimpsest.lm.suites import load_suite
 
 pytestmark = pytest.mark.slow
@@ -71,6 +72,23 @@ def test_a_diagnosis_through_the_server_ends_as_the_local_one(
     assert there.conjugations == here.conjugations
     assert there.base.facts["served as"] == f"{ROSETTA_WEIGHTS / 'base'}@main"
     assert "not hashed" in there.base.facts["weights"]
+
+
+def test_chat_through_the_server_is_the_local_chat(tmp_path: Path) -> None:
+    folder = shutil.copytree(ROSETTA_WEIGHTS / "base", tmp_path / "chatty")
+    template = "{% for m in messages %}Input: {{ m.content }}\nOutput:{% endfor %}"
+    (folder / "chat_template.jinja").write_text(template)
+    messages = (Message("user", "The cat sleeps."), Message("user", "The dog sees a bird."))
+    prompts: list[Prompt] = [messages, messages[:1], "The boy runs."]
+    local = load_model(f"hf:{folder},chat=true")
+    here = dict(local.generate(prompts, max_new_tokens=8, stop=["\n"]))
+    local.close()
+    with transformers_serve(folder) as url:
+        remote = load_model(f"openai:{folder}@{url},api=chat")
+        there = dict(remote.generate(prompts, max_new_tokens=8, stop=["\n"]))
+    for index in range(len(prompts)):
+        assert there[index].text.strip() == here[index].text.strip()
+        assert there[index].n_prompt_tokens
 
 
 def test_odd_prompts_are_answered(urls: dict[str, str]) -> None:

@@ -9,9 +9,10 @@ import pytest
 from tests.fault_server import FaultServer, http_reply, json_bytes
 from tests.servers import serving
 
+from palimpsest.errors import UserError
 from palimpsest.lm.models.openai.replies import Echo
 from palimpsest.lm.models.openai.scoring import continuation_logprob
-from palimpsest.lm.models.protocol import ScoringUnavailableError
+from palimpsest.lm.models.protocol import ScoringUnavailableError, can_score
 from palimpsest.lm.models.rosetta import ROSETTA_WEIGHTS
 from palimpsest.lm.models.specs import load_model
 from palimpsest.lm.prompts import Message, Prompt
@@ -109,16 +110,36 @@ def test_a_server_that_refuses_echo_is_quoted(server: FaultServer, status: int) 
 def test_chat_has_no_probabilities_of_a_prompt(server: FaultServer) -> None:
     with pytest.raises(ScoringUnavailableError, match="asked by chat"):
         endpoint(server.url, api="chat").score(["a"], [[" x"]])
+    assert not can_score(endpoint(server.url, api="chat"))
+    assert not server.received
+    server.scores = True
     with pytest.raises(ScoringUnavailableError, match="asked by chat"):
         endpoint(server.url).score([(Message("user", "a"),)], [["x"]])
-    assert not server.received
 
 
 def test_a_candidate_too_long_for_the_model_is_impossible(server: FaultServer) -> None:
     said = {"error": {"message": "maximum context length is 8 tokens"}}
+    server.scores = True
+    model = endpoint(server.url)
+    assert can_score(model)
     server.script = [http_reply(400, json_bytes(said))]
-    assert endpoint(server.url).score(["a"], [[" x"]]) == [[-math.inf]]
+    assert model.score(["a"], [[" x"]]) == [[-math.inf]]
 
 
-def test_nothing_to_score_needs_no_server() -> None:
-    assert endpoint("http://127.0.0.1:9").score(["a", "b"], [[], [""]]) == [[], [0.0]]
+def test_whether_it_can_is_found_out_once_with_nothing_to_score(server: FaultServer) -> None:
+    mute = endpoint(server.url)
+    assert not can_score(mute)
+    assert not can_score(mute)
+    assert sum(server.received.values()) == 1
+    server.scores = True
+    able = endpoint(server.url)
+    assert can_score(able)
+    assert can_score(able)
+    assert able.score(["a", "b"], [[], [""]]) == [[], [0.0]]
+    assert able.score(["a b"], [[" c d", ""]]) == [[-2.0, 0.0]]
+    assert sum(server.received.values()) == 3
+
+
+def test_a_server_that_is_not_there_is_not_taken_for_one_that_cannot() -> None:
+    with pytest.raises(UserError, match="no connection"):
+        can_score(endpoint("http://127.0.0.1:9"))

@@ -44,6 +44,8 @@ T = TypeVar("T")
 _NO_SCORES = frozenset({400, 404, 405, 422, 501})
 """Status codes by which servers say that they do not give log-probabilities of a prompt."""
 
+_PROBE = ("The cat sat on the", " mat")
+
 
 class Endpoint:
     """A model behind ``/v1/chat/completions`` or ``/v1/completions``, asked greedily.
@@ -63,7 +65,7 @@ class Endpoint:
         self._spec = spec.text
         self.options = options
         self.account = Account()
-        self._no_scores: str | None = None
+        self._no_scores: ScoringUnavailableError | None = None
         self._can_score = False
         read_key(options)  # a missing key is told now, not after the first prompts
 
@@ -142,6 +144,9 @@ class Endpoint:
     ) -> list[list[float]]:
         """Return natural-log probabilities, from ``/completions`` with ``echo`` and ``logprobs``.
 
+        The first call finds out with a request of its own whether the server gives them, also
+        where nothing is to be scored.
+
         Raises:
             ScoringUnavailableError: The server does not give them, or the prompts are messages.
             UserError: As for :meth:`generate`.
@@ -154,15 +159,10 @@ class Endpoint:
             if has_continuation(prompts[row], text)
         ]
         jobs = [self._scoring(prompts[row], candidates[row][column]) for row, column in places]
-        if not self._can_score:
-            jobs, rest = jobs[:1], jobs[1:]
-        else:
-            rest = []
-        found = dict(self._run(jobs))
-        self._can_score = self._can_score or bool(found)
-        found |= {index + len(jobs): value for index, value in self._run(rest)}
-        for index, (row, column) in enumerate(places):
-            scores[row][column] = found[index]
+        self._find_out_whether_it_scores()
+        for index, value in self._run(jobs):
+            row, column = places[index]
+            scores[row][column] = value
         return scores
 
     def close(self) -> None:
@@ -220,10 +220,21 @@ class Endpoint:
         self.account.n_filtered += not error.too_long
         return Generation("", "length" if error.too_long else "stop", 0, seconds)
 
+    def _find_out_whether_it_scores(self) -> None:
+        if self._no_scores is not None:
+            raise ScoringUnavailableError(self._no_scores.message, hint=self._no_scores.hint)
+        if not self._can_score:
+            try:
+                list(self._run([self._scoring(*_PROBE)]))
+            except ScoringUnavailableError as error:
+                self._no_scores = error
+                raise
+            self._can_score = True
+
     def _scoring(self, prompt: Prompt, candidate: str) -> Job[float]:
         async def score(session: Session) -> float:
-            self._check_scoring(prompt)
-            assert isinstance(prompt, str)
+            if self.options.api == "chat" or not isinstance(prompt, str):
+                raise self._unavailable("is asked by chat, which has no likelihoods of a prompt")
             text = valid_unicode(prompt + candidate)
             try:
                 echo = await session.ask(
@@ -239,12 +250,6 @@ class Endpoint:
 
         return score
 
-    def _check_scoring(self, prompt: Prompt) -> None:
-        if self._no_scores is not None:
-            raise self._unavailable(self._no_scores)
-        if self.options.api == "chat" or not isinstance(prompt, str):
-            raise self._unavailable("is asked by chat, whose API has no probabilities of a prompt")
-
     def _summed(self, echo: Echo | None, prompt: str, text: str) -> float:
         if echo is None:
             raise self._unavailable("ignores echo and logprobs")
@@ -254,7 +259,6 @@ class Endpoint:
         return value
 
     def _unavailable(self, why: str) -> ScoringUnavailableError:
-        self._no_scores = why
         return ScoringUnavailableError(
             f"How likely '{self.options.model}' finds given answers cannot be measured: "
             f"{self.options.url} {why}.",
