@@ -1,0 +1,1 @@
+"""The laboratory: implicit inference measured exactly, on in-context regression."""

@@ -1,0 +1,93 @@
+"""What a predictor is: anything that maps the x and y of prompts to a prediction of every y."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from palimpsest.errors import UserError
+
+
+class Predictor(Protocol):
+    """Closed form or trained, called in one way.
+
+    The prediction at position k uses ``xs[:, :k + 1]`` and ``ys[:, :k]`` only. A trained model
+    sees x; an exact predictor for another function class sees φ(x).
+    """
+
+    def __call__(
+        self, xs: Float[Tensor, "batch points dims"], ys: Float[Tensor, "batch points"], /
+    ) -> Float[Tensor, "batch points"]:
+        """Predict the y at every position from the exemplars before it."""
+        ...
+
+
+class Prompt(NamedTuple):
+    """A batch of prompts: what a conjugation is applied to."""
+
+    xs: Float[Tensor, "batch points dims"]
+    ys: Float[Tensor, "batch points"]
+
+
+def predict_zero(
+    xs: Float[Tensor, "batch points dims"], ys: Float[Tensor, "batch points"]
+) -> Float[Tensor, "batch points"]:
+    """Predict zero, the prior mean, whatever the exemplars: the yardstick of no learning."""
+    return torch.zeros_like(ys)
+
+
+def predict(
+    predictor: Predictor,
+    xs: Float[Tensor, "batch points dims"],
+    ys: Float[Tensor, "batch points"],
+    *,
+    prompts_per_call: int = 1024,
+) -> Float[Tensor, "batch points"]:
+    """Return the predictions in float64 on the CPU, without gradients, block by block.
+
+    Args:
+        predictor: Any predictor.
+        xs: Inputs.
+        ys: Labels; the last of each prompt is used by no prediction.
+        prompts_per_call: Prompts in a block, which bounds the memory.
+
+    Raises:
+        UserError: A prediction for other positions than those of the prompts.
+    """
+    found = []
+    with torch.no_grad():
+        for start in range(0, len(xs), prompts_per_call):
+            block = slice(start, start + prompts_per_call)
+            found.append(predictor(xs[block], ys[block]).to("cpu", torch.float64))
+    predictions = torch.cat(found)
+    if predictions.shape != ys.shape:
+        raise UserError(
+            f"A predictor must give one number for each y, {tuple(ys.shape)}; "
+            f"this one gave {tuple(predictions.shape)}."
+        )
+    return predictions
+
+
+def check_prompts(xs: Tensor, ys: Tensor, *, n_dims: int | None = None) -> None:
+    """Check that the inputs and labels of a batch of prompts fit each other.
+
+    Args:
+        xs: Inputs, (batch, points, dims).
+        ys: Labels, (batch, points).
+        n_dims: What the inputs must measure; ``None`` for any.
+
+    Raises:
+        UserError: They do not.
+    """
+    if xs.ndim != 3 or ys.shape != xs.shape[:2]:
+        raise UserError(
+            "Prompts need xs of (batch, points, dims) and ys of (batch, points); "
+            f"got {tuple(xs.shape)} and {tuple(ys.shape)}."
+        )
+    if n_dims is not None and xs.shape[2] != n_dims:
+        raise UserError(
+            f"The prompts have {xs.shape[2]} dimensions; the tasks' weights have {n_dims}."
+        )
