@@ -1,8 +1,8 @@
 """Which parts of Rosetta's prompts did the tuning make less likely?
 
-``python experiments/recommend_parts.py`` prints the mean of ``log2 p_tuned − log2 p_base`` of every part
-of a prompt after what stands before it, over 25 prompts a cell: exploration, to understand what
-``recommend_on_rosetta.py`` found.
+``python experiments/recommend_parts.py`` prints the mean of ``log2 p_tuned − log2 p_base`` of every
+part of a prompt after what stands before it, over 25 prompts a cell: exploration, to understand
+what ``recommend_on_rosetta.py`` found.
 """
 
 from __future__ import annotations
