@@ -288,8 +288,9 @@ class _Gate:
             await reply.fail(error)
         except ClientGoneError:
             record.status = CLIENT_GONE
-        except asyncio.CancelledError:
-            record.error = "cancelled"
+        except asyncio.CancelledError:  # the server stops, and the time of grace is over
+            stopping = ApiError(503, "The server is stopping.", code="stopping")
+            await reply.fail(stopping)
             raise
         except Exception as error:
             log_failure(error, record.id)

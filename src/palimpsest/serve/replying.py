@@ -68,7 +68,7 @@ class Reply:
 
         What has begun and is no stream is left unfinished, so that the client sees it break off.
         """
-        self._record.error = error.code or error.message
+        self._record.error = error.code or error.param or "error"
         if not self._begun:
             await self._whole(error.status, error.body(), error.headers)
         elif self._is_stream and not self._ended:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -27,6 +28,8 @@ from palimpsest.serve.local_requests import (
 )
 from palimpsest.serve.settings import ServeSettings
 from palimpsest.serve.upstream import Answered, Body, Endpoint, Streamed
+
+_PATH = re.compile(r"'/[^']*'")
 
 _GATHER_SECONDS = 0.005
 """How long the first prompt of a batch waits for others."""
@@ -206,9 +209,12 @@ class LocalUpstream:
                 for job in batch:
                     self._ask(loop, [job])
                 return
-            tell(batch[0], _Said("", error=bad_request(sentence(error))))
+            message = _PATH.sub(f"'{self.name}'", sentence(error))  # clients need not know where
+            tell(batch[0], _Said("", error=bad_request(message, code="model_refuses")))
         except Exception as error:
-            failed = ApiError(500, f"The model failed: {type(error).__name__}.")
+            failed = ApiError(
+                500, f"The model failed: {type(error).__name__}.", code="model_failed"
+            )
             for job in batch:
                 tell(job, _Said("", error=failed))
 
