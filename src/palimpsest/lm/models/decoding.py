@@ -81,7 +81,8 @@ def decode_greedily(
             if result is not None:
                 alive.discard(held[line])
                 text, finish = result
-                yield row.index, Generation(text, finish, row.n_new, perf_counter() - started)
+                seconds = perf_counter() - started
+                yield row.index, Generation(text, finish, row.n_new, seconds, len(row.prompt))
         if not alive:
             return
         if len(alive) <= (1 - _COMPACT_SHARE) * len(held):
