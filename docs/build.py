@@ -17,23 +17,12 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 DOCS = Path(__file__).parent
 README = DOCS.parent / "README.md"
 FIGURES = DOCS / "figures"
 DEMO_RUN = DOCS.parent / "build" / "demo"
-
-COMMANDS: tuple[tuple[str, ...], ...] = (
-    (),
-    ("demo",),
-    ("diagnose",),
-    ("prompt",),
-    ("report",),
-    ("list",),
-    ("rosetta",),
-    ("rosetta", "train"),
-    ("rosetta", "check"),
-)
 
 
 def pages() -> Iterator[tuple[Path, str]]:
@@ -45,11 +34,22 @@ def pages() -> Iterator[tuple[Path, str]]:
 
 def cli_reference() -> str:
     """Return the help of every command as Markdown."""
+    from typer.main import get_command
+
+    from palimpsest.cli.main import app
+
     parts = ["# Command line\n\nWritten by `make docs` from each command's `--help`."]
-    for command in COMMANDS:
+    for command in _commands(get_command(app)):
         name = " ".join(("palimpsest", *command))
         parts.append(f"## `{name}`\n\n```text\n{_help(command)}\n```")
     return "\n\n".join(parts) + "\n"
+
+
+def _commands(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the words of a command and of all commands below it."""
+    yield path
+    for name, below in getattr(command, "commands", {}).items():
+        yield from _commands(below, (*path, name))
 
 
 def results_schema() -> str:
