@@ -11,6 +11,7 @@ import pytest
 from tests.lm.suites.nli_rows import BOTH, EN, FR, write_folder, write_tsv
 
 from palimpsest.errors import UserError
+from palimpsest.lm.analysis import analyse
 from palimpsest.lm.conjugations import parse_via
 from palimpsest.lm.evaluate import Settings, evaluate
 from palimpsest.lm.models.scripted import ScriptedModel
@@ -19,7 +20,7 @@ from palimpsest.lm.suites import load_suite
 from palimpsest.lm.suites.nli import SAMPLE, build
 from palimpsest.lm.suites.nli_templates import LABELS, WORDINGS
 from palimpsest.lm.suites.scoring import Scorer
-from palimpsest.lm.suites.suite import Suite
+from palimpsest.lm.suites.suite import Example, Suite
 from palimpsest.records.store import AnswerStore
 
 
@@ -65,13 +66,17 @@ def test_there_is_wording_in_the_four_languages_of_the_paper_and_no_other() -> N
     assert list(WORDINGS) == list(PAPER)
 
 
-def test_every_example_offers_the_three_answers_and_accepts_the_one_of_its_cell(
+def label_of(example: Example) -> str:
+    return example.source_id.partition("/")[0]
+
+
+def test_every_example_offers_the_three_answers_and_accepts_that_of_its_label(
     sample: Suite,
 ) -> None:
     for example in sample.examples:
-        label = LABELS.index(example.cell)
+        place = [*LABELS].index(label_of(example))  # type: ignore[arg-type]
         assert example.choices == PAPER_ANSWERS[example.language]
-        assert example.answers == {"nli": (example.choices[label],)}
+        assert example.answers == {"nli": (example.choices[place],)}
 
 
 def test_a_wrong_label_is_broken_since_it_shows_no_other_task(sample: Suite) -> None:
@@ -95,13 +100,33 @@ def test_the_answer_may_be_more_than_its_first_word() -> None:
     assert Scorer(("Weder",), ()).outcome(" Weder noch.") == "right"
 
 
-def test_cells_are_the_labels(sample: Suite, folder: Path) -> None:
-    assert sample.cells == build(folder).cells == LABELS
-    assert Counter(example.cell for example in build(folder).in_language("fr")) == {
-        "entailment": 2,
-        "neutral": 1,
-        "contradiction": 1,
-    }
+def test_all_rows_are_in_one_cell_and_take_the_labels_by_turns(sample: Suite) -> None:
+    labels = [label_of(example) for example in sample.in_language("fr")]
+
+    assert sample.cells == ("inference",)
+    assert labels == [*LABELS] * 30
+
+
+def test_where_one_label_ends_the_others_go_on(folder: Path) -> None:
+    labels = [label_of(example) for example in build(folder).in_language("fr")]
+
+    assert labels == [*LABELS, "entailment"]
+
+
+def test_models_that_only_prefer_different_words_do_not_seem_to_forget(
+    sample: Suite, tmp_path: Path
+) -> None:
+    via = parse_via("identity", sample)
+    rows = []
+    with AnswerStore(tmp_path / "answers.sqlite") as store:
+        for role, word in (("base", " True"), ("tuned", " False")):
+            model = ScriptedModel(lambda _, word=word: word, name=role)  # type: ignore[misc]
+            rows += evaluate(model, sample, [via], store=store, role=role)
+
+    found = analyse(rows, vias=[via], chance=sample.chance, n_resamples=200)
+
+    assert found.plain.forgetting == 0
+    assert {found.verdict, *(cell.verdict for cell in found.cells)} == {"inconclusive"}
 
 
 def test_versions_share_premise_hypothesis_and_cell(folder: Path) -> None:
@@ -127,7 +152,7 @@ def test_chance_is_otherwise_that_of_always_giving_the_commonest_label(folder: P
 
 
 def test_a_number_of_rows_counts_for_each_label(sample: Suite) -> None:
-    counts = Counter((example.cell, example.language) for example in build(n=7).examples)
+    counts = Counter((label_of(example), example.language) for example in build(n=7).examples)
 
     assert counts == {(label, language): 7 for label in LABELS for language in PAPER}
 
@@ -136,7 +161,7 @@ def test_a_number_of_rows_counts_for_each_label(sample: Suite) -> None:
 def test_a_smaller_suite_is_the_beginning_of_a_larger_one(sample: Suite, n: int) -> None:
     small = build(n=n)
 
-    assert load_suite("nli", limit=n).examples == small.examples
+    assert load_suite("nli", limit=3 * n).examples == small.examples
     assert set(prompts(small, "fr")) <= set(prompts(sample, "fr"))
 
 
@@ -158,7 +183,7 @@ def test_more_rows_than_there_are_cannot_be_had(folder: Path) -> None:
 def test_rows_of_two_labels_only_still_offer_all_three(tmp_path: Path) -> None:
     suite = build(write_tsv(tmp_path / "en.tsv", EN[:2]))
 
-    assert suite.cells == ("entailment", "neutral")
+    assert {label_of(example) for example in suite.examples} == {"entailment", "neutral"}
     assert suite.examples[0].choices == PAPER_ANSWERS["en"]
     assert suite.chance == 0.5
     with pytest.raises(UserError, match="has 0 rows with the label contradiction"):
@@ -251,8 +276,4 @@ def test_answers_are_scored_alike_whether_chosen_or_generated(
 
     assert {row.outcome for row in right} == {"right"}
     assert {row.language for row in right} == set(PAPER)
-    assert Counter((row.cell, row.outcome) for row in same) == {
-        ("entailment", "right"): 30,
-        ("neutral", "broken"): 30,
-        ("contradiction", "broken"): 30,
-    }
+    assert Counter(row.outcome for row in same) == {"right": 30, "broken": 60}

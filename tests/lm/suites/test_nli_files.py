@@ -101,7 +101,7 @@ LAYOUTS: dict[str, Callable[[Path], Path]] = {
 
 
 def asked(suite: Suite) -> set[tuple[str, object, str]]:
-    return {(example.language, example.prompt, example.cell) for example in suite.examples}
+    return {(example.language, example.prompt, example.right[0]) for example in suite.examples}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)

@@ -38,7 +38,8 @@ def alone(tmp_path: Path, row: Mapping[str, Any]) -> Suite:
     ],
 )
 def test_labels_are_numbers_or_words(tmp_path: Path, written: object, label: str) -> None:
-    assert alone(tmp_path, {**EN[0], "label": written}).cells == (label,)
+    (example,) = alone(tmp_path, {**EN[0], "label": written}).examples
+    assert example.source_id == f"{label}/000001"
 
 
 @pytest.mark.parametrize(

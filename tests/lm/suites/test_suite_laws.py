@@ -81,6 +81,12 @@ def test_no_answer_is_cut_by_what_ends_it(suite: Suite) -> None:
     assert not [text for text in texts if any(stop in text for stop in suite.stop)]
 
 
+def test_choices_are_distinct_and_one_of_them_is_right(suite: Suite) -> None:
+    for example in suite.examples:
+        assert len(set(example.choices)) == len(example.choices)
+        assert not example.choices or set(example.choices) & set(example.right)
+
+
 def test_the_suite_in_the_guide_works_as_a_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
     namespace: dict[str, object] = {"__name__": "backwards"}
     exec(compile(example_of("python"), str(GUIDE), "exec"), namespace)

@@ -10,14 +10,18 @@ be, and the rule of the verdict, which calls nothing lost while most errors are 
 never find that inference is lost. So this suite has no intruding answers, and what was said instead
 of the right label stands in the answers themselves.
 
-**Cells are labels**, so that a model which comes to prefer one answer is seen for what it is: it
-gains in one cell what it loses in another. Over all cells such a model is at chance.
+**All rows are in one cell**, and its examples take the labels by turns. In a cell of one label, a
+model that always gives the same answer is right always or never: let a base model say ``True`` to
+everything and a tuned one ``False``, and the cell of entailment shows a fall by 100 points, though
+neither has any ability. Over all labels both are at chance, which is what the verdict must see. The
+label begins the id of each example, so that the answers can still be counted by label.
 
 Source: Kotha, Springer and Raghunathan, ICLR 2024 (arXiv 2309.10105), on XNLI (arXiv 1809.05053).
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -31,6 +35,9 @@ from palimpsest.lm.suites.nli_pairs import ParallelPairs, read_pairs
 from palimpsest.lm.suites.nli_rows import Pair
 from palimpsest.lm.suites.nli_templates import LABELS, WORDINGS, Label
 from palimpsest.lm.suites.suite import Example, Suite
+
+CELL = "inference"
+"""The one cell."""
 
 SAMPLE = Path(__file__).with_name("data") / "nli"
 """The package's own rows: each hypothesis comes under each label, so it gives none away."""
@@ -112,17 +119,19 @@ def _drawn(
 
 
 def _examples(parallel: ParallelPairs, drawn: Mapping[Label, Sequence[str]]) -> Iterator[Example]:
-    for label, keys in drawn.items():
-        for key in keys:
-            for language, pairs in parallel.pairs.items():
-                yield _example(key, label, language, pairs[key])
+    # By turns, so that the first of them are of all labels.
+    for keys in itertools.zip_longest(*drawn.values()):
+        for label, key in zip(drawn, keys, strict=True):
+            if key is not None:
+                for language, pairs in parallel.pairs.items():
+                    yield _example(key, label, language, pairs[key])
 
 
 def _example(key: str, label: Label, language: str, pair: Pair) -> Example:
     wording = WORDINGS[language]
     return Example(
         source_id=f"{label}/{key}",
-        cell=label,
+        cell=CELL,
         language=language,
         prompt=wording.prompt(pair.premise, pair.hypothesis),
         answers={"nli": (wording.choice(label),)},
