@@ -108,10 +108,13 @@ def _drawn(
     """Return the ids of rows with a label, in an order that does not depend on how many."""
     keys = [key for key, pair in pairs.items() if pair.label == label]
     if n is not None and n > len(keys):
-        fewest = min(Counter(pair.label for pair in pairs.values()).values())
+        counts = Counter(pair.label for pair in pairs.values())
+        fewest = min(counts[each] for each in LABELS)
+        smaller = f"Choose n={fewest} or less, or leave" if fewest else "Leave"
+        rows = "1 row" if len(keys) == 1 else f"{len(keys)} rows"
         raise UserError(
-            f"{path} has {len(keys)} rows with the label {label}, but n={n} asks for more.",
-            hint=f"Choose n={fewest} or less, or leave n out to take all rows.",
+            f"{path} has {rows} with the label {label}, but n={n} asks for more.",
+            hint=f"{smaller} n out to take all rows.",
         )
     stream = np.random.SeedSequence(seed, spawn_key=(LABELS.index(label),))
     order = np.random.default_rng(stream).permutation(len(keys))
