@@ -76,10 +76,20 @@ def test_waits_grow_at_random_up_to_a_bound() -> None:
 @pytest.mark.parametrize("kind", ["500", "stall", "broken JSON", "slow drip"])
 def test_attempts_are_bounded_and_the_last_fault_is_named(kind: str) -> None:
     with FaultServer(share=1.0, kinds=[kind]) as server:
-        with pytest.raises(UserError, match=r"in 3 attempts.*the last fault: ") as caught:
+        with pytest.raises(UserError, match=r"in 3 attempts.*Last came ") as caught:
             texts(server.url, ["Say it"], attempts=3, timeout=0.2)
         assert server.received["Say it"] == 3
     assert "the same command continues" in str(caught.value)
+
+
+def test_what_the_server_said_tells_more_than_the_cut_after_it(server: FaultServer) -> None:
+    server.share, server.kinds = 1.0, ("cut at once",)
+    server.script = [http_reply(500, json_bytes({"detail": "No template"}))]
+    with pytest.raises(UserError) as caught:
+        texts(server.url, ["Say it"], attempts=3, api="chat")
+    assert "cut: " in str(caught.value)
+    assert "before it status 500: No template." in str(caught.value)
+    assert "api=completions" in str(caught.value)
 
 
 def test_time_is_bounded() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from palimpsest.errors import UserError
@@ -16,6 +16,9 @@ RETRIED = frozenset({408, 409, 425, 429}) | frozenset(range(500, 600)) - {501, 5
 
 LONGEST_WAIT_SECONDS = 60.0
 """Waits between attempts grow up to this, unless the server asks for more."""
+
+_MOST_NAMED = 3
+"""Kinds of faults that an error names, the last ones."""
 
 _OUT_OF_MONEY = re.compile(r"insufficient_quota|billing|credit")
 _TOO_LONG = re.compile(
@@ -114,9 +117,11 @@ def as_user_error(fault: RefusedError, options: EndpointOptions, path: str) -> U
 
 
 def gave_up(
-    fault: PassingFault, options: EndpointOptions, path: str, *, n_attempts: int, seconds: float
+    faults: Sequence[PassingFault], options: EndpointOptions, path: str, *, seconds: float
 ) -> UserError:
     """Return the error for a prompt whose attempts or whose time are used up."""
+    # Servers cut connections after an error of their own: what they said of it tells more.
+    fault = next((one for one in reversed(faults) if one.status is not None), faults[-1])
     if fault.after_seconds is not None and fault.after_seconds > options.patience - seconds:
         hint = (
             f"The server wants to be asked again in {fault.after_seconds:.0f} s. Answers so far "
@@ -137,10 +142,11 @@ def gave_up(
             "Is the server running, and reachable? Answers so far are kept: the same command "
             "continues."
         )
-    attempts = "1 attempt" if n_attempts == 1 else f"{n_attempts} attempts"
+    attempts = "1 attempt" if len(faults) == 1 else f"{len(faults)} attempts"
+    kinds = list(dict.fromkeys(one.what.rstrip(".") for one in reversed(faults)))[:_MOST_NAMED]
     return UserError(
-        f"{options.url}{path} gave no answer in {attempts} and {seconds:.0f} s; the last fault: "
-        f"{fault.what}.",
+        f"{options.url}{path} gave no answer in {attempts} and {seconds:.0f} s. Last came "
+        f"{', before it '.join(kinds)}.",
         hint=hint,
     )
 

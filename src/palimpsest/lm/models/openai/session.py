@@ -159,7 +159,7 @@ class Session:
             Stopped: The run ends before the next attempt.
         """
         started = time.monotonic()
-        n_failed = 0
+        faults: list[PassingFault] = []
         while True:
             await self._sleep(self._paused_until - time.monotonic())
             dialect = self.account.dialect
@@ -173,14 +173,13 @@ class Session:
                 if self.account.dialect == dialect:
                     self.account.dialect = learnt
             except PassingFault as fault:
-                n_failed += 1
+                faults.append(fault)
                 self.account.n_faults += 1
                 seconds = time.monotonic() - started
-                wait = self._backoff.seconds(n_failed, fault.after_seconds)
-                if n_failed >= self._most_attempts(fault) or seconds + wait > self.options.patience:
-                    raise gave_up(
-                        fault, self.options, request.path, n_attempts=n_failed, seconds=seconds
-                    ) from None
+                wait = self._backoff.seconds(len(faults), fault.after_seconds)
+                used_up = len(faults) >= self._most_attempts(fault)
+                if used_up or seconds + wait > self.options.patience:
+                    raise gave_up(faults, self.options, request.path, seconds=seconds) from None
                 if fault.status == 429 and fault.after_seconds is not None:  # it means everyone
                     resume = time.monotonic() + fault.after_seconds
                     self._paused_until = max(self._paused_until, resume)
