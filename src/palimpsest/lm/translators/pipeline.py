@@ -1,56 +1,39 @@
-"""Programs joined by pipes that answer one text after the other: Apertium's NUL-flush protocol.
+"""An Apertium direction whose programs stay: Apertium's NUL-flush protocol, without its traps.
 
 A text goes in with its reserved characters escaped, followed by ``.[]`` and a NUL; its translation
-comes out up to the next NUL. The programs stay, so that a text costs no start of ten of them.
+comes out up to the next NUL. So a text costs no start of ten programs.
+
+The answers are those of ``apertium`` started anew for each text. For that, one program is watched:
+the HMM tagger (Apertium 3.8) overwrites its own table of open word classes when it meets a word of
+an unknown ambiguity class, and tags unknown words otherwise from then on. With ``-d`` it says when
+it does, and is replaced.
 """
 
 from __future__ import annotations
 
-import os
+import itertools
 import re
-import selectors
-import signal
-import subprocess
-import tempfile
-import time
-import weakref
 from collections.abc import Sequence
-from contextlib import suppress
+from pathlib import Path
 from threading import Lock
-from typing import IO, Literal, NamedTuple
 
+from palimpsest.lm.translators.programs import Exchange, Failure, Programs
 from palimpsest.lm.translators.protocol import TranslationError
 
 _RESERVED = re.compile(r"[\[\]{}^$/\\@<>]")
-_ESCAPED = re.compile(r"\\(.)|\[(\n)\]", re.DOTALL)
+_FORMATTING = re.compile(r"[\n~]+")  # a tilde has a meaning between programs that no escape undoes
+_ESCAPED = re.compile(r"\\(.)|\[([\n~]+)\]", re.DOTALL)
 _UNUSABLE = re.compile("[\x00\ud800-\udfff]")  # ends a text too early; is no UTF-8
 
-# Without a full stop and a superblank, some stages wait for the rest of a sentence for ever.
-_END = b".[]\0"
-
-# The first answers of fresh programs can differ from later ones.
-_WARM_UP = ("Hello.", "Hello.")
+_HELLO = "Hello."
 _START_SECONDS = 60.0
 _N_AT_ONCE = 500
-_MOST_BYTES = 4_000_000
-"""A reply this long is no translation of a text that we send."""
-
-_Failure = Literal["died", "hung", "ran on"]
-
-
-class _Exchange(NamedTuple):
-    """What came back of some texts."""
-
-    replies: list[str]
-    failure: _Failure | None
 
 
 class Pipeline:
     """Running programs, started at the first text and again when they die or hang.
 
-    A text on which they die or hang twice is given up, and becomes the empty string. The programs
-    are a process group of their own: Ctrl-C does not reach them. They end with :meth:`close`, with
-    this process, and, as their input ends, also when this process is killed.
+    A text on which they die or hang twice is given up, and becomes the empty string.
 
     Args:
         stages: The command line of every program, in order. No shell reads them.
@@ -62,10 +45,9 @@ class Pipeline:
         self, stages: Sequence[Sequence[str]], *, name: str, timeout_seconds: float = 10.0
     ) -> None:
         self.name = name
-        self.timeout_seconds = timeout_seconds
-        self._stages = [list(stage) for stage in stages]
+        self._groups = _grouped(stages, name=name, timeout_seconds=timeout_seconds)
         self._lock = Lock()
-        self._running: _Programs | None = None
+        self._has_started = False
 
     def translate(self, texts: Sequence[str]) -> list[str]:
         """Return what the programs make of every text, in order.
@@ -75,14 +57,14 @@ class Pipeline:
         """
         replies: list[str] = []
         with self._lock:
+            self._start()
             while len(replies) < len(texts):
                 batch = texts[len(replies) : len(replies) + _N_AT_ONCE]
-                done = self._ready().exchange(batch, self.timeout_seconds)
-                replies += done.replies
-                if done.failure is not None:
-                    self._stop()
-                    if len(replies) < len(texts):  # else it died after the last answer
-                        replies.append(self._alone(texts[len(replies)]))
+                done, failure = self._exchange(batch)
+                replies += done
+                if failure is not None and len(done) < len(batch):
+                    alone, _ = self._exchange([batch[len(done)]])
+                    replies += alone or [""]
         return replies
 
     def close(self) -> None:
@@ -90,180 +72,195 @@ class Pipeline:
         with self._lock:
             self._stop()
 
-    def _alone(self, text: str) -> str:
-        """Return the translation of a text that the programs just failed at, or nothing."""
-        done = self._ready().exchange([text], self.timeout_seconds)
-        if done.failure is not None:
-            self._stop()
-        return done.replies[0] if done.replies else ""
+    def process_ids(self) -> list[int]:
+        """Return the running programs."""
+        return [pid for group in self._groups for pid in group.process_ids()]
 
-    def _ready(self) -> _Programs:
-        running = self._running
-        if running is not None and running.is_usable():
-            return running
-        self._stop()
-        running = _Programs(self._stages, self.name)
-        done = running.exchange(_WARM_UP, _START_SECONDS)
-        if done.failure is not None:
-            said = running.complaint()
-            running.end()
-            raise TranslationError(
-                f"Apertium's programs for '{self.name}' {done.failure} at the start"
-                f"{f': {said}' if said else '.'}",
-                hint="Try the pair by itself: echo Hello | apertium -u PAIR; "
-                "if that fails too, reinstall its package.",
-            )
-        self._running = running
-        return running
+    def _exchange(self, texts: Sequence[str]) -> tuple[list[str], Failure | None]:
+        """Return the translations up to the text at which a program failed, if one did."""
+        payloads = [_encode(text, number) for number, text in enumerate(texts)]
+        failure: Failure | None = None
+        for group in self._groups:
+            done = group.exchange(payloads)
+            payloads, failure = done.replies, done.failure or failure
+        replies: list[str] = []
+        for number, payload in enumerate(payloads):
+            reply = _decode(payload, number)
+            if reply is None:  # answers no longer belong to the texts
+                self._stop()
+                return replies, "ran on"
+            replies.append(reply)
+        return replies, failure
+
+    def _start(self) -> None:
+        """Make sure that the programs work at all."""
+        if self._has_started:
+            return
+        payloads = [_encode(_HELLO, 0)]
+        for group in self._groups:
+            payloads = group.warm_up(payloads)
+        if _decode(payloads[0], 0) is None:
+            self._stop()
+            raise _unusable(self.name, "answered something else", "")
+        self._has_started = True
 
     def _stop(self) -> None:
+        for group in self._groups:
+            group.close()
+
+
+class _Group:
+    """Programs that run on from text to text."""
+
+    def __init__(
+        self, stages: Sequence[Sequence[str]], *, name: str, timeout_seconds: float
+    ) -> None:
+        self._name = name
+        self._stages = [list(stage) for stage in stages]
+        self._timeout_seconds = timeout_seconds
+        self._running: Programs | None = None
+        self._warm_up: list[bytes] = []
+
+    def warm_up(self, payloads: list[bytes]) -> list[bytes]:
+        """Start, and return the answers to what every start is to begin with.
+
+        Reading the dictionaries may take a while.
+
+        Raises:
+            TranslationError: They do not start, or do not answer.
+        """
+        self._warm_up = payloads
+        self.close()
+        self._running = Programs(self._stages)
+        done = self._running.exchange(payloads, _START_SECONDS)
+        if done.failure is not None:
+            said = self._running.complaint()
+            self.close()
+            raise _unusable(self._name, done.failure, said)
+        return done.replies
+
+    def exchange(self, payloads: list[bytes]) -> Exchange:
+        """Return what the programs answer; they are ended if they fail."""
+        done = self._ready().exchange(payloads, self._timeout_seconds)
+        if done.failure is not None:
+            self.close()
+        return done
+
+    def close(self) -> None:
+        """End the programs."""
         if self._running is not None:
             self._running.end()
             self._running = None
 
+    def process_ids(self) -> list[int]:
+        """Return the running programs."""
+        running = self._running
+        return [process.pid for process in running.processes] if running is not None else []
 
-class _Programs:
-    """One process group, and both ends of its pipe."""
-
-    def __init__(self, stages: Sequence[Sequence[str]], name: str) -> None:
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by the finalizer
-        self._pid = os.getpid()
-        processes: list[subprocess.Popen[bytes]] = []
-        # Runs at exit as well; a copy of this process made by fork has no business in it.
-        self._end = weakref.finalize(self, _end, processes, self._errors, self._pid)
-        # Nothing of the environment is theirs to see, such as keys of other translators.
-        environment = {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8"}
-        source: IO[bytes] | int = subprocess.PIPE
-        for stage in stages:
-            try:
-                process = subprocess.Popen(
-                    stage,
-                    bufsize=0,
-                    stdin=source,
-                    stdout=subprocess.PIPE,
-                    stderr=self._errors,
-                    env=environment,
-                    process_group=processes[0].pid if processes else 0,
-                )
-            except OSError as error:
-                self.end()
-                raise TranslationError(
-                    f"Apertium's program '{stage[0]}' for '{name}' does not start: "
-                    f"{error.strerror}.",
-                    hint="Reinstall Apertium: apt-get install apertium",
-                ) from error
-            if not isinstance(source, int):
-                source.close()
-            processes.append(process)
-            assert process.stdout is not None
-            source = process.stdout
-        assert processes[0].stdin is not None
-        assert not isinstance(source, int)
-        self._input, self._output = processes[0].stdin, source
-        for end in (self._input, self._output):
-            os.set_blocking(end.fileno(), False)
-
-    def is_usable(self) -> bool:
-        """Return whether nothing came from it unasked, its end included, in this process."""
-        if self._pid != os.getpid() or not self._end.alive:
-            return False
-        try:
-            os.read(self._output.fileno(), 1)
-        except BlockingIOError:
-            return True
-        return False
-
-    def exchange(self, texts: Sequence[str], timeout_seconds: float) -> _Exchange:
-        """Send texts and return the replies that come, until one takes longer than allowed."""
-        waiting = memoryview(b"".join(map(_encode, texts)))
-        replies: list[str] = []
-        received = bytearray()
-        deadline = time.monotonic() + timeout_seconds
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._input, selectors.EVENT_WRITE)
-            selector.register(self._output, selectors.EVENT_READ)
-            while len(replies) < len(texts):
-                events = selector.select(max(deadline - time.monotonic(), 0))
-                ready = {key.fileobj for key, _ in events}
-                if self._input in ready:
-                    waiting = self._write(waiting)
-                    if not waiting:
-                        selector.unregister(self._input)
-                if self._output in ready:
-                    data = os.read(self._output.fileno(), 1 << 16)
-                    if not data:
-                        return _Exchange(replies, "died")
-                    *whole, rest = (received + data).split(b"\0")
-                    replies += map(_decode, whole)
-                    received = rest
-                    if whole:
-                        deadline = time.monotonic() + timeout_seconds
-                if len(received) > _MOST_BYTES:
-                    return _Exchange(replies, "ran on")
-                if len(replies) < len(texts) and time.monotonic() >= deadline:
-                    return _Exchange(replies, "hung")
-        if len(replies) > len(texts) or received:
-            return _Exchange(replies[: len(texts)], "ran on")
-        return _Exchange(replies, None)
-
-    def _write(self, waiting: memoryview) -> memoryview:
-        try:
-            return waiting[os.write(self._input.fileno(), waiting[: 1 << 16]) :]
-        except BlockingIOError:
-            return waiting
-        except BrokenPipeError:  # the end of the output says so, after what was answered
-            return waiting[:0]
-
-    def complaint(self) -> str:
-        """Return the last line that the programs wrote on standard error."""
-        try:
-            size = self._errors.seek(0, os.SEEK_END)
-            self._errors.seek(max(size - 2000, 0))
-            lines = self._errors.read().decode(errors="replace").strip().splitlines()
-        except (OSError, ValueError):
-            return ""
-        return lines[-1] if lines else ""
-
-    def end(self) -> None:
-        """End the programs and wait for them."""
-        self._end()
+    def _ready(self) -> Programs:
+        if self._running is None or not self._running.is_usable():
+            self.warm_up(self._warm_up)
+        assert self._running is not None
+        return self._running
 
 
-def _end(processes: Sequence[subprocess.Popen[bytes]], errors: IO[bytes], pid: int) -> None:
-    if pid != os.getpid():
-        return
-    # None was waited for yet, so that the group's number cannot be anyone else's.
-    if processes:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(processes[0].pid, signal.SIGKILL)
-    for process in processes:
-        with suppress(OSError):
-            process.kill()
-        process.wait()
-        for end in (process.stdin, process.stdout):
-            if end is not None:
-                end.close()
-    errors.close()
+class _Tagger(_Group):
+    """An HMM tagger, replaced as soon as it has said that it changed itself."""
+
+    def __init__(self, stage: Sequence[str], *, name: str, timeout_seconds: float) -> None:
+        program, *arguments = stage
+        stages = [[program, "-d", *arguments]]
+        super().__init__(stages, name=name, timeout_seconds=timeout_seconds)
+        self._spare: Programs | None = None
+
+    def exchange(self, payloads: list[bytes]) -> Exchange:
+        """Return what it answers to each text, asked one after the other."""
+        replies: list[bytes] = []
+        for payload in payloads:
+            programs = self._ready()
+            done = programs.exchange([payload], self._timeout_seconds)
+            replies += done.replies
+            if done.failure is not None or programs.has_complained():
+                super().close()
+            if done.failure is not None:
+                return Exchange(replies, done.failure)
+        return Exchange(replies)
+
+    def close(self) -> None:
+        """End the tagger and the one that waits to replace it."""
+        super().close()
+        if self._spare is not None:
+            self._spare.end()
+            self._spare = None
+
+    def process_ids(self) -> list[int]:
+        """Return the tagger and the one that waits."""
+        spare = self._spare
+        waiting = [process.pid for process in spare.processes] if spare is not None else []
+        return [*super().process_ids(), *waiting]
+
+    def _ready(self) -> Programs:
+        """Return a tagger that has not changed itself; the next one starts meanwhile."""
+        if self._running is not None and not self._running.is_usable():
+            super().close()
+        if self._running is None:
+            spare = self._spare
+            self._running = spare if spare and spare.is_usable() else Programs(self._stages)
+            self._spare = Programs(self._stages)
+        return self._running
 
 
-def _encode(text: str) -> bytes:
-    r"""Return a text as it is sent.
+def _grouped(stages: Sequence[Sequence[str]], *, name: str, timeout_seconds: float) -> list[_Group]:
+    """Return the programs in groups, every HMM tagger by itself."""
+    groups: list[_Group] = []
+    for is_tagger, some in itertools.groupby(stages, _is_hmm_tagger):
+        if is_tagger:
+            groups += [_Tagger(stage, name=name, timeout_seconds=timeout_seconds) for stage in some]
+        else:
+            groups.append(_Group(list(some), name=name, timeout_seconds=timeout_seconds))
+    return groups
+
+
+def _is_hmm_tagger(stage: Sequence[str]) -> bool:
+    return Path(stage[0]).name == "apertium-tagger" and "-g" in stage
+
+
+def _unusable(name: str, failure: str, said: str) -> TranslationError:
+    return TranslationError(
+        f"Apertium's programs for '{name}' {failure} at the start{f': {said}' if said else '.'}",
+        hint="Try the pair by itself: echo Hello | apertium -u PAIR; "
+        "if that fails too, reinstall its package.",
+    )
+
+
+def _encode(text: str, number: int) -> bytes:
+    r"""Return a text as it is sent, with a number that comes back.
+
+    Without a full stop and what Apertium takes for formatting (``[…]``), some programs wait for the
+    rest of a sentence for ever.
 
     Example:
-        >>> _encode("Is [this]\x00 it?")
-        b'Is \\[this\\] it?.[]\x00'
+        >>> _encode("Is [this]\x00 it?", 7)
+        b'Is \\[this\\] it?.[7]'
     """
     usable = _UNUSABLE.sub("", text)
-    escaped = _RESERVED.sub(lambda match: f"\\{match[0]}", usable).replace("\n", "[\n]")
-    return escaped.encode() + _END
+    escaped = _RESERVED.sub(lambda match: f"\\{match[0]}", usable)
+    formatted = _FORMATTING.sub(lambda match: f"[{match[0]}]", escaped)
+    return f"{formatted}.[{number}]".encode()
 
 
-def _decode(reply: bytes | bytearray) -> str:
-    r"""Return a reply as it is meant.
+def _decode(reply: bytes, number: int) -> str | None:
+    r"""Return a reply as it is meant; nothing if it is not the reply to that number.
 
     Example:
-        >>> _decode(b"Es \\[esto\\]?.[]")
+        >>> _decode(b"Es \\[esto\\]?.[7]", 7)
         'Es [esto]?'
+        >>> _decode(b"Es \\[esto\\]?.[7]", 8) is None
+        True
     """
-    text = reply.decode(errors="replace").removesuffix("[]").removesuffix(".")
+    text = reply.decode(errors="replace")
+    mark = f"[{number}]"
+    if not text.endswith(mark):
+        return None
+    text = text.removesuffix(mark).removesuffix(".")
     return _ESCAPED.sub(lambda match: match[1] or match[2], text)
