@@ -19,8 +19,12 @@ ALLOWED = {
     "stats": FOUNDATION,
     "records": FOUNDATION,
     "lm": FOUNDATION | {"palimpsest.stats", "palimpsest.records", "palimpsest.report"},
+    "lab": FOUNDATION | {"palimpsest.stats", "palimpsest.records", "palimpsest.report"},
     "report": FOUNDATION | {"palimpsest.records"},
-    "cli": FOUNDATION | {"palimpsest.lm", "palimpsest.records", "palimpsest.report"},
+    "serve": FOUNDATION | {"palimpsest.lm"},
+    "cli": FOUNDATION
+    | {"palimpsest.lm", "palimpsest.lab", "palimpsest.records", "palimpsest.report"}
+    | {"palimpsest.serve"},
 }
 
 

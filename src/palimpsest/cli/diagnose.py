@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from palimpsest.cli.options import Json, Limit, Out, Quiet, Seed, Suite, Via
+from palimpsest.cli.options import (
+    BudgetUSD,
+    Json,
+    Limit,
+    MinFidelity,
+    Out,
+    Prices,
+    Quiet,
+    Seed,
+    Sentences,
+    Suite,
+    Via,
+)
 from palimpsest.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,40 +41,13 @@ def diagnose(
     base: Annotated[str, typer.Argument(help="The model before tuning: a folder, id or spec.")],
     tuned: Annotated[str, typer.Argument(help="The model after tuning.")],
     suite: Suite = "icl-vs-if",
-    sentences: Annotated[
-        Path | None,
-        typer.Option(
-            "--sentences",
-            help="For icl-vs-if: your own sentences, one file a language (en.txt, …).",
-        ),
-    ] = None,
+    sentences: Sentences = None,
     via: Via = None,
     out: Out = Path("palimpsest-out"),
     limit: Limit = None,
-    min_fidelity: Annotated[
-        float,
-        typer.Option(
-            "--min-fidelity",
-            min=0.0,
-            max=1.0,
-            help="Leave out, of both models alike, prompts whose way there and back through a "
-            "conjugation has a lower chrF than this, from 0 to 1.",
-        ),
-    ] = 0.0,
-    budget: Annotated[
-        str | None,
-        typer.Option(
-            "--budget",
-            metavar="USD",
-            help="For endpoints: stop before the requests cost more; needs --prices.",
-        ),
-    ] = None,
-    prices: Annotated[
-        Path | None,
-        typer.Option(
-            "--prices", help="For endpoints: a TOML file, US dollars per million tokens by model."
-        ),
-    ] = None,
+    min_fidelity: MinFidelity = 0.0,
+    budget: BudgetUSD = None,
+    prices: Prices = None,
     seed: Seed = 0,
     fail_on: Annotated[
         FailOn,

@@ -27,3 +27,34 @@ Via = Annotated[
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the bootstrap.")]
+Sentences = Annotated[
+    Path | None,
+    typer.Option(
+        "--sentences",
+        help="For icl-vs-if: your own sentences, one file a language (en.txt, …).",
+    ),
+]
+MinFidelity = Annotated[
+    float,
+    typer.Option(
+        "--min-fidelity",
+        min=0.0,
+        max=1.0,
+        help="Leave out, of both models alike, prompts whose way there and back through a "
+        "conjugation has a lower chrF than this, from 0 to 1.",
+    ),
+]
+BudgetUSD = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        metavar="USD",
+        help="For endpoints: stop before the requests cost more; needs --prices.",
+    ),
+]
+Prices = Annotated[
+    Path | None,
+    typer.Option(
+        "--prices", help="For endpoints: a TOML file, US dollars per million tokens by model."
+    ),
+]

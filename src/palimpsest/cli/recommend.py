@@ -15,9 +15,9 @@ from palimpsest.errors import UserError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from palimpsest.lm.recommend_evidence import ScoringProgress
-    from palimpsest.lm.recommend_score import Term
-    from palimpsest.lm.recommendation import Ranked, Recommendation
+    from palimpsest.lm.recommend.evidence import ScoringProgress
+    from palimpsest.lm.recommend.recommendation import Ranked, Recommendation
+    from palimpsest.lm.recommend.score import Term
 
 _WIDE = 130
 """Columns from which a number and its interval stand side by side."""
@@ -83,8 +83,8 @@ def recommend(
     understands; see docs/how-to/recommend.md. Next: try the best with `palimpsest prompt`.
     """
     from palimpsest.cli.printing import json_text
-    from palimpsest.lm.recommend import recommend as rank
-    from palimpsest.lm.recommend_score import Gates
+    from palimpsest.lm.recommend.ranking import recommend as rank
+    from palimpsest.lm.recommend.score import Gates
     from palimpsest.records.failures import explained
 
     if out is not None and not out.parent.is_dir():  # said before the models have worked

@@ -17,8 +17,8 @@ from palimpsest.lm.evaluate import Settings, evaluate
 from palimpsest.lm.models.scripted import ScriptedModel
 from palimpsest.lm.prompts import Prompt
 from palimpsest.lm.suites import load_suite
-from palimpsest.lm.suites.nli import SAMPLE, build
-from palimpsest.lm.suites.nli_templates import LABELS, WORDINGS
+from palimpsest.lm.suites.nli.suite import SAMPLE, build
+from palimpsest.lm.suites.nli.templates import LABELS, WORDINGS
 from palimpsest.lm.suites.scoring import Scorer
 from palimpsest.lm.suites.suite import Example, Suite
 from palimpsest.records.store import AnswerStore

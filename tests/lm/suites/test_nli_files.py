@@ -23,7 +23,7 @@ from tests.lm.suites.nli_rows import (
 )
 
 from palimpsest.errors import UserError
-from palimpsest.lm.suites.nli import build
+from palimpsest.lm.suites.nli.suite import build
 from palimpsest.lm.suites.suite import Suite
 
 WRONG = [{**row, "premise": "Wrong split."} for row in EN]

@@ -10,8 +10,8 @@ import pytest
 from tests.lm.suites.nli_rows import BOTH, EN, FR, translated, write_folder, write_jsonl, write_tsv
 
 from palimpsest.errors import UserError
-from palimpsest.lm.suites.nli import build
-from palimpsest.lm.suites.nli_rows import MOST_CHARACTERS
+from palimpsest.lm.suites.nli.rows import MOST_CHARACTERS
+from palimpsest.lm.suites.nli.suite import build
 from palimpsest.lm.suites.suite import Suite
 
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import pytest
 from scipy.stats import binomtest
 
-from palimpsest.lm.suites.nli import SAMPLE
-from palimpsest.lm.suites.nli_templates import LABELS, WORDINGS
+from palimpsest.lm.suites.nli.suite import SAMPLE
+from palimpsest.lm.suites.nli.templates import LABELS, WORDINGS
 
 LANGUAGES = tuple(WORDINGS)
 TRANSLATIONS = LANGUAGES[1:]

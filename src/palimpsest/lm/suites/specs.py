@@ -19,7 +19,7 @@ SUITES = Registry[Callable[..., Suite]](
     {
         "icl-vs-if": "palimpsest.lm.suites.icl_vs_if:build",
         "jsonl": "palimpsest.lm.suites.jsonl:build",
-        "nli": "palimpsest.lm.suites.nli:build",
+        "nli": "palimpsest.lm.suites.nli.suite:build",
         "rosetta": "palimpsest.lm.rosetta.suite:build",
     },
 )

@@ -13,7 +13,7 @@ from palimpsest.lm.conjugations.specs import CONJUGATIONS
 from palimpsest.lm.conjugations.via import Via, distinct_vias, parse_via
 from palimpsest.lm.models.protocol import LanguageModel
 from palimpsest.lm.models.specs import load_model
-from palimpsest.lm.recommend_evidence import (
+from palimpsest.lm.recommend.evidence import (
     Likelihoods,
     ScoringProgress,
     SentPrompts,
@@ -22,9 +22,9 @@ from palimpsest.lm.recommend_evidence import (
     score_texts,
     send,
 )
-from palimpsest.lm.recommend_prompts import read_prompts
-from palimpsest.lm.recommend_score import Gates, estimate
-from palimpsest.lm.recommendation import Ranked, Recommendation
+from palimpsest.lm.recommend.prompts import read_prompts
+from palimpsest.lm.recommend.recommendation import Ranked, Recommendation
+from palimpsest.lm.recommend.score import Gates, estimate
 from palimpsest.lm.suites.suite import Suite
 
 FEW_PROMPTS = 20

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from palimpsest.errors import UserError, did_you_mean
-from palimpsest.lm.suites.nli_templates import LABELS, Label
+from palimpsest.lm.suites.nli.templates import LABELS, Label
 from palimpsest.lm.suites.tables import Record, Table
 
 MOST_CHARACTERS = 10_000

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from palimpsest.errors import UserError, did_you_mean
-from palimpsest.lm.suites.nli_files import Source, Split, find_sources
-from palimpsest.lm.suites.nli_rows import A_ROW, COLUMNS, Pair, checked, versions
-from palimpsest.lm.suites.nli_templates import WORDINGS
+from palimpsest.lm.suites.nli.files import Source, Split, find_sources
+from palimpsest.lm.suites.nli.rows import A_ROW, COLUMNS, Pair, checked, versions
+from palimpsest.lm.suites.nli.templates import WORDINGS
 from palimpsest.lm.suites.rows import report
 from palimpsest.lm.suites.tables import Table, read_table
 
@@ -37,7 +37,7 @@ def read_pairs(
     Rows with the same ``pairID`` are the same pair; without that column, rows in the same place.
 
     Args:
-        path: See :func:`palimpsest.lm.suites.nli_files.find_sources`.
+        path: See :func:`palimpsest.lm.suites.nli.files.find_sources`.
         languages: Which to read; by default all that there are, of those with a wording.
         source: The language of the plain prompts, which must be one of them.
         split: Which split of a dataset.

@@ -12,9 +12,9 @@ from palimpsest.lm.conjugations.text import TextConjugation
 from palimpsest.lm.models.protocol import ScoringUnavailableError
 from palimpsest.lm.models.scripted import ScriptedModel
 from palimpsest.lm.prompts import Message, Prompt
-from palimpsest.lm.recommend import recommend
-from palimpsest.lm.recommend_score import Gates
-from palimpsest.lm.recommendation import Recommendation
+from palimpsest.lm.recommend.ranking import recommend
+from palimpsest.lm.recommend.recommendation import Recommendation
+from palimpsest.lm.recommend.score import Gates
 from palimpsest.lm.suites.specs import load_suite
 from palimpsest.lm.suites.suite import Example, Suite
 

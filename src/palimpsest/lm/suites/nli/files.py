@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 from palimpsest.errors import UserError, did_you_mean
 from palimpsest.lm.suites import tables
-from palimpsest.lm.suites.nli_templates import WORDINGS
+from palimpsest.lm.suites.nli.templates import WORDINGS
 
 Split = Literal["train", "validation", "test"]
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from palimpsest.errors import UserError
-from palimpsest.lm import recommend_prompts
 from palimpsest.lm.prompts import Message
-from palimpsest.lm.recommend_prompts import read_prompts
+from palimpsest.lm.recommend import prompts as recommend_prompts
+from palimpsest.lm.recommend.prompts import read_prompts
 
 
 def written(folder: Path, name: str, *rows: Any) -> Path:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palimpsest.lm.recommend_score import Estimate, Evidence, Gates, estimate
+from palimpsest.lm.recommend.score import Estimate, Evidence, Gates, estimate
 
 N_BYTES, PLAIN_BASE, PLAIN_TUNED, BASE, TUNED = 100.0, 150.0, 120.0, 160.0, 180.0
 

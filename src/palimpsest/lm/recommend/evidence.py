@@ -19,7 +19,7 @@ from palimpsest.lm.conjugations.spans import survival
 from palimpsest.lm.conjugations.via import Via
 from palimpsest.lm.models.protocol import LanguageModel, ScoringUnavailableError
 from palimpsest.lm.prompts import Prompt, texts_of
-from palimpsest.lm.recommend_score import Evidence
+from palimpsest.lm.recommend.score import Evidence
 from palimpsest.lm.suites.suite import Suite
 from palimpsest.stats.bootstrap import Array
 

@@ -30,16 +30,16 @@ import numpy as np
 from pydantic import NonNegativeInt, PositiveInt
 
 from palimpsest.errors import UserError
-from palimpsest.lm.suites.nli_files import Split
-from palimpsest.lm.suites.nli_pairs import ParallelPairs, read_pairs
-from palimpsest.lm.suites.nli_rows import Pair
-from palimpsest.lm.suites.nli_templates import LABELS, WORDINGS, Label
+from palimpsest.lm.suites.nli.files import Split
+from palimpsest.lm.suites.nli.pairs import ParallelPairs, read_pairs
+from palimpsest.lm.suites.nli.rows import Pair
+from palimpsest.lm.suites.nli.templates import LABELS, WORDINGS, Label
 from palimpsest.lm.suites.suite import Example, Suite
 
 CELL = "inference"
 """The one cell."""
 
-SAMPLE = Path(__file__).with_name("data") / "nli"
+SAMPLE = Path(__file__).parents[1] / "data" / "nli"
 """The package's own rows: each hypothesis comes under each label, so it gives none away."""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from palimpsest.lm.recommend_score import Gates, Term
+from palimpsest.lm.recommend.score import Gates, Term
 
 SCHEMA = "palimpsest.recommendation/1"
 
@@ -35,7 +35,7 @@ class Ranked:
     """Mean chrF of the prompts' round trip, 0 to 1."""
 
     score: Term
-    """Their product; see :mod:`palimpsest.lm.recommend_score`."""
+    """Their product; see :mod:`palimpsest.lm.recommend.score`."""
 
     survival: float
     """Mean share of protected spans that the conjugated prompts still have; 1 if exact."""

@@ -1,0 +1,1 @@
+"""Rank conjugations without labels: the score, its evidence, and the recommendation."""

@@ -1,0 +1,1 @@
+"""Natural language inference: premises and hypotheses in parallel languages."""
