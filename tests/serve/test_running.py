@@ -16,7 +16,7 @@ from tests.serve.conftest import StartProxy
 from tests.serve.stub import Stub
 
 from palimpsest.errors import UserError
-from palimpsest.serve.running import secret
+from palimpsest.serve.running import secret, upstream_key
 from palimpsest.serve.settings import ServeSettings, is_loopback
 
 __all__ = ["palimpsest"]  # the fixture
@@ -239,6 +239,21 @@ def test_secrets_come_from_the_environment_and_may_be_missing() -> None:
     assert secret({"A": ""}, "A", required=False) is None
     with pytest.raises(UserError):
         secret({}, "A", required=True)
+
+
+def test_the_usual_key_goes_only_where_nobody_reads_it_on_the_way() -> None:
+    usual = {"OPENAI_API_KEY": "sk-a", "MINE": "sk-b"}
+    assert upstream_key(usual, "https://h/v1", None) == "sk-a"
+    assert upstream_key(usual, "http://127.0.0.1:1/v1", None) == "sk-a"
+    assert upstream_key(usual, "http://h/v1", None) is None
+    assert upstream_key(usual, "http://h/v1", "MINE") == "sk-b"
+    assert upstream_key({}, "https://h/v1", None) is None
+
+
+def test_a_key_that_is_sent_in_clear_is_warned_of() -> None:
+    with command("-u", "http://no.such.host.invalid/v1", "--key-env", "MINE", MINE="sk-b") as it:
+        assert "plain http" in it.lines[1]["event"]
+        assert "sk-b" not in json.dumps(it.lines)
 
 
 def test_loopback_is_recognised() -> None:

@@ -8,9 +8,6 @@ import typer
 
 from palimpsest.errors import MissingExtraError
 
-DEFAULT_KEY_ENV = "OPENAI_API_KEY"
-DEFAULT_TOKEN_ENV = "PALIMPSEST_SERVE_TOKEN"
-
 
 def serve(
     upstream: Annotated[
@@ -42,15 +39,15 @@ def serve(
         str | None,
         typer.Option(
             "--key-env",
-            help=f"The variable with the upstream's key.  [default: {DEFAULT_KEY_ENV}, if set]",
+            help="The variable with the upstream's key.  [default: OPENAI_API_KEY, if set]",
         ),
     ] = None,
     token_env: Annotated[
         str | None,
         typer.Option(
             "--token-env",
-            help="The variable with the token that clients must send.  "
-            f"[default: {DEFAULT_TOKEN_ENV}, if set]",
+            help="The variable with the token of clients.  "
+            "[default: PALIMPSEST_SERVE_TOKEN, if set]",
         ),
     ] = None,
     max_concurrent: Annotated[
@@ -80,7 +77,7 @@ def serve(
     import os
 
     try:
-        from palimpsest.serve.running import secret, serve
+        from palimpsest.serve.running import DEFAULT_TOKEN_ENV, secret, serve, upstream_key
         from palimpsest.serve.settings import ServeSettings
     except ModuleNotFoundError as error:
         if error.name not in {"starlette", "uvicorn"}:
@@ -102,6 +99,6 @@ def serve(
             grace_seconds=grace,
             log_prompts=log_prompts,
             token=secret(os.environ, token_env or DEFAULT_TOKEN_ENV, required=bool(token_env)),
-            upstream_key=secret(os.environ, key_env or DEFAULT_KEY_ENV, required=bool(key_env)),
+            upstream_key=upstream_key(os.environ, upstream, key_env),
         )
     )

@@ -211,7 +211,8 @@ async def _pass_on(raw: Raw, reply: Reply) -> None:
     """Send what the upstream sends, byte by byte."""
     await reply.begin(raw.status, raw.headers)
     content = raw.content
-    if raw.headers.get("content-type", "").startswith(sse.MEDIA_TYPE):
+    is_stream = raw.headers.get("content-type", "").startswith(sse.MEDIA_TYPE)
+    if is_stream and "content-encoding" not in raw.headers:
         content = sse.closed_by_done(content)
     async for piece in content:
         await reply.write(piece)
@@ -288,10 +289,9 @@ class _Gate:
             await reply.fail(error)
         except ClientGoneError:
             record.status = CLIENT_GONE
-        except asyncio.CancelledError:  # the server stops, and the time of grace is over
-            stopping = ApiError(503, "The server is stopping.", code="stopping")
-            await reply.fail(stopping)
-            raise
+        except asyncio.CancelledError:
+            # The server stops, and the time of grace is over. The task ends here in any case.
+            await reply.fail(ApiError(503, "The server is stopping.", code="stopping"))
         except Exception as error:
             log_failure(error, record.id)
             await reply.fail(ApiError(500, f"The server failed; its log has more at {record.id}."))

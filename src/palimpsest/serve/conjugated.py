@@ -111,8 +111,8 @@ class Conjugated:
         request = await self._rewrite(member, body)
         body = {name: value for name, value in request.body.items() if name != "stream"}
         answered = await self._upstream.complete(self._endpoint, body)
-        answer = await self._invert(member, answered)
-        return Asked(answer, dict(answered.headers), request.flags)
+        answer, flags = await self._invert(member, answered)
+        return Asked(answer, dict(answered.headers), (*request.flags, *flags))
 
     async def _rewrite(self, member: TextConjugation, body: Body) -> Rewritten:
         slow = is_slow(member, sum(map(len, texts_of(self._endpoint, body))))
@@ -123,19 +123,25 @@ class Conjugated:
         except UserError as error:
             raise conjugation_failed(error) from error
 
-    async def _invert(self, member: TextConjugation, answered: Answered) -> Body:
+    async def _invert(
+        self, member: TextConjugation, answered: Answered
+    ) -> tuple[Body, tuple[str, ...]]:
         choices = answered.body.get("choices")
         if not isinstance(choices, list) or not all(isinstance(each, dict) for each in choices):
             raise malformed("an answer's choices")
         texts = [text for each in choices if (text := text_of(self._endpoint, each))]
         slow = is_slow(member, sum(map(len, texts)))
 
-        def invert_all() -> list[Body]:
+        def invert_all() -> tuple[Body, tuple[str, ...]]:
             member.prepare(answers=texts)
-            return [inverted_choice(self._endpoint, each, member, self._stops) for each in choices]
+            inverted = [
+                inverted_choice(self._endpoint, each, member, self._stops) for each in choices
+            ]
+            flags = (flag for text in texts for flag in member.answer_flags(text))
+            return {**answered.body, "choices": inverted}, tuple(dict.fromkeys(flags))
 
         try:
-            return {**answered.body, "choices": await off_loop(slow, invert_all)}
+            return await off_loop(slow, invert_all)
         except UserError as error:
             raise conjugation_failed(error) from error
 

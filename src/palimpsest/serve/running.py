@@ -19,6 +19,9 @@ from palimpsest.serve.app import create_app
 from palimpsest.serve.logs import LOG, log_to_stderr
 from palimpsest.serve.settings import ServeSettings, is_loopback
 
+DEFAULT_KEY_ENV = "OPENAI_API_KEY"
+DEFAULT_TOKEN_ENV = "PALIMPSEST_SERVE_TOKEN"
+
 _KEEP_ALIVE_SECONDS = 75
 """Longer than clients keep idle connections, so that they are the ones to close them."""
 
@@ -111,13 +114,35 @@ def _announce(settings: ServeSettings, port: int) -> None:
             "everyone who reaches this address can ask, at your cost: set a token, "
             "or listen on 127.0.0.1"
         )
-    upstream = urlsplit(settings.upstream)
-    if (
-        upstream.scheme == "http"
-        and settings.upstream_key
-        and not is_loopback(upstream.hostname or "")
-    ):
+    if settings.upstream_key and goes_in_clear(settings.upstream):
         LOG.warning("the upstream's key is sent over plain http, where others can read it")
+
+
+def goes_in_clear(upstream: str) -> bool:
+    """Return whether what is sent to an upstream leaves this machine unencrypted.
+
+    Example:
+        >>> goes_in_clear("http://h/v1"), goes_in_clear("http://localhost:1/v1")
+        (True, False)
+    """
+    url = urlsplit(upstream)
+    return url.scheme == "http" and not is_loopback(url.hostname or "")
+
+
+def upstream_key(environment: Mapping[str, str], upstream: str, variable: str | None) -> str | None:
+    """Return the upstream's key.
+
+    A variable that was named has to be there. The default one may be missing, and is for hosts that
+    are reached by https, or on this machine: nobody else shall read it on the way.
+
+    Raises:
+        UserError: The variable that was named is not set.
+    """
+    if variable is not None:
+        return secret(environment, variable, required=True)
+    if goes_in_clear(upstream):
+        return None
+    return secret(environment, DEFAULT_KEY_ENV, required=False)
 
 
 def secret(environment: Mapping[str, str], variable: str, *, required: bool) -> str | None:

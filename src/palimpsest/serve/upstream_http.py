@@ -12,7 +12,7 @@ import httpx
 from palimpsest.errors import UserError
 from palimpsest.serve.errors import ApiError, from_upstream
 from palimpsest.serve.settings import ServeSettings, is_loopback
-from palimpsest.serve.sse import read_events
+from palimpsest.serve.sse import MEDIA_TYPE, read_events
 from palimpsest.serve.streaming import malformed
 from palimpsest.serve.upstream import Answered, Body, Endpoint, Raw, Streamed
 
@@ -72,25 +72,19 @@ class HttpUpstream:
 
     async def complete(self, endpoint: Endpoint, body: Body) -> Answered:
         """Ask for an answer in one piece."""
-        with self._explained():
-            response = await self._client.send(self._request(endpoint, _dump(body)))
-        self._check(response, response.content)
-        return Answered(_json(response.content), passed_on(response.headers))
+        async with self._sent(endpoint, _dump(body)) as response:
+            with self._explained():
+                content = await response.aread()
+        return Answered(_json(content), passed_on(response.headers))
 
     @asynccontextmanager
     async def stream(self, endpoint: Endpoint, body: Body) -> AsyncIterator[Streamed]:
         """Ask for an answer piece by piece."""
-        try:
-            async with self._streamed(endpoint, body) as streamed:
-                yield streamed
-                return
-        except _RefusesOptions:
-            pass
-        # The count of tokens may come unasked: transformers serve sends it, and refuses to be
-        # asked for it.
-        body = {name: value for name, value in body.items() if name != "stream_options"}
-        async with self._streamed(endpoint, body) as streamed:
-            yield streamed
+        async with self._sent(endpoint, _dump(body)) as response:
+            kind = response.headers.get("content-type", "")
+            if not kind.startswith(MEDIA_TYPE):
+                raise malformed(f"'{kind[:80]}' instead of a stream")
+            yield Streamed(self._chunks(response), passed_on(response.headers))
 
     def relay(self, endpoint: Endpoint, content: bytes) -> AbstractAsyncContextManager[Raw]:
         """Pass a request on byte by byte."""
@@ -104,32 +98,43 @@ class HttpUpstream:
     async def _relay(self, endpoint: Endpoint, content: bytes) -> AsyncIterator[Raw]:
         async with self._sent(endpoint, content) as response:
             headers = passed_on(response.headers)
-            if "content-type" in response.headers:
-                headers["content-type"] = response.headers["content-type"]
-            yield Raw(response.status_code, headers, self._bytes(response))
+            for name in ("content-type", "content-encoding"):
+                if name in response.headers:
+                    headers[name] = response.headers[name]
+            yield Raw(response.status_code, headers, self._bytes(response.aiter_raw()))
 
-    @asynccontextmanager
-    async def _streamed(self, endpoint: Endpoint, body: Body) -> AsyncIterator[Streamed]:
-        async with self._sent(
-            endpoint, _dump(body), refusable="stream_options" in body
-        ) as response:
-            kind = response.headers.get("content-type", "")
-            if not kind.startswith("text/event-stream"):
-                raise malformed(f"'{kind[:80]}' instead of a stream")
-            yield Streamed(self._chunks(response), passed_on(response.headers))
+    async def _send(
+        self, endpoint: Endpoint, content: bytes, *, again: bool = True
+    ) -> httpx.Response:
+        """Send a request; once more if it met an idle connection that was being closed.
 
-    def _request(self, endpoint: Endpoint, content: bytes) -> httpx.Request:
-        headers = {"Content-Type": "application/json"}
-        return self._client.build_request(
-            "POST", f"{self._url}{endpoint}", content=content, headers=headers
+        On a connection that was made for it, a request may have been read before things went wrong:
+        there it is never sent twice.
+        """
+        is_new = False
+
+        async def note(event: str, _: Any) -> None:
+            nonlocal is_new
+            is_new |= event == "connection.connect_tcp.started"
+
+        request = self._client.build_request(
+            "POST",
+            f"{self._url}{endpoint}",
+            content=content,
+            headers={"Content-Type": "application/json"},
+            extensions={"trace": note},
         )
+        try:
+            return await self._client.send(request, stream=True)
+        except (httpx.ReadError, httpx.WriteError, httpx.RemoteProtocolError):
+            if is_new or not again:
+                raise
+            return await self._send(endpoint, content, again=False)
 
     @asynccontextmanager
-    async def _sent(
-        self, endpoint: Endpoint, content: bytes, *, refusable: bool = False
-    ) -> AsyncIterator[httpx.Response]:
+    async def _sent(self, endpoint: Endpoint, content: bytes) -> AsyncIterator[httpx.Response]:
         with self._explained():
-            response = await self._client.send(self._request(endpoint, content), stream=True)
+            response = await self._send(endpoint, content)
         try:
             if not response.is_success:
                 told = b""
@@ -138,8 +143,6 @@ class HttpUpstream:
                         told += piece
                         if len(told) > _MOST_ERROR_BYTES:
                             break
-                if refusable and response.is_client_error and b"stream_options" in told:
-                    raise _RefusesOptions
                 self._check(response, told)
             yield response
         finally:
@@ -158,15 +161,15 @@ class HttpUpstream:
                 code="upstream_error",
             )
 
-    async def _bytes(self, response: httpx.Response) -> AsyncIterator[bytes]:
+    async def _bytes(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         with self._explained():
-            async for piece in response.aiter_raw():
+            async for piece in pieces:
                 yield piece
 
     async def _chunks(self, response: httpx.Response) -> AsyncIterator[Body]:
         open_choices: set[Any] = set()
         n_chunks = 0
-        async for data in read_events(self._bytes(response)):
+        async for data in read_events(self._bytes(response.aiter_bytes())):
             if data.strip() == "[DONE]":
                 return
             chunk = _json(data.encode())
@@ -201,10 +204,6 @@ class HttpUpstream:
 
     def _unreachable(self, status: int, what: str) -> ApiError:
         return ApiError(status, f"The upstream {what}.", code="upstream_unreachable")
-
-
-class _RefusesOptions(Exception):  # noqa: N818  # no error: we ask again without them
-    """The upstream knows no ``stream_options``."""
 
 
 def base_url(text: str) -> httpx.URL:

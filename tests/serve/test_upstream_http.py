@@ -1,0 +1,74 @@
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from palimpsest.serve.errors import ApiError
+from palimpsest.serve.settings import ServeSettings
+from palimpsest.serve.upstream import Endpoint
+from palimpsest.serve.upstream_http import HttpUpstream
+
+BODY = b'{"choices": []}'
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n" + BODY
+
+
+class Moody:
+    """Answers so many requests on each connection and then hangs up without a word."""
+
+    def __init__(self, n_answered: list[int]) -> None:
+        self.n_answered = n_answered
+        self.n_requests = 0
+        self.socket = socket.create_server(("127.0.0.1", 0))
+
+    def run(self) -> None:
+        for n in self.n_answered:
+            connection, _ = self.socket.accept()
+            with connection:
+                for _ in range(n):
+                    self._read(connection)
+                    connection.sendall(ANSWER)
+                self._read(connection)
+
+    def _read(self, connection: socket.socket) -> None:
+        data = b""
+        while not data.endswith(b"{}"):
+            received = connection.recv(4096)
+            if not received:
+                return
+            data += received
+        self.n_requests += 1
+
+
+@contextmanager
+def moody(*n_answered: int) -> Iterator[tuple[Moody, str]]:
+    server = Moody(list(n_answered))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    with server.socket:
+        yield server, f"http://127.0.0.1:{server.socket.getsockname()[1]}/v1"
+        thread.join(10)
+
+
+async def _ask(url: str, n: int) -> None:
+    upstream = HttpUpstream(ServeSettings(url))
+    try:
+        for _ in range(n):
+            assert (await upstream.complete(Endpoint.chat, {})).body == {"choices": []}
+    finally:
+        await upstream.aclose()
+
+
+def test_a_request_that_meets_a_connection_being_closed_is_sent_again() -> None:
+    with moody(1, 1) as (server, url):
+        asyncio.run(_ask(url, 2))
+    assert server.n_requests == 3
+
+
+def test_a_request_on_a_connection_of_its_own_is_never_sent_twice() -> None:
+    with moody(0) as (server, url):
+        with pytest.raises(ApiError) as caught:
+            asyncio.run(_ask(url, 1))
+        assert (caught.value.status, server.n_requests) == (502, 1)
