@@ -31,6 +31,32 @@ def read_text(path: Path, *, most_bytes: int) -> str:
         ) from error
 
 
+def read_bytes(path: Path, *, most_bytes: int, hint: str) -> bytes:
+    """Return a file's content.
+
+    Args:
+        path: Of the file.
+        most_bytes: A longer file is refused, without being read.
+        hint: What to do about a file that cannot be read.
+
+    Raises:
+        UserError: The file is missing, cannot be read, or is too long.
+    """
+    try:
+        n_bytes = path.stat().st_size
+        if n_bytes > most_bytes:
+            raise UserError(
+                f"{path} has {n_bytes / 2**20:,.0f} MiB; at most {most_bytes / 2**20:,.0f} MiB "
+                "are read.",
+                hint="Split it, or cut out the lines that you need.",
+            )
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"No file '{path}'.", hint="Check the path.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}.", hint=hint) from error
+
+
 def read_stream(stream: BinaryIO, name: str, *, most_bytes: int) -> str:
     r"""Return the text of an open file, line ends as ``\n``; messages call it ``name``.
 

@@ -352,3 +352,42 @@ def test_any_bytes_are_read_or_refused_with_the_name_of_the_file(
     path.write_bytes(b"\n".join(lines))
 
     assert str(path) in refusal(path)
+
+
+CHOICE: dict[str, Any] = {
+    "id": "1",
+    "prompt": "5 + 7 =",
+    "answers": {"add": ["12"]},
+    "choices": [12, "57", "35"],
+}
+
+
+def test_choices_say_what_to_choose_among_and_what_guessing_is_worth(path: Path) -> None:
+    suite = build(write(path, CHOICE, CHOICE | {"id": "2", "choices": ["12", "57"]}))
+
+    assert suite.examples[0].choices == ("12", "57", "35")
+    assert suite.chance == pytest.approx((1 / 3 + 1 / 2) / 2)
+
+
+def test_where_some_answers_are_generated_no_chance_level_is_claimed(path: Path) -> None:
+    assert build(write(path, CHOICE, ROW | {"id": "2", "answers": {"add": ["12"]}})).chance is None
+
+
+@pytest.mark.parametrize(
+    ("choices", "said"),
+    [
+        (["12"], "expected two or more different ones"),
+        (["12", "12"], "expected two or more different ones"),
+        (["57", "35"], "none of them is right, an answer for 'add'"),
+    ],
+)
+def test_choices_that_cannot_be_chosen_among_are_refused(
+    path: Path, choices: list[str], said: str
+) -> None:
+    assert said in refusal(write(path, CHOICE | {"choices": choices}))
+
+
+def test_a_huge_file_is_refused_unread(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(2**33)
+    assert "8,192 MiB; at most 256 MiB are read" in refusal(path)

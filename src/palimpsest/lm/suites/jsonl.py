@@ -9,11 +9,15 @@ from pathlib import Path
 from pydantic import PositiveInt
 
 from palimpsest.errors import UserError, did_you_mean
+from palimpsest.lm.reading import read_bytes
 from palimpsest.lm.suites.rows import A_LINE, Numbered, Row, read_rows, report
 from palimpsest.lm.suites.suite import Example, Suite
 
 DEFAULT_LANGUAGE = "en"
 DEFAULT_GROUP = "all"
+
+MOST_BYTES = 256 * 2**20
+"""The largest file; its rows take about ten times as much memory."""
 
 _ESCAPES = {"\\n": "\n", "\\t": "\t", "\\r": "\r"}
 
@@ -30,7 +34,8 @@ def build(
 
     Args:
         file: Lines of ``{"id", "prompt" or "messages", "answers": {ability: [text, …]}, "lang",
-            "group"}``; the last two may be left out, and mean ``en`` and ``all``.
+            "group", "choices"}``; the last three may be left out: they mean ``en``, ``all``, and
+            answers that are generated.
         ability: The one under test; by default the first of the first row.
         source: The language of the plain prompts; by default ``en`` if there is any, else that of
             the first row.
@@ -43,7 +48,9 @@ def build(
         UserError: The file cannot be read or used; the message names line and field.
     """
     path = file.expanduser()
-    content = _read(path)
+    content = read_bytes(
+        path, most_bytes=MOST_BYTES, hint="Name a file with one JSON object a line."
+    )
     rows = read_rows(path, content)
     if not rows:
         raise UserError(
@@ -62,6 +69,7 @@ def build(
         source_language=source,
         max_new_tokens=max_new_tokens or 10 + max(len(text.encode()) for text in texts),
         stop=_stops(stop, texts),
+        chance=_chance([example for example in examples if example.language == source]),
         description=f"The prompts in {path.name}.",
         parameters={
             "file": str(file),
@@ -70,18 +78,6 @@ def build(
             "source": source,
         },
     )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"No file '{path}'.", hint="Check the path.") from None
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be read: {error.strerror}.",
-            hint="Name a file with one JSON object a line.",
-        ) from error
 
 
 def _language(row: Row) -> str:
@@ -136,6 +132,7 @@ def _check(rows: Sequence[Numbered], ability: str, source: str, path: Path) -> N
             # Once is enough for all versions of it.
             sources[row.id] = (line, row)
         mistakes += _check_group(place, row, *sources[row.id])
+        mistakes += _check_choices(place, row, ability)
     report(mistakes, hint="Rows of one id are versions of one example, each in its own language.")
 
 
@@ -146,6 +143,12 @@ def _check_group(place: str, row: Row, source_line: int, source: Row) -> list[st
     return [f"{place} group: '{row.group}', but its version in line {source_line} has '{wanted}'."]
 
 
+def _check_choices(place: str, row: Row, ability: str) -> list[str]:
+    if row.choices is None or set(row.choices) & set(row.answers.get(ability, row.choices)):
+        return []
+    return [f"{place} choices: none of them is right, an answer for '{ability}'."]
+
+
 def _example(row: Row, ability: str, group: str | None) -> Example:
     return Example(
         source_id=row.id,
@@ -153,7 +156,18 @@ def _example(row: Row, ability: str, group: str | None) -> Example:
         language=_language(row),
         prompt=row.asked,
         answers=_first(row.answers, ability),
+        choices=row.choices or (),
     )
+
+
+def _chance(examples: Sequence[Example]) -> float | None:
+    """Return how often drawing among the choices is right, if all examples have some."""
+    shares = [
+        sum(choice in example.right for choice in example.choices) / len(example.choices)
+        for example in examples
+        if example.choices
+    ]
+    return sum(shares) / len(shares) if len(shares) == len(examples) else None
 
 
 def _first(answers: Mapping[str, tuple[str, ...]], ability: str) -> dict[str, tuple[str, ...]]:

@@ -52,6 +52,12 @@ def _not_empty(value: T) -> T:
     return value
 
 
+def _several(value: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(value)) < max(2, len(value)):
+        raise PydanticCustomError("several", "expected two or more different ones")
+    return value
+
+
 def _misplaced(field: str, message: str) -> PydanticCustomError:
     return PydanticCustomError("misplaced", message, {"field": field})
 
@@ -101,6 +107,9 @@ class Row(BaseModel):
 
     group: Filled | None = None
     """The cell that it is reported in."""
+
+    choices: Annotated[tuple[Text, ...], AfterValidator(_several)] | None = None
+    """The answers to choose among by likelihood, where the model can say it."""
 
     @model_validator(mode="after")
     def _asks_once(self) -> Self:

@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from palimpsest.errors import UserError
+from palimpsest.lm.reading import read_bytes
 
 BUILT_IN = Path(__file__).with_name("data") / "sentences"
 """The package's own sentences."""
+
+MOST_BYTES = 64 * 2**20
+"""The largest file of sentences."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,12 @@ def read_sentences(folder: Path, languages: Sequence[str]) -> Sentences:
                 f"The folder '{folder}' has no {language}.txt.",
                 hint=f"It has sentences in: {', '.join(found)}.",
             )
-    contents = {language: _read(folder / f"{language}.txt") for language in languages}
+    contents = {
+        language: read_bytes(
+            folder / f"{language}.txt", most_bytes=MOST_BYTES, hint="Check its permissions."
+        )
+        for language in languages
+    }
     lines = {
         language: _lines(folder / f"{language}.txt", content)
         for language, content in contents.items()
@@ -86,15 +95,6 @@ def read_sentences(folder: Path, languages: Sequence[str]) -> Sentences:
             )
     hashes = {language: hashlib.sha256(data).hexdigest() for language, data in contents.items()}
     return Sentences(lines, hashes)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be read: {error.strerror}.", hint="Check its permissions."
-        ) from error
 
 
 def _lines(path: Path, content: bytes) -> tuple[str, ...]:

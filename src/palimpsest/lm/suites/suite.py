@@ -54,9 +54,9 @@ class Example:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the prompt, the answers and the choices."""
+        """A hash of everything that decides how an answer to it is asked for and scored."""
         parts = [_plain(self.prompt), list(map(list, self.answers.items()))]
-        return _digest([*parts, list(self.choices)] if self.choices else parts)
+        return _digest([*parts, list(self.choices), list(map(list, self.whole_answers.items()))])
 
 
 @dataclass(frozen=True)
