@@ -12,6 +12,7 @@ from palimpsest.lm.conjugations import parse_conjugation, parse_via
 from palimpsest.lm.evaluate import Settings, evaluate
 from palimpsest.lm.models.protocol import ScoringUnavailableError
 from palimpsest.lm.models.scripted import ScriptedModel
+from palimpsest.lm.oddities import find_oddities
 from palimpsest.lm.prompts import Message, Prompt
 from palimpsest.lm.suites.suite import Example, Suite
 from palimpsest.records.store import AnswerStore
@@ -116,3 +117,14 @@ def test_a_back_end_that_cannot_score_says_so_and_generates_when_told(store: Ans
 )
 def test_one_space_stands_between_text_and_choice(prompt: Prompt, first: str) -> None:
     assert sent_choices(prompt, CHOICES, parse_conjugation("identity"))[0] == first
+
+
+def test_a_model_that_always_chooses_the_same_is_named(store: AnswerStore) -> None:
+    examples = tuple(an_example(str(i), f"{i}. Answer:", "True") for i in range(20))
+    suite = Suite(name="twenty", examples=examples)
+    vias = [parse_via("identity")]
+    rows = evaluate(Judge({" Neither": -0.1}), suite, vias, store=store, role="tuned")
+    assert find_oddities(rows, suite, vias) == [
+        "The tuned model asked plainly chooses 'Neither' for 20 of 20 prompts, whatever they say: "
+        "its accuracy is that of this one answer."
+    ]
