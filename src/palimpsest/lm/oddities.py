@@ -10,7 +10,6 @@ from palimpsest.lm.question import UNINVERTIBLE, as_recorded, scorer_under
 from palimpsest.lm.suites.suite import Suite
 from palimpsest.records.answers import AnswerRow
 
-
 CONSTANT_SHARE = 0.95
 """From this share of one and the same choice on, it is said."""
 
