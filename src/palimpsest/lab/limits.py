@@ -7,7 +7,7 @@ import math
 from palimpsest.errors import UserError
 
 
-def check_count(name: str, value: int) -> int:
+def check_count(name: str, value: float) -> int:
     """Return a whole number that is at least one.
 
     Raises:
@@ -43,7 +43,5 @@ def check_std(name: str, value: float, *, zero_allowed: bool) -> float:
     """
     if not math.isfinite(value) or value < 0 or (value == 0 and not zero_allowed):
         expected = "zero or more" if zero_allowed else "more than zero"
-        raise UserError(
-            f"{name} is {value:g}; a standard deviation must be {expected}, and finite."
-        )
+        raise UserError(f"{name} is {value:g}; it must be {expected}, and finite.")
     return float(value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -11,6 +11,7 @@ from torch import Tensor
 from palimpsest.errors import UserError
 
 
+@runtime_checkable
 class Predictor(Protocol):
     """Closed form or trained, called in one way.
 

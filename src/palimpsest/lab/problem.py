@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
@@ -22,10 +22,8 @@ from palimpsest.lab.limits import check_count, check_share, check_std
 from palimpsest.lab.streams import stream
 from palimpsest.lab.tasks import DiscreteTasks, GaussianTasks, MixtureTasks, Tasks
 
-Distribution = Literal["mix", "disc", "cont"]
-"""``D_mix``, ``D_disc`` or ``D_cont``."""
-
-DISTRIBUTIONS: tuple[Distribution, ...] = ("mix", "disc", "cont")
+DISTRIBUTIONS = ("mix", "disc", "cont")
+"""``D_mix``, ``D_disc`` and ``D_cont``."""
 
 
 class Batch(NamedTuple):
@@ -120,7 +118,7 @@ class Problem:
         """A hash of the discrete set, which a checkpoint is compared by."""
         return hashlib.sha256(self.discrete.weights.numpy().tobytes()).hexdigest()[:16]
 
-    def tasks(self, distribution: Distribution) -> Tasks:
+    def tasks(self, distribution: str) -> Tasks:
         """Return the tasks of a distribution.
 
         Raises:
@@ -138,7 +136,7 @@ class Problem:
 
     def batch(
         self,
-        distribution: Distribution,
+        distribution: str,
         size: int,
         *,
         seed: int,
@@ -175,7 +173,7 @@ class Problem:
         return Batch(xs, ys.to(dtype), targets.to(dtype), weights.to(dtype), is_discrete)
 
     def _draw(
-        self, distribution: Distribution, size: int, generator: torch.Generator
+        self, distribution: str, size: int, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         tasks = self.tasks(distribution)
         if isinstance(tasks, MixtureTasks):
