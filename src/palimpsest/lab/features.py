@@ -117,7 +117,8 @@ class QuadraticFeatures(Features):
 
     def _scales(self, like: Tensor) -> Float[Tensor, " features"]:
         row, column = torch.triu_indices(self.n_dims, self.n_dims, device=like.device)
-        scales = torch.where(row == column, 1.0, math.sqrt(2.0)).to(like)
+        scales = like.new_full(row.shape, math.sqrt(2.0))
+        scales[row == column] = 1.0
         return scales / math.sqrt(self.n_dims + 2)
 
 
