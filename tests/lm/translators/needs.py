@@ -1,6 +1,8 @@
 """Marks for tests that need a program that not every machine has."""
 
 import shutil
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import pytest
 
@@ -8,8 +10,11 @@ from palimpsest.lm.translators.modes import PACKAGES
 
 _REASON = f"needs Apertium: apt-get install -y --no-install-recommends {PACKAGES}"
 
+Test = TypeVar("Test", bound=Callable[..., Any])
 
-def needs_apertium(test):  # type: ignore[no-untyped-def]
+
+def needs_apertium(test: Test) -> Test:
     """Mark a test that runs Apertium's programs; it is skipped where they are not installed."""
     is_absent = shutil.which("apertium-wblank-mode") is None
-    return pytest.mark.apertium(pytest.mark.skipif(is_absent, reason=_REASON)(test))
+    marked: Test = pytest.mark.apertium(pytest.mark.skipif(is_absent, reason=_REASON)(test))
+    return marked

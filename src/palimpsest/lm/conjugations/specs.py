@@ -129,7 +129,8 @@ def is_translation(link: str) -> bool:
 
 def _translate(link: str, source_language: str) -> TextConjugation:
     languages, at, wanted = link.strip().partition("@")
-    codes = [code.strip() for code in languages.removeprefix("translate").split(":") if code]
+    codes = [code.strip() for code in languages.split(":")]
+    codes = codes[1:] if codes[0] == "translate" else codes
     if len(codes) not in {1, 2} or not all(codes) or (at and not wanted.strip()):
         raise UserError(
             f"'{link}' is not complete: 'translate' takes one language, or two.",

@@ -30,7 +30,7 @@ TOKENIZER_FILES = (
     "chat_template.json",
 )
 _VOCABULARIES = tuple(name for name in TOKENIZER_FILES if not name.startswith(("chat", "spec")))
-_SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
+_SMALL_FILES = ("*.json", "*.txt", "*.model", "*.spm", "*.jinja")
 
 
 @dataclass(frozen=True)

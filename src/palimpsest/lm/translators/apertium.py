@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 
-from palimpsest.errors import UserError
 from palimpsest.lm.translators.modes import (
     Mode,
     engine_version,
@@ -104,13 +103,4 @@ class Apertium:
 def load(spec: TranslatorSpec) -> Translator:
     """Rule-based and offline, with the pairs that Debian's apertium packages install."""
     spec.allow(["timeout"])
-    try:
-        seconds = float(spec.options.get("timeout", "10"))
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= 3600:
-        raise UserError(
-            f"The timeout '{spec.options['timeout']}' of apertium is no number of seconds.",
-            hint="Write a number above 0, such as: apertium,timeout=30",
-        )
-    return Apertium(timeout_seconds=seconds)
+    return Apertium(timeout_seconds=spec.number("timeout", 10, most=3600))

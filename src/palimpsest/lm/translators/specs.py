@@ -53,6 +53,20 @@ class TranslatorSpec:
                 hint=f"Write: @{self.name}",
             )
 
+    def number(self, name: str, default: int, *, most: int) -> int:
+        """Return an option that is a number from 1 to ``most``.
+
+        Raises:
+            UserError: It is none.
+        """
+        text = self.options.get(name, str(default))
+        if not (text.isascii() and text.isdecimal()) or not 1 <= int(text) <= most:
+            raise UserError(
+                f"The option {name}={text} of {self.name} is no number from 1 to {most}.",
+                hint=f"Write one, such as: {self.name},{name}={default}",
+            )
+        return int(text)
+
 
 TranslatorFactory = Callable[[TranslatorSpec], Translator]
 

@@ -1,0 +1,121 @@
+import sys
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from tests.servers import serving
+
+from palimpsest.errors import MissingExtraError, UserError
+from palimpsest.lm.conjugations.specs import parse_conjugation
+from palimpsest.lm.translators.deepl import KEY
+from palimpsest.lm.translators.protocol import TranslationError
+from palimpsest.lm.translators.specs import load_translator
+
+SECRET = "very-secret:fx"
+
+
+class FakeDeepL:
+    """Speaks DeepL's protocol: words backwards."""
+
+    def __init__(self, status: int = 200) -> None:
+        self.status = status
+        self.requests: list[dict[str, Any]] = []
+        self.authorizations: list[str] = []
+        self.app = Starlette(routes=[Route("/v2/translate", self._translate, methods=["POST"])])
+
+    async def _translate(self, request: Request) -> Response:
+        body = await request.body()
+        if "json" in request.headers["content-type"]:
+            self.requests.append(await request.json())
+        else:
+            fields = parse_qs(body.decode())
+            self.requests.append({**{k: v[0] for k, v in fields.items()}, "text": fields["text"]})
+        self.authorizations.append(request.headers["authorization"])
+        if self.status != 200:
+            return JSONResponse({"message": f"no, not with {SECRET}"}, self.status)
+        texts = self.requests[-1]["text"]
+        billed = {"detected_source_language": "EN", "billed_characters": 1}
+        return JSONResponse({"translations": [{"text": each[::-1], **billed} for each in texts]})
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEY, SECRET)
+
+
+def test_texts_are_translated_by_its_own_package() -> None:
+    server = FakeDeepL()
+    with serving(server.app) as url:
+        translator = load_translator(f"deepl:{url}")
+        texts = [f"text {number}" for number in range(60)]
+        assert translator.translate(texts, "en", "es") == [text[::-1] for text in texts]
+        translator.translate(["x"], "pt-BR", "en")
+        translator.close()
+        facts = translator.describe("en", "es")
+    assert [len(request["text"]) for request in server.requests] == [50, 10, 1]
+    languages = [(each["source_lang"], each["target_lang"]) for each in server.requests]
+    assert languages[0] == ("EN", "ES")
+    assert languages[-1] == ("PT", "EN-US")
+    assert server.authorizations[0] == f"DeepL-Auth-Key {SECRET}"
+    assert SECRET not in str(facts)
+    assert SECRET not in repr(translator)
+    assert "proprietary" in facts["licence"]
+
+
+def test_a_prompt_goes_there_and_back() -> None:
+    with serving(FakeDeepL().app) as url:
+        conjugation = parse_conjugation(f"translate:es@deepl:{url}")
+        assert conjugation.apply("Input: say it\n") == "Input: ti yas\n"
+        assert conjugation.invert("Input: ti yas\n") == "Input: say it\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (403, "does not accept the key"),
+        (456, "are used up"),
+        (429, "no more requests"),
+        (400, "did not translate"),
+        (404, "did not translate"),
+    ],
+)
+def test_every_failure_says_what_to_do_and_shows_no_key(
+    status: int, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deepl.http_client.max_network_retries", 0)
+    with serving(FakeDeepL(status).app) as url:
+        with pytest.raises(TranslationError, match=message) as caught:
+            load_translator(f"deepl:{url}").translate(["x"], "en", "es")
+        assert SECRET not in str(caught.value)
+        assert caught.value.hint
+
+
+def test_no_answer_is_a_failure_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deepl.http_client.max_network_retries", 0)
+    with pytest.raises(TranslationError, match="does not answer"):
+        load_translator("deepl:http://127.0.0.1:9").translate(["x"], "en", "es")
+
+
+def test_an_answer_that_is_no_translation_is_a_failure() -> None:
+    async def nothing(_: Request) -> Response:
+        return JSONResponse({"translations": [{"text": "x"}]})
+
+    app = Starlette(routes=[Route("/v2/translate", nothing, methods=["POST"])])
+    with serving(app) as url, pytest.raises(TranslationError, match="is no translation"):
+        load_translator(f"deepl:{url}").translate(["x"], "en", "es")
+
+
+def test_without_a_key_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(KEY)
+    with pytest.raises(UserError, match=f"the environment variable {KEY} is not set"):
+        load_translator("deepl").translate(["x"], "en", "es")
+
+
+def test_without_the_package_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "deepl", None)
+    with pytest.raises(MissingExtraError, match=r"Translations by DeepL need the package 'deepl'"):
+        load_translator("deepl").translate(["x"], "en", "es")
