@@ -9,6 +9,9 @@ from torch.nn import functional
 
 from palimpsest.lab.transformer import Transformer, TransformerConfig
 
+_SHARPNESS = 2.25
+"""Queries and keys have entries of size one; on this depends how pointed attention can be."""
+
 
 class FastTransformer(Transformer):
     r"""Pre-norm, RMSNorm without gain, no biases; a token is a question and the last exemplar.
@@ -17,8 +20,9 @@ class FastTransformer(Transformer):
 
     so that the sequence is half as long as with separate tokens for x and y, and no layer is
     spent on bringing the x and the y of an exemplar together. Positions :math:`p_k` are learned:
-    the number of exemplars matters, their order does not. The last layer's output is normalised
-    and read by one vector.
+    the number of exemplars matters, their order does not. Queries and keys are normalised too
+    (Henry et al., 2020, arXiv 2010.04245). The last layer's output is normalised and read by one
+    vector.
 
     Args:
         config: The sizes.
@@ -63,22 +67,23 @@ class FastBlock(nn.Module):
         super().__init__()
         width = config.width
         self.n_heads = config.n_heads
-        # Three matrices, not one: Muon makes each orthogonal by itself.
-        self.query = nn.Linear(width, width, bias=False)
-        self.key = nn.Linear(width, width, bias=False)
-        self.value = nn.Linear(width, width, bias=False)
+        self.query_key_value = nn.Linear(width, 3 * width, bias=False)
         self.mix = nn.Linear(width, width, bias=False)
         self.up = nn.Linear(width, 4 * width, bias=False)
         self.down = nn.Linear(4 * width, width, bias=False)
 
     def forward(self, states: Float[Tensor, "batch points width"]) -> Tensor:
         """Return the stream after this block."""
-        normed = _normed(states)
-        query, key, value = (
-            linear(normed).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
-            for linear in (self.query, self.key, self.value)
-        )  # batch, heads, points, head width
-        attended = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        joint = self.query_key_value(_normed(states)).unflatten(-1, (3, self.n_heads, -1))
+        # Each: batch, heads, points, head width.
+        query, key, value = joint.permute(2, 0, 3, 1, 4).unbind(0)
+        attended = functional.scaled_dot_product_attention(
+            _normed(query),
+            _normed(key),
+            value,
+            is_causal=True,
+            scale=_SHARPNESS * query.shape[-1] ** -0.5,
+        )
         states = states + self.mix(attended.transpose(1, 2).flatten(2))
         inner = functional.gelu(self.up(_normed(states)), approximate="tanh")
         added: Tensor = states + self.down(inner)

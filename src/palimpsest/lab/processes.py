@@ -1,4 +1,8 @@
-"""Where a training computes: one process, or several that Accelerate has launched."""
+"""Where a training computes: in one process, or in several that Accelerate joins.
+
+``torchrun --nproc-per-node 2 …`` starts two processes on this machine, on CPUs or GPUs;
+``accelerate launch`` does on GPUs (on CPUs it needs MPI).
+"""
 
 from __future__ import annotations
 
@@ -106,7 +110,7 @@ class LaunchedProcesses(Processes):
 
 
 def find_processes(device: str, *, batch_size: int) -> Processes:
-    """Return where to compute: with others if ``accelerate launch`` or ``torchrun`` started us.
+    """Return where to compute: with others if ``torchrun`` or ``accelerate launch`` started us.
 
     Raises:
         UserError: No such device, or a batch that does not divide among the processes.
