@@ -24,8 +24,8 @@ class Stub:
         self.requests: list[dict[str, Any]] = []
         self.bodies: list[bytes] = []
         self.headers: list[dict[str, str]] = []
-        self.n_abandoned = 0
-        self.n_finished = 0
+        self.abandoned: list[str] = []
+        """The field ``user`` of requests that were given up."""
         self.app = Starlette(
             routes=[
                 Route("/v1/models", self.models),
@@ -56,12 +56,12 @@ class Stub:
         self.requests.append(body)
         self.bodies.append(content)
         self.headers.append(dict(request.headers))
-        failed = await self._fault(body["model"])
+        failed = await self._fault(body, request)
         if failed is not None:
             return failed
         texts = self._texts(body, is_chat=is_chat)
         if body.get("stream"):
-            pieces = self._counted(_stream(body, texts, is_chat=is_chat))
+            pieces = self._watched(_stream(body, texts, is_chat=is_chat), body.get("user", ""))
             return StreamingResponse(pieces, media_type="text/event-stream")
         choices = [_whole(i, text, body, is_chat=is_chat) for i, text in enumerate(texts)]
         answer = {**_frame(body, is_chat=is_chat), "choices": choices, "usage": USAGE}
@@ -78,8 +78,8 @@ class Stub:
         cut = [_cut(prompt, [stops] if isinstance(stops, str) else stops) for prompt in prompts]
         return [text for text in cut for _ in range(body.get("n") or 1)]
 
-    async def _fault(self, model: str) -> Response | None:
-        match model.split("-"):
+    async def _fault(self, body: dict[str, Any], request: Request) -> Response | None:
+        match body["model"].split("-"):
             case ["status", code]:
                 headers = {"Retry-After": "3"} if code == "429" else {}
                 error = {"message": f"no: {code}", "type": "t", "param": None, "code": "c"}
@@ -89,13 +89,11 @@ class Stub:
             case ["leak"]:
                 return JSONResponse({"error": {"message": self.headers[-1]["authorization"]}}, 401)
             case ["hang"]:
-                try:
-                    await asyncio.sleep(30)
-                except asyncio.CancelledError:
-                    self.n_abandoned += 1
-                    raise
+                while not await request.is_disconnected():
+                    await asyncio.sleep(0.02)
+                self.abandoned.append(body.get("user", ""))
             case ["slow"]:
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(0.5)
             case ["garbage"]:
                 return Response("<html>", media_type="application/json")
             case ["schema"]:
@@ -104,13 +102,12 @@ class Stub:
                 return Response(status_code=307, headers={"Location": "http://127.0.0.1:1/"})
         return None
 
-    async def _counted(self, pieces: AsyncIterator[str]) -> AsyncIterator[str]:
+    async def _watched(self, pieces: AsyncIterator[str], user: str) -> AsyncIterator[str]:
         try:
             async for piece in pieces:
                 yield piece
-            self.n_finished += 1
         except (asyncio.CancelledError, GeneratorExit):
-            self.n_abandoned += 1
+            self.abandoned.append(user)
             raise
 
 

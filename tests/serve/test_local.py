@@ -98,6 +98,12 @@ def serving_model(model: Echo, **settings: Any) -> Iterator[Proxy]:
 
 
 @pytest.fixture(scope="module")
+def echo() -> Iterator[Proxy]:
+    with serving_model(Echo()) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
 def rosetta() -> Iterator[Proxy]:
     with running(upstream="rosetta:tuned", name="rosetta") as started:
         yield started
@@ -250,19 +256,19 @@ def test_the_queue_for_the_model_is_bounded() -> None:
         ("model", "ecco", "model"),
     ],
 )
-def test_what_a_local_model_cannot_do_is_refused(field: str, value: Any, param: str) -> None:
-    with serving_model(Echo()) as proxy:
-        body = {"model": "echo", "prompt": "x", field: value}
-        response = proxy.http.post("/v1/completions", json=body)
-        assert response.status_code == (404 if param == "model" else 400)
-        assert response.json()["error"]["param"] == param
-        if param in ("max_token", "model"):
-            assert "Did you mean" in response.json()["error"]["message"]
+def test_what_a_local_model_cannot_do_is_refused(
+    echo: Proxy, field: str, value: Any, param: str
+) -> None:
+    body = {"model": "echo", "prompt": "x", field: value}
+    response = echo.http.post("/v1/completions", json=body)
+    assert response.status_code == (404 if param == "model" else 400)
+    assert response.json()["error"]["param"] == param
+    if param in ("max_token", "model"):
+        assert "Did you mean" in response.json()["error"]["message"]
 
 
-def test_parameters_without_effect_on_greedy_answers_are_taken() -> None:
-    with serving_model(Echo()) as proxy:
-        response = proxy.complete(
-            "echo@leet", "x", temperature=0, top_p=0.9, seed=1, user="u", logprobs=None, best_of=1
-        )
-        assert response.status_code == 200
+def test_parameters_without_effect_on_greedy_answers_are_taken(echo: Proxy) -> None:
+    response = echo.complete(
+        "echo@leet", "x", temperature=0, top_p=0.9, seed=1, user="u", logprobs=None, best_of=1
+    )
+    assert response.status_code == 200

@@ -8,63 +8,69 @@ import typer
 
 from palimpsest.errors import MissingExtraError
 
+Upstream = Annotated[
+    str,
+    typer.Option("--upstream", "-u", help="A base URL (http://HOST/v1) or a local model."),
+]
+DefaultVia = Annotated[
+    str,
+    typer.Option("--via", help="The conjugation of requests that name none: leet, vote(fr,es)."),
+]
+Offer = Annotated[
+    list[str] | None,
+    typer.Option("--offer", help="A conjugation to show among the models; repeatable."),
+]
+Name = Annotated[str | None, typer.Option("--name", help="What clients call a local model.")]
+Host = Annotated[str, typer.Option("--host", help="The address to listen on.")]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 for a free one.")]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option("--allow-host", help="Another name clients reach it by; repeatable."),
+]
+KeyEnv = Annotated[
+    str | None,
+    typer.Option(
+        "--key-env",
+        help="The variable with the upstream's key.  [default: OPENAI_API_KEY, if set]",
+    ),
+]
+TokenEnv = Annotated[
+    str | None,
+    typer.Option(
+        "--token-env",
+        help="The variable with the token of clients.  [default: PALIMPSEST_SERVE_TOKEN, if set]",
+    ),
+]
+MaxConcurrent = Annotated[int, typer.Option("--max-concurrent", min=1, help="Requests at a time.")]
+MaxBody = Annotated[
+    float, typer.Option("--max-body-mb", min=0.001, help="Longest request, in megabytes.")
+]
+Timeout = Annotated[
+    float, typer.Option("--timeout", min=0.1, help="Longest time for a request, in seconds.")
+]
+Grace = Annotated[
+    int, typer.Option("--grace", min=0, help="Seconds to finish requests when stopped.")
+]
+LogPrompts = Annotated[
+    bool, typer.Option("--log-prompts", help="Write prompts and answers to the log.")
+]
+
 
 def serve(
-    upstream: Annotated[
-        str,
-        typer.Option("--upstream", "-u", help="A base URL (http://HOST/v1) or a local model."),
-    ],
-    via: Annotated[
-        str,
-        typer.Option(
-            "--via", help="The conjugation of requests that name none: leet, vote(fr,es)."
-        ),
-    ] = "identity",
-    offer: Annotated[
-        list[str] | None,
-        typer.Option("--offer", help="A conjugation to show among the models; repeatable."),
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option("--name", help="What clients call a local model.")
-    ] = None,
-    host: Annotated[str, typer.Option("--host", help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="The port; 0 for a free one.")
-    ] = 8000,
-    allow_host: Annotated[
-        list[str] | None,
-        typer.Option("--allow-host", help="Another name clients reach it by; repeatable."),
-    ] = None,
-    key_env: Annotated[
-        str | None,
-        typer.Option(
-            "--key-env",
-            help="The variable with the upstream's key.  [default: OPENAI_API_KEY, if set]",
-        ),
-    ] = None,
-    token_env: Annotated[
-        str | None,
-        typer.Option(
-            "--token-env",
-            help="The variable with the token of clients.  "
-            "[default: PALIMPSEST_SERVE_TOKEN, if set]",
-        ),
-    ] = None,
-    max_concurrent: Annotated[
-        int, typer.Option("--max-concurrent", min=1, help="Requests at a time.")
-    ] = 256,
-    max_body_mb: Annotated[
-        float, typer.Option("--max-body-mb", min=0.001, help="Longest request, in megabytes.")
-    ] = 8.0,
-    timeout: Annotated[
-        float, typer.Option("--timeout", min=0.1, help="Longest time for a request, in seconds.")
-    ] = 600.0,
-    grace: Annotated[
-        int, typer.Option("--grace", min=0, help="Seconds to finish requests when stopped.")
-    ] = 30,
-    log_prompts: Annotated[
-        bool, typer.Option("--log-prompts", help="Write prompts and answers to the log.")
-    ] = False,
+    upstream: Upstream,
+    via: DefaultVia = "identity",
+    offer: Offer = None,
+    name: Name = None,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    allow_host: AllowHost = None,
+    key_env: KeyEnv = None,
+    token_env: TokenEnv = None,
+    max_concurrent: MaxConcurrent = 256,
+    max_body_mb: MaxBody = 8.0,
+    timeout: Timeout = 600.0,
+    grace: Grace = 30,
+    log_prompts: LogPrompts = False,
 ) -> None:
     """Serve a model over OpenAI's API, every prompt conjugated and every answer inverted.
 
