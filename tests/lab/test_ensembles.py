@@ -43,9 +43,9 @@ def test_it_is_the_shared_ensemble_asked_in_one_call() -> None:
     torch.testing.assert_close(ensemble(DISCRETE)(*prompt()), one_by_one)
 
 
-@pytest.mark.parametrize(("limit", "sizes"), [(4096, [30]), (7, [7, 7, 7, 7, 2])])
+@pytest.mark.parametrize(("limit", "sizes"), [(None, [30]), (7, [7, 7, 7, 7, 2])])
 def test_all_members_go_to_the_predictor_together_up_to_the_limit(
-    limit: int, sizes: list[int]
+    limit: int | None, sizes: list[int]
 ) -> None:
     asked: list[int] = []
 

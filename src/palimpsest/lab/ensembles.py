@@ -24,7 +24,7 @@ from palimpsest.lab.conjugations import (
     is_symmetry,
 )
 from palimpsest.lab.limits import check_count
-from palimpsest.lab.predictors import Predictor
+from palimpsest.lab.predictors import Predictor, fitting_prompts_per_call
 from palimpsest.lab.problem import Problem
 
 
@@ -38,7 +38,8 @@ class PromptEnsemble:
     Args:
         name: What to call it.
         conjugations: At least one.
-        prompts_per_call: The largest batch that the predictor is given; bounds the memory.
+        prompts_per_call: The largest batch that the predictor is given; by default what fits the
+            device of the prompts.
 
     Raises:
         UserError: No conjugation, or ``prompts_per_call`` below one.
@@ -46,12 +47,13 @@ class PromptEnsemble:
 
     name: str
     conjugations: tuple[PromptConjugation, ...]
-    prompts_per_call: int = 4096
+    prompts_per_call: int | None = None
 
     def __post_init__(self) -> None:
         if not self.conjugations:
             raise UserError("An ensemble needs at least one conjugation; got none.")
-        check_count("prompts_per_call", self.prompts_per_call)
+        if self.prompts_per_call is not None:
+            check_count("prompts_per_call", self.prompts_per_call)
 
     def __call__(self, predictor: Predictor) -> Predictor:
         """Return the predictor that gives the mean over the conjugations."""
@@ -79,13 +81,9 @@ class PromptEnsemble:
         factors = torch.tensor([s.label_factor for s in self.conjugations], dtype=torch.float64)
         moved_xs = self._moved(xs).flatten(0, 1)
         moved_ys = (factors.to(ys)[:, None, None] * ys).flatten(0, 1)
+        n = self.prompts_per_call or fitting_prompts_per_call(xs)
         found = [
-            predictor(*block)
-            for block in zip(
-                moved_xs.split(self.prompts_per_call),
-                moved_ys.split(self.prompts_per_call),
-                strict=True,
-            )
+            predictor(*block) for block in zip(moved_xs.split(n), moved_ys.split(n), strict=True)
         ]
         predictions = found[0] if len(found) == 1 else torch.cat(found)
         return predictions.view(len(factors), *ys.shape) / factors.to(predictions)[:, None, None]

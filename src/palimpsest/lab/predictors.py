@@ -45,7 +45,7 @@ def predict(
     xs: Float[Tensor, "batch points dims"],
     ys: Float[Tensor, "batch points"],
     *,
-    prompts_per_call: int = 1024,
+    prompts_per_call: int | None = None,
 ) -> Float[Tensor, "batch points"]:
     """Return the predictions in float64 on the CPU, without gradients, block by block.
 
@@ -53,23 +53,35 @@ def predict(
         predictor: Any predictor.
         xs: Inputs.
         ys: Labels; the last of each prompt is used by no prediction.
-        prompts_per_call: Prompts in a block, which bounds the memory.
+        prompts_per_call: Prompts in a block, which bounds the memory; by default what fits the
+            device of ``xs``.
 
     Raises:
         UserError: A prediction for other positions than those of the prompts.
     """
-    found = []
+    n = prompts_per_call or fitting_prompts_per_call(xs)
     with torch.no_grad():
-        for start in range(0, len(xs), prompts_per_call):
-            block = slice(start, start + prompts_per_call)
-            found.append(predictor(xs[block], ys[block]).to("cpu", torch.float64))
-    predictions = torch.cat(found)
+        predictions = torch.cat(
+            [
+                predictor(some_xs, some_ys).to("cpu", torch.float64)
+                for some_xs, some_ys in zip(xs.split(n), ys.split(n), strict=True)
+            ]
+        )
     if predictions.shape != ys.shape:
         raise UserError(
             f"A predictor must give one number for each y, {tuple(ys.shape)}; "
             f"this one gave {tuple(predictions.shape)}."
         )
     return predictions
+
+
+def fitting_prompts_per_call(xs: Float[Tensor, "batch points dims"]) -> int:
+    """Return how many prompts a predictor is best given at one time.
+
+    On a CPU, larger batches outgrow the caches and take longer a prompt
+    (``benchmarks/ensembles.py``).
+    """
+    return 128 if xs.device.type == "cpu" else 4096
 
 
 def check_prompts(xs: Tensor, ys: Tensor, *, n_dims: int | None = None) -> None:

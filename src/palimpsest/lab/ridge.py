@@ -28,8 +28,8 @@ from torch import Tensor
 from palimpsest.lab.limits import check_std
 from palimpsest.lab.predictors import check_prompts
 
-_BLOCK = 1 << 17
-"""Numbers in the square roots updated at one time: 1 MB, so that they stay in the cache."""
+_BLOCK = 1 << 16
+"""Numbers in the square roots updated at one time: half a megabyte, which stays in the cache."""
 
 _ROUNDINGS = 16
 """Labels without noise are still rounded; so many units of their last place count as noise."""
@@ -119,19 +119,21 @@ def _update_through(
     n_points, n_dims, n_prompts = xs.shape
     weights = xs.new_zeros(n_dims, n_prompts)
     root = (weight_std * torch.eye(n_dims).to(xs))[:, :, None].repeat(1, 1, n_prompts)
+    products = torch.empty_like(root)  # used again at every step: no new memory is asked for
     predictions, likelihoods = torch.zeros_like(ys), torch.zeros_like(ys)
     for k in range(n_points):
         x = xs[k]
         predictions[k] = (weights * x).sum(0)
         if k + 1 == n_points:
             break
-        seen = (root * x[:, None]).sum(0)  # φ
+        seen = torch.mul(root, x[:, None], out=products).sum(0)  # φ
         variance = (seen * seen).sum(0) + noise_std**2  # s
-        gain = (root * seen).sum(1)  # S φ
+        gain = torch.mul(root, seen, out=products).sum(1)  # S φ
         residual = ys[k] - predictions[k]
         likelihoods[k + 1] = likelihoods[k] - 0.5 * (
             (2 * math.pi * variance).log() + residual * residual / variance
         )
-        weights += gain * (residual / variance)
-        root -= gain[:, None] * (seen / (variance + noise_std * variance.sqrt()))
+        weights.addcmul_(gain, residual / variance)
+        shrink = seen / (variance + noise_std * variance.sqrt())
+        root.addcmul_(gain[:, None], shrink[None], value=-1)
     return predictions, likelihoods
