@@ -143,3 +143,12 @@ def test_only_prompts_that_lost_something_carry_how_much() -> None:
         for row in (whole._replace(round_trip=True), bent, flagged)
     ]
     assert found == [None, [0.8333, 0.5, ""], [1.0, 1.0, "a line came back unchanged"]]
+
+
+def test_flags_of_an_answer_stand_with_it_and_not_with_the_prompt() -> None:
+    base, tuned, *_ = fake_rows(4)
+    rows = [base._replace(flags="in the answer: unchanged line"), tuned]
+    [item] = json.loads(prompt_data(rows).json)["items"]
+    assert item[BASE][-1] == "in the answer: unchanged line"
+    assert item[TUNED][-1] == ""
+    assert item[-1] is None

@@ -18,7 +18,7 @@ from palimpsest.lm.conjugations.via import Via
 from palimpsest.lm.prompts import Prompt, map_text, texts_of
 from palimpsest.lm.suites.scoring import Scorer
 from palimpsest.lm.suites.suite import Example, Suite
-from palimpsest.records.answers import AnswerKey, AnswerRow, Outcome
+from palimpsest.records.answers import IN_ANSWER, AnswerKey, AnswerRow, Outcome
 
 ANSWERS_VERSION = 1
 """Part of every key. Raise it when a release makes the same model and settings say other things."""
@@ -178,7 +178,7 @@ class Question:
         if self.by_likelihood:
             return []
         try:
-            return [f"in the answer: {flag}" for flag in self.via.conjugation.answer_flags(raw)]
+            return [f"{IN_ANSWER}{flag}" for flag in self.via.conjugation.answer_flags(raw)]
         except Exception:  # of a plugin: see row()
             return []
 

@@ -7,6 +7,10 @@ from typing import Literal, NamedTuple
 Outcome = Literal["right", "intruded", "broken"]
 
 
+IN_ANSWER = "in the answer: "
+"""What flags begin with that concern the answer, not the prompt."""
+
+
 class AnswerKey(NamedTuple):
     """What an answer belongs to; rows with another key are never reused."""
 

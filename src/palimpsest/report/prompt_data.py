@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from palimpsest.records.answers import IN_ANSWER
 from palimpsest.report.formatting import conjugation_label
 
 if TYPE_CHECKING:
@@ -110,14 +111,19 @@ def _any_row(pair: Pair) -> AnswerRow:
     return next(iter(pair.values()))
 
 
+def _flags(row: AnswerRow) -> list[str]:
+    return row.flags.split("; ") if row.flags else []
+
+
 def _distortion(row: AnswerRow) -> list[Any] | None:
     """Return how much a conjugation took from a prompt, if anything."""
-    if row.fidelity is None or (row.round_trip and not row.flags):
+    flags = "; ".join(flag for flag in _flags(row) if not flag.startswith(IN_ANSWER))
+    if row.fidelity is None or (row.round_trip and not flags):
         return None
     return [
         round(row.fidelity, 4),
         None if row.survival is None else round(row.survival, 4),
-        row.flags,
+        flags,
     ]
 
 
@@ -162,7 +168,7 @@ class _Encoder:
         )
 
     def _answer(self, row: AnswerRow | None, first: AnswerRow) -> list[Any] | None:
-        """Return ``[outcome, raw, inverted, finish, milliseconds, prompt]``.
+        """Return ``[outcome, raw, inverted, finish, milliseconds, prompt, flags]``.
 
         ``inverted`` is null where it equals ``raw``, ``prompt`` where it is the pair's.
         """
@@ -175,6 +181,7 @@ class _Encoder:
             row.finish,
             round(1000 * row.latency_seconds, 1),
             None if row.prompt == first.prompt else self._clipped(row.prompt),
+            "; ".join(flag for flag in _flags(row) if flag.startswith(IN_ANSWER)),
         ]
 
     def _texts(self, listed: str) -> list[str]:

@@ -7,7 +7,7 @@
   const byId = (id) => document.getElementById(id);
   const [SOURCE, CELL, VIA, LANGUAGE, PROMPT, RIGHT, INTRUDING, BASE, TUNED, DISTORTION] =
     [...Array(10).keys()];
-  const [OUTCOME, RAW, INVERTED, FINISH, MILLISECONDS, OWN_PROMPT] = [...Array(6).keys()];
+  const [OUTCOME, RAW, INVERTED, FINISH, MILLISECONDS, OWN_PROMPT, FLAGS] = [...Array(7).keys()];
   const FINISHES = {
     stop: "ended by the model",
     decided: "cut once the outcome was decided",
@@ -140,7 +140,8 @@
     }
     section.append(list);
     const finish = FINISHES[answer[FINISH]] || visible(answer[FINISH]);
-    section.append(make("p", "meta", `${finish} \u00b7 ${answer[MILLISECONDS]} ms`));
+    const flags = answer[FLAGS] === "" ? "" : ` \u00b7 ${visible(answer[FLAGS])}`;
+    section.append(make("p", "meta", `${finish} \u00b7 ${answer[MILLISECONDS]} ms${flags}`));
     if (answer[OWN_PROMPT] !== null) {
       section.append(make("h4", "", "This model\u2019s prompt as sent"));
       section.append(textBlock(promptText(answer[OWN_PROMPT])));
