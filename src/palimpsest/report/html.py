@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
+import re
 from collections.abc import Iterator, Sequence
-from importlib.resources import files
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from jinja2 import Environment
+from markupsafe import Markup, escape
 
 from palimpsest.report import formatting, wording
-from palimpsest.report.drawing import Drawing
+from palimpsest.report.page import (
+    KeyNumber,
+    PageFigure,
+    asset,
+    page_environment,
+    page_figures,
+    policy_hash,
+)
 from palimpsest.report.prompt_data import PromptData
 from palimpsest.report.tables import COLUMNS, Row, table_rows
 
@@ -26,25 +31,6 @@ MAX_CELL_TABLES = 40
 """Cells with a whole table of their own on the page."""
 
 
-class PageFigure(NamedTuple):
-    """A figure as the page holds it."""
-
-    drawing: Drawing
-    wide: str
-    """Inline SVG for screens."""
-    narrow: str
-    """Inline SVG for telephones."""
-
-
-class KeyNumber(NamedTuple):
-    """One of the few numbers at the top."""
-
-    name: str
-    value: str
-    unit: str
-    note: str
-
-
 def render_page(results: Results, figures: Sequence[PageFigure], data: PromptData) -> str:
     """Return the page.
 
@@ -53,22 +39,19 @@ def render_page(results: Results, figures: Sequence[PageFigure], data: PromptDat
         figures: In order.
         data: The answers for the browser of single prompts.
     """
-    style, script = _asset("report.css"), _asset("report.js")
+    style, script = asset("report.css"), asset("report.js")
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
             results=results,
-            figures=[
-                figure._replace(wide=Markup(figure.wide), narrow=Markup(figure.narrow))
-                for figure in figures
-            ],
+            figures=page_figures(figures),
             data=data,
             data_json=Markup(data.json),
             style=Markup(style),
             script=Markup(script),
-            style_hash=_policy_hash(style),
-            script_hash=_policy_hash(script),
+            style_hash=policy_hash(style),
+            script_hash=policy_hash(script),
             contents=_contents(results),
             keys=_key_numbers(results),
             columns=COLUMNS,
@@ -85,16 +68,10 @@ def render_page(results: Results, figures: Sequence[PageFigure], data: PromptDat
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("palimpsest.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_inert,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment()
     environment.filters |= {
         "label": formatting.conjugation_label,
+        "breakable": _breakable,
         "percent": formatting.percent,
         "percent_interval": formatting.percent_interval,
         "signed": lambda value: formatting.percent(value, signed=True),
@@ -107,26 +84,15 @@ def _environment() -> Environment:
         "verdicts": wording.VERDICTS,
         "rules": wording.RULES,
         "quantities": wording.QUANTITIES,
-        "paper": wording.PAPER,
         "cell_rows": _cell_rows,
     }
     return environment
 
 
-def _inert(value: Any) -> Any:
-    """Show what is invisible in every text that the template prints; our own markup stays."""
-    if isinstance(value, str) and not isinstance(value, Markup):
-        return formatting.visible(value, keep="\n\t")
-    return value
-
-
-def _asset(name: str) -> str:
-    return files("palimpsest.report").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-def _policy_hash(text: str) -> str:
-    digest = hashlib.sha256(text.encode()).digest()
-    return Markup(f"sha256-{base64.b64encode(digest).decode()}")
+def _breakable(text: str) -> Markup:
+    """Return a name that a narrow column may break after its punctuation, not within words."""
+    parts = re.split(r"(?<=[:@|,(])", formatting.visible(text))
+    return Markup("<wbr>").join(map(escape, parts))
 
 
 def _contents(results: Results) -> list[tuple[str, str]]:
