@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.lm.translators.fakes import FakeTranslator, backwards, ill_behaved, well_behaved
 
 from palimpsest.errors import UserError
-from palimpsest.lm.conjugations.spans import survival
+from palimpsest.lm.conjugations.spans import Protected, survival
 from palimpsest.lm.conjugations.text import TextChain
 from palimpsest.lm.conjugations.translate import EMPTY, UNCHANGED, Translate
 from palimpsest.lm.translators.protocol import TranslationError
@@ -72,14 +72,14 @@ translators = st.one_of(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(translators, texts)
 def test_lines_stay_where_they_are(translator: FakeTranslator, text: str) -> None:
     for converted in (translation(translator).apply(text), translation(translator).invert(text)):
         assert layout_of(converted) == layout_of(text)
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(translators, texts)
 def test_every_protected_span_survives_every_translator(
     translator: FakeTranslator, text: str
@@ -87,7 +87,7 @@ def test_every_protected_span_survives_every_translator(
     assert survival(text, translation(translator).apply(text)) == 1
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(translators, texts)
 @example(ill_behaved(0), "a ⟦0⟧ b 5 c")
 def test_no_mask_of_ours_ever_shows(translator: FakeTranslator, text: str) -> None:
@@ -95,7 +95,7 @@ def test_no_mask_of_ours_ever_shows(translator: FakeTranslator, text: str) -> No
     assert sorted(re.findall("[⟦⟧]", converted)) == sorted(re.findall("[⟦⟧]", text))
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(translators, texts, st.floats(0, 1))
 def test_what_is_certain_of_a_beginning_begins_the_whole(
     translator: FakeTranslator, text: str, share: float
@@ -106,8 +106,9 @@ def test_what_is_certain_of_a_beginning_begins_the_whole(
     assert conjugation.certain(text).startswith(conjugation.certain(beginning))
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(translators, st.lists(texts, max_size=5))
+@example(ill_behaved(0), ["3.50- Input:", "⟦- Input:"])  # the second is sent as the first, masked
 def test_preparing_changes_nothing(translator: FakeTranslator, several: list[str]) -> None:
     prepared, plain = translation(translator), translation(translator)
     prepared.prepare(prompts=several, answers=several)
@@ -207,6 +208,19 @@ def test_chains_pass_flags_notes_and_facts_on() -> None:
     assert chain.answer_flags("dilo") == (UNCHANGED,)
     assert chain.notes() == ()
     assert chain.facts()["licence"] == "none"
+
+
+def test_protection_by_the_user_passes_them_on_as_well() -> None:
+    translator = well_behaved()
+    protected = Protected(translation(translator), ["labels"])
+    assert protected.batched
+    protected.prepare(prompts=["Input: say it", "Input: say this"])
+    assert translator.requests == [["say it", "say this"]]
+    assert protected.apply("Input: say it") == "Input: yas ti"
+    assert protected.facts()["licence"] == "none"
+    unchanged = Protected(translation(FakeTranslator(lambda text, _: text)))
+    assert unchanged.flags("Input: say it") == (UNCHANGED,)
+    assert unchanged.answer_flags("Input: dilo") == (UNCHANGED,)
 
 
 def test_a_failure_reaches_the_caller_and_nothing_is_remembered() -> None:

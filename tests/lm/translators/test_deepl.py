@@ -11,6 +11,7 @@ from tests.servers import serving
 
 from palimpsest.errors import MissingExtraError, UserError
 from palimpsest.lm.conjugations.specs import parse_conjugation
+from palimpsest.lm.conjugations.translate import Translate
 from palimpsest.lm.translators.deepl import KEY
 from palimpsest.lm.translators.protocol import TranslationError
 from palimpsest.lm.translators.specs import load_translator
@@ -71,6 +72,8 @@ def test_a_prompt_goes_there_and_back() -> None:
         conjugation = parse_conjugation(f"translate:es@deepl:{url}")
         assert conjugation.apply("Input: say it\n") == "Input: ti yas\n"
         assert conjugation.invert("Input: ti yas\n") == "Input: say it\n"
+        assert isinstance(conjugation, Translate)
+        conjugation.translator.close()
 
 
 @pytest.mark.parametrize(
@@ -88,8 +91,10 @@ def test_every_failure_says_what_to_do_and_shows_no_key(
 ) -> None:
     monkeypatch.setattr("deepl.http_client.max_network_retries", 0)
     with serving(FakeDeepL(status).app) as url:
+        translator = load_translator(f"deepl:{url}")
         with pytest.raises(TranslationError, match=message) as caught:
-            load_translator(f"deepl:{url}").translate(["x"], "en", "es")
+            translator.translate(["x"], "en", "es")
+        translator.close()
         assert SECRET not in str(caught.value)
         assert caught.value.hint
 
@@ -105,8 +110,11 @@ def test_an_answer_that_is_no_translation_is_a_failure() -> None:
         return JSONResponse({"translations": [{"text": "x"}]})
 
     app = Starlette(routes=[Route("/v2/translate", nothing, methods=["POST"])])
-    with serving(app) as url, pytest.raises(TranslationError, match="is no translation"):
-        load_translator(f"deepl:{url}").translate(["x"], "en", "es")
+    with serving(app) as url:
+        translator = load_translator(f"deepl:{url}")
+        with pytest.raises(TranslationError, match="is no translation"):
+            translator.translate(["x"], "en", "es")
+        translator.close()
 
 
 def test_without_a_key_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,6 +135,22 @@ def test_programs_killed_while_they_work_lose_nothing(pipeline: Pipeline) -> Non
     pipeline.close()
 
 
+def test_after_an_interruption_answers_belong_to_their_texts(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.translate(["one"])
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("palimpsest.lm.translators.programs.os.read", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.translate(["two", "three"])
+    assert pipeline.translate(["four", "five"]) == ["four", "five"]
+    pipeline.close()
+
+
 def test_many_threads_share_the_programs(pipeline: Pipeline) -> None:
     asked = [[f"{thread} {number}" for number in range(50)] for thread in range(8)]
     with ThreadPoolExecutor(8) as pool:

@@ -190,7 +190,7 @@ def mask(text: str, *, everything: bool = True) -> Masked:
     spans: list[str] = []
 
     def masked(match: re.Match[str]) -> str:
-        if not everything and match["unsafe"] is None:
+        if not everything and match["unsafe"] is None and not has_brackets(match[0]):
             return match[0]
         spans.append(match[0])
         return f"⟦{len(spans) - 1}⟧"

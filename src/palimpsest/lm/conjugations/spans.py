@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -81,6 +81,7 @@ class Protected(TextConjugation):
         self.kinds = tuple(kind for kind in PATTERNS if kind in wanted)
         listed = "" if self.kinds == tuple(PATTERNS) else "," + "+".join(self.kinds)
         self.name = f"protect({inner.name}{listed})"
+        self.batched = inner.batched
         self.exact = inner.exact and wanted <= _FOUND_AGAIN.get(inner.name, frozenset())
         self.keeps = "everything" if self.exact else self._keeps()
 
@@ -105,6 +106,31 @@ class Protected(TextConjugation):
         """Return the answer with everything but the spans inverted."""
         pieces = _pieces(answer, self.kinds)
         return "".join(self.inner.invert(free) + span for free, span in pieces)
+
+    def prepare(self, *, prompts: Sequence[str] = (), answers: Sequence[str] = ()) -> None:
+        """Prepare the conjugation inside for every piece."""
+        self.inner.prepare(prompts=self._free(prompts), answers=self._free(answers))
+
+    def flags(self, prompt: str) -> tuple[str, ...]:
+        """Return the flags of every piece, each once."""
+        found = (flag for piece in self._free([prompt]) for flag in self.inner.flags(piece))
+        return tuple(dict.fromkeys(found))
+
+    def answer_flags(self, answer: str) -> tuple[str, ...]:
+        """Return the flags of every piece, each once."""
+        found = (flag for piece in self._free([answer]) for flag in self.inner.answer_flags(piece))
+        return tuple(dict.fromkeys(found))
+
+    def notes(self) -> tuple[str, ...]:
+        """Return the notes of the conjugation inside."""
+        return self.inner.notes()
+
+    def facts(self) -> Mapping[str, str]:
+        """Return the facts of the conjugation inside."""
+        return self.inner.facts()
+
+    def _free(self, texts: Iterable[str]) -> list[str]:
+        return [piece.free for text in texts for piece in _pieces(text, self.kinds)]
 
     def certain(self, partial: str) -> str:
         """Return what is certain up to the last white space, or to a backtick left open."""

@@ -196,16 +196,16 @@ class Translate(TextConjugation):
     def _translate(self, sentences: Sequence[str], pair: _Pair) -> dict[str, _Rendered]:
         """Translate as they are; then, where a span is lost, with masks; then in pieces."""
         done: dict[str, _Rendered] = {}
-        sent: set[str] = set()
+        sent: dict[str, str] = {}
         for masked in (False, True):
             left = [_Try.of(each, masked=masked) for each in sentences if each not in done]
-            tries = [each for each in left if each.sent not in sent]
+            tries = [each for each in left if sent.get(each.sentence) != each.sent]
             answers = self._ask([each.sent for each in tries], pair)
             for each, answer in zip(tries, answers, strict=True):
                 rendered = each.read(answer)
                 if rendered is not None:
                     done[each.sentence] = rendered
-            sent = {each.sent for each in tries}
+            sent = {each.sentence: each.sent for each in tries}
         done.update(self._in_pieces([each for each in sentences if each not in done], pair))
         return done
 

@@ -57,14 +57,18 @@ class Pipeline:
         """
         replies: list[str] = []
         with self._lock:
-            self._start()
-            while len(replies) < len(texts):
-                batch = texts[len(replies) : len(replies) + _N_AT_ONCE]
-                done, failure = self._exchange(batch)
-                replies += done
-                if failure is not None and len(done) < len(batch):
-                    alone, _ = self._exchange([batch[len(done)]])
-                    replies += alone or [""]
+            try:
+                self._start()
+                while len(replies) < len(texts):
+                    batch = texts[len(replies) : len(replies) + _N_AT_ONCE]
+                    done, failure = self._exchange(batch)
+                    replies += done
+                    if failure is not None and len(done) < len(batch):
+                        alone, _ = self._exchange([batch[len(done)]])
+                        replies += alone or [""]
+            except BaseException:  # Ctrl-C: answers that are on their way belong to nobody
+                self._stop()
+                raise
         return replies
 
     def close(self) -> None:
