@@ -1,11 +1,16 @@
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+from tests.servers import serving
 
+from palimpsest.serve import upstream_http
 from palimpsest.serve.errors import ApiError
 from palimpsest.serve.settings import ServeSettings
 from palimpsest.serve.upstream import Endpoint
@@ -72,3 +77,18 @@ def test_a_request_on_a_connection_of_its_own_is_never_sent_twice() -> None:
         with pytest.raises(ApiError) as caught:
             asyncio.run(_ask(url, 1))
         assert (caught.value.status, server.n_requests) == (502, 1)
+
+
+async def _endless(*_: object) -> Response:
+    async def pieces() -> AsyncIterator[bytes]:
+        while True:
+            yield b" " * 2**16
+
+    return StreamingResponse(pieces(), media_type="application/json")
+
+
+def test_an_answer_without_end_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upstream_http, "_MOST_ANSWER_BYTES", 2**20)
+    app = Starlette(routes=[Route("/v1/chat/completions", _endless, methods=["POST"])])
+    with serving(app) as url, pytest.raises(ApiError, match="more than the 1,048,576 bytes"):
+        asyncio.run(_ask(f"{url}/v1", 1))

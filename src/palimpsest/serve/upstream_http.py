@@ -21,6 +21,7 @@ _PASSED_ON = ("retry-after", "openai-", "x-ratelimit-")
 
 _LIST_SECONDS = 5.0
 _MOST_ERROR_BYTES = 64 * 1024
+_MOST_ANSWER_BYTES = 64 * 2**20
 _HIDDEN = b"[key]"
 
 
@@ -73,8 +74,13 @@ class HttpUpstream:
     async def complete(self, endpoint: Endpoint, body: Body) -> Answered:
         """Ask for an answer in one piece."""
         async with self._sent(endpoint, _dump(body)) as response:
-            with self._explained():
-                content = await response.aread()
+            content = await self._read(response, most_bytes=_MOST_ANSWER_BYTES)
+        if len(content) > _MOST_ANSWER_BYTES:
+            raise ApiError(
+                502,
+                f"The upstream sent more than the {_MOST_ANSWER_BYTES:,} bytes that are read.",
+                code="upstream_error",
+            )
         return Answered(_json(content), passed_on(response.headers))
 
     @asynccontextmanager
@@ -137,16 +143,20 @@ class HttpUpstream:
             response = await self._send(endpoint, content)
         try:
             if not response.is_success:
-                told = b""
-                with self._explained():
-                    async for piece in response.aiter_bytes():
-                        told += piece
-                        if len(told) > _MOST_ERROR_BYTES:
-                            break
-                self._check(response, told)
+                self._check(response, await self._read(response, most_bytes=_MOST_ERROR_BYTES))
             yield response
         finally:
             await response.aclose()
+
+    async def _read(self, response: httpx.Response, *, most_bytes: int) -> bytes:
+        """Return a response's content, of a longer one a little more than ``most_bytes``."""
+        content = bytearray()
+        with self._explained():
+            async for piece in response.aiter_bytes():
+                content += piece
+                if len(content) > most_bytes:
+                    break
+        return bytes(content)
 
     def _check(self, response: httpx.Response, content: bytes) -> None:
         if response.is_error:
