@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from palimpsest.errors import UserError
 from palimpsest.lm.conjugations import Via, parse_via
 from palimpsest.lm.conjugations.text import TextChain, TextConjugation
 from palimpsest.lm.evaluate import evaluate
@@ -124,3 +125,21 @@ def test_the_first_word_of_a_whole_answers_image_counts_as_well() -> None:
     words.prepare(prompts=["What", "What is this?", "12"])
     words.prepare(answers=["Qué", "Cuánto es esto?", "12"])
     assert expected_under(words, SUITE.examples[0]).right == ("What", "How")
+
+
+class Down(WordByWord):
+    """A translator that goes down between the prompts and the answers."""
+
+    def invert(self, answer: str) -> str:
+        if answer.startswith("ZZZ"):
+            raise UserError("The translator is down.", hint="Start it.")
+        return super().invert(answer)
+
+
+def test_an_answer_is_not_called_broken_because_the_translator_is_down(store: AnswerStore) -> None:
+    model = ScriptedModel(lambda _: "ZZZ", fingerprint="w1")
+    with pytest.raises(UserError, match="The translator is down"):
+        evaluate(model, SUITE, [the_via(Down())], store=store, role="base")
+    assert len(store) == 0
+    rows = evaluate(model, SUITE, [the_via(WordByWord())], store=store, role="base")
+    assert [row.answer for row in rows] == ["ZZZ", "ZZZ"]

@@ -148,6 +148,8 @@ class Question:
         finish = reply.finish
         try:
             answer, outcome = self._read(reply.raw)
+        except UserError:  # a translator that is down, say: no fault of the answer
+            raise
         except Exception:  # of a plugin; ours never fail, which the laws test
             answer, outcome, finish = "", "broken", UNINVERTIBLE
         right, intruding = self._expected_if_possible()
@@ -179,6 +181,8 @@ class Question:
             return []
         try:
             return [f"{IN_ANSWER}{flag}" for flag in self.via.conjugation.answer_flags(raw)]
+        except UserError:
+            raise
         except Exception:  # of a plugin: see row()
             return []
 
@@ -197,6 +201,8 @@ class Question:
             return plain
         try:
             return self.expected
+        except UserError:
+            raise
         except Exception:  # of a plugin: see row()
             return plain
 
@@ -209,6 +215,8 @@ class Question:
         flags = tuple(dict.fromkeys(flag for text in texts for flag in conjugation.flags(text)))
         try:
             back = tuple(map(conjugation.invert, sent))
+        except UserError:
+            raise
         except Exception:  # of a plugin: see row()
             return _Fidelity(False, 0.0, 0.0, flags)
         if conjugation.exact and back == texts:
