@@ -180,6 +180,14 @@ class CoordinateSigns(PromptConjugation):
         self.matrix = torch.diag(torch.tensor(signs, dtype=torch.float64))
         self.name = name
 
+    @classmethod
+    def drawn(
+        cls, n_dims: int, generator: torch.Generator, *, name: str = "signs"
+    ) -> CoordinateSigns:
+        """Draw every sign by the toss of a coin."""
+        bits: list[int] = torch.randint(2, (n_dims,), generator=generator).tolist()
+        return cls([1 - 2 * bit for bit in bits], name=name)
+
 
 class CoordinatePermutation(PromptConjugation):
     """Put the coordinates into another order.
@@ -202,6 +210,13 @@ class CoordinatePermutation(PromptConjugation):
             raise UserError(f"An order names every coordinate from 0 once; got {list(order)}.")
         self.matrix = torch.eye(len(order), dtype=torch.float64)[:, list(order)]
         self.name = name
+
+    @classmethod
+    def drawn(
+        cls, n_dims: int, generator: torch.Generator, *, name: str = "permutation"
+    ) -> CoordinatePermutation:
+        """Draw evenly from all orders."""
+        return cls(torch.randperm(n_dims, generator=generator).tolist(), name=name)
 
 
 class PromptChain(Chain[Prompt, Tensor], PromptConjugation):

@@ -110,7 +110,7 @@ KINDS = ("rotations", "signs", "permutations", "signed-permutations")
 
 
 def symmetry_ensemble(
-    n: int, generator: torch.Generator, kind: str, *, n_dims: int
+    n: int, generator: torch.Generator, kind: str, *, n_dims: int, name: str | None = None
 ) -> PromptEnsemble:
     """Draw ``n`` members of a group of symmetries: never the identity, none twice.
 
@@ -121,6 +121,7 @@ def symmetry_ensemble(
         generator: The source of randomness.
         kind: One of :data:`KINDS`.
         n_dims: d, of the inputs.
+        name: What to call it; by default ``KIND:N``.
 
     Raises:
         UserError: No such group, a count below one, or more members than the group has.
@@ -146,7 +147,7 @@ def symmetry_ensemble(
             hint="The identity does not count.",
         )
     draws = _distinct(lambda: _DRAWS[kind](n_dims, generator), n_dims)
-    return PromptEnsemble(f"{kind}:{n}", tuple(next(draws) for _ in range(n)))
+    return PromptEnsemble(name or f"{kind}:{n}", tuple(next(draws) for _ in range(n)))
 
 
 def default_kind(problem: Problem) -> str:
@@ -174,27 +175,15 @@ def default_kind(problem: Problem) -> str:
     )
 
 
-def _draw_rotation(n_dims: int, generator: torch.Generator) -> PromptConjugation:
-    return Rotation.drawn(n_dims, generator)
-
-
-def _draw_signs(n_dims: int, generator: torch.Generator) -> PromptConjugation:
-    bits: list[int] = torch.randint(2, (n_dims,), generator=generator).tolist()
-    return CoordinateSigns([1 - 2 * bit for bit in bits])
-
-
-def _draw_permutation(n_dims: int, generator: torch.Generator) -> PromptConjugation:
-    return CoordinatePermutation(torch.randperm(n_dims, generator=generator).tolist())
-
-
 def _draw_signed_permutation(n_dims: int, generator: torch.Generator) -> PromptConjugation:
-    return PromptChain([_draw_signs(n_dims, generator), _draw_permutation(n_dims, generator)])
+    signs = CoordinateSigns.drawn(n_dims, generator)
+    return PromptChain([signs, CoordinatePermutation.drawn(n_dims, generator)])
 
 
 _DRAWS: dict[str, Callable[[int, torch.Generator], PromptConjugation]] = {
-    "rotations": _draw_rotation,
-    "signs": _draw_signs,
-    "permutations": _draw_permutation,
+    "rotations": Rotation.drawn,
+    "signs": CoordinateSigns.drawn,
+    "permutations": CoordinatePermutation.drawn,
     "signed-permutations": _draw_signed_permutation,
 }
 
