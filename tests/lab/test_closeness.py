@@ -36,6 +36,16 @@ def test_bins_are_deciles_within_each_prefix() -> None:
     np.testing.assert_allclose(found.change.values, expected.mean(0))
 
 
+def test_all_prefixes_can_be_ranked_together() -> None:
+    near = torch.tensor(rng().normal(size=(100, 3))) + torch.tensor([0.0, 100.0, -50.0])
+    change = rng().random((100, 3))
+    found = change_by_closeness(
+        np.zeros((100, 3)), change, near, rng=rng(), within_prefixes=False, n_resamples=50
+    )
+    ordered = change.ravel()[np.argsort(near.numpy().ravel())]
+    np.testing.assert_allclose(found.change.values, ordered.reshape(10, 30).mean(1))
+
+
 def test_a_change_that_has_nothing_to_do_with_closeness_shows_no_trend() -> None:
     near = torch.tensor(rng().normal(size=(1000, 4)))
     change = np.random.default_rng(5).normal(size=(1000, 4))
