@@ -335,8 +335,8 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 
 @pytest.mark.slow
 def test_a_million_tasks_need_little_memory() -> None:
-    # Held at once, prompts × points × tasks would be 192 MB.
-    assert peak_memory_mib(2**20) < 40
+    # Held at once, prompts × points × tasks would be 192 MiB, and the weights once more 32.
+    assert peak_memory_mib(2**20) < 16
 
 
 def test_many_tasks_give_what_one_softmax_gives() -> None:

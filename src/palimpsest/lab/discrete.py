@@ -76,7 +76,8 @@ def discrete_pass(
 
 def weight_size(weights: Float[Tensor, "tasks dims"]) -> float:
     """Return the root mean square of all weights, or 1 if all are zero."""
-    return float(weights.to(torch.float64).square().mean().sqrt()) or 1.0
+    size = float(torch.linalg.vector_norm(weights, dtype=torch.float64))
+    return size / math.sqrt(weights.numel()) or 1.0
 
 
 def _walk(xs: Tensor, ys: Tensor, weights: Tensor, noise_std: float) -> tuple[Tensor, Tensor]:
