@@ -74,18 +74,19 @@ class FastBlock(nn.Module):
 
     def forward(self, states: Float[Tensor, "batch points width"]) -> Tensor:
         """Return the stream after this block."""
-        joint = self.query_key_value(_normed(states)).unflatten(-1, (3, self.n_heads, -1))
-        # Each: batch, heads, points, head width.
-        query, key, value = joint.permute(2, 0, 3, 1, 4).unbind(0)
+        query, key, value = (
+            part.unflatten(-1, (self.n_heads, -1))  # batch, points, heads, head width
+            for part in self.query_key_value(_normed(states)).chunk(3, -1)
+        )
         attended = functional.scaled_dot_product_attention(
-            _normed(query),
-            _normed(key),
-            value,
+            _normed(query).transpose(1, 2),
+            _normed(key).transpose(1, 2),
+            value.transpose(1, 2),
             is_causal=True,
             scale=_SHARPNESS * query.shape[-1] ** -0.5,
         )
         states = states + self.mix(attended.transpose(1, 2).flatten(2))
-        inner = functional.gelu(self.up(_normed(states)), approximate="tanh")
+        inner = functional.gelu(self.up(_normed(states)))
         added: Tensor = states + self.down(inner)
         return added
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -14,13 +14,14 @@ from torch import Tensor, nn
 
 from palimpsest.errors import UserError
 from palimpsest.lab.checkpoints import load_state, save_state, saved_step
+from palimpsest.lab.cores import Cores, Gradients, divided_cores
 from palimpsest.lab.interrupts import noticed_interrupts
 from palimpsest.lab.optimisers import Rated, make_optimisers, update
 from palimpsest.lab.predictors import Prompt
 from palimpsest.lab.problem import Batch
 from palimpsest.lab.processes import Processes
 from palimpsest.lab.progress import Board, Clock, OnProgress
-from palimpsest.lab.remedies import Penalty
+from palimpsest.lab.remedies import NO_PENALTIES, Penalties
 from palimpsest.lab.schedules import rate_scale
 from palimpsest.lab.settings import Training
 from palimpsest.lab.transformer import Transformer
@@ -88,7 +89,7 @@ class Loop:
     running: Running = Running()
     identity: Mapping[str, Any] = field(default_factory=dict)
     """What determines the result; a checkpoint with another identity is refused."""
-    penalties: Sequence[Penalty] = ()
+    penalties: Penalties = NO_PENALTIES
     """Terms that are added to the mean squared error."""
     bayes: Callable[[int, Batch], Tensor] | None = None
     """The predictions of the Bayes predictor for the batch of a step, for the excess."""
@@ -104,15 +105,20 @@ class Loop:
         optimisers = self._optimisers()
         step = self._resume(optimisers)
         forward = self.processes.joined(self._compiled())
-        with reporting(self, step) as report, noticed_interrupts() as interrupts:
+        with (
+            divided_cores(self._n_threads) as cores,
+            reporting(self, step) as report,
+            noticed_interrupts() as interrupts,
+        ):
+            gradients = Gradients(forward, self.model, cores)
             if step == 0:
-                self._measure(0)
+                self._measure(0, cores)
             while step < self.training.n_steps:
                 batch = self.draw(step)
-                done = self._update(forward, optimisers, batch, step, pressed=interrupts.pressed)
+                done = self._update(gradients, optimisers, batch, step, interrupts.pressed)
                 step += 1
                 report(step, batch, done)
-                self._measure(step)
+                self._measure(step, cores)
                 self._save(optimisers, step, now=done.interrupted)
                 if done.interrupted:
                     raise KeyboardInterrupt
@@ -121,26 +127,21 @@ class Loop:
 
     def _update(
         self,
-        forward: nn.Module,
+        gradients: Gradients,
         optimisers: Sequence[Rated],
         batch: Batch,
         step: int,
-        *,
         pressed: bool,
     ) -> Update:
         training = self.training
         prompt = Prompt(self.processes.share(batch.xs), self.processes.share(batch.ys))
-        with torch.autocast(
-            self.processes.device.type, torch.bfloat16, enabled=training.precision == "bf16"
-        ):
-            predictions = forward(*prompt)
-        predictions = predictions.float()
+        predictions = gradients.add(prompt, self._objective, autocast=self._autocast)
+        for term in self.penalties.of_weights:
+            term().backward()
         loss = (predictions - prompt.ys).square().mean()
-        objective = sum((term(prompt, predictions) for term in self.penalties), start=loss)
-        objective.backward()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), training.max_gradient_norm)
         # One transfer, and the same decision in every process.
-        news = torch.stack((loss.detach(), norm, norm.new_tensor(float(pressed))))
+        news = torch.stack((loss, norm, norm.new_tensor(float(pressed))))
         mean_loss, mean_norm, share_pressed = self.processes.mean(news).tolist()
         if not math.isfinite(mean_loss) or not math.isfinite(mean_norm):
             raise self._diverged(step, mean_loss)
@@ -150,8 +151,25 @@ class Loop:
             n_steps=training.n_steps,
             n_warmup_steps=training.n_warmup_steps,
         )
-        update(optimisers, scale)
-        return Update(mean_loss, predictions.detach(), share_pressed > 0)
+        gradients.cores.map(lambda rated: update(rated, scale), optimisers)
+        return Update(mean_loss, predictions, share_pressed > 0)
+
+    def _objective(self, prompt: Prompt, predictions: Tensor) -> Tensor:
+        loss = (predictions - prompt.ys).square().mean()
+        for term in self.penalties.of_predictions:
+            loss = loss + term(prompt, predictions)
+        return loss
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        in_bf16 = self.training.precision == "bf16"
+        kind = self.processes.device.type
+        return torch.autocast(kind, torch.bfloat16) if in_bf16 else nullcontext()
+
+    @property
+    def _n_threads(self) -> int | None:
+        """One where something else divides the work: a GPU, other processes, the compiler."""
+        alone = self.processes.device.type == "cpu" and self.processes.n == 1
+        return None if alone and not self.training.compile else 1
 
     def excess(self, step: int, batch: Batch, predictions: Tensor) -> float:
         """Return by how much this process's loss is above that of the Bayes predictor."""
@@ -183,11 +201,11 @@ class Loop:
             return 0
         return load_state(path, self.model, optimisers, identity=self.identity)
 
-    def _measure(self, step: int) -> None:
+    def _measure(self, step: int, cores: Cores) -> None:
         running = self.running
         if self.processes.rank == 0 and running.measure and step in running.measure_at:
             self.model.eval()
-            with torch.no_grad():
+            with torch.no_grad(), cores.undivided():
                 running.measure(step, self.model)
             self.model.train()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -44,33 +44,34 @@ def make_optimisers(
     Example:
         >>> from palimpsest.lab.transformer import TransformerConfig, new_transformer
         >>> sizes = TransformerConfig(n_dims=2, n_points=5, width=8, n_layers=1, n_heads=2)
-        >>> both = make_optimisers(
+        >>> three = make_optimisers(
         ...     new_transformer(sizes, seed=0), "muon", learning_rate=1e-3, muon_learning_rate=0.02
         ... )
-        >>> [type(rated.optimiser).__name__ for rated in both]
-        ['Muon', 'AdamW']
+        >>> [type(rated.optimiser).__name__ for rated in three]
+        ['Muon', 'Muon', 'AdamW']
     """
     trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     by_muon = [p for n, p in trained if name == "muon" and n.startswith("blocks.") and p.ndim == 2]
     kept = {id(parameter) for parameter in by_muon}
     by_adamw = [p for _, p in trained if id(p) not in kept]
     optimisers = []
-    if by_muon:
-        muon = torch.optim.Muon(by_muon, lr=muon_learning_rate, weight_decay=weight_decay)
-        optimisers.append(Rated(muon, muon_learning_rate))
+    # Two, as they can take their steps at the same time; each matrix has to do with itself alone.
+    for half in (by_muon[::2], by_muon[1::2]):
+        if half:
+            muon = torch.optim.Muon(half, lr=muon_learning_rate, weight_decay=weight_decay)
+            optimisers.append(Rated(muon, muon_learning_rate))
     if by_adamw:
         adamw = _adamw(by_adamw, learning_rate, weight_decay, betas)
         optimisers.append(Rated(adamw, learning_rate))
     return optimisers
 
 
-def update(optimisers: Iterable[Rated], scale: float) -> None:
-    """Take one step at ``scale`` times the peak rates, and forget the gradients."""
-    for optimiser, peak_rate in optimisers:
-        for group in optimiser.param_groups:
-            group["lr"] = peak_rate * scale
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
+def update(rated: Rated, scale: float) -> None:
+    """Take one step at ``scale`` times the peak rate, and forget the gradients."""
+    for group in rated.optimiser.param_groups:
+        group["lr"] = rated.peak_rate * scale
+    rated.optimiser.step()
+    rated.optimiser.zero_grad(set_to_none=True)
 
 
 def moments(optimisers: Sequence[Rated]) -> dict[str, Tensor]:

@@ -115,9 +115,10 @@ class PublishedBlock(nn.Module):
 
     def forward(self, states: Float[Tensor, "batch tokens width"]) -> Tensor:
         """Return the stream after this block."""
-        joint = self.query_key_value(self.norm_1(states)).unflatten(-1, (3, self.n_heads, -1))
-        # Each: batch, heads, tokens, head width.
-        query, key, value = joint.permute(2, 0, 3, 1, 4).unbind(0)
+        query, key, value = (
+            part.unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+            for part in self.query_key_value(self.norm_1(states)).chunk(3, -1)
+        )  # batch, heads, tokens, head width
         attended = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         states = states + self.mix(attended.transpose(1, 2).flatten(2))
         inner = functional.gelu(self.up(self.norm_2(states)), approximate="tanh")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -15,25 +16,34 @@ from palimpsest.lab.predictors import Prompt
 from palimpsest.lab.settings import Remedies
 from palimpsest.lab.transformer import Transformer
 
-Penalty = Callable[[Prompt, Tensor], Tensor]
-"""A term of the loss, from the prompts of a batch and the model's predictions."""
+
+class Penalties(NamedTuple):
+    """Terms of the loss."""
+
+    of_predictions: Sequence[Callable[[Prompt, Tensor], Tensor]] = ()
+    """Means over the prompts, from them and the model's predictions."""
+    of_weights: Sequence[Callable[[], Tensor]] = ()
+    """What depends on the weights alone."""
+
+
+NO_PENALTIES = Penalties()
 
 
 def penalties(
     remedies: Remedies, model: Transformer, base: Transformer, *, noise_std: float
-) -> list[Penalty]:
+) -> Penalties:
     """Return the terms that the remedies add to the loss.
 
     Args:
         remedies: Which, and how much of each.
         model: The model in training, on its device.
-        base: What it was before; of its own, and on the same device.
+        base: What it was before, on the same device; it is not trained any more.
         noise_std: σ.
 
     Raises:
         UserError: A divergence is asked for where there is no noise.
     """
-    terms: list[Penalty] = []
+    of_predictions, of_weights = [], []
     if remedies.kl:
         if not noise_std:
             raise UserError(
@@ -41,11 +51,14 @@ def penalties(
                 "predictions is infinite.",
                 hint="Choose a noise_std above zero, or l2_sp instead.",
             )
-        terms.append(lambda prompt, f: remedies.kl * divergence(f, base(*prompt), noise_std))
+        base.requires_grad_(False)
+        of_predictions.append(
+            lambda prompt, f: remedies.kl * divergence(f, base(*prompt), noise_std)
+        )
     if remedies.l2_sp:
         origin = {name: weight.detach() for name, weight in base.named_parameters()}
-        terms.append(lambda prompt, f: 0.5 * remedies.l2_sp * squared_distance(model, origin))
-    return terms
+        of_weights.append(lambda: 0.5 * remedies.l2_sp * squared_distance(model, origin))
+    return Penalties(of_predictions, of_weights)
 
 
 def divergence(
@@ -59,7 +72,7 @@ def divergence(
         >>> divergence(torch.ones(1, 1), torch.zeros(1, 1), noise_std=0.5)
         tensor(2.)
     """
-    return (predictions - base_predictions.detach()).square().mean() / (2 * noise_std**2)
+    return (predictions - base_predictions).square().mean() / (2 * noise_std**2)
 
 
 def squared_distance(model: nn.Module, origin: Mapping[str, Tensor]) -> Float[Tensor, ""]:
