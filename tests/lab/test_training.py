@@ -427,3 +427,18 @@ def test_a_compiled_model_learns_the_same() -> None:
         [sys.executable, "-c", _COMPILED], capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_without_a_compiler_the_message_says_so(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _COMPILED],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "CXX": "/absent", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)},
+    )
+    assert done.returncode != 0
+    assert "UserError: The model could not be compiled" in done.stderr
+    assert "Install a C++ compiler" in done.stderr

@@ -135,7 +135,8 @@ class Loop:
     ) -> Update:
         training = self.training
         prompt = Prompt(self.processes.share(batch.xs), self.processes.share(batch.ys))
-        predictions = gradients.add(prompt, self._objective, autocast=self._autocast)
+        with explained_compiler():
+            predictions = gradients.add(prompt, self._objective, autocast=self._autocast)
         for term in self.penalties.of_weights:
             term().backward()
         loss = (predictions - prompt.ys).square().mean()
@@ -231,6 +232,20 @@ class Loop:
             f"finite. {kept}",
             hint="Try a lower learning_rate (or muon_learning_rate), or a longer warm-up.",
         )
+
+
+@contextmanager
+def explained_compiler() -> Iterator[None]:
+    """Turn an error of PyTorch's compiler into a :class:`UserError`."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        raise UserError(
+            f"The model could not be compiled: {str(error).splitlines()[0]}",
+            hint="Install a C++ compiler such as g++, or train without 'compile'.",
+        ) from error
 
 
 @contextmanager
