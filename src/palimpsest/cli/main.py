@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from palimpsest import __version__
-from palimpsest.cli import demo, diagnose, list_, prompt, recommend, report, rosetta, serve
+from palimpsest.cli import demo, diagnose, lab, list_, prompt, recommend, report, rosetta, serve
 from palimpsest.errors import UserError
 
 app = typer.Typer(
@@ -55,6 +55,7 @@ app.command()(report.report)
 app.command()(serve.serve)
 app.command("list")(list_.list_)
 app.add_typer(rosetta.app, name="rosetta")
+app.add_typer(lab.app, name="lab")
 
 
 def main() -> None:

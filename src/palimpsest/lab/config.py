@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -194,7 +194,7 @@ def resolve(table: Mapping[str, Any]) -> Config:
     try:
         config = Config.model_validate(filled)
     except ValidationError as error:
-        raise _explained(error) from error
+        raise explained_validation(error, known) from error
     _check(config)
     return config
 
@@ -323,11 +323,14 @@ def merged(table: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _explained(error: ValidationError) -> UserError:
+def explained_validation(error: ValidationError, names: Iterable[str]) -> UserError:
+    """Return what pydantic found first, for people."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "missing":
         return UserError(f"The configuration lacks '{key}'.", hint="Start from a preset.")
+    if first["type"] == "extra_forbidden":
+        return UserError(f"No key '{key}' in the configuration.{did_you_mean(key, names)}")
     return UserError(f"{key} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}.")
 
 

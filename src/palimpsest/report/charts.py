@@ -43,7 +43,12 @@ _MODELS = (("base", BASE, "o", -0.15), ("tuned", TUNED, "D", 0.15))
 
 
 def new_figure(
-    title: str, width: float, body_height: float, *, legend: Sequence[Artist] = ()
+    title: str,
+    width: float,
+    body_height: float,
+    *,
+    legend: Sequence[Artist] = (),
+    n_legend_columns: int | None = None,
 ) -> Figure:
     """Return an empty figure with its title, and a legend under it, at the top left.
 
@@ -52,10 +57,12 @@ def new_figure(
         width: In inches.
         body_height: What is left for the axes, in inches.
         legend: Labelled artists.
+        n_legend_columns: All in one line if left out.
     """
+    n_columns = n_legend_columns or max(1, len(legend))
     lines = textwrap.wrap(title, round(width * 11.5))
     head = 0.14 + 0.17 * len(lines)
-    height = head + (0.22 if legend else 0) + body_height
+    height = head + (0.05 + 0.17 * -(-len(legend) // n_columns) if legend else 0) + body_height
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(  # type: ignore[union-attr]
         w_pad=0.06,
@@ -71,7 +78,7 @@ def new_figure(
             handles=legend,
             loc="upper left",
             bbox_to_anchor=(x, 1 - head / height),
-            ncols=len(legend),
+            ncols=n_columns,
             borderpad=0,
             handlelength=1.1,
         ).set_in_layout(False)

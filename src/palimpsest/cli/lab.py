@@ -1,0 +1,235 @@
+"""``palimpsest lab``: the laboratory, where every claim is tested against exact Bayes answers."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from palimpsest.cli.options import Json, Quiet
+
+if TYPE_CHECKING:
+    from palimpsest.lab.config import Config
+    from palimpsest.lab.progress import Progress
+    from palimpsest.lab.stages import OnStage
+    from palimpsest.lab.sweep import OnJob
+    from palimpsest.records.lab_results import LabResults
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Train, tune and measure small models on in-context regression, against exact answers.",
+)
+
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Set one value, repeatable."),
+]
+
+
+@app.command()
+def run(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="PRESET|CONFIG.toml", help="tiny, small, published, or a file."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The run folder; by default palimpsest-lab-NAME."),
+    ] = None,
+    settings: Set = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="Seed of tasks, trainings and intervals.")
+    ] = None,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Pretrain, fine-tune, and measure what was forgotten and what comes back.
+
+    \b
+    palimpsest lab run tiny
+    palimpsest lab run small --set finetune.n_steps=600 --seed 1
+
+    Interrupt it whenever you like: the same command continues. Then open report.html.
+    """
+    from palimpsest.lab.config import load_config
+    from palimpsest.lab.run import run as run_all
+
+    config = load_config(source, settings or (), seed=seed)
+    folder = out or Path(f"palimpsest-lab-{config.name}")
+    if not quiet and not json:
+        _estimate(config, folder)
+    with _stages(enabled=not quiet and not json) as on_stage:
+        results = run_all(
+            config, folder, command=shlex.join(["palimpsest", *sys.argv[1:]]), on_stage=on_stage
+        )
+    if json:
+        typer.echo(results.to_json())
+    else:
+        _show(results, folder)
+
+
+@app.command()
+def sweep(
+    source: Annotated[
+        Path, typer.Argument(metavar="SWEEP.toml", help="What is varied, and over what.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The folder; by default palimpsest-sweep-NAME."),
+    ] = None,
+    settings: Set = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes; by default one a core.")
+    ] = None,
+    engine: Annotated[
+        str, typer.Option("--engine", help="local, or ray for a Ray cluster.")
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option("--address", help="For ray: the cluster; by default one is started here."),
+    ] = None,
+    bases: Annotated[
+        Path | None,
+        typer.Option("--bases", help="Folder of pretrained models that sweeps share."),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Do many runs that differ in some keys, and put them into one table.
+
+    \b
+    palimpsest lab sweep experiments/lab/finetune_steps.toml
+    palimpsest lab sweep mine.toml --workers 4 --set pretrain.n_steps=1000
+
+    Interrupt it whenever you like: the same command continues. Then read table.csv and figures/.
+    """
+    from palimpsest.lab.engines import make_engine
+    from palimpsest.lab.sweep import load_sweep, run_sweep
+
+    plan = load_sweep(source, settings or ())
+    folder = out or Path(f"palimpsest-sweep-{plan.name}")
+    with _jobs(enabled=not quiet) as on_job:
+        table = run_sweep(
+            plan,
+            folder,
+            engine=make_engine(engine, workers=workers, address=address),
+            bases=bases,
+            on_job=on_job,
+        )
+    for row in table:
+        if row["error"]:
+            typer.secho(f"A run failed: {row['error']}", err=True)
+    typer.echo(f"{len(table)} runs. Table: {folder / 'table.csv'}")
+    if not (folder / "table.parquet").exists():
+        typer.echo("For table.parquet: pip install 'palimpsest-lm[parquet]', then run this again.")
+    for path in sorted((folder / "figures").glob("*.png")):
+        typer.echo(f"Figure: {path}")
+
+
+@app.command()
+def plot(
+    folder: Annotated[Path, typer.Argument(help="The folder of a sweep.")],
+    measure: Annotated[str, typer.Option("--measure", "-m", help="A column of table.csv.")],
+    over: Annotated[str, typer.Option("--over", help="A key that the sweep varies.")],
+    by: Annotated[
+        str | None, typer.Option("--by", help="A key with a line for each of its values.")
+    ] = None,
+) -> None:
+    """Draw any measure of a finished sweep over any of its keys.
+
+    \b
+    palimpsest lab plot palimpsest-sweep-width -m recovery --over model.width
+
+    Then look at FOLDER/figures.
+    """
+    from palimpsest.lab.sweep import plot_again
+
+    typer.echo(f"Figure: {plot_again(folder, measure=measure, over=over, by=by)}")
+
+
+@app.command()
+def presets(
+    name: Annotated[str | None, typer.Argument(help="Print this preset, to copy from.")] = None,
+) -> None:
+    """List the presets, or print one as TOML.
+
+    \b
+    palimpsest lab presets
+    palimpsest lab presets tiny > mine.toml
+
+    Then: palimpsest lab run mine.toml
+    """
+    from palimpsest.errors import UserError, did_you_mean
+    from palimpsest.lab.presets import PRESETS, preset_text
+
+    if name is None:
+        for preset, purpose in PRESETS.items():
+            typer.echo(f"{preset:10} {purpose}")
+        return
+    if name not in PRESETS:
+        raise UserError(
+            f"No preset named '{name}'.{did_you_mean(name, PRESETS)}",
+            hint=f"There are: {', '.join(PRESETS)}.",
+        )
+    typer.echo(preset_text(name), nl=False)
+
+
+def _estimate(config: Config, folder: Path) -> None:
+    if (folder / "results.json").exists():
+        return
+    from palimpsest.lab.estimate import estimate_seconds
+
+    seconds = estimate_seconds(config)
+    typer.echo(f"The trainings take about {_duration(seconds)} on this machine.", err=True)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours"
+
+
+def _show(results: LabResults, folder: Path) -> None:
+    for sentence in results.findings:
+        typer.echo(f"- {sentence}")
+    for warning in results.warnings:
+        typer.secho(f"Note: {warning}", err=True)
+    best = results.best
+    if best is not None and best.recovery.value is not None:
+        typer.secho(f"Recovery under {best.name}: {best.recovery.value:.2f}", bold=True)
+    typer.echo(f"Report: {folder / 'report.html'}")
+
+
+@contextmanager
+def _stages(*, enabled: bool) -> Iterator[OnStage]:
+    """Draw a bar for each training, with its loss, its excess over Bayes and its rate."""
+    if not enabled:
+        yield lambda name, progress: None
+        return
+    from palimpsest.cli.bars import progress_bars
+
+    with progress_bars() as show:
+
+        def on_stage(name: str, progress: Progress | None) -> None:
+            if progress is not None:
+                show(name, progress.step, progress.n_steps, str(progress))
+
+        yield on_stage
+
+
+@contextmanager
+def _jobs(*, enabled: bool) -> Iterator[OnJob]:
+    """Draw a bar over the jobs of a sweep."""
+    if not enabled:
+        yield lambda kind, n_done, n_total, name: None
+        return
+    from palimpsest.cli.bars import progress_bars
+
+    with progress_bars() as show:
+        yield show
