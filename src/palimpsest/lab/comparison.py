@@ -214,6 +214,7 @@ def splits(answers: Answers, bench: Bench) -> list[Part]:
                 name=name,
                 excess=_part(split.excess),
                 inference=_part(split.inference),
+                overlap=_part(split.overlap),
                 bias=_part(split.bias),
                 variance=_part(split.variance_symmetries),
             )

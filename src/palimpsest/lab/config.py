@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from palimpsest.errors import UserError, did_you_mean
 from palimpsest.lab.ensembles import default_kind, symmetry_ensemble
-from palimpsest.lab.limits import check_count, check_share
+from palimpsest.lab.limits import check_count
 from palimpsest.lab.problem import Problem
 from palimpsest.lab.settings import Remedies, Training
 from palimpsest.lab.training import check_fit
@@ -351,6 +351,4 @@ def _check(config: Config) -> None:
         raise UserError("measure.label_factors holds 0; labels cannot be scaled by it.")
     if config.n_threads is not None:
         check_count("n_threads", config.n_threads)
-    for share in config.remedies.replay + config.remedies.interpolation:
-        check_share("remedies", share)
     config.remedies.named()

@@ -57,6 +57,7 @@ def _split(results: LabResults) -> Iterator[str]:
         f"{(_value(getattr(tuned, name)) - _value(getattr(base, name))) / grown:.0%} {words}"
         for name, words in (
             ("inference", "a shift of the inferred task"),
+            ("overlap", "its overlap with the bias"),
             ("bias", "bias"),
             ("variance", "variance between symmetric ways of asking"),
         )

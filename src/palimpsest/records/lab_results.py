@@ -81,7 +81,9 @@ class Part(LabRecord):
     name: str
     excess: Estimate
     inference: Estimate
-    """Explained by a share of the discrete solution."""
+    """From a share of the discrete solution in the answers."""
+    overlap: Estimate
+    """Twice the product of that shift and the bias; can be negative."""
     bias: Estimate
     """Neither that, nor removed by averaging over symmetries."""
     variance: Estimate

@@ -238,6 +238,7 @@ def draw_split(parts: Sequence[Part], width: float) -> Figure:
     """What the excess loss of each model is made of."""
     kinds = (
         ("inference", INTRUDED, "inferred task"),
+        ("overlap", MUTED, "overlap"),
         ("bias", BROKEN, "bias"),
         ("variance", RIGHT, "variance between symmetries"),
     )
@@ -251,11 +252,11 @@ def draw_split(parts: Sequence[Part], width: float) -> Figure:
     )
     axes = figure.add_subplot()
     for place, part in enumerate(parts):
-        start = 0.0
+        ends = {True: 0.0, False: 0.0}  # estimates below zero go to the left
         for name, color, _ in kinds:
-            size = max(value_of(getattr(part, name)), 0.0)
-            axes.barh(place, size, left=start, height=0.6, color=color)
-            start += size
+            size = value_of(getattr(part, name))
+            axes.barh(place, size, left=ends[size > 0], height=0.6, color=color)
+            ends[size > 0] += size
         _draw_interval(axes, place, part.excess)
     axes.set_yticks(range(len(parts)), [part.name for part in parts])
     axes.set_ylim(len(parts) - 0.5, -0.5)

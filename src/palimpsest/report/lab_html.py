@@ -74,7 +74,8 @@ def _tables(results: LabResults) -> dict[str, list[TableRow]]:
             for one in results.oracles
         ],
         "split": [
-            (one.name, (one.excess, one.inference, one.bias, one.variance)) for one in results.split
+            (one.name, (one.excess, one.inference, one.overlap, one.bias, one.variance))
+            for one in results.split
         ],
         "priors": [(one.name, (one.alpha, one.log_odds)) for one in results.priors],
         "remedies": [

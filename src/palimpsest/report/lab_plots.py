@@ -69,16 +69,17 @@ def _inference(results: LabResults) -> Drawing:
 
 def _split(results: LabResults) -> Drawing:
     said = (
-        f"{one.name}: excess {_text(one.excess)}, inferred task {_text(one.inference)}, bias "
-        f"{_text(one.bias)}, variance {_text(one.variance)}"
+        f"{one.name}: excess {_text(one.excess)}, inferred task {_text(one.inference)}, overlap "
+        f"{_text(one.overlap)}, bias {_text(one.bias)}, variance {_text(one.variance)}"
         for one in results.split
     )
     return Drawing(
         name="split",
         title="Excess loss on D_cont over ridge, and what it is made of",
-        caption="Inferred task: explained by a share of the discrete solution in the answers. "
-        "Variance: differs between symmetric ways of asking the same, so an ensemble averages it "
-        "away. Bias: neither. The thin line is the 95 % interval of the whole.",
+        caption="Inferred task: from a share of the discrete solution in the answers. Variance: "
+        "differs between symmetric ways of asking the same, so an ensemble averages it away. Bias: "
+        "neither. Overlap: twice the product of the shift and the bias. The thin line is the 95 % "
+        "interval of the whole.",
         alternative=f"Parts of the excess. {'; '.join(said)}.",
         draw=lambda width: lab_charts.draw_split(results.split, width),
     )
