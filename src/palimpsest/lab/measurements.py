@@ -227,7 +227,7 @@ def curve_steps(n_steps: int, n_points: int) -> list[int]:
 
     Example:
         >>> curve_steps(150, 6)
-        [0, 3, 7, 14, 31, 68, 150]
+        [0, 3, 7, 14, 31, 69, 150]
     """
     first = max(1.0, n_steps / 50)
     return [0, *sorted({round(at) for at in np.geomspace(first, n_steps, n_points)})]

@@ -32,7 +32,7 @@ def test_weights_that_are_not_installed_are_a_message(weights: Path) -> None:
 
 
 def test_another_name_is_refused_with_the_nearest() -> None:
-    with pytest.raises(UserError, match=r"Did you mean 'rosetta:tuned'\?"):
+    with pytest.raises(UserError, match=r"Did you mean 'tuned'\?"):
         load_model("rosetta:tund")
 
 

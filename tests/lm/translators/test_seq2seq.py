@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from palimpsest.errors import UserError
+from palimpsest.errors import MissingExtraError, UserError
 from palimpsest.lm.conjugations.specs import parse_conjugation
 from palimpsest.lm.translators.codes import codes_of
 from palimpsest.lm.translators.protocol import TranslationError
@@ -168,3 +168,14 @@ def test_a_model_that_continues_texts_is_sent_to_the_right_translator() -> None:
     with pytest.raises(TranslationError, match="no encoder-decoder") as caught:
         Seq2Seq(str(ROSETTA_WEIGHTS / "base")).version("en", "es")
     assert "model:hf:" in str(caught.value)
+
+
+def test_a_tokenizer_without_its_package_names_the_extra(
+    marian: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: object, **__: object) -> None:
+        raise ImportError("MarianTokenizer requires the SentencePiece library.")
+
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", missing)
+    with pytest.raises(MissingExtraError, match=r"pip install 'palimpsest-lm\[seq2seq\]'"):
+        load_translator(f"seq2seq:{marian}").translate(["Hello."], "en", "es")

@@ -10,7 +10,7 @@ from functools import cached_property
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-from palimpsest.errors import UserError
+from palimpsest.errors import MissingExtraError, UserError
 from palimpsest.lm.translators.codes import Codes, codes_of
 from palimpsest.lm.translators.languages import base_language
 from palimpsest.lm.translators.protocol import TranslationError, Translator
@@ -284,6 +284,10 @@ def _explained(what: str) -> Iterator[None]:
             yield
     except UserError:
         raise
+    except ImportError as error:
+        raise MissingExtraError(
+            "Tokenizers of Marian models", package=error.name or "sentencepiece", extra="seq2seq"
+        ) from error
     except Exception as error:  # libraries raise OSError, ValueError, KeyError, and their own
         reason = str(error).strip().splitlines()
         raise TranslationError(
