@@ -324,8 +324,9 @@ def merged(table: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def explained_validation(error: ValidationError, names: Iterable[str]) -> UserError:
-    """Return what pydantic found first, for people."""
-    first = error.errors()[0]
+    """Return what pydantic found, an unknown key first, for people."""
+    found = error.errors()
+    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "missing":
         return UserError(f"The configuration lacks '{key}'.", hint="Start from a preset.")

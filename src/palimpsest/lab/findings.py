@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from palimpsest.records.lab_results import Estimate, LabResults
+from palimpsest.records.lab_results import Estimate, LabResults, Part
+from palimpsest.report.formatting import number
 
 
 def findings(results: LabResults) -> Iterator[str]:
@@ -54,7 +55,7 @@ def _split(results: LabResults) -> Iterator[str]:
     if grown <= 0:
         return
     parts = ", ".join(
-        f"{(_value(getattr(tuned, name)) - _value(getattr(base, name))) / grown:.0%} {words}"
+        f"{_share(tuned, base, name, grown)} {words}"
         for name, words in (
             ("inference", "a shift of the inferred task"),
             ("overlap", "its overlap with the bias"),
@@ -65,21 +66,26 @@ def _split(results: LabResults) -> Iterator[str]:
     yield f"Of the {grown:.3f} that the excess over ridge has grown by, {parts}."
 
 
+def _share(tuned: Part, base: Part, name: str, grown: float) -> str:
+    change = _value(getattr(tuned, name)) - _value(getattr(base, name))
+    return f"{number(100 * change / grown, 0)} %"
+
+
 def _near(results: LabResults) -> Iterator[str]:
     for one in results.closeness:
-        low = one.last_minus_first.ci95[0] if one.last_minus_first.ci95 else 0.0
-        high = one.last_minus_first.ci95[1] if one.last_minus_first.ci95 else 0.0
-        verdict = "more" if low > 0 else "less" if high < 0 else "neither clearly more nor less"
-        nearest = {"likelihood": "likeliest under D_disc", "odds": "nearest to it by their odds"}
+        low, high = one.last_minus_first.ci95 or (0.0, 0.0)
+        verdict = "more than" if low > 0 else "less than" if high < 0 else "about as much as"
+        nearest = {"likelihood": "likeliest under D_disc", "odds": "nearest to D_disc by odds"}
         yield (
-            f"The tenth of prompts {nearest[one.by]} lost {verdict} than the farthest: difference "
-            f"{_with_interval(one.last_minus_first)}."
+            f"On the prompts {nearest[one.by]}, the loss grew {verdict} on the farthest: "
+            f"difference {_with_interval(one.last_minus_first)}."
         )
 
 
 def _recovered(results: LabResults) -> Iterator[str]:
     scalings = [one for one in results.conjugations if one.name.startswith("scale:")]
-    best = max(scalings, key=lambda one: one.recovery.value or -1.0, default=None)
+    defined = [one for one in scalings if one.recovery.value is not None]
+    best = max(defined, key=lambda one: _value(one.recovery), default=None)
     for one in (results.best, best):
         if one is not None and one.recovery.value is not None:
             yield (
@@ -98,10 +104,11 @@ def _value(estimate: Estimate) -> float:
 
 
 def _number(estimate: Estimate) -> str:
-    return "undefined" if estimate.value is None else f"{estimate.value:.3f}"
+    return "undefined" if estimate.value is None else number(estimate.value, 3)
 
 
 def _with_interval(estimate: Estimate) -> str:
     if estimate.ci95 is None:
         return _number(estimate)
-    return f"{_number(estimate)} [{estimate.ci95[0]:.3f}, {estimate.ci95[1]:.3f}]"
+    low, high = estimate.ci95
+    return f"{_number(estimate)} [{number(low, 3)}, {number(high, 3)}]"

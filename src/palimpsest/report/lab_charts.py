@@ -123,10 +123,9 @@ def draw_by_exemplars(results: LabResults, width: float) -> Figure:
 
 def draw_inference(results: LabResults, width: float) -> Figure:
     """ĝ on ``D_cont`` over the number of exemplars."""
+    under = f"under {best_name(results)}"
     names = {"base": "base", "tuned": "tuned", "mixture": "Bayes mixture"}
-    legend = [
-        handle(pen_name(one), names.get(one.name, best_name(results))) for one in results.inference
-    ]
+    legend = [handle(pen_name(one), names.get(one.name, under)) for one in results.inference]
     figure = new_figure(
         "Inferred share of the discrete solution, ĝ, on D_cont",
         width,
@@ -140,7 +139,7 @@ def draw_inference(results: LabResults, width: float) -> Figure:
     axes.axhline(0, color=MUTED, linewidth=0.8)
     whole_numbers(axes)
     axes.set_xlabel("exemplars before the question")
-    axes.set_ylabel("ĝ: 0 is ridge, 1 the discrete solution")
+    axes.set_ylabel("ĝ (0: ridge, 1: discrete)")
     both_grids(axes)
     return figure
 
@@ -180,6 +179,9 @@ def _draw_deciles(axes: Axes, one: Closeness) -> None:
     axes.axhline(0, color=MUTED, linewidth=0.8)
     axes.set_xlim(0.5, len(changes) + 0.5)
     axes.set_xticks([1, len(changes)], ["farthest", "nearest"])
+    first, last = axes.get_xticklabels()
+    first.set_horizontalalignment("left")
+    last.set_horizontalalignment("right")
     axes.set_xlabel("tenths of the prompts" if len(changes) == 10 else "groups of the prompts")
     both_grids(axes)
 
@@ -293,7 +295,7 @@ def draw_trade_off(results: LabResults, width: float) -> Figure:
         axes.plot(*path[0], "o", color=BASE, markersize=8, mfc="none", mew=1.6)
         for one in results.remedies:
             _draw_remedy(axes, one, value_of(getattr(one, name)))
-        axes.set_title(short(title, width * 0.8))
+        axes.set_title(title)
         axes.set_xlabel("loss on D_disc")
         both_grids(axes)
     panels[0].set_ylabel("loss on D_cont")

@@ -122,7 +122,7 @@ def mark(marker: str, label: str) -> Line2D:
 
 def whole_numbers(axes: Axes) -> None:
     """Put ticks on the horizontal axis at whole numbers only."""
-    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
 def both_grids(axes: Axes) -> None:

@@ -112,8 +112,9 @@ def _recovery(results: LabResults) -> Drawing:
         name="recovery",
         title="Share of the forgetting on D_cont that each conjugation recovers",
         caption="Recovery is (L_tuned − L_tuned,s) / (L_tuned − L_base). An ensemble improves the "
-        "base model too; the net figure takes that off. Names such as rotations:8 are the mean "
-        "over 8 of them. Bars are 95 % intervals over prompts; an arrow lies outside the axis.",
+        "base model too; the net figure takes that off. A prompt under one symmetry is as likely "
+        "as the prompt itself, so one alone recovers nothing on average; the mean over several "
+        "does (rotations:8 has 8). Bars are 95 % intervals over prompts; an arrow lies outside.",
         alternative=f"Recovery. {'; '.join(said)}.",
         draw=lambda width: lab_charts.draw_recovery(results.conjugations, width),
     )

@@ -1,0 +1,102 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tests.lab.micro import micro_file
+
+from palimpsest.cli.main import run
+from palimpsest.lab.presets import PRESETS, preset_text
+
+PALIMPSEST = str(Path(sys.executable).with_name("palimpsest"))
+
+
+def test_presets_are_listed_and_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["lab", "presets"]) == 0
+    assert all(name in capsys.readouterr().out for name in PRESETS)
+    assert run(["lab", "presets", "tiny"]) == 0
+    assert capsys.readouterr().out == preset_text("tiny")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run", "tny"], "Did you mean 'tiny'?"),
+        (["run", "tiny", "--set", "finetune.n_step=5"], "Did you mean 'finetune.n_steps'?"),
+        (["run", "tiny", "--set", "problem.alpha=2"], "alpha is 2"),
+        (["sweep", "missing.toml"], "There is no file 'missing.toml'"),
+        (["presets", "tny"], "Did you mean 'tiny'?"),
+        (["plot", "missing", "-m", "recovery", "--over", "seed"], "There is no folder 'missing'"),
+    ],
+)
+def test_a_mistake_ends_with_a_message_and_exit_code_2(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["lab", *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_run_prints_json_alone_when_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["lab", "run", str(micro_file(tmp_path)), "--out", str(tmp_path / "out"), "--json"]
+    assert run(command) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["name"] == "micro"
+    assert printed.err == ""
+
+
+@pytest.mark.slow
+def test_a_run_shows_its_trainings_and_what_came_out(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [PALIMPSEST, "lab", "run", str(micro_file(tmp_path)), "--out", "out", "--seed", "1"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    assert "The trainings take about" in done.stderr
+    assert "30/30" in done.stderr
+    assert "steps/s" in done.stderr
+    assert "was NOT learnt" in done.stdout
+    assert "Report: out/report.html" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
+def test_killed_at_any_stage_the_same_command_ends_with_the_same_results(
+    kill: signal.Signals, tmp_path: Path
+) -> None:
+    source = str(micro_file(tmp_path))
+
+    def start(out: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [PALIMPSEST, "lab", "run", source, "--out", out, "--quiet", "--set", "device=cpu"],
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+
+    # Each run is ended as soon as the next of these is there.
+    for reached in ("training", "base.safetensors", "curve.json", "remedies", "results.json"):
+        process = start("killed")
+        while not (tmp_path / "killed" / reached).exists() and process.poll() is None:
+            time.sleep(0.002)
+        process.send_signal(kill)
+        _, said = process.communicate(timeout=120)
+        assert process.returncode in (0, -signal.SIGKILL, 130), said.decode()
+    for out in ("killed", "fresh"):
+        process = start(out)
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said.decode()
+    killed, fresh = (
+        json.loads((tmp_path / out / "results.json").read_text("utf-8"))
+        for out in ("killed", "fresh")
+    )
+    assert killed.pop("provenance")["models"] == fresh.pop("provenance")["models"]
+    assert killed == fresh
+    assert (tmp_path / "killed" / "report.html").exists()
