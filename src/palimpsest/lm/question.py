@@ -249,7 +249,8 @@ def expected_under(conjugation: TextConjugation, example: Example) -> Expected:
     *canonical image* ``invert(apply(text))``. For an exact one that is the text itself. Where a
     text is the beginning of a whole answer that the example gives, as many words from the
     beginning of the whole answer's image count as well: translated alone, the first word of a
-    sentence may come out otherwise than in it.
+    sentence may come out otherwise than in it. Where a conjugation rephrases, so do the expected
+    texts themselves, whatever the case of their first letter.
     """
 
     def image(text: str) -> str:
@@ -261,12 +262,21 @@ def expected_under(conjugation: TextConjugation, example: Example) -> Expected:
             yield text if conjugation.exact else image(text)
             if whole is not None and not conjugation.exact:
                 yield " ".join(image(whole).split()[: len(text.split())])
+            if conjugation.rephrases:
+                yield text
+                yield from _with_other_first_letter(text, image(text))
 
     ability, *others = example.answers.items()
     return Expected(
         right=_distinct(images(*ability)),
         intruding=_distinct(text for other in others for text in images(*other)),
     )
+
+
+def _with_other_first_letter(*texts: str) -> Iterator[str]:
+    for text in texts:
+        start = len(text) - len(text.lstrip())
+        yield text[:start] + text[start : start + 1].swapcase() + text[start + 1 :]
 
 
 def _distinct(texts: Iterable[str]) -> tuple[str, ...]:

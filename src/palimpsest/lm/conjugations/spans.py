@@ -82,6 +82,7 @@ class Protected(TextConjugation):
         listed = "" if self.kinds == tuple(PATTERNS) else "," + "+".join(self.kinds)
         self.name = f"protect({inner.name}{listed})"
         self.batched = inner.batched
+        self.rephrases = inner.rephrases
         self.exact = inner.exact and wanted <= _FOUND_AGAIN.get(inner.name, frozenset())
         self.keeps = "everything" if self.exact else self._keeps()
 

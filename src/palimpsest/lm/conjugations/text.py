@@ -13,6 +13,10 @@ class TextConjugation(Conjugation[str, str]):
     batched: bool = False
     """Whether :meth:`prepare` does something: many texts at once are much faster than each."""
 
+    rephrases: bool = False
+    """Whether texts may come back in other words, and with another first letter's case, as from a
+    translator. What is accepted as an answer then also counts as it stands."""
+
     def certain(self, partial: str) -> str:
         """Return the part of the inverted answer that no further text can change.
 
@@ -55,6 +59,7 @@ class TextChain(Chain[str, str], TextConjugation):
         super().__init__(links)
         self._text_links = links
         self.batched = any(link.batched for link in links)
+        self.rephrases = any(link.rephrases for link in links)
 
     def certain(self, partial: str) -> str:
         """Return what is certain of what is certain, last link first."""

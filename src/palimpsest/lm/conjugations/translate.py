@@ -65,6 +65,7 @@ class Translate(TextConjugation):
     """
 
     exact = False
+    rephrases = True
     batched = True
     keeps = (
         "lines, labels, numbers, code, addresses and placeholders; of sentences, what survives "
