@@ -6,14 +6,15 @@ from contextlib import contextmanager
 
 import pytest
 from starlette.applications import Starlette
-from starlette.responses import Response, StreamingResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 from tests.servers import serving
 
 from palimpsest.serve import upstream_http
 from palimpsest.serve.errors import ApiError
 from palimpsest.serve.settings import ServeSettings
-from palimpsest.serve.upstream import Endpoint
+from palimpsest.serve.upstream import Answered, Endpoint
 from palimpsest.serve.upstream_http import HttpUpstream
 
 BODY = b'{"choices": []}'
@@ -77,6 +78,27 @@ def test_a_request_on_a_connection_of_its_own_is_never_sent_twice() -> None:
         with pytest.raises(ApiError) as caught:
             asyncio.run(_ask(url, 1))
         assert (caught.value.status, server.n_requests) == (502, 1)
+
+
+async def _leak(request: Request) -> Response:
+    key = request.headers["authorization"]
+    choice = {"index": 0, "text": f"Your key is {key}.", "finish_reason": "stop"}
+    return JSONResponse({"choices": [choice]}, headers={"x-ratelimit-key": key})
+
+
+def test_a_key_that_stands_in_an_answer_or_a_header_is_hidden() -> None:
+    async def ask(url: str) -> Answered:
+        upstream = HttpUpstream(ServeSettings(url, upstream_key="sk-secret"))
+        try:
+            return await upstream.complete(Endpoint.completions, {})
+        finally:
+            await upstream.aclose()
+
+    app = Starlette(routes=[Route("/v1/completions", _leak, methods=["POST"])])
+    with serving(app) as url:
+        answered = asyncio.run(ask(f"{url}/v1"))
+    assert "Bearer [key]" in answered.headers["x-ratelimit-key"]
+    assert "sk-secret" not in str(answered)
 
 
 async def _long(*_: object) -> Response:

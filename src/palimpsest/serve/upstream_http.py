@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from typing import Any
 
@@ -81,7 +81,7 @@ class HttpUpstream:
                 f"The upstream sent more than the {_MOST_ANSWER_BYTES:,} bytes that are read.",
                 code="upstream_error",
             )
-        return Answered(_json(content), passed_on(response.headers))
+        return Answered(_json(self._without_key(content)), self._passed_on(response))
 
     @asynccontextmanager
     async def stream(self, endpoint: Endpoint, body: Body) -> AsyncIterator[Streamed]:
@@ -90,7 +90,7 @@ class HttpUpstream:
             kind = response.headers.get("content-type", "")
             if not kind.startswith(MEDIA_TYPE):
                 raise malformed(f"'{kind[:80]}' instead of a stream")
-            yield Streamed(self._chunks(response), passed_on(response.headers))
+            yield Streamed(self._chunks(response), self._passed_on(response))
 
     def relay(self, endpoint: Endpoint, content: bytes) -> AbstractAsyncContextManager[Raw]:
         """Pass a request on byte by byte."""
@@ -103,7 +103,7 @@ class HttpUpstream:
     @asynccontextmanager
     async def _relay(self, endpoint: Endpoint, content: bytes) -> AsyncIterator[Raw]:
         async with self._sent(endpoint, content) as response:
-            headers = passed_on(response.headers)
+            headers = self._passed_on(response)
             for name in ("content-type", "content-encoding"):
                 if name in response.headers:
                     headers[name] = response.headers[name]
@@ -158,11 +158,22 @@ class HttpUpstream:
                     break
         return bytes(content)
 
+    def _without_key(self, content: bytes) -> bytes:
+        """Hide our key from clients, should the upstream repeat it."""
+        return content.replace(self._key, _HIDDEN) if self._key else content
+
+    def _passed_on(self, response: httpx.Response) -> dict[str, str]:
+        """Return the headers that clients get as well."""
+        return {
+            name: self._without_key(value.encode()).decode()
+            for name, value in response.headers.items()
+            if name.lower().startswith(_PASSED_ON)
+        }
+
     def _check(self, response: httpx.Response, content: bytes) -> None:
         if response.is_error:
-            if self._key:
-                content = content.replace(self._key, _HIDDEN)
-            raise from_upstream(response.status_code, content, passed_on(response.headers))
+            content = self._without_key(content)
+            raise from_upstream(response.status_code, content, self._passed_on(response))
         if not response.is_success:
             raise ApiError(
                 502,
@@ -182,9 +193,9 @@ class HttpUpstream:
         async for data in read_events(self._bytes(response.aiter_bytes())):
             if data.strip() == "[DONE]":
                 return
-            chunk = _json(data.encode())
+            content = self._without_key(data.encode())
+            chunk = _json(content)
             if chunk.get("error"):
-                content = data.encode().replace(self._key, _HIDDEN) if self._key else data.encode()
                 raise from_upstream(502, content, {})
             n_chunks += 1
             _note_ends(chunk, open_choices)
@@ -241,11 +252,6 @@ def base_url(text: str) -> httpx.URL:
 
 
 _URL_HINT = "Write a base URL such as http://127.0.0.1:8080/v1"
-
-
-def passed_on(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the upstream's headers that clients get as well."""
-    return {name: value for name, value in headers.items() if name.lower().startswith(_PASSED_ON)}
 
 
 def _authorization(key: str | None) -> dict[str, str]:

@@ -111,6 +111,14 @@ def test_the_key_is_not_sent_on_to_where_a_server_redirects(server: FaultServer,
         assert not other.headers
 
 
+def test_a_redirect_that_repeats_the_key_is_shown_without_it(server: FaultServer, key: str) -> None:
+    server.script = [http_reply(302, b"", f"Location: http://x/Bearer {key}")]
+    with pytest.raises(UserError, match="redirects to") as caught:
+        ask(endpoint(server.url, key_env="MY_KEY"))
+    assert key not in str(caught.value)
+    assert "[key]" in str(caught.value)
+
+
 def test_the_key_turns_up_in_no_object_record_log_or_error(
     server: FaultServer, key: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

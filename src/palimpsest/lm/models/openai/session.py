@@ -29,6 +29,7 @@ from palimpsest.lm.models.openai.replies import (
     ServerError,
     WrongReplyError,
     parse_json,
+    redacted,
     retry_after,
     server_error,
     shown,
@@ -252,7 +253,8 @@ class Session:
                 raise PassingFault(str(error), answered=True) from error
         said = server_error(data, self._key)
         if "location" in headers:
-            said = ServerError(f"go to {shown(headers['location'])}", None, "")
+            place = shown(redacted(headers["location"], self._key))
+            said = ServerError(f"go to {place}", None, "")
         raise fault_of(status, said, retry_after(headers.get("retry-after"), time.time()))
 
     async def _exchange(self, request: Request) -> tuple[int, httpx.Headers, bytes]:
