@@ -206,6 +206,12 @@ def _show(results: LabResults, folder: Path) -> None:
     typer.echo(f"Report: {folder / 'report.html'}")
 
 
+def _note(progress: Progress) -> str:
+    """Return loss, excess and rate in few enough characters for a narrow terminal."""
+    excess = "" if progress.excess is None else f" (Bayes {progress.excess:+.3f})"
+    return f"loss {progress.loss:.3f}{excess}, {progress.steps_per_second:.0f}/s"
+
+
 @contextmanager
 def _stages(*, enabled: bool) -> Iterator[OnStage]:
     """Draw a bar for each training, with its loss, its excess over Bayes and its rate."""
@@ -218,7 +224,7 @@ def _stages(*, enabled: bool) -> Iterator[OnStage]:
 
         def on_stage(name: str, progress: Progress | None) -> None:
             if progress is not None:
-                show(name, progress.step, progress.n_steps, str(progress))
+                show(name, progress.step, progress.n_steps, _note(progress))
 
         yield on_stage
 
