@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from tests.serve.conftest import StartProxy
 from tests.serve.stub import Stub
 
 from palimpsest.errors import UserError
+from palimpsest.serve.choosing import Chooser
 from palimpsest.serve.running import secret, upstream_key
 from palimpsest.serve.settings import ServeSettings, is_loopback
 
@@ -287,3 +289,21 @@ def test_sockets_of_ip_version_6_serve_as_well(
     with command("-u", stub_at[1], "--host", "::1") as server:
         assert server.url.startswith("http://[::1]:")
         assert httpx.get(f"{server.url}/models", trust_env=False).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("default", "offer"),
+    [
+        ("translate:es@apertium,timeout=7", ()),
+        ("leet", ("vote(leet,translate:es@apertium,timeout=8)",)),
+    ],
+)
+def test_a_translator_that_is_not_there_is_said_at_the_start(
+    default: str, offer: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def no_models() -> list[str]:
+        return []
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="Apertium"):
+        Chooser(default, offer, no_models)

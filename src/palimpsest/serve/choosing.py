@@ -60,7 +60,8 @@ class Chooser:
         list_models: Gives the names of the upstream's models.
 
     Raises:
-        UserError: The default or an offer is no conjugation.
+        UserError: The default or an offer is no conjugation, or needs a translator that is not
+            there.
     """
 
     def __init__(
@@ -69,8 +70,8 @@ class Chooser:
         offer: Iterable[str],
         list_models: Callable[[], Awaitable[list[str]]],
     ) -> None:
-        self._default = parse_ensemble(default)
-        offered = {spec: parse_ensemble(spec) for spec in offer}
+        self._default = _ready(default)
+        offered = {spec: _ready(spec) for spec in offer}
         self._parsed = {_compact(spec): found for spec, found in offered.items()}
         self._parsed[_compact(default)] = self._default
         self._trusted = frozenset(self._parsed)
@@ -151,6 +152,14 @@ class Chooser:
                 f"{did_you_mean(spec, self._trusted)}",
                 hint=f"Whoever runs the server can add: --offer '{spec}'",
             )
+
+
+def _ready(spec: str) -> TextEnsemble:
+    """Return an ensemble whose translators, if it has any, are there."""
+    ensemble = parse_ensemble(spec)
+    for member in ensemble.members:
+        member.facts()
+    return ensemble
 
 
 def _compact(spec: str) -> str:
