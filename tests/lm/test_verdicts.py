@@ -186,6 +186,17 @@ def test_kept_is_not_the_absence_of_significance() -> None:
     )
 
 
+def test_a_handful_of_prompts_left_under_a_conjugation_gives_no_verdict() -> None:
+    few = under().model_copy(update={"base": arm(1.0, n=8), "tuned": arm(1.0, n=8)})
+    chosen = best().model_copy(update={"n_selection": 4, "n_report": 4})
+    found = judge(plain(), [few], chosen)
+    assert found.verdict == "inconclusive"
+    assert "under 'fr' no more than 8 examples are left" in found.reason
+    other = under("leet", (0.3, 0.6))
+    assert judge(plain(), [few, other], chosen).verdict == "inconclusive"
+    assert judge(plain(), [few, other], best("leet")).verdict == "suppressed"
+
+
 def test_an_ability_is_what_the_base_model_has_beyond_guessing() -> None:
     found = plain((0.15, 0.35), base=0.40, tuned=0.15)
     assert judge(found, [under()], best(), chance=1 / 3).verdict == "inconclusive"

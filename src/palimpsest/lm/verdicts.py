@@ -69,6 +69,12 @@ def judge(
         return Judgement("kept", _kept_reason(plain, margin))
     if not (fall[0] > 0 and plain.p_value < ALPHA):
         return Judgement("inconclusive", _unclear_reason(plain, margin))
+    enough = [found for found in conjugations if found.base.n >= MIN_EXAMPLES]
+    if conjugations and not enough:
+        return Judgement("inconclusive", _too_few_left_reason(plain, conjugations))
+    if best is not None and best.n_selection + best.n_report < MIN_EXAMPLES:
+        best = None
+    conjugations = enough
     if best is not None and _brings_most_back(best, conjugations):
         return Judgement("suppressed", _suppressed_reason(plain, best))
     able = [found for found in conjugations if base_keeps(found, plain)]
@@ -172,6 +178,15 @@ def _lost_reason(plain: Plain, able: Sequence[ConjugationResult]) -> str:
     return (
         f"{_change(plain)}; under {_names(able)}, where the base model keeps the ability, "
         f"{at_most} (upper end of the 95 % interval), so it is lost as far as this can show."
+    )
+
+
+def _too_few_left_reason(plain: Plain, conjugations: Sequence[ConjugationResult]) -> str:
+    most = max(found.base.n for found in conjugations)
+    left = "1 example is" if most == 1 else f"{most} examples are"
+    return (
+        f"{_change(plain)}; under {_names(conjugations)} no more than {left} left to compare, and "
+        f"a verdict needs at least {MIN_EXAMPLES}."
     )
 
 
