@@ -1,7 +1,8 @@
 """Write what the docs take from the code and from the embedded pair: ``python docs/build.py``.
 
 - ``docs/cli.md``: every command's ``--help``.
-- ``docs/results.schema.json``: the JSON Schema of ``results.json``.
+- ``docs/results.schema.json``: the JSON Schema of ``results.json``, and
+  ``docs/lab-results.schema.json`` that of the laboratory's.
 - ``docs/rosetta.md``: the table of the pair's manifest, and the figure of its tuning.
 - ``README.md``: verdict, table and figure of a demo that is run for it.
 
@@ -29,6 +30,7 @@ def pages() -> Iterator[tuple[Path, str]]:
     """Yield every generated page with its text."""
     yield DOCS / "cli.md", cli_reference()
     yield DOCS / "results.schema.json", results_schema()
+    yield DOCS / "lab-results.schema.json", lab_results_schema()
     yield DOCS / "rosetta.md", rosetta_page()
 
 
@@ -57,6 +59,13 @@ def results_schema() -> str:
     from palimpsest.records.results import Results
 
     return json.dumps(Results.model_json_schema(by_alias=True), indent=2) + "\n"
+
+
+def lab_results_schema() -> str:
+    """Return the JSON Schema of the laboratory's ``results.json``."""
+    from palimpsest.records.lab_results import LabResults
+
+    return json.dumps(LabResults.model_json_schema(by_alias=True), indent=2) + "\n"
 
 
 def rosetta_page() -> str:

@@ -1,3 +1,4 @@
+import errno
 import json
 from pathlib import Path
 
@@ -176,3 +177,39 @@ def test_a_new_discrete_set_and_other_functions_run_through(tmp_path: Path) -> N
         results = run(config, tmp_path / str(number), report=False)
         assert results.best is not None
         json.loads(results.to_json())
+
+
+def test_a_base_of_other_sizes_or_of_another_discrete_set_is_refused(
+    finished: tuple[Path, LabResults], tmp_path: Path
+) -> None:
+    base = finished[0] / "base.safetensors"
+    for setting, said in (("model.width=16", "width"), ("problem.task_seed=9", "task_fingerprint")):
+        with pytest.raises(UserError, match=said):
+            run(micro_config(tmp_path, setting), tmp_path / setting, base=base)
+
+
+def test_on_a_full_disk_nothing_is_lost(
+    finished: tuple[Path, LabResults], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = micro_config(tmp_path)
+    free = 8  # writes
+
+    def fsync(file: int) -> None:
+        nonlocal free
+        free -= 1
+        if free < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("palimpsest.records.run_folder.os.fsync", fsync)
+        with pytest.raises(UserError, match=r"The disk that holds .* is full"):
+            run(config, tmp_path / "out")
+    again = run(config, tmp_path / "out", report=False)
+    assert without_provenance(again) == without_provenance(finished[1])
+
+
+def test_several_processes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="is one process; this is one of 2"):
+        run(micro_config(tmp_path), tmp_path / "out")
+    assert not (tmp_path / "out").exists()

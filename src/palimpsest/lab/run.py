@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -48,10 +49,11 @@ def run(
         on_stage: Told of every stage and every update.
 
     Raises:
-        UserError: The folder belongs to something else, is in use, or cannot be written; a
-            training diverged.
+        UserError: There are several processes; the folder belongs to something else, is in use,
+            or cannot be written; a training diverged.
         KeyboardInterrupt: Ctrl-C, once everything is saved.
     """
+    _check_alone()
     folder = RunFolder.create(out)
     lock = WriterLock(folder.path / "run.lock")
     try:
@@ -139,6 +141,17 @@ def _compared(base: Transformer, tuned: Transformer, config: Config) -> dict[str
         "closeness": comparison.closeness(answers, bench),
         "conjugations": list(comparison.conjugation_results(answers, bench)),
     }
+
+
+def _check_alone() -> None:
+    n = int(os.environ.get("WORLD_SIZE", "1"))
+    if n > 1:
+        raise UserError(
+            f"A run of the laboratory is one process; this is one of {n}.",
+            hint="Start it without torchrun. To share one training among processes, call "
+            "palimpsest.lab.training from a program of your own; to do many runs side by side, use "
+            "'palimpsest lab sweep'.",
+        )
 
 
 def _check_same(folder: RunFolder, config: Config) -> None:
