@@ -1,5 +1,6 @@
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -220,6 +221,19 @@ def test_lines_show_means_intervals_and_leave_out_what_is_undefined() -> None:
     assert one.mean == pytest.approx(0.6)
     assert one.high == pytest.approx(0.6 + 1.27062, abs=1e-5)
     assert (two.x, two.mean, two.low, two.values) == (2, 0.4, 0.4, [0.4])
+
+
+def test_results_of_another_version_are_named(
+    finished: tuple[Path, list[dict[str, Any]], Here], tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    shutil.copytree(finished[0], folder)
+    path = next(folder.glob("runs/*/results.json"))
+    path.write_text('{"schema": "palimpsest.lab/0"}', "utf-8")
+    with pytest.raises(UserError, match="holds no results of this version"):
+        plot_again(folder, measure="recovery", over="new_tasks")
+    with pytest.raises(UserError, match="holds no results of this version"):
+        run_sweep(sweep_plan(tmp_path), folder, engine=Here())
 
 
 def test_tables_hold_lists_and_missing_values() -> None:

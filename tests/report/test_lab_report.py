@@ -116,3 +116,9 @@ def test_a_sweep_is_drawn_with_numbers_and_words_on_its_axis() -> None:
         figure = draw_sweep("Recovery", "key", [Line("a", points), Line("", [])], width)
         labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
         assert "rotations" in labels
+
+
+def test_numbers_stand_in_order_on_the_axis_of_a_sweep() -> None:
+    points = [Point(x, 0.5, 0.4, 0.6, [0.5]) for x in (12, 4, 0.5)]
+    figure = draw_sweep("Recovery", "key", [Line("", points)], WIDE_INCHES)
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["0.5", "4", "12"]

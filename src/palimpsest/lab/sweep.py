@@ -101,7 +101,7 @@ def plot_again(folder: Path | str, *, measure: str, over: str, by: str | None = 
 
 def _measured(target: RunFolder) -> Iterator[tuple[Path, dict[str, float | None]]]:
     for path in sorted(target.path.glob("runs/*/results.json")):
-        yield path, measures(LabResults.model_validate_json(path.read_bytes()))
+        yield path, measures(_read(path))
 
 
 def pretrain_job(config: dict[str, Any], folder: str | None) -> bytes:
@@ -198,16 +198,17 @@ def _collected(plan: Plan, folder: RunFolder, failed: dict[str, str]) -> Table:
 def _results(folder: RunFolder, job: Job) -> LabResults | None:
     """Return the results of a run if it is done."""
     path = _place(folder, job) / "results.json"
-    if not path.exists():
-        return None
+    return _read(path) if path.exists() else None
+
+
+def _read(path: Path) -> LabResults:
     try:
-        results = LabResults.model_validate_json(path.read_bytes())
+        return LabResults.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise UserError(
             f"'{path}' holds no results of this version.",
             hint="Move its folder away and run the same command again.",
         ) from error
-    return results
 
 
 def _values(job: Job) -> dict[str, Any]:

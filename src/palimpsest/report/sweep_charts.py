@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
@@ -50,15 +50,16 @@ def draw_sweep(title: str, key: str, lines: Sequence[Line], width: float) -> Fig
     columns = len(legend) if width > NARROW_INCHES else 1
     figure = new_figure(title, width, 2.8, legend=legend, n_legend_columns=columns)
     axes = figure.add_subplot()
-    values = list(dict.fromkeys(point.x for line in lines for point in line.points))
+    values = _ordered(point.x for line in lines for point in line.points)
     # Values are steps of a plan, not measurements: evenly spaced, whatever they are.
     for number, line in enumerate(lines):
         color, marker = _COLORS[number % 6], _MARKERS[number % 6]
         shift = 0.12 * (number - (len(lines) - 1) / 2)
-        places = [values.index(point.x) + shift for point in line.points]
-        means = [point.mean for point in line.points]
+        points = sorted(line.points, key=lambda point: values.index(point.x))
+        places = [values.index(point.x) + shift for point in points]
+        means = [point.mean for point in points]
         axes.plot(places, means, marker=marker, color=color, markersize=5)
-        for place, point in zip(places, line.points, strict=True):
+        for place, point in zip(places, points, strict=True):
             axes.plot([place, place], [point.low, point.high], color=color, linewidth=1.4)
             axes.plot(
                 [place + 0.05] * len(point.values), point.values, ".", color=color, markersize=4
@@ -68,3 +69,9 @@ def draw_sweep(title: str, key: str, lines: Sequence[Line], width: float) -> Fig
     axes.set_xlabel(key)
     both_grids(axes)
     return figure
+
+
+def _ordered(values: Iterable[Any]) -> list[Any]:
+    """Return each value once: numbers by size, anything else in the order of the plan."""
+    found = list(dict.fromkeys(values))
+    return sorted(found) if all(isinstance(value, int | float) for value in found) else found
