@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -176,6 +177,13 @@ def test_a_run_within_its_budget_costs_what_the_server_counted(server: FaultServ
     assert model.describe()["cost"] == "spent $27.0000 of $10000"
 
 
+def wait_for_count(server: FaultServer, n: int) -> None:
+    """Wait for the server to have counted what it has sent: it does so a moment later."""
+    deadline = time.monotonic() + 10
+    while sum(server.answered.values()) < n and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
 def test_a_run_stops_before_its_budget_is_passed_and_goes_on_with_another(
     server: FaultServer, tmp_path: Path
 ) -> None:
@@ -188,6 +196,7 @@ def test_a_run_stops_before_its_budget_is_passed_and_goes_on_with_another(
         with pytest.raises(BudgetExceededError, match="another --budget continues"):
             evaluate(model, suite(), vias, store=store, role="base")
         n_first = len(store)
+        wait_for_count(server, n_first)
         assert budget.spent_usd == 3 * sum(server.answered.values()) <= 100
         assert n_first == sum(server.answered.values())  # nothing paid for is lost
         assert 0 < n_first < N_PROMPTS
