@@ -90,7 +90,8 @@ def test_killed_at_any_stage_the_same_command_ends_with_the_same_results(
             time.sleep(0.002)
         process.send_signal(kill)
         _, said = process.communicate(timeout=120)
-        assert process.returncode in (0, -signal.SIGKILL, 130), said.decode()
+        # A stage that the run before had reached ends this one before Python listens to Ctrl-C.
+        assert process.returncode in (0, -kill, 130), said.decode()
     for out in ("killed", "fresh"):
         process = start(out)
         _, said = process.communicate(timeout=120)
