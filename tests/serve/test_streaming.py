@@ -14,9 +14,10 @@ from tests.serve.conftest import Proxy, StartProxy
 from tests.serve.stub import USAGE, Stub
 
 from palimpsest.lm.conjugations import TextConjugation, parse_conjugation
+from palimpsest.lm.stopping import cut, first_stop
 from palimpsest.serve.inversion import BrokenPromiseError, Inverse
 from palimpsest.serve.sse import read_events, with_comments
-from palimpsest.serve.stops import cut, first_stop, read_stops, sent_stops
+from palimpsest.serve.stops import read_stops, sent_stops
 
 few = settings(max_examples=25, deadline=None)
 over_all = pytest.mark.parametrize("conjugation", ALL, ids=lambda c: c.name)

@@ -14,6 +14,7 @@ from palimpsest.lm.conjugations.text import TextConjugation
 from palimpsest.lm.models.protocol import Generation, LanguageModel
 from palimpsest.lm.models.specs import load_model
 from palimpsest.lm.prompts import Prompt, map_text, texts_of
+from palimpsest.lm.stopping import cut
 
 T = TypeVar("T")
 
@@ -135,7 +136,7 @@ def _answered(
 ) -> Asked:
     raws = [generation.text for generation in found]
     answers = [
-        _cut(_tried(member, _inverted, raw), stop)
+        cut(_tried(member, _inverted, raw), stop)
         for member, raw in zip(ensemble.members, raws, strict=True)
     ]
     winners = agreeing(answers)
@@ -205,8 +206,3 @@ def _tried(
             f"The conjugation '{conjugation.name}' fails on this prompt or its answer: {error!r}.",
             hint="Leave it out, or tell the authors of the plugin that provides it.",
         ) from error
-
-
-def _cut(answer: str, stops: Sequence[str]) -> str:
-    ends = [answer.find(stop) for stop in stops if stop in answer]
-    return answer[: min(ends)] if ends else answer

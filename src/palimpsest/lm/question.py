@@ -16,6 +16,7 @@ from palimpsest.lm.conjugations.spans import survival
 from palimpsest.lm.conjugations.text import TextConjugation
 from palimpsest.lm.conjugations.via import Via
 from palimpsest.lm.prompts import Prompt, map_text, texts_of
+from palimpsest.lm.stopping import cut
 from palimpsest.lm.suites.scoring import Scorer
 from palimpsest.lm.suites.suite import Example, Suite
 from palimpsest.records.answers import IN_ANSWER, AnswerKey, AnswerRow, Outcome
@@ -192,7 +193,7 @@ class Question:
             index = chosen(raw, self.sent_choices)
             answer = "" if index is None else self.example.choices[index]
             return answer, Scorer(self.example.right, self.example.intruding).outcome(answer)
-        answer = _cut(self.via.conjugation.invert(raw), self.settings.stop)
+        answer = cut(self.via.conjugation.invert(raw), self.settings.stop)
         return answer, self.scorer.outcome(answer)
 
     def _expected_if_possible(self) -> Expected:
@@ -299,8 +300,3 @@ def as_recorded(prompt: Prompt) -> str:
     if isinstance(prompt, str):
         return prompt
     return json.dumps([asdict(message) for message in prompt], ensure_ascii=False)
-
-
-def _cut(answer: str, stops: tuple[str, ...]) -> str:
-    ends = [answer.find(stop) for stop in stops if stop in answer]
-    return answer[: min(ends)] if ends else answer

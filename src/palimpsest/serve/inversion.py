@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import ParamSpec, TypeVar
 
 from palimpsest.lm.conjugations.text import TextConjugation
-from palimpsest.serve.stops import first_stop, n_open, read_stops
+from palimpsest.lm.stopping import first_stop
+from palimpsest.serve.stops import n_open, read_stops
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

@@ -8,6 +8,7 @@ from functools import lru_cache
 from itertools import product
 
 from palimpsest.lm.conjugations.text import TextConjugation
+from palimpsest.lm.stopping import first_stop
 
 _LINE_BREAKS = re.compile(r"(\r?\n)+")
 
@@ -87,21 +88,6 @@ def _sent(conjugation: TextConjugation, stop: str) -> str | None:
         if whole[: first_stop(whole, read)] != conjugation.invert(before):
             return None
     return written
-
-
-def first_stop(text: str, stops: Iterable[str], start: int = 0) -> int | None:
-    """Return where the first stop string begins, if there is one.
-
-    Example:
-        >>> first_stop("12. So", [" ", "."])
-        2
-    """
-    return min((at for stop in stops if (at := text.find(stop, start)) >= 0), default=None)
-
-
-def cut(text: str, stops: Iterable[str]) -> str:
-    """Return the text before the first stop string, or all of it."""
-    return text[: first_stop(text, stops)]
 
 
 def n_open(text: str, stops: Iterable[str]) -> int:

@@ -13,6 +13,7 @@ from palimpsest.errors import UserError
 from palimpsest.lm.models.protocol import Decided, Generation
 from palimpsest.lm.models.specs import ModelSpec
 from palimpsest.lm.prompts import Prompt
+from palimpsest.lm.stopping import first_stop
 
 
 class ScriptedModel:
@@ -82,9 +83,9 @@ class ScriptedModel:
         text, n_tokens = "", 0
         for n_tokens, word in enumerate(_words(self._answer(prompt)), start=1):
             text += word
-            cuts = [at for at in (text.find(mark) for mark in stop) if at >= 0]
-            if cuts:
-                return text[: min(cuts)], "stop", n_tokens
+            end = first_stop(text, stop)
+            if end is not None:
+                return text[:end], "stop", n_tokens
             if decided is not None and decided(index, text):
                 return text, "decided", n_tokens
             if n_tokens == max_new_tokens:

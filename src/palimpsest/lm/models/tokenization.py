@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from palimpsest.errors import UserError
 from palimpsest.lm.models.quiet import quietly
 from palimpsest.lm.prompts import Message, Prompt
+from palimpsest.lm.stopping import first_stop
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -239,5 +240,5 @@ def cut_at(text: str, stop: Sequence[str]) -> str | None:
         >>> cut_at("12\nInput:", ["Input", "\n"])
         '12'
     """
-    positions = [at for at in (text.find(mark) for mark in stop if mark) if at >= 0]
-    return text[: min(positions)] if positions else None
+    at = first_stop(text, filter(None, stop))
+    return None if at is None else text[:at]
