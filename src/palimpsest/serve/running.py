@@ -15,15 +15,19 @@ from urllib.parse import urlsplit
 import uvicorn
 
 from palimpsest.errors import UserError
+from palimpsest.lm.network import is_loopback
 from palimpsest.serve.app import create_app
 from palimpsest.serve.logs import LOG, log_to_stderr
-from palimpsest.serve.settings import ServeSettings, is_loopback
+from palimpsest.serve.settings import ServeSettings
 
 DEFAULT_KEY_ENV = "OPENAI_API_KEY"
 DEFAULT_TOKEN_ENV = "PALIMPSEST_SERVE_TOKEN"
 
 _KEEP_ALIVE_SECONDS = 75
 """Longer than clients keep idle connections, so that they are the ones to close them."""
+
+_BACKLOG = 2048
+"""Connections that may wait to be accepted; uvicorn's own default."""
 
 
 def serve(settings: ServeSettings) -> None:
@@ -97,6 +101,7 @@ def _bound(host: str, port: int) -> Iterator[socket.socket]:
                 f"Cannot listen on {host}:{port}: {error.strerror}.",
                 hint=f"Another program does; try: --port {port + 1}" if in_use else None,
             ) from error
+        listener.listen(_BACKLOG)  # from here on a client that was told the address gets in
         yield listener
 
 

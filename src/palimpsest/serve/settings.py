@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass, field
+
+from palimpsest.lm.network import is_loopback
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
@@ -80,18 +81,3 @@ class ServeSettings:
         if not self.on_loopback:
             return frozenset(self.allow_hosts)
         return frozenset({*LOOPBACK_NAMES, self.host, *self.allow_hosts})
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host name or address is this machine's own.
-
-    Example:
-        >>> is_loopback("127.0.0.2"), is_loopback("localhost"), is_loopback("0.0.0.0")
-        (True, True, False)
-    """
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

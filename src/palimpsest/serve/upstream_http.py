@@ -10,8 +10,9 @@ from typing import Any
 import httpx
 
 from palimpsest.errors import UserError
+from palimpsest.lm.network import is_loopback
 from palimpsest.serve.errors import ApiError, from_upstream
-from palimpsest.serve.settings import ServeSettings, is_loopback
+from palimpsest.serve.settings import ServeSettings
 from palimpsest.serve.sse import MEDIA_TYPE, read_events
 from palimpsest.serve.streaming import malformed
 from palimpsest.serve.upstream import Answered, Body, Endpoint, Raw, Streamed

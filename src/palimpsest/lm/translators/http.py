@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
+from palimpsest.lm.network import is_loopback, retry_after
 from palimpsest.lm.translators.protocol import TranslationError
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 _MOST_BYTES = 20_000_000
 _MOST_SECONDS_WAITED = 30.0
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Reply(NamedTuple):
@@ -63,7 +63,7 @@ class JsonService:
         self.name = name
         self.shown = without_secrets(url)
         self._url = url.rstrip("/")
-        self._is_near = parts.hostname in _LOOPBACK
+        self._is_near = is_loopback(parts.hostname)
         self._timeout_seconds = timeout_seconds
         self._n_attempts = n_attempts
         self._sleep = sleep
@@ -136,7 +136,9 @@ class JsonService:
             value = json.loads(content)
         except (ValueError, RecursionError):
             value = None
-        return Reply(response.status_code, value), _retry_after(response)
+        asked = retry_after(response.headers.get("retry-after"), time.time())
+        wait = None if asked is None else min(asked, _MOST_SECONDS_WAITED)
+        return Reply(response.status_code, value), wait
 
 
 def without_secrets(url: str) -> str:
@@ -149,15 +151,6 @@ def without_secrets(url: str) -> str:
     parts = urlsplit(url)
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, "", ""))
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Return the seconds that the service asks to wait; nothing if it names none."""
-    try:
-        seconds = float(response.headers.get("retry-after", ""))
-    except ValueError:
-        return None
-    return min(max(seconds, 0.0), _MOST_SECONDS_WAITED)
 
 
 def _pause(attempt: int) -> float:

@@ -14,7 +14,6 @@ from palimpsest.lm.models.openai.replies import (
     parse_echo,
     parse_json,
     parse_reply,
-    retry_after,
     server_error,
     token_counts,
 )
@@ -133,22 +132,3 @@ def test_what_a_server_says_is_shown_in_one_short_harmless_line() -> None:
         message = server_error(body, None).message
         assert message.isprintable()
         assert len(message) <= 301
-
-
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [
-        ("0", 0.0),
-        ("1.5", 1.5),
-        ("-3", 0.0),
-        ("nan", None),
-        ("inf", None),
-        ("", None),
-        ("Fri, 20 Nov 2026 00:00:10 GMT", 10.0),
-        ("Thu, 19 Nov 2026 23:00:00 GMT", 0.0),
-        ("Fri, 20 Nov 99999 00:00:10 GMT", None),
-    ],
-)
-def test_retry_after_is_a_number_of_seconds_or_a_date(header: str, seconds: float | None) -> None:
-    midnight = 1_795_132_800.0  # of 20 November 2026, UTC
-    assert retry_after(header, midnight) == seconds

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import re
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from urllib.parse import SplitResult, urlsplit
 from palimpsest.errors import UserError, did_you_mean
 from palimpsest.lm.models.openai.requests import Api
 from palimpsest.lm.models.specs import ModelSpec
+from palimpsest.lm.network import is_loopback
 
 DEFAULT_KEY = "OPENAI_API_KEY"
 """The environment variable that holds the key unless another is named."""
@@ -135,19 +135,6 @@ def normal_url(text: str) -> str:
     place = host if parts.port is None else f"{host}:{parts.port}"
     path = re.sub(r"(/chat)?/completions$", "", parts.path.rstrip("/"))
     return f"{parts.scheme}://{place}{path or '/v1'}"
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address means this machine.
-
-    Example:
-        >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("example.org")
-        (True, True, False)
-    """
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def _split(text: str) -> SplitResult:

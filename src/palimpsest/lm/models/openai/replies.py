@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
-from email.utils import parsedate_to_datetime
 from typing import Literal, NamedTuple, cast
 
 from palimpsest.lm.models.openai.requests import Api
@@ -187,27 +185,6 @@ def redacted(text: str, secret: str | None) -> str:
     if secret is None or len(secret) < _SHORTEST_SECRET:
         return text
     return text.replace(secret, "[key]")
-
-
-def retry_after(text: str | None, now: float) -> float | None:
-    """Return the seconds that a ``Retry-After`` header asks for, at the Unix time ``now``.
-
-    Example:
-        >>> retry_after("7", 0.0), retry_after("Thu, 01 Jan 1970 00:01:00 GMT", 50.0)
-        (7.0, 10.0)
-        >>> retry_after("soon", 0.0) is None
-        True
-    """
-    if text is None:
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(text).timestamp() - now
-        except (ValueError, OverflowError):
-            return None
-    return max(seconds, 0.0) if math.isfinite(seconds) else None
 
 
 def _without(secret: str | None, value: object) -> object:

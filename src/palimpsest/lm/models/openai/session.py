@@ -30,12 +30,12 @@ from palimpsest.lm.models.openai.replies import (
     WrongReplyError,
     parse_json,
     redacted,
-    retry_after,
     server_error,
     shown,
     token_counts,
 )
 from palimpsest.lm.models.openai.requests import Dialect, Request
+from palimpsest.lm.network import retry_after
 
 T = TypeVar("T")
 
