@@ -34,7 +34,7 @@ fix: $(VENV)/.dev ## Mend what the linter and the formatter can mend
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.bench ## Print the performance ratios against their peers
+bench: $(VENV)/.dev ## Print the performance ratios against their peers
 	$(BIN)/python -m benchmarks
 
 docs: $(VENV)/.dev ## Rewrite what the docs take from the code: the CLI reference, the table and figures
@@ -59,7 +59,3 @@ $(VENV)/.core: $(VENV)/.base pyproject.toml
 $(VENV)/.dev: $(VENV)/.base pyproject.toml
 	$(PIP) -e '.[dev]'
 	touch $@ $(VENV)/.core
-
-$(VENV)/.bench: $(VENV)/.dev
-	$(PIP) -e '.[bench]'
-	touch $@

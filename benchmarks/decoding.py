@@ -5,12 +5,7 @@ Run it on an otherwise idle machine:
     python -m benchmarks.decoding             # everything; about five minutes on two cores
     python -m benchmarks.decoding --quick     # fewer prompts and rounds; the ratios are rough
 
-The comparison with lm-evaluation-harness needs the extra ``bench``. To keep a development
-environment as it is, put it into one of its own:
-
-    python -m venv bench-venv
-    bench-venv/bin/pip install -c constraints.txt -e '.[bench]'
-    bench-venv/bin/python -m benchmarks.decoding
+The comparison with lm-evaluation-harness needs the extra ``lm-eval``.
 
 Ours is the whole of ``evaluate``: conjugating, asking, inverting, scoring, and writing every
 answer to SQLite. The peers only generate, on an even sample of the

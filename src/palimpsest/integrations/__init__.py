@@ -1,0 +1,1 @@
+"""Where users already work: evaluation harnesses and trainers that Palimpsest plugs into."""
