@@ -14,11 +14,10 @@ from tests.lab.micro import NO_REMEDIES, micro_file
 
 from palimpsest.errors import UserError
 from palimpsest.lab.engines import Done, Engine, LocalEngine, Work, attempt, make_engine
-from palimpsest.lab.measures import MEASURES, measures
+from palimpsest.lab.measures import MEASURES
 from palimpsest.lab.sweep import plot_again, run_sweep
 from palimpsest.lab.sweep_plan import Plan, Plot, load_sweep
 from palimpsest.lab.sweep_table import csv_table, parquet_table, sweep_lines
-from palimpsest.records.lab_results import LabResults
 
 SWEEP = """
 name = "micro"
@@ -240,15 +239,6 @@ def test_tables_hold_lists_and_missing_values() -> None:
     table = [{"a": [1, 2], "b": None, "seconds": 1.0, "error": ""}]
     assert csv_table(table) == 'a,b,seconds,error\n"[1, 2]",,1.0,\n'
     assert parquet_table(table)
-
-
-def test_every_measure_of_the_list_is_measured(
-    finished: tuple[Path, list[dict[str, Any]], Here],
-) -> None:
-    folder, _, _ = finished
-    path = next(folder.glob("runs/*/results.json"))
-    found = measures(LabResults.model_validate_json(path.read_bytes()))
-    assert set(MEASURES) <= found.keys()
 
 
 def test_an_address_without_ray_is_a_mistake() -> None:

@@ -168,7 +168,11 @@ def fake_lab_results(
         provenance=LabProvenance(
             created="2026-11-20T12:00:00+00:00",
             command="palimpsest lab run tiny",
-            config={"name": name, "problem": {"n_tasks": 4}, "model": {"n_points": None}},
+            config={
+                "name": name,
+                "problem": {"n_dims": 4, "n_tasks": 4},
+                "model": {"n_points": None},
+            },
             models={"base": "0123456789abcdef", "tuned": "fedcba9876543210"},
             versions={"python": "3.11.7"},
             platform="Linux x86_64, 2 cores",

@@ -152,6 +152,25 @@ def plot(
 
 
 @app.command()
+def claims(
+    folder: Annotated[Path, typer.Argument(help="The folder of a sweep over seeds alone.")],
+) -> None:
+    """Judge the paper's claims C1 to C5 by a sweep over seeds; prints Markdown.
+
+    \b
+    palimpsest lab sweep experiments/lab/claims.toml --bases palimpsest-bases
+    palimpsest lab claims palimpsest-sweep-claims
+
+    Then compare with docs/claims.md.
+    """
+    from palimpsest.lab.claims import claims_table, judge_claims, rules_list
+    from palimpsest.lab.sweep import seeds_table
+
+    typer.echo(claims_table(list(judge_claims(seeds_table(folder)))))
+    typer.echo(f"\n{rules_list()}")
+
+
+@app.command()
 def presets(
     name: Annotated[str | None, typer.Argument(help="Print this preset, to copy from.")] = None,
 ) -> None:

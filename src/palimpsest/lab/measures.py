@@ -10,25 +10,36 @@ from palimpsest.records.lab_results import Conjugated, Estimate, LabResults
 MEASURES = {
     "share_of_mixture": "base model on D_mix: 0 is the Bayes mixture, 1 predicting zero",
     "g_hat_discrete": "ĝ of the base model on D_disc",
+    "g_hat_mixture": "ĝ of the Bayes mixture on D_disc",
     "base_cont": "loss of the base model on D_cont",
     "tuned_cont": "loss of the tuned model on D_cont",
     "base_disc": "loss of the base model on D_disc",
     "tuned_disc": "loss of the tuned model on D_disc",
     "ridge_cont": "loss of ridge on D_cont",
+    "learnt_disc": "base minus tuned loss on D_disc",
     "forgetting": "tuned minus base loss on D_cont",
+    "steps_to_half": "measured step by which half of the forgetting is there",
     "ensemble_cont": "loss of the tuned model on D_cont under the largest ensemble",
     "recovery": "recovery by the largest symmetry ensemble",
     "net_recovery": "the same, net of what it gives the base model",
     "recovery_scaling": "recovery by the best label scaling",
+    "net_recovery_scaling": "the same, net of what it gives the base model",
+    "recovery_scaling_few": "the same, over prefixes of one to d exemplars alone",
     "recovery_rotation": "recovery by one member of the ensemble",
     "g_hat_base": "ĝ of the base model on D_cont",
     "g_hat_tuned": "ĝ of the tuned model on D_cont",
     "g_hat_ensemble": "ĝ of the tuned model on D_cont under the largest ensemble",
+    "g_hat_gain": "ĝ on D_cont, tuned minus base",
     "alpha_base": "α̂ of the base model",
     "alpha_tuned": "α̂ of the tuned model",
+    "alpha_gain": "α̂, tuned minus base",
     "inference_share": "share of the growth of the excess that is a shift of the inferred task",
+    "overlap_share": "share of it that is the overlap of that shift with the bias",
+    "bias_share": "share of it that is bias",
+    "variance_share": "share of it that differs between symmetric ways of asking",
     "nearest_minus_farthest": "change of loss among the nearest prompts minus the farthest, by "
     "likelihood",
+    "nearest_minus_farthest_odds": "the same by odds",
 }
 """Name to what it is; those with an interval also have NAME_low and NAME_high."""
 
@@ -62,19 +73,29 @@ def check_measure(name: str) -> str:
 def _found(results: LabResults) -> Iterator[tuple[str, Estimate | float | None]]:
     yield "share_of_mixture", results.check.share_of_mixture
     yield "g_hat_discrete", results.check.g_hat_discrete
+    yield "g_hat_mixture", results.check.g_hat_mixture
     for name in ("base_cont", "tuned_cont", "base_disc", "tuned_disc"):
         yield name, getattr(results, name)
     yield "ridge_cont", next(one.cont for one in results.oracles if one.name == "ridge")
+    yield "learnt_disc", _value(results.base_disc) - _value(results.tuned_disc)
     yield "forgetting", results.forgetting
+    yield "steps_to_half", _steps_to_half(results)
     yield from _recovered(results)
-    yield "g_hat_base", results.curve[0].g_hat
-    yield "g_hat_tuned", results.curve[-1].g_hat
-    yield "g_hat_ensemble", results.curve[-1].g_hat_ensemble
+    yield from _recovered_by_scaling(results)
+    first, *_, last = results.curve
+    yield "g_hat_base", first.g_hat
+    yield "g_hat_tuned", last.g_hat
+    yield "g_hat_ensemble", last.g_hat_ensemble
+    yield "g_hat_gain", _value(last.g_hat) - _value(first.g_hat)
     base, tuned, *_ = results.priors
     yield "alpha_base", base.alpha
     yield "alpha_tuned", tuned.alpha
-    yield "inference_share", _inference_share(results)
-    yield "nearest_minus_farthest", results.closeness[0].last_minus_first
+    yield "alpha_gain", _value(tuned.alpha) - _value(base.alpha)
+    for part in ("inference", "overlap", "bias", "variance"):
+        yield f"{part}_share", _share_of_growth(results, part)
+    by_likelihood, by_odds = results.closeness
+    yield "nearest_minus_farthest", by_likelihood.last_minus_first
+    yield "nearest_minus_farthest_odds", by_odds.last_minus_first
 
 
 def _recovered(results: LabResults) -> Iterator[tuple[str, Estimate | None]]:
@@ -82,23 +103,57 @@ def _recovered(results: LabResults) -> Iterator[tuple[str, Estimate | None]]:
     yield "ensemble_cont", best.tuned if best else None
     yield "recovery", best.recovery if best else None
     yield "net_recovery", best.net_recovery if best else None
-    scalings = [one for one in results.conjugations if one.name.startswith("scale:")]
-    yield "recovery_scaling", _highest(scalings)
     kind = best.name.partition(":")[0] if best else ""
-    single = [one for one in results.conjugations if one.name == f"{kind}:1"]
-    yield "recovery_rotation", _highest(single)
+    single = _best_of(results, f"{kind}:1")
+    yield "recovery_rotation", single.recovery if single else None
 
 
-def _highest(found: list[Conjugated]) -> Estimate | None:
-    defined = [one.recovery for one in found if one.recovery.value is not None]
-    return max(defined, key=lambda one: one.value or 0.0, default=None)
+def _recovered_by_scaling(results: LabResults) -> Iterator[tuple[str, Estimate | float | None]]:
+    scaling = _best_of(results, "scale:")
+    yield "recovery_scaling", scaling.recovery if scaling else None
+    yield "net_recovery_scaling", scaling.net_recovery if scaling else None
+    yield "recovery_scaling_few", _recovery_at_few(results, scaling.name) if scaling else None
 
 
-def _inference_share(results: LabResults) -> float | None:
+def _best_of(results: LabResults, prefix: str) -> Conjugated | None:
+    """Return what recovers most among the conjugations whose names begin so."""
+    found = (
+        one
+        for one in results.conjugations
+        if one.name.startswith(prefix) and one.recovery.value is not None
+    )
+    return max(found, key=lambda one: _value(one.recovery), default=None)
+
+
+def _recovery_at_few(results: LabResults, conjugation: str) -> float | None:
+    """Return the recovery over prefixes of one to d exemplars; null unless those lost."""
+    few = slice(1, results.provenance.config["problem"]["n_dims"] + 1)
+    losses = {one.name: one.values[few] for one in results.by_exemplars}
+    base, tuned, under = (
+        sum(value or 0.0 for value in losses[name]) for name in ("base", "tuned", conjugation)
+    )
+    return (tuned - under) / (tuned - base) if tuned > base else None
+
+
+def _steps_to_half(results: LabResults) -> float | None:
+    """Return the first step of the curve with half of the last one's forgetting."""
+    first, *_, last = (_value(one.cont) for one in results.curve)
+    if last <= first:
+        return None
+    half = first + (last - first) / 2
+    return float(next(one.step for one in results.curve if _value(one.cont) >= half))
+
+
+def _share_of_growth(results: LabResults, part: str) -> float | None:
+    """Return which share of the growth of the excess a part of it is; null unless it grew."""
     if len(results.split) != 2:
         return None
     base, tuned = results.split
-    grown = (tuned.excess.value or 0.0) - (base.excess.value or 0.0)
+    grown = _value(tuned.excess) - _value(base.excess)
     if grown <= 0:
         return None
-    return ((tuned.inference.value or 0.0) - (base.inference.value or 0.0)) / grown
+    return (_value(getattr(tuned, part)) - _value(getattr(base, part))) / grown
+
+
+def _value(estimate: Estimate) -> float:
+    return estimate.value or 0.0

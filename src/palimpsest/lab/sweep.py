@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -25,7 +24,7 @@ from palimpsest.records.lock import WriterLock
 from palimpsest.records.provenance import commit_of, platform_facts, versions
 from palimpsest.records.run_folder import RunFolder
 
-__all__ = ["OnJob", "load_sweep", "plot_again", "run_sweep"]
+__all__ = ["OnJob", "load_sweep", "plot_again", "run_sweep", "seeds_table"]
 
 OnJob = Callable[[str, int, int, str], None]
 """Told what is being done, how many are done, of how many, and which was the last."""
@@ -85,23 +84,47 @@ def plot_again(folder: Path | str, *, measure: str, over: str, by: str | None = 
         UserError: No sweep there, no such measure, or a key that it does not vary.
     """
     target = RunFolder.find(folder)
+    asked = Plot(measure=measure, over=over, by=by)
+    table = table_of(target)
+    check_plot(asked, varied_keys(target))
+    return target.path / "figures" / f"{write_plot(target, table, asked)}.png"
+
+
+def table_of(target: RunFolder) -> Table:
+    """Return all keys and measures of the runs of a sweep that are done.
+
+    Raises:
+        UserError: There is no sweep in the folder, or results of another version.
+    """
     if "sweep" not in target.config:
         raise UserError(
             f"The folder '{target.path}' holds no sweep.",
             hint="Name a folder that 'palimpsest lab sweep … --out DIR' has written.",
         )
-    asked = Plot(measure=measure, over=over, by=by)
-    table = [
-        {**flattened(json.loads(path.read_text("utf-8"))["provenance"]["config"]), **found}
-        for path, found in _measured(target)
-    ]
-    check_plot(asked, flattened(target.config["sweep"]["over"]))
-    return target.path / "figures" / f"{write_plot(target, table, asked)}.png"
+    runs = map(_read, sorted(target.path.glob("runs/*/results.json")))
+    return [flattened(one.provenance.config) | measures(one) for one in runs]
 
 
-def _measured(target: RunFolder) -> Iterator[tuple[Path, dict[str, float | None]]]:
-    for path in sorted(target.path.glob("runs/*/results.json")):
-        yield path, measures(_read(path))
+def seeds_table(folder: Path | str) -> Table:
+    """Return the runs of a sweep that varies nothing but seeds.
+
+    Raises:
+        UserError: As :func:`table_of`, or it varies something else.
+    """
+    target = RunFolder.find(folder)
+    table = table_of(target)
+    others = [key for key in varied_keys(target) if key != "seed"]
+    if others:
+        raise UserError(
+            f"The sweep in '{target.path}' varies {', '.join(others)}.",
+            hint="Claims are judged by runs that differ in nothing but 'seed'.",
+        )
+    return table
+
+
+def varied_keys(target: RunFolder) -> list[str]:
+    """Return the keys that a sweep varies."""
+    return list(flattened(target.config["sweep"]["over"]))
 
 
 def pretrain_job(config: dict[str, Any], folder: str | None) -> bytes:

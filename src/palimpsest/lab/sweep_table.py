@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
-from scipy.stats import t as student
 
 from palimpsest.lab.measures import MEASURES
 from palimpsest.lab.sweep_plan import Plan, Plot
 from palimpsest.records.run_folder import RunFolder
 from palimpsest.report.drawing import Drawing, figure_files
 from palimpsest.report.sweep_charts import Line, Point, draw_sweep
+from palimpsest.stats.means import mean_over_runs
 
 Table = list[dict[str, Any]]
 """A row a run: the keys that vary, then the measures."""
@@ -110,19 +107,9 @@ def sweep_lines(table: Table, plot: Plot) -> list[Line]:
                 if row[plot.over] == x and row.get(plot.measure) is not None
             ]
             if values:
-                points.append(Point(x, *_mean_interval(values), values))
+                points.append(Point(x, *mean_over_runs(values), values))
         lines.append(Line("" if plot.by is None else f"{plot.by} = {group}", points))
     return lines
-
-
-def _mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """Return the mean with the ends of its 95 % interval; of one value, the value."""
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return mean, mean, mean
-    half = float(student.ppf(0.975, len(values) - 1)) * float(np.std(values, ddof=1))
-    half /= math.sqrt(len(values))
-    return mean, mean - half, mean + half
 
 
 def _columns(table: Table) -> list[str]:
