@@ -35,6 +35,18 @@ def test_the_generated_pages_are_as_the_code_says() -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_every_symbol_of_the_theory_has_its_name_in_its_file() -> None:
+    rows = re.findall(r"^\|.*\| (.+?) \| (.+?) \|$", (ROOT / "docs/theory.md").read_text(), re.M)
+    found = 0
+    for names, files in rows:
+        paths = re.findall(r"`([\w/]+\.py)`", files)
+        code = "".join((ROOT / "src/palimpsest" / path).read_text("utf-8") for path in paths)
+        for name in re.findall(r"`([A-Za-z_]\w+)", names) if paths else ():
+            assert re.search(rf"\b{name}\b", code), f"{name} is not in {files}"
+            found += 1
+    assert found > 30
+
+
 def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
     for block in _blocks(ROOT / "README.md", "python"):
         done = subprocess.run(
