@@ -2,8 +2,9 @@
 
 Run it on an otherwise idle machine:
 
-    python -m benchmarks.time_to_quality             # about seven minutes on two cores
-    python -m benchmarks.time_to_quality --quick     # a level that is reached in seconds
+    python -m benchmarks.time_to_quality                    # about seven minutes on two cores
+    python -m benchmarks.time_to_quality --problem small    # the larger problem: an hour
+    python -m benchmarks.time_to_quality --quick            # a level that is reached in seconds
 
 Quality is the share of what can be learned that is still missing,
 
@@ -33,12 +34,47 @@ from palimpsest.lab.settings import Training
 from palimpsest.lab.training import pretrain
 from palimpsest.lab.transformer import Transformer, TransformerConfig
 
-PROBLEM = Problem(n_dims=4, n_tasks=4, n_exemplars=20, noise_std=0.25)
-SIZES = TransformerConfig(n_dims=4, n_points=21, width=64, n_layers=3, n_heads=8)
-PUBLISHED = TransformerConfig(
-    n_dims=4, n_points=21, width=256, n_layers=12, n_heads=8, architecture="published"
-)
-LEVEL, QUICK_LEVEL = 0.06, 0.5
+
+class Setting(NamedTuple):
+    """A problem, what both recipes train, and the quality asked for."""
+
+    problem: Problem
+    ours: TransformerConfig
+    n_steps: int
+    """Of our schedule, which ends at zero."""
+    level: float
+    seeds: tuple[int, ...]
+
+    @property
+    def published(self) -> TransformerConfig:
+        """The published transformer for the same prompts."""
+        return TransformerConfig(
+            n_dims=self.ours.n_dims,
+            n_points=self.ours.n_points,
+            width=256,
+            n_layers=12,
+            n_heads=8,
+            architecture="published",
+        )
+
+
+SETTINGS = {
+    "tiny": Setting(
+        Problem(n_dims=4, n_tasks=4, n_exemplars=20, noise_std=0.25),
+        TransformerConfig(n_dims=4, n_points=21, width=64, n_layers=3, n_heads=8),
+        n_steps=560,
+        level=0.06,
+        seeds=(0, 1, 2),
+    ),
+    "small": Setting(
+        Problem(n_dims=8, n_tasks=8, n_exemplars=40, noise_std=0.5),
+        TransformerConfig(n_dims=8, n_points=41, width=128, n_layers=4, n_heads=8),
+        n_steps=2000,
+        level=0.04,
+        seeds=(0,),
+    ),
+}
+QUICK_LEVEL = 0.5
 CUT_OFF = 12.0
 TARGET = 10.0
 STEPS_BETWEEN = 20
@@ -59,9 +95,9 @@ class Reached(NamedTuple):
 class Quality:
     """Measures what is missing, and keeps a clock that stands still meanwhile."""
 
-    def __init__(self) -> None:
-        self.batch = PROBLEM.batch("mix", 2048, seed=0, purpose="evaluation")
-        exact = exact_predictors(PROBLEM)["mixture"]
+    def __init__(self, problem: Problem) -> None:
+        self.batch = problem.batch("mix", 2048, seed=0, purpose="evaluation")
+        exact = exact_predictors(problem)["mixture"]
         self._best, self._zero = self._loss(exact), self._loss(predict_zero)
         self._seconds, self._since = 0.0, time.perf_counter()
 
@@ -81,10 +117,11 @@ class Quality:
         return float((found - self.batch.targets).square().mean())
 
 
-def ours(quality: Quality, level: float, *, seed: int) -> Reached:
+def ours(setting: Setting, quality: Quality, level: float, *, seed: int) -> Reached:
     """Train by our recipe until the level is reached, or to the end."""
+    n_steps = setting.n_steps
     training = Training(
-        n_steps=N_STEPS, learning_rate=1e-2, schedule="linear", n_warmup_steps=50, seed=seed
+        n_steps=n_steps, learning_rate=1e-2, schedule="linear", n_warmup_steps=50, seed=seed
     )
     last = Reached(0.0, 0, 1.0)
 
@@ -94,28 +131,25 @@ def ours(quality: Quality, level: float, *, seed: int) -> Reached:
         if last.missing <= level:
             raise _ReachedError
 
-    steps = range(STEPS_BETWEEN, N_STEPS + 1, STEPS_BETWEEN)
+    steps = range(STEPS_BETWEEN, n_steps + 1, STEPS_BETWEEN)
     quality.start()
     try:
         running = Running(device="cpu", measure=measure, measure_at=steps)
-        pretrain(PROBLEM, SIZES, training, running=running)
+        pretrain(setting.problem, setting.ours, training, running=running)
     except _ReachedError:
         pass
     return last
 
 
-N_STEPS = 560
-
-
-def published(quality: Quality, level: float, *, seconds: float) -> Reached:
+def published(setting: Setting, quality: Quality, level: float, *, seconds: float) -> Reached:
     """Train by the published recipe until the level is reached or the time is over."""
     torch.manual_seed(0)
-    model = Gpt2Regression(PUBLISHED)
+    model = Gpt2Regression(setting.published)
     adam = torch.optim.Adam(model.parameters(), lr=1e-4)
     quality.start()
     last, step = Reached(0.0, 0, 1.0), 0
     while last.missing > level and last.seconds < seconds:
-        adam_step(model, adam, PROBLEM.batch("mix", 64, seed=0, step=step))
+        adam_step(model, adam, setting.problem.batch("mix", 64, seed=0, step=step))
         step += 1
         if step % STEPS_BETWEEN == 0:
             last = quality.measure(step, model)
@@ -126,19 +160,21 @@ def main() -> None:
     """Print the ratio."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a level that is soon reached")
-    quick = parser.parse_args().quick
-    level, seeds = (QUICK_LEVEL, (0,)) if quick else (LEVEL, (0, 1, 2))
+    parser.add_argument("--problem", choices=SETTINGS, default="tiny")
+    options = parser.parse_args()
+    setting = SETTINGS[options.problem]
+    level, seeds = (QUICK_LEVEL, (0,)) if options.quick else (setting.level, setting.seeds)
     print(
         f"torch {torch.__version__}, {torch.get_num_threads()} threads, load "
         f"{os.getloadavg()[0]:.1f} before the start; until {level:.0%} is missing"
     )
     print(f"{'':38}{'seconds':>9}{'steps':>7}{'missing':>9}")
-    quality = Quality()
-    runs = [ours(quality, level, seed=seed) for seed in seeds]
+    quality = Quality(setting.problem)
+    runs = [ours(setting, quality, level, seed=seed) for seed in seeds]
     for seed, run in zip(seeds, runs, strict=True):
         _show(f"ours, seed {seed}", run)
     slowest = max(run.seconds for run in runs)
-    peer = published(quality, level, seconds=CUT_OFF * slowest)
+    peer = published(setting, quality, level, seconds=CUT_OFF * slowest)
     _show("published recipe, transformers' GPT-2", peer)
     sign = "≥ " if peer.missing > level else ""
     print(f"ratio to our slowest: {sign}{peer.seconds / slowest:.1f} (target {TARGET:.0f})")

@@ -3,6 +3,7 @@
 - ``docs/cli.md``: every command's ``--help``.
 - ``docs/results.schema.json``: the JSON Schema of ``results.json``, and
   ``docs/lab-results.schema.json`` that of the laboratory's.
+- ``docs/claims.md``: figures and verdicts from ``experiments/lab/claims.csv``, and the rules.
 - ``docs/rosetta.md``: the table of the pair's manifest, and the figure of its tuning.
 - ``README.md``: verdict, table and figure of a demo that is run for it.
 
@@ -12,6 +13,7 @@ the code and the manifest say.
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -23,6 +25,7 @@ from typing import Any
 DOCS = Path(__file__).parent
 README = DOCS.parent / "README.md"
 FIGURES = DOCS / "figures"
+CLAIMS = DOCS.parent / "experiments" / "lab" / "claims.csv"
 DEMO_RUN = DOCS.parent / "build" / "demo"
 
 
@@ -32,6 +35,7 @@ def pages() -> Iterator[tuple[Path, str]]:
     yield DOCS / "results.schema.json", results_schema()
     yield DOCS / "lab-results.schema.json", lab_results_schema()
     yield DOCS / "rosetta.md", rosetta_page()
+    yield DOCS / "claims.md", claims_page()
 
 
 def cli_reference() -> str:
@@ -78,6 +82,16 @@ def rosetta_page() -> str:
     page = between(page, "table", markdown(manifest))
     page = between(page, "cells", full_table(manifest))
     return between(page, "command", f"```bash\n{manifest.command}\n```")
+
+
+def claims_page() -> str:
+    """Return the page on the paper's claims with figures, verdicts and rules put in."""
+    from palimpsest.lab.claims import claims_table, judge_claims, rules_list
+
+    with CLAIMS.open(encoding="utf-8", newline="") as file:
+        judged = list(judge_claims(list(csv.DictReader(file))))
+    page = between((DOCS / "claims.md").read_text("utf-8"), "claims", claims_table(judged))
+    return between(page, "rules", rules_list())
 
 
 def between(page: str, name: str, text: str) -> str:

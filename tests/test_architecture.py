@@ -24,7 +24,8 @@ ALLOWED = {
     "serve": FOUNDATION | {"palimpsest.lm"},
     "cli": FOUNDATION
     | {"palimpsest.lm", "palimpsest.lab", "palimpsest.records", "palimpsest.report"}
-    | {"palimpsest.serve"},
+    | {"palimpsest.serve", "palimpsest.integrations"},
+    "integrations": FOUNDATION | {"palimpsest.lm", "palimpsest.records", "palimpsest.report"},
 }
 
 

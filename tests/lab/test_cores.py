@@ -1,3 +1,4 @@
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -6,9 +7,10 @@ import pytest
 import torch
 from tests.lab.tiny import PROBLEM, SIZES, TRAINING, same
 
-from palimpsest.lab.cores import Gradients, divided_cores
+from palimpsest.lab.cores import divided_cores, map_on_cores
+from palimpsest.lab.gradients import Gradients
 from palimpsest.lab.loop import Running
-from palimpsest.lab.predictors import Prompt
+from palimpsest.lab.predictors import Prompt, predict
 from palimpsest.lab.progress import Progress
 from palimpsest.lab.settings import Remedies
 from palimpsest.lab.training import finetune, pretrain
@@ -67,6 +69,31 @@ def test_afterwards_the_caller_has_all_cores_again(two_cores: None) -> None:
             assert torch.get_num_threads() == 2
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == 2
+
+
+def test_items_are_mapped_in_order_by_threads_with_a_core_each(two_cores: None) -> None:
+    def told(item: int) -> tuple[int, int, bool, str]:
+        name = threading.current_thread().name
+        return item, torch.get_num_threads(), torch.is_grad_enabled(), name
+
+    with torch.no_grad():
+        found = map_on_cores(told, range(6))
+    assert [one[:3] for one in found] == [(item, 1, False) for item in range(6)]
+    assert all(name.startswith("palimpsest") for *_, name in found)
+    assert torch.get_num_threads() == 2
+    assert map_on_cores(told, [1])[0][1:3] == (2, True)  # one item has all cores
+
+
+def test_blocks_on_several_cores_give_what_one_call_gives(two_cores: None) -> None:
+    model = new_transformer(SIZES, seed=0)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.1)
+    batch = PROBLEM.batch("mix", 11, seed=0)
+    found = predict(model, batch.xs, batch.ys, prompts_per_call=2)
+    # float32 products of batches of other sizes.
+    torch.testing.assert_close(found, model(batch.xs, batch.ys).double(), rtol=1e-5, atol=1e-5)
+    assert not found.requires_grad
 
 
 def test_what_goes_wrong_in_a_part_is_raised() -> None:

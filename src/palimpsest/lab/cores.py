@@ -1,21 +1,17 @@
-"""Small models on the CPU: a part of the batch for each core, instead of all cores on each step.
+"""Small work on the CPU: a part of the prompts for each core, instead of all cores on each step.
 
-The operations of a small network take microseconds. Divided among cores, they spend their time
-waiting for one another, most of all when the machine has other work; parts of a batch never wait.
+Operations on small tensors take microseconds. Divided among cores, they spend their time waiting
+for one another, most of all when the machine has other work; parts of a batch never wait.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
-
-from palimpsest.lab.predictors import Prompt
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -91,71 +87,24 @@ def divided_cores(n: int | None = None) -> Iterator[Cores]:
         torch.set_num_threads(before)
 
 
-class Gradients:
-    """The gradients of a batch, computed in parts at the same time.
+def map_on_cores(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Call ``function`` with every item, on every core at once; keep the order.
 
-    The parts are summed in a fixed order, so the result is the same in every run with as many
-    threads; with another number, it differs by the rounding of sums.
+    Whether gradients are recorded is as where this is called. ``function`` has to be safe to call
+    from several threads, as whatever only computes is.
 
-    Args:
-        forward: Predicts; the model itself, or a wrapper of it.
-        model: Holds the weights, and gets the gradients.
-        cores: A part for each of their threads.
+    Example:
+        >>> map_on_cores(torch.sum, [torch.ones(2), torch.ones(3)])
+        [tensor(2.), tensor(3.)]
     """
+    n = min(torch.get_num_threads(), MOST_THREADS, len(items))
+    if n < 2:
+        return [function(item) for item in items]
+    recorded = torch.is_grad_enabled()
 
-    def __init__(self, forward: nn.Module, model: nn.Module, cores: Cores) -> None:
-        self.cores = cores
-        self._model = model
-        self._replicas = [_replica(model) for _ in range(cores.n - 1)]
-        self._forwards = [forward, *self._replicas]
+    def called(item: Item) -> Result:
+        with torch.set_grad_enabled(recorded):
+            return function(item)
 
-    def add(
-        self,
-        prompt: Prompt,
-        loss: Callable[[Prompt, Tensor], Tensor],
-        *,
-        autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
-    ) -> Tensor:
-        """Add the gradient of the loss to the model's weights and return the predictions.
-
-        Args:
-            prompt: Prompts of a batch.
-            loss: A mean over the prompts that it is given, from them and their predictions.
-            autocast: The precision of the predictions; PyTorch keeps it for each thread.
-        """
-        n = len(prompt.ys)
-
-        def part(work: tuple[nn.Module, Tensor, Tensor]) -> Tensor:
-            forward, xs, ys = work
-            with autocast():
-                predictions = forward(xs, ys)
-            predictions = predictions.float()
-            (loss(Prompt(xs, ys), predictions) * (len(ys) / n)).backward()
-            detached: Tensor = predictions.detach()
-            return detached
-
-        parts = zip(
-            self._forwards,
-            prompt.xs.tensor_split(self.cores.n),
-            prompt.ys.tensor_split(self.cores.n),
-            strict=True,
-        )
-        found = self.cores.map(part, [work for work in parts if len(work[1])])
-        self._collect()
-        return torch.cat(found)
-
-    def _collect(self) -> None:
-        for replica in self._replicas:
-            for weight, copied in zip(self._model.parameters(), replica.parameters(), strict=True):
-                if copied.grad is not None:
-                    assert weight.grad is not None
-                    weight.grad.add_(copied.grad)
-                    copied.grad = None
-
-
-def _replica(model: nn.Module) -> nn.Module:
-    """Return a copy that reads the same weights, and has gradients of its own."""
-    replica = copy.deepcopy(model)
-    for weight, copied in zip(model.parameters(), replica.parameters(), strict=True):
-        copied.data = weight.data
-    return replica
+    with divided_cores(n) as cores:
+        return cores.map(called, items)

@@ -24,7 +24,7 @@ from palimpsest.lab.conjugations import (
     is_symmetry,
 )
 from palimpsest.lab.limits import check_count
-from palimpsest.lab.predictors import Predictor, fitting_prompts_per_call
+from palimpsest.lab.predictors import Predictor, fitting_prompts_per_call, in_blocks
 from palimpsest.lab.problem import Problem
 
 
@@ -82,10 +82,7 @@ class PromptEnsemble:
         moved_xs = self._moved(xs).flatten(0, 1)
         moved_ys = (factors.to(ys)[:, None, None] * ys).flatten(0, 1)
         n = self.prompts_per_call or fitting_prompts_per_call(xs)
-        found = [
-            predictor(*block) for block in zip(moved_xs.split(n), moved_ys.split(n), strict=True)
-        ]
-        predictions = found[0] if len(found) == 1 else torch.cat(found)
+        predictions = in_blocks(predictor, moved_xs, moved_ys, n)
         return predictions.view(len(factors), *ys.shape) / factors.to(predictions)[:, None, None]
 
     def _moved(self, xs: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from palimpsest.errors import UserError
 from palimpsest.lab.checkpoints import load_state, save_state, saved_step
-from palimpsest.lab.cores import Cores, Gradients, divided_cores
+from palimpsest.lab.cores import Cores, divided_cores
+from palimpsest.lab.gradients import Gradients
 from palimpsest.lab.interrupts import noticed_interrupts
 from palimpsest.lab.optimisers import Rated, make_optimisers, update
 from palimpsest.lab.predictors import Prompt

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from palimpsest.errors import UserError
+from palimpsest.lab.cores import map_on_cores
 
 
 @runtime_checkable
@@ -49,8 +50,10 @@ def predict(
 ) -> Float[Tensor, "batch points"]:
     """Return the predictions in float64 on the CPU, without gradients, block by block.
 
+    On a CPU every core takes blocks of its own.
+
     Args:
-        predictor: Any predictor.
+        predictor: Any predictor that may be called from several threads.
         xs: Inputs.
         ys: Labels; the last of each prompt is used by no prediction.
         prompts_per_call: Prompts in a block, which bounds the memory; by default what fits the
@@ -61,18 +64,31 @@ def predict(
     """
     n = prompts_per_call or fitting_prompts_per_call(xs)
     with torch.no_grad():
-        predictions = torch.cat(
-            [
-                predictor(some_xs, some_ys).to("cpu", torch.float64)
-                for some_xs, some_ys in zip(xs.split(n), ys.split(n), strict=True)
-            ]
-        )
+        predictions = in_blocks(predictor, xs, ys, n).to("cpu", torch.float64)
     if predictions.shape != ys.shape:
         raise UserError(
             f"A predictor must give one number for each y, {tuple(ys.shape)}; "
             f"this one gave {tuple(predictions.shape)}."
         )
     return predictions
+
+
+def in_blocks(
+    predictor: Predictor,
+    xs: Float[Tensor, "batch points dims"],
+    ys: Float[Tensor, "batch points"],
+    prompts_per_call: int,
+) -> Tensor:
+    """Return the predictions as they come, block by block; on a CPU, several blocks at once."""
+    if len(ys) <= prompts_per_call:
+        return predictor(xs, ys)
+    blocks = list(zip(xs.split(prompts_per_call), ys.split(prompts_per_call), strict=True))
+
+    def ask(block: tuple[Tensor, Tensor]) -> Tensor:
+        return predictor(*block)
+
+    on_cpu = xs.device.type == "cpu"
+    return torch.cat(map_on_cores(ask, blocks) if on_cpu else [ask(block) for block in blocks])
 
 
 def fitting_prompts_per_call(xs: Float[Tensor, "batch points dims"]) -> int:

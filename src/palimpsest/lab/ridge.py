@@ -18,18 +18,21 @@ Source: Potter (1963), in Bierman, *Factorization Methods for Discrete Sequentia
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from palimpsest.lab.cores import map_on_cores
 from palimpsest.lab.limits import check_std
 from palimpsest.lab.predictors import check_prompts
 
 _BLOCK = 1 << 16
 """Numbers in the square roots updated at one time: half a megabyte, which stays in the cache."""
+
+_FEW = 128
+"""Fewer prompts than this are not worth a core of their own."""
 
 _ROUNDINGS = 16
 """Labels without noise are still rounded; so many units of their last place count as noise."""
@@ -77,7 +80,10 @@ def ridge_pass(
     check_std("weight_std", weight_std, zero_allowed=False)
     noise_std = noise_floor(noise_std, weight_std, ys.dtype)
     n_prompts = max(1, _BLOCK // xs.shape[2] ** 2)
-    blocks = [_update_through(x, y, noise_std, weight_std) for x, y in _blocks(xs, ys, n_prompts)]
+    blocks = map_on_cores(
+        lambda block: _update_through(*block, noise_std, weight_std),
+        _blocks(xs, ys, math.ceil(len(xs) / n_prompts)),
+    )
     return Pass(*(torch.cat(parts, dim=1).T.contiguous() for parts in zip(*blocks, strict=True)))
 
 
@@ -102,14 +108,20 @@ def noise_floor(noise_std: float, scale: float, dtype: torch.dtype) -> float:
     return max(noise_std, _ROUNDINGS * torch.finfo(dtype).eps * scale)
 
 
-def _blocks(xs: Tensor, ys: Tensor, n_prompts: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield inputs (points, dims, prompts) and labels (points, prompts), in float64."""
-    for start in range(0, max(1, len(xs)), n_prompts):
-        block = slice(start, start + n_prompts)
-        yield (
-            xs[block].to(torch.float64).permute(1, 2, 0).contiguous(),
-            ys[block].to(torch.float64).T.contiguous(),
+def _blocks(xs: Tensor, ys: Tensor, n: int) -> list[tuple[Tensor, Tensor]]:
+    """Return n blocks or one for each core, whichever is more, of nearly the same size.
+
+    Returns:
+        Inputs (points, dims, prompts) and labels (points, prompts) of each, in float64.
+    """
+    n = max(1, n, min(torch.get_num_threads(), len(xs) // _FEW))
+    return [
+        (
+            some_xs.to(torch.float64).permute(1, 2, 0).contiguous(),
+            some_ys.to(torch.float64).T.contiguous(),
         )
+        for some_xs, some_ys in zip(xs.tensor_split(n), ys.tensor_split(n), strict=True)
+    ]
 
 
 def _update_through(
