@@ -5,7 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("decoding", "translation", "faults", "serve", "estimators", "ensembles")
+BENCHMARKS = (
+    "decoding",
+    "translation",
+    "faults",
+    "serve",
+    "estimators",
+    "ensembles",
+    "training",
+    "time_to_quality",
+)
 
 if __name__ == "__main__":
     codes = [
