@@ -106,9 +106,10 @@ def outputs_not_as_shown(page: Path, output: str) -> Iterator[str]:
         for number, _, body in (part.partition("\n") for part in output.split(f"\n{MARK}")[1:])
     }
     for (number, code), (_, shown) in pairwise(enumerate(blocks_of(page))):
-        if code.kind in {"bash", "python"} and shown.kind == "text":
-            if not _is_in(shown.body, printed.get(number, "")):
-                yield f"shown:\n{shown.body}\nprinted:\n{printed.get(number)}"
+        if code.kind not in {"bash", "python"} or shown.kind != "text":
+            continue
+        if not _is_in(shown.body, printed.get(number, "")):
+            yield f"shown:\n{shown.body}\nprinted:\n{printed.get(number)}"
 
 
 def _is_in(shown: str, printed: str) -> bool:

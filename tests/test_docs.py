@@ -11,7 +11,6 @@ from pathlib import Path
 
 import click
 import pytest
-
 from tests.doc_pages import PAGES, ROOT, blocks_of, bodies, name_of
 from tests.test_how_to import PAGES as RUN
 
@@ -107,8 +106,9 @@ def _calls(commands: str) -> Iterator[list[str]]:
 def _parse(command: click.Command, words: list[str]) -> None:
     """Read the words as the command line does, without doing what they say."""
     context = command.make_context("palimpsest", [*words])
-    if isinstance(command, click.Group) and context.args:
-        name, below, rest = command.resolve_command(context, [*context._protected_args, *context.args])
+    rest = [*context._protected_args, *context.args]
+    if isinstance(command, click.Group) and rest:
+        name, below, rest = command.resolve_command(context, rest)
         assert below is not None, name
         _parse(below, rest)
 

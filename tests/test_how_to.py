@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-
 from tests.doc_pages import ROOT, outputs_not_as_shown, run, script_of
 
 HOW_TO = sorted((ROOT / "docs" / "how-to").glob("*.md"))

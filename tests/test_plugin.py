@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -47,6 +48,12 @@ def _run(environment: dict[str, str], *command: str) -> str:
     return done.stdout
 
 
+def test_the_page_shows_its_entry_points() -> None:
+    page = (ROOT / "docs" / "adding" / "plugin.md").read_text("utf-8")
+    [shown] = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    assert shown in (SOURCES / "pyproject.toml").read_text("utf-8")
+
+
 def test_what_it_adds_is_listed_with_its_description(environment: dict[str, str]) -> None:
     assert "Repeat a sum" in _run(environment, "palimpsest", "list", "suites")
     assert "French labels" in _run(environment, "palimpsest", "list", "conjugations")
@@ -60,10 +67,12 @@ def test_a_pair_is_diagnosed_by_its_suite_under_its_conjugation(
     results = json.loads(_run(environment, *command, *asked, "--out", str(tmp_path / "run")))
     assert results["plain"]["base"]["accuracy"] > 0.8
     assert results["plain"]["tuned"]["accuracy"] < 0.2
-    under = {found["name"]: found for found in results["conjugations"]}
-    assert under["french-labels"]["exact"]
-    assert under["french-labels"]["base"]["n"] == 30
-    assert list(under) == ["french-labels", "french-labels|leet"]
+    labels, both = results["conjugations"]
+    assert (labels["name"], labels["exact"], labels["base"]["n"]) == ("french-labels", True, 30)
+    assert both["name"] == "french-labels|leet"
+    # What the page says of them: labels alone bring nothing back.
+    assert labels["tuned"]["accuracy"] < 0.3
+    assert both["tuned"]["accuracy"] > 0.8
 
 
 def test_the_laws_of_conjugations_hold_for_it(environment: dict[str, str]) -> None:
