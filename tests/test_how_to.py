@@ -31,3 +31,16 @@ def test_the_page_runs_from_top_to_bottom(page: Path, tmp_path: Path) -> None:
 def test_every_how_to_is_linked_from_the_readme() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     assert [page.name for page in HOW_TO if f"how-to/{page.name}" not in readme] == []
+
+
+def test_output_that_is_not_as_a_page_shows_it_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```bash\nprintf 'one \\ntwo\\nthree\\n'\n```\n\n```text\none\n…\nthree\n```\n\n"
+        "```python\nprint('four')\n```\n\n```text\nfive\n```\n",
+        "utf-8",
+    )
+    code, output = run(script_of(page), tmp_path)
+    assert code == 0
+    [wrong] = outputs_not_as_shown(page, output)
+    assert wrong.startswith("shown:\nfive\n")

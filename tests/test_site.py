@@ -66,10 +66,8 @@ def test_a_new_page_appears_by_itself_and_a_missing_one_does_not(tmp_path: Path)
     listed = list(_pages_of(navigation(repository)))
     assert {"how-to/new.md", "brand-new.md", "theory.md"} <= set(listed)
     assert "claims.md" not in listed
-    assert (
-        "[docs/how-to/new](new.md)"
-        in {str(page.path): page.text for page in repository.pages()}["how-to/index.md"]
-    )
+    texts = {str(page.path): page.text for page in repository.pages()}
+    assert "[docs/how-to/new](new.md)" in texts["how-to/index.md"]
 
 
 def test_every_page_is_in_the_navigation_once(sources: Path) -> None:
