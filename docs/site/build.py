@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from docs.site.foreign import foreign_requests
+from docs.site.links import site_path
 from docs.site.navigation import navigation
 from docs.site.pages import Repository
 
@@ -33,7 +34,7 @@ def write_sources(root: Path, folder: Path) -> Path:
         (pages / path).parent.mkdir(parents=True, exist_ok=True)
         (pages / path).write_text(text, "utf-8")
     for path in repository.assets:
-        target = pages / path.relative_to("docs")
+        target = pages / site_path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(root / path, target)
     for name in STATIC:

@@ -13,14 +13,14 @@ from typing import Any
 from griffe import Alias, Extension, GriffeLoader, Module, NameResolutionError, Object
 
 FORMULA = re.compile(
-    r"^(?P<indent>[ ]*)\.\. math::[ ]*(?P<line>[^\n]*)(?P<more>(?:\n(?P=indent)[ ]+\S[^\n]*)*)",
-    re.M,
+    r"^(?P<indent> *)\.\. math:: *(?P<line>[^\n]*)(?P<more>(?:\n(?P=indent) +\S[^\n]*)*)",
+    re.MULTILINE,
 )
 """A formula on the line of its directive, or indented below it."""
 
 ROLE = re.compile(r":(?P<role>math|class|func|meth|mod):`(?P<text>[^`]+)`")
 
-SECTION = re.compile(r"^(?P<indent>[ ]*)Example:[ ]*$", re.M)
+SECTION = re.compile(r"^(?P<indent> *)Example: *$", re.MULTILINE)
 """The heading of an example; the parser of the site knows the plural."""
 
 

@@ -13,7 +13,7 @@ from latex2mathml.converter import convert
 
 
 def block(source: str, language: str, css_class: str, options: Any, md: Any, **_: Any) -> str:
-    """Return a displayed formula as HTML; what ``\\quad`` sets apart may stand below each other."""
+    r"""Return a displayed formula as HTML; what ``\quad`` sets apart may stand on its own line."""
     parts = "".join(_mathml(part, "block") for part in clauses(source))
     return f'<div class="formula">{parts}</div>'
 

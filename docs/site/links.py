@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 
 LINK = re.compile(r"\[(?:[^\]\[]|\[[^\]]*\])*\]\((?P<target>[^)#\s]+)(?=[)#\s])")
-"""An inline link or image, up to the end of its path; the text may hold one more pair of brackets."""
+"""An inline link or image, up to the end of its path; its text may hold a pair of brackets."""
 
 CODE = re.compile(
     r"^(?P<fence>`{3,}).*?^(?P=fence)`*[ \t]*$"
@@ -29,7 +29,7 @@ PUBLIC = {
 """Parts of the package that programs may import; the others are behind the command line."""
 
 ASSETS = {".png", ".svg", ".json"}
-"""Kinds of files in ``docs/`` that the site serves as they are."""
+"""Kinds of files that the site serves as they are."""
 
 
 def map_links(text: str, change: Callable[[str], str]) -> str:
@@ -76,7 +76,8 @@ def site_path(path: PurePosixPath, *, is_folder: bool = False) -> PurePosixPath:
     """Return where the site has a file or folder of the repository.
 
     Example:
-        >>> [str(site_path(PurePosixPath(path))) for path in ("README.md", "docs/a/b.md", "Makefile")]
+        >>> paths = map(PurePosixPath, ("README.md", "docs/a/b.md", "Makefile"))
+        >>> [str(site_path(path)) for path in paths]
         ['index.md', 'a/b.md', 'files/Makefile.md']
         >>> str(site_path(PurePosixPath("src/palimpsest/stats/paired.py")))
         'reference/palimpsest/stats/paired.md'
@@ -85,10 +86,8 @@ def site_path(path: PurePosixPath, *, is_folder: bool = False) -> PurePosixPath:
         path = path / "README.md"
     if path.name == "README.md":
         path = path.with_name("index.md")
-    if path.parts[0] == "docs" and path.suffix in {".md", *ASSETS}:
-        return path.relative_to("docs")
-    if path.suffix == ".md":
-        return path
+    if path.suffix in {".md", *ASSETS}:
+        return path.relative_to("docs") if path.parts[0] == "docs" else path
     if is_public_module(path):
         page = path.with_name("index.md") if path.stem == "__init__" else path.with_suffix(".md")
         return "reference" / page.relative_to("src")

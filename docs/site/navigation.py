@@ -26,20 +26,15 @@ def navigation(repository: Repository) -> Nav:
     def below(folder: str) -> Nav:
         return [f"{folder}/index.md", *(page for page in pages if _is_in(folder, page))]
 
-    own = [page for page in pages if f"docs/{page}" in map(str, repository.written)]
-    understand = [page for page in own if "/" not in page and page not in APART]
+    own = [path.name for path in repository.written if path.parent.as_posix() == "docs"]
+    understand = [page for page in own if page not in APART]
     project = [page for page in pages if page in PROJECT or page.startswith("experiments/")]
     return [
         {"Home": "index.md"},
         {"Tutorial": "tutorial.md"},
         {"How-to guides": below("how-to")},
         {"Understand": [*_ordered(understand, UNDERSTAND)]},
-        {
-            "Reference": [
-                "cli.md",
-                {"Python": _modules(repository)},
-            ]
-        },
+        {"Reference": ["cli.md", {"Python": _modules(repository)}]},
         {"Extend": below("adding")},
         {"Project": [*_ordered(project, PROJECT), {"Decisions": below("decisions")}]},
     ]

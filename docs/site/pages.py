@@ -45,7 +45,14 @@ class Repository:
         patterns = ["README.md", "docs/**/*.md", *PROJECT, "decisions/*.md", "experiments/*.md"]
         self.written = [path for pattern in patterns for path in self._glob(pattern)]
         self.modules = list(filter(is_public_module, self._glob("src/palimpsest/**/*.py")))
-        self.assets = [path for path in self._glob("docs/**/*") if path.suffix in ASSETS]
+        self.linked = {
+            path
+            for page in self.written
+            for path in link_targets(self.text(page), page)
+            if (root / path).exists()  # MkDocs complains of the others
+        }
+        docs = [*self._glob("docs/**/*"), *self.linked]
+        self.assets = sorted({path for path in docs if path.suffix in ASSETS})
 
     def pages(self) -> Iterator[Page]:
         """Yield every page of the site."""
@@ -54,7 +61,8 @@ class Repository:
         for path in self.modules:
             yield _module_page(path)
         for folder, head in SECTIONS.items():
-            yield self._page(folder / "README.md", f"{head}\n\n{self._contents(folder)}")
+            if folder / "README.md" not in self.written:
+                yield self._page(folder / "README.md", f"{head}\n\n{self._contents(folder)}")
         for path in self._linked_without_page():
             show = self._listing if self.is_folder(path) else self._file
             yield show(path)
@@ -81,13 +89,12 @@ class Repository:
 
     def _linked_without_page(self) -> list[PurePosixPath]:
         """Return files and folders that pages link to and that are no pages themselves."""
-        linked = {path for page in self.written for path in link_targets(self.text(page), page)}
-        inside = {file for path in linked for file in self._files(path)}
+        inside = {file for path in self.linked for file in self._files(path)}
         have = {site_path(path) for path in [*self.written, *self.modules, *self.assets]}
         have |= {site_path(folder, is_folder=True) for folder in SECTIONS}
         return [
             path
-            for path in sorted(linked | inside)
+            for path in sorted(self.linked | inside)
             if site_path(path, is_folder=self.is_folder(path)) not in have
         ]
 
