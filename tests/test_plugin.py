@@ -75,6 +75,10 @@ def test_a_pair_is_diagnosed_by_its_suite_under_its_conjugation(
     assert both["tuned"]["accuracy"] > 0.8
 
 
+def test_the_example_in_its_code_is_true(environment: dict[str, str]) -> None:
+    _run(environment, "doctest", str(SOURCES / "palimpsest_example" / "french_labels.py"))
+
+
 def test_the_laws_of_conjugations_hold_for_it(environment: dict[str, str]) -> None:
     tests = ["tests/laws", "-k", "french-labels", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
     assert " passed" in _run(environment, "pytest", "--rootdir", str(ROOT), *tests)
