@@ -1,4 +1,4 @@
-"""The tutorial and every how-to work: what they tell to type runs, and prints what they show."""
+"""Tutorial, footguns and every how-to work: what they tell to type runs from top to bottom."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ PAGES = [ROOT / "docs" / "tutorial.md", ROOT / "docs" / "footguns.md", *HOW_TO]
 # What a page needs beyond the package; without it the page is skipped with the reason.
 NEEDS = {"translate": "apertium", "serve": "curl", "endpoint": "curl"}
 
+# Pages whose blocks of text are what the command or program before them prints, but for "…".
+SHOWN_AS_PRINTED = {"tutorial", "footguns"}
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -25,7 +28,8 @@ def test_the_page_runs_from_top_to_bottom(page: Path, tmp_path: Path) -> None:
     assert script, "such a page shows what to type"
     code, output = run(script, tmp_path)
     assert code == 0, output[-4000:]
-    assert list(outputs_not_as_shown(page, output)) == []
+    if page.stem in SHOWN_AS_PRINTED:
+        assert list(outputs_not_as_shown(page, output)) == []
 
 
 def test_every_how_to_is_linked_from_the_readme() -> None:

@@ -54,7 +54,7 @@ def build_site(config: Path, site: Path) -> None:
     Raises:
         subprocess.CalledProcessError: MkDocs warned of something, and said of what.
     """
-    command = ["mkdocs", "build", "--strict", "--clean", "-f", config, "-d", site]
+    command = ["mkdocs", "build", "--strict", "--clean", "-f", str(config), "-d", str(site)]
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *sys.path]),
