@@ -13,7 +13,7 @@ TESTS ?=
 TIERS ?= default
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix bench docs rosetta clean
+.PHONY: help demo test check fix bench docs site rosetta clean
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -40,11 +40,14 @@ bench: $(VENV)/.dev ## Print the performance ratios against their peers
 docs: $(VENV)/.dev ## Rewrite what the docs take from the code: the CLI reference, the table and figures
 	$(BIN)/python docs/build.py
 
+site: $(VENV)/.dev ## Build the docs as a site; writes site/, warnings are errors
+	$(BIN)/python -m docs.site
+
 rosetta: $(VENV)/.core ## Train the embedded pair anew (about half an hour)
 	$(BIN)/palimpsest rosetta train
 
 clean: ## Remove the environment and everything that the commands above wrote
-	rm -rf $(VENV) $(OUT) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OUT) build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(VENV)/.base: constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=" if sys.version_info < (3, 11) else 0)'

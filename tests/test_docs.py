@@ -1,20 +1,31 @@
+import doctest
 import json
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
+import types
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
+from tests.doc_pages import PAGES, ROOT, blocks_of, bodies, name_of
+from tests.test_how_to import PAGES as RUN
 
-ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("decisions/*.md")])
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)[^)]*\)")
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
-
-def _blocks(page: Path, language: str) -> list[str]:
-    return [body for kind, body in BLOCK.findall(page.read_text("utf-8")) if kind == language]
+HELD_BY = {
+    "README.md": "tests/test_docs.py",
+    "CONTRIBUTING.md": "tests/test_docs.py",
+    "docs/rosetta.md": "docs/build.py",
+    "docs/adding/back-end.md": "tests/lm/models/test_docs.py",
+    "docs/adding/conjugation.md": "tests/test_docs.py",
+    "docs/adding/suite.md": "tests/lm/suites/test_suite_laws.py",
+    "docs/adding/translator.md": "tests/lm/translators/test_docs.py",
+}
+"""Pages that are not run from top to bottom, with what holds their commands or programs instead."""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -48,7 +59,7 @@ def test_every_symbol_of_the_theory_has_its_name_in_its_file() -> None:
 
 
 def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
-    for block in _blocks(ROOT / "README.md", "python"):
+    for block in bodies(ROOT / "README.md", "python"):
         done = subprocess.run(
             [sys.executable, "-c", block],
             cwd=tmp_path,
@@ -64,21 +75,76 @@ def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
 def test_the_jsonl_of_the_readme_is_a_suite(tmp_path: Path) -> None:
     from palimpsest import load_suite
 
-    [block] = _blocks(ROOT / "README.md", "json")
+    [block] = bodies(ROOT / "README.md", "json")
     path = tmp_path / "mine.jsonl"
     path.write_text(block, "utf-8")
     assert load_suite(f"jsonl:{path}").languages == ("en", "fr")
 
 
-def test_every_command_in_the_readme_exists() -> None:
+def test_every_command_and_program_of_the_docs_runs_or_is_held_by_a_test() -> None:
+    for page in PAGES:
+        if page in RUN or not {"bash", "python"} & {block.kind for block in blocks_of(page)}:
+            continue
+        assert name_of(page) in HELD_BY, f"no test runs what {name_of(page)} tells to type"
+        assert page.name in (ROOT / HELD_BY[name_of(page)]).read_text("utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_every_call_of_palimpsest_has_a_command_and_options_that_exist(page: Path) -> None:
+    from typer.main import get_command
+
     from palimpsest.cli.main import app
 
-    names = {command.name or "" for command in app.registered_commands}
-    names |= {getattr(command.callback, "__name__", "") for command in app.registered_commands}
-    names |= {group.name or "" for group in app.registered_groups}
-    used = re.findall(r"^palimpsest (\w+)", "\n".join(_blocks(ROOT / "README.md", "bash")), re.M)
-    assert used
-    assert set(used) <= names
+    for block in blocks_of(page):
+        if block.kind in {"bash", "console"}:
+            for words in _calls(block.body):
+                _parse(get_command(app), words)
+
+
+def _calls(commands: str) -> Iterator[list[str]]:
+    """Yield the words of every call of ``palimpsest``, up to where the shell does something."""
+    joined = commands.replace("\\\n", " ")
+    for call in re.finditer(r"^ *palimpsest (?P<rest>.*)", joined, re.M | re.S):
+        lexer = shlex.shlex(call["rest"], posix=True, punctuation_chars="();<>|&\n")
+        lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t", True, ""
+        words = []
+        for word in lexer:
+            if word[0] in "#();<>|&\n":
+                break
+            words.append(word)
+        yield words
+
+
+def _parse(command: click.Command, words: list[str]) -> None:
+    """Read the words as the command line does, without doing what they say."""
+    context = command.make_context("palimpsest", [*words])
+    rest = [*context._protected_args, *context.args]
+    if isinstance(command, click.Group) and rest:
+        name, below, rest = command.resolve_command(context, rest)
+        assert below is not None, name
+        _parse(below, rest)
+
+
+def test_every_target_of_make_in_the_docs_exists() -> None:
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.M)
+    used = {
+        target
+        for page in PAGES
+        for block in blocks_of(page)
+        for target in re.findall(r"^make (\w+)", block.body, re.M)
+    }
+    assert {"demo", "test", "check"} <= used <= set(targets)
+
+
+def test_the_conjugation_of_the_page_on_adding_one_keeps_the_laws() -> None:
+    code, _registration = bodies(ROOT / "docs" / "adding" / "conjugation.md", "python")
+    module = types.ModuleType("swap_case")
+    exec(compile(code, "docs/adding/conjugation.md", "exec"), module.__dict__)
+    assert doctest.testmod(module) == doctest.TestResults(failed=0, attempted=1)
+    swap = module.SwapCase()
+    for text in ("Say IT.", "straße", "ŉ", "İ", "ΟΔΟΣ", "\ud800\x00"):
+        kept = swap.invert(swap.apply(text))
+        assert swap.invert(swap.apply(kept)) == kept
 
 
 def test_the_changelog_names_the_version() -> None:

@@ -1,34 +1,21 @@
-"""Every how-to page works: its commands run in one script, its Python afterwards."""
+"""Tutorial, footguns and every how-to work: what they tell to type runs from top to bottom."""
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from tests.doc_pages import ROOT, outputs_not_as_shown, run, script_of
 
-ROOT = Path(__file__).parents[1]
-PAGES = sorted((ROOT / "docs" / "how-to").glob("*.md"))
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-TIMEOUT_SECONDS = 240
+HOW_TO = sorted((ROOT / "docs" / "how-to").glob("*.md"))
+PAGES = [ROOT / "docs" / "tutorial.md", ROOT / "docs" / "footguns.md", *HOW_TO]
 
 # What a page needs beyond the package; without it the page is skipped with the reason.
 NEEDS = {"translate": "apertium", "serve": "curl", "endpoint": "curl"}
 
-
-def script_of(page: Path) -> str:
-    """Return the commands of a page, then its programs, as one script."""
-    blocks = BLOCK.findall(page.read_text("utf-8"))
-    lines = [body for kind, body in blocks if kind == "bash"]
-    for number, body in enumerate(body for kind, body in blocks if kind == "python"):
-        lines.append(f"cat > program-{number}.py <<'END-OF-PROGRAM'\n{body}END-OF-PROGRAM")
-        lines.append(f"python program-{number}.py")
-    return "\n".join(lines)
+# Pages whose blocks of text are what the command or program before them prints, but for "…".
+SHOWN_AS_PRINTED = {"tutorial", "footguns"}
 
 
 @pytest.mark.slow
@@ -38,40 +25,26 @@ def test_the_page_runs_from_top_to_bottom(page: Path, tmp_path: Path) -> None:
     if needed is not None and shutil.which(needed) is None:
         pytest.skip(f"the page needs {needed}, which is not installed")
     script = script_of(page)
-    assert script, "a how-to page shows what to type"
-    work = tmp_path / "work"
-    work.mkdir()
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "XDG_CACHE_HOME": str(tmp_path / "cache"),
-    }
-    # Servers in the background inherit the output: a file does not wait for them as a pipe does.
-    with (tmp_path / "output").open("wb") as output:
-        process = subprocess.Popen(
-            ["bash", "-euo", "pipefail", "-c", script],
-            cwd=work,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            code = process.wait(TIMEOUT_SECONDS)
-        finally:
-            _kill_group(process)
-    assert code == 0, (tmp_path / "output").read_text("utf-8", "replace")[-4000:]
+    assert script, "such a page shows what to type"
+    code, output = run(script, tmp_path)
+    assert code == 0, output[-4000:]
+    if page.stem in SHOWN_AS_PRINTED:
+        assert list(outputs_not_as_shown(page, output)) == []
 
 
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-    process.wait()
-
-
-def test_every_page_is_linked_from_the_readme() -> None:
+def test_every_how_to_is_linked_from_the_readme() -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
-    assert [page.name for page in PAGES if f"how-to/{page.name}" not in readme] == []
+    assert [page.name for page in HOW_TO if f"how-to/{page.name}" not in readme] == []
+
+
+def test_output_that_is_not_as_a_page_shows_it_is_found(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        "```bash\nprintf 'one \\ntwo\\nthree\\n'\n```\n\n```text\none\n…\nthree\n```\n\n"
+        "```python\nprint('four')\n```\n\n```text\nfive\n```\n",
+        "utf-8",
+    )
+    code, output = run(script_of(page), tmp_path)
+    assert code == 0
+    [wrong] = outputs_not_as_shown(page, output)
+    assert wrong.startswith("shown:\nfive\n")

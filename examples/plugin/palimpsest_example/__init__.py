@@ -1,0 +1,1 @@
+"""An example of a package that adds to Palimpsest; its entry points are in pyproject.toml."""
