@@ -14,7 +14,12 @@ EXIT_INTERRUPTED = 130
 
 def lm_eval(
     arguments: Annotated[
-        list[str], typer.Argument(help="What lm-eval is to do; goes to it as it is.")
+        list[str],
+        typer.Argument(
+            metavar="COMMAND...",
+            help="What lm-eval is to do; goes to it as it is.",
+            show_default=False,
+        ),
     ],
 ) -> None:
     """Run lm-evaluation-harness, whose models may be asked under a conjugation.
@@ -32,5 +37,5 @@ def lm_eval(
 
     try:
         run_harness(arguments)
-    except KeyboardInterrupt:  # the harness goes on where it was only with --use_cache
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+    except KeyboardInterrupt:  # not as our commands end: the same again would begin anew
+        raise SystemExit(EXIT_INTERRUPTED) from None

@@ -76,13 +76,12 @@ def test_requests_that_are_sent_in_the_same_form_are_all_filed(tmp_path: Path) -
 
 def test_the_harness_finds_the_cache_by_its_option(evaluate: Any, tmp_path: Path) -> None:
     cache = str(tmp_path / "cache")
-    answers = [
-        evaluate(
-            ConjugateLM(Recorder(say=lambda _, said=said: said), via=via),
-            "generation",
-            use_cache=cache,
-        )
-        for via, said in (("leet", " 0n3"), ("rot13", " gjb"), ("leet", " 7w0"))
-    ]
-    first, second, third = (each["samples"]["generation"][0]["filtered_resps"] for each in answers)
-    assert (first, second, third) == (["one"], ["two"], ["one"])
+
+    def first_word(via: str, said: str) -> str:
+        model = ConjugateLM(Recorder(say=lambda _: said), via=via)
+        samples = evaluate(model, "generation", use_cache=cache)["samples"]["generation"]
+        return str(samples[0]["filtered_resps"][0])
+
+    assert first_word("leet", " 0n3") == "one"
+    assert first_word("rot13", " gjb") == "two"
+    assert first_word("leet", " 7w0") == "one"

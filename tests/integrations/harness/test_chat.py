@@ -3,7 +3,7 @@
 import json
 from typing import Any, NamedTuple
 
-import dill
+import dill  # type: ignore[import-untyped]
 import pytest
 
 from palimpsest.errors import UserError

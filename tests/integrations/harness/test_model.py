@@ -20,7 +20,7 @@ def test_the_harness_knows_it_by_name() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    ["inner=dummy,via=protect(leet,numbers+urls),write_out=True", "via=leet|upper, inner=dummy,"],
+    ["inner=dummy,via=protect(leet,urls+numbers),write_out=True", "via=leet|upper, inner=dummy,"],
 )
 def test_it_is_made_from_a_string_of_arguments(arguments: str) -> None:
     model = ConjugateLM.create_from_arg_string(arguments, {"device": "cpu", "batch_size": None})
@@ -58,7 +58,8 @@ def test_without_the_harness_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr(integrations, "lm_eval")
     for name in [name for name in sys.modules if name.partition(".")[0] == "lm_eval"]:
-        monkeypatch.setitem(sys.modules, name, None)
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "lm_eval", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'palimpsest-lm\[lm-eval\]'"):
         import palimpsest.integrations.lm_eval  # noqa: F401
 

@@ -8,7 +8,7 @@ from palimpsest.errors import MissingExtraError
 try:
     from palimpsest.integrations.lm_eval.model import ConjugateLM
 except ModuleNotFoundError as error:
-    if error.name != "lm_eval":
+    if (error.name or "").partition(".")[0] != "lm_eval":
         raise
     raise MissingExtraError(
         "Tasks of lm-evaluation-harness", package="lm_eval", extra="lm-eval"

@@ -57,7 +57,7 @@ def keep_apart(hook: CacheHook, name: str) -> None:
     Raises:
         UserError: The cache is of another kind than the harness had so far.
     """
-    from sqlitedict import SqliteDict
+    from sqlitedict import SqliteDict  # type: ignore[import-untyped]
 
     rows = hook.dbdict
     if rows is None:

@@ -76,16 +76,19 @@ class ConjugateLM(LM):  # type: ignore[misc]  # the harness is untyped
         model: Self = cls.create_from_arg_obj(arguments, dict(additional_config or {}))
         return model
 
-    def loglikelihood(self, requests: Sequence[Instance], **options: Any) -> list[Any]:
+    def loglikelihood(
+        self, requests: Sequence[Instance], **options: Any
+    ) -> list[tuple[float, bool]]:
         """Return how likely each continuation is in conjugated form, and whether it is greedy."""
-        if self.is_identity:
-            return self.inner.loglikelihood(requests, **options)
-        self._check_templates(requests)
-        sent = self._rewriter.scored(requests)
-        self._rows.expect("loglikelihood", requests, sent, lambda _, answer: answer)
-        return self.inner.loglikelihood(sent, **options)
+        sent = requests
+        if not self.is_identity:
+            self._check_templates(requests)
+            sent = self._rewriter.scored(requests)
+            self._rows.expect("loglikelihood", requests, sent, lambda _, answer: answer)
+        answers: list[tuple[float, bool]] = self.inner.loglikelihood(sent, **options)
+        return answers
 
-    def loglikelihood_rolling(self, requests: Sequence[Instance], **options: Any) -> list[Any]:
+    def loglikelihood_rolling(self, requests: Sequence[Instance], **options: Any) -> list[float]:
         """Return how likely whole texts are; only under the identity."""
         if not self.is_identity:
             tasks = ", ".join(sorted({str(request.task_name) for request in requests}))
@@ -95,16 +98,18 @@ class ConjugateLM(LM):  # type: ignore[misc]  # the harness is untyped
                 f"Under '{self.conjugation.name}', it would say how odd conjugated text looks.",
                 hint="Leave these tasks out, or ask them with via=identity.",
             )
-        return self.inner.loglikelihood_rolling(requests, **options)
+        answers: list[float] = self.inner.loglikelihood_rolling(requests, **options)
+        return answers
 
     def generate_until(self, requests: Sequence[Instance], **options: Any) -> list[str]:
         """Return the inverted answers, each up to the first of its stop strings."""
-        if self.is_identity:
-            return self.inner.generate_until(requests, **options)
-        self._check_templates(requests)
-        sent = self._rewriter.generated(requests)
-        self._rows.expect("generate_until", requests, sent, self._rewriter.read)
-        return self._rewriter.read_all(requests, self.inner.generate_until(sent, **options))
+        sent = requests
+        if not self.is_identity:
+            self._check_templates(requests)
+            sent = self._rewriter.generated(requests)
+            self._rows.expect("generate_until", requests, sent, self._rewriter.read)
+        raws: list[str] = self.inner.generate_until(sent, **options)
+        return raws if self.is_identity else self._rewriter.read_all(requests, raws)
 
     def apply_chat_template(
         self, chat_history: list[dict[str, Any]], add_generation_prompt: bool = True
