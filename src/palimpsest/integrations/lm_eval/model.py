@@ -191,11 +191,10 @@ class ConjugateLM(LM):  # type: ignore[misc]  # the harness is untyped
 
     def _check_templates(self, requests: Sequence[Instance]) -> None:
         """Refuse prompts that a chat template made and a task has changed since."""
+        marks = tuple(filter(None, self._template_marks))
         for request in requests:
             context = request.args[0]
-            if isinstance(context, ChatContext) or not isinstance(context, str):
-                continue
-            if any(mark and context.startswith(mark) for mark in self._template_marks):
+            if type(context) is str and context.startswith(marks):
                 raise UserError(
                     f"The task '{request.task_name}' changes its prompts after the chat template "
                     "was applied: its messages can no longer be told from the template's marks, "
@@ -223,6 +222,11 @@ def _inner(inner: str | LM | None, arguments: dict[str, Any]) -> LM:
     if inner is None:
         raise UserError(
             "No inner model is named, which the conjugation would be put around.", hint=_EXAMPLE
+        )
+    if not isinstance(inner, str):
+        raise UserError(
+            f"The inner model is a {type(inner).__name__}, which is no model of the harness.",
+            hint="Wrap it first, such as: lm_eval.models.huggingface.HFLM(pretrained=model)",
         )
     import lm_eval.models  # noqa: F401  # which registers them
 
