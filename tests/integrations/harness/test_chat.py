@@ -128,3 +128,37 @@ def test_a_template_keeps_its_own_name_and_text() -> None:
             return f"template {chat_template}"
 
     assert ConjugateLM(Templated(), via="leet").chat_template("short") == "template short"
+
+
+def test_a_model_behind_a_chat_api_gets_conjugated_messages(
+    evaluate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    posted: list[dict[str, Any]] = []
+
+    class Response:
+        ok = True
+
+        def raise_for_status(self) -> None:
+            """All is well."""
+
+        def json(self) -> dict[str, Any]:
+            return {"choices": [{"index": 0, "message": {"content": "17 15 50.\nInpu7:"}}]}
+
+    def post(url: str, *, json: dict[str, Any], **_: Any) -> Response:
+        posted.append(json)
+        return Response()
+
+    monkeypatch.setattr("requests.post", post)
+    model = ConjugateLM(
+        "local-chat-completions", via="leet", base_url="http://localhost:1", model="m"
+    )
+    results = evaluate(model, "fewshot", limit=1, **CHAT)
+    [body] = posted
+    assert [turn["role"] for turn in body["messages"]] == [
+        *("system", "user", "assistant", "user", "assistant", "user")
+    ]
+    assert body["messages"][0]["content"] == "R3p347 7h3 1npu7.\n\n"
+    assert body["stop"] == ["\n"]
+    [sample] = results["samples"]["fewshot"]
+    assert sample["filtered_resps"] == ["it is so."]
+    assert "Repeat the input." in str(sample["arguments"])
