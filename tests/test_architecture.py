@@ -25,7 +25,8 @@ ALLOWED = {
     "cli": FOUNDATION
     | {"palimpsest.lm", "palimpsest.lab", "palimpsest.records", "palimpsest.report"}
     | {"palimpsest.serve", "palimpsest.integrations"},
-    "integrations": FOUNDATION | {"palimpsest.lm", "palimpsest.records", "palimpsest.report"},
+    "integrations": FOUNDATION
+    | {"palimpsest.lm", "palimpsest.records", "palimpsest.report", "palimpsest.serve"},
 }
 
 

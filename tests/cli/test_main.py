@@ -18,6 +18,7 @@ COMMANDS = [
     ["recommend"],
     ["report"],
     ["list"],
+    ["lm-eval"],
     ["rosetta", "train"],
 ]
 

@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from palimpsest import __version__
-from palimpsest.cli import demo, diagnose, lab, list_, prompt, recommend, report, rosetta, serve
+from palimpsest.cli import (
+    demo,
+    diagnose,
+    lab,
+    list_,
+    lm_eval,
+    prompt,
+    recommend,
+    report,
+    rosetta,
+    serve,
+)
 from palimpsest.errors import UserError
 
 app = typer.Typer(
@@ -53,6 +64,7 @@ app.command()(prompt.prompt)
 app.command()(recommend.recommend)
 app.command()(report.report)
 app.command()(serve.serve)
+app.command("lm-eval", context_settings=lm_eval.PASS_ON, no_args_is_help=True)(lm_eval.lm_eval)
 app.command("list")(list_.list_)
 app.add_typer(rosetta.app, name="rosetta")
 app.add_typer(lab.app, name="lab")

@@ -1,0 +1,94 @@
+"""A context and what is to follow it, conjugated: what a likelihood is asked of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from palimpsest.errors import UserError
+from palimpsest.lm.conjugations.text import TextConjugation
+
+_N_TOGETHER = 512
+"""Pairs that are conjugated at a time: many for a translator, few enough to hold in memory."""
+
+Pair = tuple[str, str]
+"""A context with one continuation."""
+
+
+class Continued(NamedTuple):
+    """A context with one continuation, as the model is to see them."""
+
+    context: str
+    """``s(context)``."""
+
+    continuation: str
+    """What the model may say after it."""
+
+    joined: bool
+    """Whether the two together are ``s(context + continuation)``."""
+
+
+def continue_all(conjugation: TextConjugation, pairs: Sequence[Pair]) -> Iterator[Continued]:
+    r"""Yield contexts with what is to follow them, such as the choices of a question, conjugated.
+
+    A context becomes ``s(context)`` whatever follows: what is sent as well where the answer is
+    generated, and the same for all choices of a question. The continuation is what
+    ``s(context + continuation)`` adds to it, the text as ``s`` writes it whole. Where ``s`` writes
+    the context otherwise when more follows (another order of words, a word cut in two), or drops
+    the white space between, it is ``s(continuation)`` behind its own white space: the answer that
+    inverts to it. An empty context stays empty.
+
+    Raises:
+        UserError: The conjugation leaves nothing of a continuation.
+
+    Example:
+        >>> from palimpsest.lm.conjugations import parse_conjugation
+        >>> list(continue_all(parse_conjugation("leet"), [("Is it?", " Yes")]))
+        [Continued(context='I5 17?', continuation=' Y35', joined=True)]
+        >>> list(continue_all(parse_conjugation("reverse-words"), [("Is it?", " I am sure")]))
+        [Continued(context='it? Is', continuation=' sure am I', joined=False)]
+    """
+    for first in range(0, len(pairs), _N_TOGETHER):
+        yield from _continue(conjugation, pairs[first : first + _N_TOGETHER])
+
+
+def _continue(conjugation: TextConjugation, pairs: Sequence[Pair]) -> Iterator[Continued]:
+    contexts = _applied(conjugation, [context for context, _ in pairs])
+    wholes = _applied(conjugation, ["".join(pair) for pair in pairs])
+    ends = [_end(contexts[pair[0]], wholes["".join(pair)], pair[1]) for pair in pairs]
+    bodies = _applied(
+        conjugation,
+        [pair[1].lstrip() for pair, end in zip(pairs, ends, strict=True) if end is None],
+    )
+    for (context, continuation), end in zip(pairs, ends, strict=True):
+        body = continuation.lstrip()
+        sent = _lead(continuation) + bodies[body] if end is None else end
+        if body and not sent.strip():
+            raise UserError(
+                f"The conjugation '{conjugation.name}' leaves nothing of the continuation "
+                f"{continuation!r}: how likely it is cannot be asked.",
+                hint="Choose another conjugation, or leave the task out.",
+            )
+        yield Continued(contexts[context], sent, joined=end is not None)
+
+
+def _applied(conjugation: TextConjugation, texts: Sequence[str]) -> dict[str, str]:
+    """Return what each text becomes; nothing stays nothing."""
+    distinct = list(dict.fromkeys(texts))
+    conjugation.prepare(prompts=distinct)
+    return {text: conjugation.apply(text) if text else "" for text in distinct}
+
+
+def _end(context: str, whole: str, continuation: str) -> str | None:
+    """Return what a conjugated text adds to the conjugated context, if that is its beginning."""
+    if not whole.startswith(context):
+        return None
+    end = whole[len(context) :]
+    if not end.startswith(_lead(continuation)) or (continuation.strip() and not end.strip()):
+        return None
+    return end
+
+
+def _lead(text: str) -> str:
+    """Return the white space that a text begins with."""
+    return text[: len(text) - len(text.lstrip())]
