@@ -13,7 +13,7 @@ TESTS ?=
 TIERS ?= default
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix bench docs rosetta clean
+.PHONY: help demo test check fix bench docs dist rosetta clean
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -39,6 +39,9 @@ bench: $(VENV)/.dev ## Print the performance ratios against their peers
 
 docs: $(VENV)/.dev ## Rewrite what the docs take from the code: the CLI reference, the table and figures
 	$(BIN)/python docs/build.py
+
+dist: $(VENV)/.dev ## Build the sdist, and from it the wheel, into dist
+	$(BIN)/python -m build --no-isolation
 
 rosetta: $(VENV)/.core ## Train the embedded pair anew (about half an hour)
 	$(BIN)/palimpsest rosetta train
