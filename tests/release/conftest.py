@@ -37,9 +37,12 @@ def build(source: Path, out: Path, *options: str) -> None:
     """Build with the build back end that is installed: nothing is downloaded."""
     if importlib.util.find_spec("hatchling") is None:
         pytest.skip("hatchling, the build back end, is not installed: pip install -e '.[dev]'")
-    subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "build", "--no-isolation", *options, "--outdir", out, source],
-        check=True,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
         timeout=300,
     )
+    assert done.returncode == 0, done.stdout

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import tomllib
+from itertools import chain
 from typing import Any
 
 import pytest
 import yaml
 from packaging.metadata import Metadata
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from tests.release.conftest import ROOT, Built
 from tests.release.environment import metadata_of
 
@@ -53,14 +56,11 @@ def test_the_citation_names_the_paper_that_the_metadata_links() -> None:
 
 
 def test_a_pinned_version_satisfies_every_requirement() -> None:
-    from packaging.requirements import Requirement
-    from packaging.utils import canonicalize_name
-
     lines = (ROOT / "constraints.txt").read_text("utf-8").splitlines()
     pairs = (line.split("==") for line in lines if line and not line.startswith("#"))
     pins = {canonicalize_name(name): version for name, version in pairs}
-    texts = [*PROJECT["dependencies"], *sum(PROJECT["optional-dependencies"].values(), [])]
-    for wanted in map(Requirement, texts):
+    groups = (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
+    for wanted in map(Requirement, chain.from_iterable(groups)):
         if wanted.name != PROJECT["name"]:
             assert pins[canonicalize_name(wanted.name)] in wanted.specifier, str(wanted)
 
