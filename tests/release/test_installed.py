@@ -79,4 +79,4 @@ def test_its_types_help_those_who_use_it(environment: Environment, tmp_path: Pat
     assert found[0] == '4: note: Revealed type is "float"'
     assert "[arg-type]" in found[1]
     assert "[attr-defined]" in found[2]
-    assert found[3] == '8: note: Revealed type is "def (text: str) -> str"'
+    assert found[3] == '8: note: Revealed type is "def (answer: str) -> str"'
