@@ -13,7 +13,7 @@ TESTS ?=
 TIERS ?= default
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix bench docs site rosetta clean
+.PHONY: help demo test check fix bench docs site dist rosetta clean
 
 help: ## List the commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -42,6 +42,9 @@ docs: $(VENV)/.dev ## Rewrite what the docs take from the code: the CLI referenc
 
 site: $(VENV)/.dev ## Build the docs as a site; writes site/, warnings are errors
 	$(BIN)/python -m docs.site
+
+dist: $(VENV)/.dev ## Build the sdist, and from it the wheel, into dist
+	$(BIN)/python -m build --no-isolation
 
 rosetta: $(VENV)/.core ## Train the embedded pair anew (about half an hour)
 	$(BIN)/palimpsest rosetta train

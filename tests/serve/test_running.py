@@ -186,6 +186,23 @@ def test_a_request_that_outlasts_the_grace_is_cut_off(stub_at: tuple[Stub, str])
     assert "private" not in json.dumps(server.lines)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a second address of this machine")
+def test_unless_told_otherwise_only_this_machine_reaches_it(stub_at: tuple[Stub, str]) -> None:
+    def reached_at(server: Command, address: str) -> bool:
+        try:
+            socket.create_connection((address, httpx.URL(server.url).port or 0), 5).close()
+        except ConnectionRefusedError:
+            return False
+        return True
+
+    with command("-u", stub_at[1]) as server:
+        assert server.url.startswith("http://127.0.0.1:")
+        assert reached_at(server, "127.0.0.1")
+        assert not reached_at(server, "127.0.0.2")  # stands for the addresses that others reach
+    with command("-u", stub_at[1], "--host", "0.0.0.0") as server:
+        assert reached_at(server, "127.0.0.2")
+
+
 def test_what_is_open_to_the_network_is_warned_of(stub_at: tuple[Stub, str]) -> None:
     with command("-u", stub_at[1], "--host", "0.0.0.0") as server:
         assert "set a token" in server.line(1)["event"]
