@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BENCHMARKS = ("decoding", "translation", "faults", "serve", "estimators", "ensembles")
+BENCHMARKS = ("decoding", "translation", "faults", "serve", "estimators", "ensembles", "callback")
 
 if __name__ == "__main__":
     codes = [
