@@ -10,7 +10,11 @@ from palimpsest.integrations.trainer import ForgettingCallback, read_measurement
 from .test_callback import theirs
 from .tuning import SUITE, arguments, assert_same_to_the_bit, documents, network, tokenizer, weights
 
-pytestmark = pytest.mark.slow  # importing TRL alone takes seconds
+pytestmark = [
+    pytest.mark.slow,  # importing TRL alone takes seconds
+    # TRL 1.16 sets what transformers 5.23 has given another name.
+    pytest.mark.filterwarnings("ignore:`gradient_checkpointing` is deprecated:FutureWarning"),
+]
 
 
 def new_trainer(folder: Path, **changes: Any) -> Any:

@@ -27,12 +27,13 @@ def test_every_module_is_in_evaluation_mode_inside_and_in_its_own_afterwards() -
 
 
 def test_random_numbers_go_on_as_if_nothing_had_been_drawn() -> None:
+    model = network()
     state = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     expected = draws()
     random.setstate(state[0])
     np.random.set_state(state[1])  # noqa: NPY002
     torch.set_rng_state(state[2])
-    with undisturbed(network()):
+    with undisturbed(model):
         assert draws() == expected
     assert draws() == expected
 

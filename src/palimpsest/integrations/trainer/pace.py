@@ -48,6 +48,7 @@ class Pace:
         self._clock = clock
         self._started = clock()
         self._measured = 0.0
+        self._trained_before = 0.0
         self._since: float | None = None
         self.cost_seconds = 0.0
         """The newest measurement that is finished."""
@@ -58,6 +59,7 @@ class Pace:
         """Take over the times of a training that was interrupted."""
         self._measured = measuring_seconds
         self.cost_seconds = cost_seconds
+        self._trained_before = training_seconds
         self._started = self._clock() - measuring_seconds - training_seconds
 
     @property
@@ -79,6 +81,7 @@ class Pace:
     @contextmanager
     def measuring(self) -> Iterator[None]:
         """Count what happens inside as one measurement."""
+        self._trained_before = self.training_seconds
         self._since = self._clock()
         try:
             yield
@@ -91,13 +94,15 @@ class Pace:
         """Return how many steps should lie between measurements; infinity for none at all.
 
         Args:
-            step: Steps done so far, at least one.
+            step: Steps done so far.
             n_steps: Steps of the whole training.
-            last: The step of the newest measurement.
+            last: The step of the newest measurement, an earlier one.
         """
         if self.max_share is None:
             return 0.0
-        whole = self.training_seconds * n_steps / step
+        # Only the newest steps tell how long the others will take: the first ones warm up.
+        step_seconds = (self.training_seconds - self._trained_before) / (step - last)
+        whole = self.training_seconds + step_seconds * (n_steps - step)
         left = self.max_share * whole - self.measuring_seconds
         # A hair more, lest rounding take away the one that just fits.
         n_between = math.floor(left / max(self.cost_seconds, 1e-9) + 1e-6) - 1
