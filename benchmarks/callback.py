@@ -80,7 +80,7 @@ def train(rows: list[dict[str, list[int]]], n_steps: int, share: float | None) -
                 use_cpu=True,
                 dataloader_pin_memory=False,
             ),
-            train_dataset=rows,  # type: ignore[arg-type]
+            train_dataset=rows,
             data_collator=batch,
             processing_class=base.tokenizer,
         )

@@ -13,10 +13,17 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from transformers import PrinterCallback, Trainer, TrainingArguments
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    Trainer,
+    TrainingArguments,
+)
 
-from palimpsest import load_model
 from palimpsest.integrations.trainer import ForgettingCallback, Measurement, read_measurements
+from palimpsest.lm.models.rosetta import ROSETTA_WEIGHTS
 from palimpsest.lm.rosetta.corpus import Writer
 
 BATCH_SIZE = 32
@@ -30,15 +37,14 @@ parser.add_argument("--stop-at-forgetting", type=float, help="such as 0.2 for 20
 parser.add_argument("--out", type=Path, default=Path("finetuned"))
 
 
-def instructions(tokenizer, n: int) -> list[dict[str, list[int]]]:  # type: ignore[no-untyped-def]
+def instructions(tokenizer: PreTrainedTokenizerBase, n: int) -> list[dict[str, list[int]]]:
     """Return encoded instructions; only their answers count in the loss."""
     writer = Writer("train", conflict_share=0.0, line_share=1.0)
     rng = np.random.default_rng(2)
     rows = []
     for document in (writer.tuning(rng) for _ in range(n)):
         prompt = tokenizer(document.prompt)["input_ids"]
-        ids = [*tokenizer(document.prompt + document.completion)["input_ids"]]
-        ids.append(tokenizer.eos_token_id)
+        ids = [*tokenizer("".join(document))["input_ids"], tokenizer.eos_token_id]
         rows.append({"input_ids": ids, "labels": [-100] * len(prompt) + ids[len(prompt) :]})
     return rows
 
@@ -78,9 +84,10 @@ def plot(rows: list[Measurement], path: Path) -> None:
 def main() -> None:
     """Train, then print and draw what was measured."""
     options = parser.parse_args()
-    base = load_model("rosetta:base")
+    model = AutoModelForCausalLM.from_pretrained(ROSETTA_WEIGHTS / "base")
+    tokenizer = AutoTokenizer.from_pretrained(ROSETTA_WEIGHTS / "base")
     trainer = Trainer(
-        model=base.network.train(),  # type: ignore[attr-defined]
+        model=model,
         args=TrainingArguments(
             output_dir=str(options.out),
             max_steps=options.steps,
@@ -95,9 +102,9 @@ def main() -> None:
             disable_tqdm=True,
             dataloader_pin_memory=False,
         ),
-        train_dataset=instructions(base.tokenizer, options.steps * BATCH_SIZE),  # type: ignore
+        train_dataset=instructions(tokenizer, options.steps * BATCH_SIZE),
         data_collator=padded,
-        processing_class=base.tokenizer,  # type: ignore[attr-defined]
+        processing_class=tokenizer,
     )
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(

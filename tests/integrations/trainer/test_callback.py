@@ -14,7 +14,7 @@ from palimpsest.records.store import AnswerStore
 
 from .tuning import SUITE, new_trainer
 
-LOGGING = {"logging_steps": 1}
+LOGGING: dict[str, Any] = {"logging_steps": 1}
 
 
 def watched(trainer: Trainer, suite: Any = SUITE, **options: Any) -> Trainer:
@@ -23,8 +23,12 @@ def watched(trainer: Trainer, suite: Any = SUITE, **options: Any) -> Trainer:
     return trainer
 
 
+def folder_of(trainer: Trainer) -> Path:
+    return Path(str(trainer.args.output_dir))
+
+
 def measured(trainer: Trainer) -> list[Measurement]:
-    return read_measurements(Path(trainer.args.output_dir) / "forgetting")
+    return read_measurements(folder_of(trainer) / "forgetting")
 
 
 def ours(trainer: Trainer) -> list[Mapping[str, float]]:
@@ -77,7 +81,7 @@ def test_the_table_says_what_the_log_says_and_why(finished: Trainer) -> None:
 
 
 def test_every_answer_is_kept(finished: Trainer) -> None:
-    path = Path(finished.args.output_dir) / "forgetting" / "answers.sqlite"
+    path = folder_of(finished) / "forgetting" / "answers.sqlite"
     with AnswerStore(path, read_only=True) as store:
         assert len(store) == 4 * 32 * 2  # steps, examples, plain and leet
 
@@ -85,7 +89,7 @@ def test_every_answer_is_kept(finished: Trainer) -> None:
 def test_figures_reach_tensorboard(finished: Trainer) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(Path(finished.args.output_dir) / "board"))
+    events = EventAccumulator(str(folder_of(finished) / "board"))
     events.Reload()
     found = [(event.step, event.value) for event in events.Scalars("train/forgetting")]
     assert found == [(row.step, pytest.approx(row.plain.forgetting)) for row in measured(finished)]
@@ -129,7 +133,7 @@ def test_the_end_of_a_training_that_something_else_stops_is_measured_too(tmp_pat
             "save_strategy": "epoch",
             "num_train_epochs": 2,
             "max_steps": -1,
-            "per_device_train_batch_size": 32,
+            "n_documents": 8,
         },
     ],
 )
@@ -246,7 +250,8 @@ def test_a_trainer_without_a_tokenizer_is_told_where_to_put_one(tmp_path: Path) 
 
 def test_weights_that_no_process_holds_as_a_whole_are_refused(tmp_path: Path) -> None:
     trainer = watched(new_trainer(tmp_path))
-    parameter = next(trainer.model.parameters())  # type: ignore[union-attr]
-    parameter.ds_id = 0  # type: ignore[attr-defined] # as DeepSpeed marks its parts
+    model: Any = trainer.model
+    parameter = next(model.parameters())
+    parameter.ds_id = 0  # as DeepSpeed marks its parts
     with pytest.raises(UserError, match="divided among processes"):
         trainer.train()

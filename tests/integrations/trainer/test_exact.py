@@ -57,7 +57,10 @@ def _draws_random_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @deprecated
-@pytest.mark.parametrize("kind", TRAININGS)
+@pytest.mark.parametrize(
+    "kind",
+    [kind if kind == "plain" else pytest.param(kind, marks=pytest.mark.slow) for kind in TRAININGS],
+)
 def test_the_weights_are_the_same_to_the_bit_with_and_without_the_callback(
     kind: str, tmp_path: Path
 ) -> None:

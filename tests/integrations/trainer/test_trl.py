@@ -1,5 +1,6 @@
 """The same with TRL's SFTTrainer, which has metrics, a forward and a log of its own."""
 
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,15 @@ pytestmark = [
 
 
 def new_trainer(folder: Path, **changes: Any) -> Any:
-    from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
+    import datasets
+
+    trl: Any = importlib.import_module("trl")  # it exports lazily, so that its types are unknown
 
     rows = [{"prompt": one.prompt, "completion": one.completion} for one in documents()]
-    return SFTTrainer(
+    return trl.SFTTrainer(
         model=network(),
-        args=SFTConfig(**arguments(folder, max_length=None, **changes)),
-        train_dataset=Dataset.from_list(rows),
+        args=trl.SFTConfig(**arguments(folder, max_length=None, **changes)),
+        train_dataset=datasets.Dataset.from_list(rows),
         processing_class=tokenizer(),
     )
 

@@ -59,7 +59,12 @@ def arguments(folder: Path, **changes: Any) -> dict[str, Any]:
 
 
 def new_trainer(
-    folder: Path, *, name: str = "base", change: Change = lambda n: n, **changes: Any
+    folder: Path,
+    *,
+    name: str = "base",
+    change: Change = lambda n: n,
+    n_documents: int = 64,
+    **changes: Any,
 ) -> Trainer:
     """Return a Trainer; ``change`` may wrap the network, ``changes`` are its arguments."""
     torch.manual_seed(0)  # an adapter starts from random numbers
@@ -67,7 +72,7 @@ def new_trainer(
     return Trainer(
         model=change(network(name)),
         args=TrainingArguments(**arguments(folder, **changes)),
-        train_dataset=[_encoded(words, document) for document in documents()],  # type: ignore[arg-type]
+        train_dataset=[_encoded(words, document) for document in documents(n_documents)],
         data_collator=lambda rows: _padded(words, rows),
         processing_class=words,
     )

@@ -72,7 +72,7 @@ def test_what_wraps_its_forward_counts(llama: Path) -> None:
     model = opened(llama)
     exact = wrapped(model.network, model.tokenizer).score(PROMPTS, CANDIDATES)
     network = model.network
-    network.forward = torch.autocast("cpu", torch.bfloat16)(network.forward)  # type: ignore[method-assign]
+    network.forward = torch.autocast("cpu", torch.bfloat16)(network.forward)
     rounded = wrapped(network, model.tokenizer).score(PROMPTS, CANDIDATES)
     assert rounded != exact
     assert torch.allclose(torch.tensor(rounded), torch.tensor(exact), rtol=0.05, atol=0.5)

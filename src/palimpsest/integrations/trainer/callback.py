@@ -103,7 +103,7 @@ class ForgettingCallback(TrainerCallback):
         self._chat = chat
         self._tokenizer = _tokenizer(trainer, tokenizer)
         self._record = TrainingRecord(
-            Path(trainer.args.output_dir, "forgetting") if folder is None else Path(folder),
+            Path(folder or Path(trainer.args.output_dir or ".") / "forgetting"),
             _probes(suite, via, limit),
             seed=seed,
             n_resamples=n_resamples,
