@@ -14,6 +14,7 @@ BENCHMARKS = (
     "ensembles",
     "training",
     "time_to_quality",
+    "callback",
 )
 
 if __name__ == "__main__":

@@ -1,9 +1,6 @@
-import gc
 import os
 import signal
-from collections.abc import Iterator
 
-import pytest
 from hypothesis import settings
 
 # The tests run in two processes on two cores: one thread each. Set before torch is imported.
@@ -19,14 +16,3 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # A deadline an example measures the machine, which may be busy with other things.
 settings.register_profile("palimpsest", deadline=None)
 settings.load_profile("palimpsest")
-
-
-@pytest.fixture(autouse=True, scope="session")
-def cheap_multipletests() -> Iterator[None]:
-    """Spare thousands of simulated analyses the full garbage collection that each Holm forces.
-
-    ``multipletests`` of statsmodels calls ``gc.collect``: little once, minutes here.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gc, "collect", lambda *_: 0)
-        yield

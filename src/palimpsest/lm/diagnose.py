@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -18,7 +18,7 @@ from palimpsest.errors import UserError
 from palimpsest.lm.analysis import analyse
 from palimpsest.lm.conjugations import CONJUGATIONS
 from palimpsest.lm.conjugations.via import Via, distinct_vias, parse_via
-from palimpsest.lm.evaluate import Settings, evaluate
+from palimpsest.lm.evaluate import Settings, evaluate, settings_for
 from palimpsest.lm.models.budget import Budget, Chargeable
 from palimpsest.lm.models.pair import check_pair
 from palimpsest.lm.models.protocol import LanguageModel, can_score
@@ -197,10 +197,7 @@ def _prepare(
         role: load_model(model) if isinstance(model, str) else model
         for role, model in zip(ROLES, (base, tuned), strict=True)
     }
-    settings = Settings.of(built)
-    if any(example.choices for example in built.examples):
-        able = all(can_score(model) for model in models.values())
-        settings = replace(settings, by_likelihood=able)
+    settings = settings_for(built, models.values())
     return built, tuple(distinct_vias(vias)), models, settings
 
 

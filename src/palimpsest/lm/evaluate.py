@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from typing import Protocol
 
 from palimpsest.errors import UserError
 from palimpsest.lm.asking import ask_all, prepare_questions, sent
 from palimpsest.lm.conjugations.via import Via, distinct_vias
-from palimpsest.lm.models.protocol import LanguageModel
+from palimpsest.lm.models.protocol import LanguageModel, can_score
 from palimpsest.lm.question import UNINVERTIBLE, Question, Reply, Settings, as_recorded
 from palimpsest.lm.suites.suite import Suite
 from palimpsest.records.answers import AnswerKey, AnswerRow
 from palimpsest.records.store import AnswerStore
 
-__all__ = ["Progress", "Settings", "evaluate"]
+__all__ = ["Progress", "Settings", "evaluate", "settings_for"]
 
 
 class Progress(Protocol):
@@ -74,6 +75,17 @@ def evaluate(
             if progress is not None:
                 progress(len(rows), len(questions), n_reused)
     return [rows[question.key] for question in questions]
+
+
+def settings_for(suite: Suite, models: Iterable[LanguageModel]) -> Settings:
+    """Return the settings that a suite asks for, the same for all models that are compared on it.
+
+    Answers are chosen by likelihood only if every model can say how likely they are.
+    """
+    settings = Settings.of(suite)
+    if any(example.choices for example in suite.examples):
+        settings = replace(settings, by_likelihood=all(can_score(model) for model in models))
+    return settings
 
 
 def _questions(model: str, suite: Suite, vias: Sequence[Via], settings: Settings) -> list[Question]:

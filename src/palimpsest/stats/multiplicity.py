@@ -5,23 +5,28 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 
-from statsmodels.stats.multitest import multipletests
-
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values adjusted by Holm's step-down method, in the given order.
+    r"""Return p-values adjusted by Holm's step-down method, in the given order.
 
-    Holds the chance of any false alarm among the tests, however they depend on one another.
+    .. math:: \tilde p_{(i)} = \max_{j \le i} \min(1, (n - j + 1)\, p_{(j)})
 
-    Source: Holm, Scandinavian Journal of Statistics 6 (1979), 65–70; computed by statsmodels.
+    Holds the chance of any false alarm among the tests, however they depend on one another. Not by
+    ``multipletests`` of statsmodels, which collects all garbage at every call: a second in a
+    process that trains a model.
+
+    Source: Holm, Scandinavian Journal of Statistics 6 (1979), 65–70.
 
     Example:
         >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03, 0.005])]
         [0.03, 0.06, 0.06, 0.02]
     """
-    if not p_values:
-        return []
-    return [float(p) for p in multipletests(p_values, method="holm")[1]]
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
 
 
 def in_first_half(source_id: str) -> bool:

@@ -63,7 +63,7 @@ def test_describe_states_what_the_report_needs(llama: Path) -> None:
 def test_describing_a_model_does_not_load_its_weights(llama: Path) -> None:
     model = opened(llama)
     model.describe()
-    assert model._network is None
+    assert not model._asker.is_loaded
 
 
 def test_tied_parameters_are_counted_once(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_messages_without_a_template_are_refused_before_anything_runs(llama: Pat
     model = opened(llama)
     with pytest.raises(UserError, match="has no chat template"):
         text(model, (Message("user", "hi"),))
-    assert model._network is None
+    assert not model._asker.is_loaded
 
 
 def test_an_adapter_changes_the_answers_and_is_reported(llama: Path, tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_probabilities_of_all_one_token_continuations_sum_to_one(llama: Path) ->
 
 
 def test_spaces_at_the_end_of_a_prompt_go_to_the_continuation(llama: Path) -> None:
-    encoder = opened(llama)._encoder
+    encoder = opened(llama)._asker.encoder
     spaced, plain = encode_pairs(encoder, ["The ", "The"], [["cat"], [" cat"]])
     assert (spaced.context, spaced.continuation) == (plain.context, plain.continuation)
 
@@ -126,7 +126,7 @@ def test_a_whole_text_is_scored_from_its_first_token_also_without_a_start_token(
     plain = opened(save_model(tmp_path / "plain"))
     assert plain.tokenizer("The cat")["input_ids"][0] != plain.tokenizer.bos_token_id
     [one], [other] = (
-        encode_pairs(model._encoder, [""], [["The cat"]]) for model in (marked, plain)
+        encode_pairs(model._asker.encoder, [""], [["The cat"]]) for model in (marked, plain)
     )
     assert one == other
     [[score]] = plain.score([""], [["The cat"]])

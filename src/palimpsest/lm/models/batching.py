@@ -67,12 +67,17 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def free_memory(device: torch.device) -> None:
-    """Give cached blocks back to the device."""
+    """Collect what nobody refers to any more, and give cached blocks back to the device."""
     import gc
 
+    gc.collect()
+    empty_cache(device)
+
+
+def empty_cache(device: torch.device) -> None:
+    """Give cached blocks back to the device."""
     import torch
 
-    gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.type == "mps":

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
 
 from palimpsest.errors import UserError
-from palimpsest.lm.models.batching import (
-    BatchBudget,
-    default_budget,
-    free_memory,
-    is_out_of_memory,
-)
-from palimpsest.lm.models.cache import CacheMemory, MemoryPool
+from palimpsest.lm.models.asker import NetworkAsker
+from palimpsest.lm.models.batching import free_memory
 from palimpsest.lm.models.checkpoint import find_adapter, find_model
-from palimpsest.lm.models.decoders import Decoder, new_decoder, takes_padding
-from palimpsest.lm.models.decoding import Row, decode_greedily
 from palimpsest.lm.models.fingerprint import Fingerprint
-from palimpsest.lm.models.likelihood import score_candidates
-from palimpsest.lm.models.llama import FusedLlama, fused
 from palimpsest.lm.models.loading import (
     count_parameters,
     load_adapter,
@@ -32,17 +23,10 @@ from palimpsest.lm.models.loading import (
 from palimpsest.lm.models.options import HuggingFaceOptions, choose_device, choose_dtype
 from palimpsest.lm.models.protocol import Decided, Generation
 from palimpsest.lm.models.specs import ModelSpec
-from palimpsest.lm.models.threads import DividedDecoder, Threads
-from palimpsest.lm.models.tokenization import PromptEncoder
 from palimpsest.lm.prompts import Prompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-
-_SMALL_BYTES = 256 * 2**20
-"""Weights up to which a model on the CPU is small: each core gets rows of its own, so that all of
-them read the weights, and a copy may be made for a faster form of the same network."""
 
 
 class HuggingFaceModel:
@@ -84,7 +68,7 @@ class HuggingFaceModel:
             self._adapter if self._adapter and self._adapter.has_tokenizer else self._checkpoint
         )
         self.tokenizer = load_tokenizer(with_tokenizer, trust_remote_code=code)
-        self._encoder = self._new_encoder()
+        self._asker = self._new_asker()
         parts = {"model": self._checkpoint, "adapter": self._adapter}
         self._fingerprint = Fingerprint(
             {part: checkpoint for part, checkpoint in parts.items() if checkpoint is not None},
@@ -96,13 +80,6 @@ class HuggingFaceModel:
             },
             code=code,
         )
-        self._network: PreTrainedModel | None = None
-        self._budget: BatchBudget | None = None
-        self._fast: PreTrainedModel | FusedLlama | None = None
-        self._threads: Threads | None = None
-        self._pool = MemoryPool()
-        self.n_too_long = 0
-        """How many prompts so far did not fit into the model's context."""
 
     @property
     def spec(self) -> str:
@@ -122,9 +99,17 @@ class HuggingFaceModel:
     @property
     def n_context(self) -> int | None:
         """How many tokens the model can look back, prompt and answer together, if it says so."""
-        text = self.config.get_text_config(decoder=True)
-        found = getattr(text, "max_position_embeddings", None)
-        return found if isinstance(found, int) and found > 0 else None
+        return self._asker.n_context
+
+    @property
+    def n_too_long(self) -> int:
+        """How many prompts so far did not fit into the model's context."""
+        return self._asker.n_too_long
+
+    @property
+    def network(self) -> PreTrainedModel:
+        """The network with its weights, which are loaded at the first call."""
+        return self._asker.network
 
     def describe(self) -> Mapping[str, str]:
         """Return facts for the report; the weights are not loaded for it."""
@@ -156,27 +141,9 @@ class HuggingFaceModel:
         decided: Decided | None = None,
     ) -> Iterator[tuple[int, Generation]]:
         """Continue every prompt greedily; yield ``(index, generation)`` in order of completion."""
-        rows = []
-        for index, ids in enumerate(self._encoder.encode(prompts)):
-            limit = self._room(len(ids), max_new_tokens)
-            if limit > 0:
-                rows.append(Row(index, ids, limit))
-            else:
-                self.n_too_long += max_new_tokens > 0
-                yield index, Generation("", "length", 0, 0.0)
-        # The longest first: if memory is short, it shows at once.
-        rows.sort(key=lambda row: len(row.prompt), reverse=True)
-        while rows:
-            batch = self._take(rows)
-            finished: set[int] = set()
-            try:
-                for index, generation in self._decode(batch, stop, decided):
-                    finished.add(index)
-                    yield index, generation
-            except (RuntimeError, MemoryError) as error:
-                self._shrink(len(batch), error)
-            done = {row.index for row in batch} & finished
-            rows = [row for row in rows if row.index not in done]
+        return self._asker.generate(
+            prompts, max_new_tokens=max_new_tokens, stop=stop, decided=decided
+        )
 
     def score(
         self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]
@@ -188,142 +155,46 @@ class HuggingFaceModel:
         lm-evaluation-harness does it. A candidate that does not fit into the context of the model
         scores minus infinity.
         """
-        if not prompts:
-            return []
-        return score_candidates(
-            self.network,
-            self._encoder,
-            prompts,
-            candidates,
-            n_context=self.n_context,
-            budget=self._loaded_budget(),
-        )
+        return self._asker.score(prompts, candidates)
 
     def close(self) -> None:
         """Free the weights; a later question would load them again."""
-        self._network = self._fast = None
-        self._pool.clear()
-        if self._threads is not None:
-            self._threads.close()
-            self._threads = None
+        self._asker.close()
         free_memory(self._device)
 
-    def _decode(
-        self, batch: Sequence[Row], stop: Sequence[str], decided: Decided | None
-    ) -> Iterator[tuple[int, Generation]]:
-        for row in batch:
-            row.n_new = 0
-        n_new = max(row.limit for row in batch)
-        with self._pool.lend() as memory:
-            yield from decode_greedily(
-                self._new_decoder([row.prompt for row in batch], n_new, memory),
-                batch,
-                self.tokenizer,
-                ends=self._end_tokens(),
-                stop=stop,
-                decided=decided,
+    def _load(self) -> PreTrainedModel:
+        if not self._fingerprint.holds():
+            raise UserError(
+                f"The files of '{self.spec}' have changed since it was opened.",
+                hint="Run the command again; answers would be filed under the wrong model.",
             )
+        network = load_network(
+            self._checkpoint,
+            self.config,
+            device=self._device,
+            dtype=self._dtype,
+            trust_remote_code=self._options.trust_remote_code,
+        )
+        if self._adapter is not None:
+            network = load_adapter(network, self._adapter, n_tokens=len(self.tokenizer))
+        return network
 
-    def _new_decoder(
-        self, prompts: Sequence[Sequence[int]], n_new: int, memory: Callable[[], CacheMemory]
-    ) -> Decoder:
-        if self._fast is None:
-            network = self.network
-            self._fast = (self._is_small and fused(network)) or network
-        fast = self._fast
-
-        def new(part: Sequence[Sequence[int]]) -> Decoder:
-            return new_decoder(fast, part, n_new=n_new, memory=memory())
-
-        n_threads = torch.get_num_threads()
-        if n_threads == 1 or len(prompts) == 1 or not self._is_small:
-            return new(prompts)
-        if self._threads is None:
-            self._threads = Threads(n_threads)
-        return DividedDecoder(self._threads, prompts, new)
-
-    @property
-    def _is_small(self) -> bool:
-        n_bytes = self._n_parameters * self._dtype.itemsize
-        return self._device.type == "cpu" and n_bytes <= _SMALL_BYTES
-
-    def _take(self, rows: Sequence[Row]) -> Sequence[Row]:
-        network = self.network
-        widest = len(rows[0].prompt) + max(row.limit for row in rows)
-        batch = rows[: self._loaded_budget().rows(widest)]
-        if takes_padding(network):
-            return batch
-        return [row for row in batch if len(row.prompt) == len(batch[0].prompt)]
-
-    def _shrink(self, n_rows: int, error: BaseException) -> None:
-        """Halve the batch if memory ran out; any other error goes on."""
-        if not is_out_of_memory(error):
-            raise error
-        error.__traceback__ = None  # it holds the frames, and with them the cache
-        self._pool.clear()
-        free_memory(self._device)
-        self._loaded_budget().halve(n_rows, error)
-
-    def _room(self, n_prompt: int, max_new_tokens: int) -> int:
-        if self.n_context is None:
-            return max_new_tokens
-        return min(max_new_tokens, self.n_context - n_prompt)
-
-    @property
-    def network(self) -> PreTrainedModel:
-        """The network with its weights, which are loaded at the first call."""
-        if self._network is None:
-            if not self._fingerprint.holds():
-                raise UserError(
-                    f"The files of '{self.spec}' have changed since it was opened.",
-                    hint="Run the command again; answers would be filed under the wrong model.",
-                )
-            network = load_network(
-                self._checkpoint,
-                self.config,
-                device=self._device,
-                dtype=self._dtype,
-                trust_remote_code=self._options.trust_remote_code,
-            )
-            if self._adapter is not None:
-                network = load_adapter(network, self._adapter, n_tokens=len(self.tokenizer))
-            self._network = network
-        return self._network
-
-    def _loaded_budget(self) -> BatchBudget:
-        """Choose the size of batches by the memory that the weights have left."""
-        if self._budget is None:
-            chosen = self._options.batch_tokens or default_budget(
-                self.config, self._device, self._dtype.itemsize
-            )
-            self._budget = BatchBudget(chosen)
-        return self._budget
-
-    def _new_encoder(self) -> PromptEncoder:
-        text = self.config.get_text_config(decoder=True)
-        n_embeddings = text.vocab_size
+    def _new_asker(self) -> NetworkAsker:
+        n_embeddings = self.config.get_text_config(decoder=True).vocab_size
         if self._adapter is not None:
             n_embeddings = max(n_embeddings, len(self.tokenizer))
-        starts = (
-            self.tokenizer.bos_token_id,
-            self.tokenizer.eos_token_id,
-            getattr(text, "bos_token_id", None),
-        )
-        return PromptEncoder(
-            self.tokenizer,
+        return NetworkAsker(
+            self._load,
+            config=self.config,
+            tokenizer=self.tokenizer,
             name=self._checkpoint.name,
-            chat=self._options.chat,
+            device=self._device,
+            dtype=self._dtype,
+            n_parameters=lambda: self._n_parameters,
             n_embeddings=n_embeddings,
-            start=next((token for token in starts if isinstance(token, int)), 0),
+            chat=self._options.chat,
+            batch_tokens=self._options.batch_tokens,
         )
-
-    def _end_tokens(self) -> frozenset[int]:
-        """Return the end tokens of the generation configuration, else the tokenizer's."""
-        network = self.network
-        found = getattr(network.generation_config, "eos_token_id", None)
-        if found is None:
-            found = self.tokenizer.eos_token_id
-        return frozenset([found] if isinstance(found, int) else found or [])
 
     @cached_property
     def _n_parameters(self) -> int:
