@@ -1,5 +1,7 @@
 from collections.abc import Iterator
+from functools import cache
 from gc import collect  # before a fixture for all tests replaces it
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -8,9 +10,13 @@ pytest.importorskip("inspect_ai")
 
 BORNE = (
     "ignore:The 'initial' parameter is deprecated:DeprecationWarning",
+    "ignore:The inplace keyword:DeprecationWarning",
     "ignore:Unclosed <MemoryObject:ResourceWarning",
+    "ignore:unclosed <socket:ResourceWarning",
+    "ignore:unclosed event loop:ResourceWarning",
 )
-"""Inspect itself calls tenacity by a deprecated argument, and leaves streams of anyio open."""
+"""Inspect itself calls tenacity and pandas by deprecated arguments, and leaves streams and loops
+open."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -19,6 +25,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if Path(__file__).parent in item.path.parents:
             for warned in BORNE:
                 item.add_marker(pytest.mark.filterwarnings(warned))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cheap_distributions() -> Iterator[None]:
+    """Spare each run the list of all files of all installed packages: half a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        name = "inspect_ai._util.package.packages_distributions"
+        patch.setattr(name, cache(packages_distributions))
+        yield
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -29,38 +29,55 @@ def inspect(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def evaluated(*arguments: str, cwd: Path) -> EvalLog:
-    done = inspect("eval", *arguments, "--display", "none", cwd=cwd)
+def evaluated(task: str, *arguments: str, via: str | None = None, cwd: Path) -> EvalLog:
+    """Have the tuned model evaluated through transformers, greedily and without a template."""
+    name = ["hf/local"] if via is None else ["conjugate/hf/local", "-M", f"via={via}"]
+    done = inspect(
+        "eval", task, "--model", *name, "-M", f"model_path={ROSETTA_WEIGHTS / 'tuned'}",
+        "-M", "do_sample=false", "-M", f"chat_template={AS_IT_IS}",
+        "--display", "none", *arguments, cwd=cwd,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    [log] = sorted((cwd / "logs").glob("*.eval"))
-    read = read_eval_log(str(log))
-    log.unlink()
-    return read
+    [path] = sorted((cwd / "logs").glob("*.eval"))
+    log = read_eval_log(str(path))
+    assert log.status == "success", log.error
+    path.rename(cwd / "last.eval")
+    return log
 
 
 def test_a_task_of_the_package_runs_by_its_name(tmp_path: Path) -> None:
     log = evaluated(
         "palimpsest/icl_vs_if", "-T", "lang=fr", "-T", "limit=1",
-        "--model", "conjugate/mockllm/model", "-M", "via=vote(leet,rot13)", cwd=tmp_path,
+        via="vote(leet,rot13)", cwd=tmp_path,
     )  # fmt: skip
-    assert log.eval.model == "conjugate/mockllm/model@vote(leet,rot13)"
+    assert log.eval.model == "conjugate/hf/local@vote(leet,rot13)"
     assert len(samples_of(log)) == 4
 
 
-def test_the_solver_wraps_a_task_of_the_users_own(tmp_path: Path) -> None:
+def test_solver_and_scorer_serve_a_task_of_the_users_own(tmp_path: Path) -> None:
+    prompt = (
+        "Repeat the input.\n\nInput: Cows eat green grass in the village.\n"
+        "Output: Cows eat green grass in the village.\n\n"
+        "Input: _____ measure wide sleeves at the market in summer.\nOutput:"
+    )
     (tmp_path / "own.py").write_text(
         "from inspect_ai import Task, task\n"
         "from inspect_ai.dataset import Sample\n"
         "@task\n"
         "def own():\n"
-        "    return Task(dataset=[Sample(input='Say it.', target='it')])\n"
+        f"    return Task(dataset=[Sample(input={prompt!r}, target='_____')])\n"
     )
-    log = evaluated(
-        "own.py", "--model", "mockllm/model", "--solver", "palimpsest/conjugated",
-        "-S", "via=rot13", "--scorer", "palimpsest/outcome", cwd=tmp_path,
-    )  # fmt: skip
-    [sample] = samples_of(log)
-    assert sample.output.completion == "Qrsnhyg bhgchg sebz zbpxyyz/zbqry"
+    outcomes = []
+    for solver in ([], ["--solver", "palimpsest/conjugated", "-S", "via=leet"]):
+        evaluated("own.py", "--max-tokens", "30", *solver, cwd=tmp_path)
+        scored = inspect(
+            "score", "last.eval", "--scorer", "palimpsest/outcome", "--overwrite",
+            "--action", "overwrite", "--display", "none", cwd=tmp_path,
+        )  # fmt: skip
+        assert scored.returncode == 0, scored.stdout + scored.stderr
+        [sample] = samples_of(read_eval_log(str(tmp_path / "last.eval")))
+        outcomes.append(((sample.scores or {})["outcome"].metadata or {})["outcome"])
+    assert outcomes == ["broken", "right"]
 
 
 @pytest.mark.parametrize(
@@ -77,13 +94,9 @@ def test_a_mistake_is_one_message(tmp_path: Path, arguments: list[str], expected
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def asked_through_transformers(cwd: Path, name: str, *arguments: str) -> dict[str, Any]:
-    """Return completion and outcome of each sample of the tuned model."""
-    log = evaluated(
-        "palimpsest/rosetta", "-T", "limit=2", "--model", name,
-        "-M", f"model_path={ROSETTA_WEIGHTS / 'tuned'}", "-M", "do_sample=false",
-        "-M", f"chat_template={AS_IT_IS}", *arguments, cwd=cwd,
-    )  # fmt: skip
+def asked_through_transformers(cwd: Path, via: str | None = None) -> dict[str, Any]:
+    """Return completion and outcome of each sample."""
+    log = evaluated("palimpsest/rosetta", "-T", "limit=2", via=via, cwd=cwd)
     return {
         str(sample.id): (sample.output.completion, (sample.scores or {})["outcome"].metadata)
         for sample in samples_of(log)
@@ -100,9 +113,9 @@ def diagnosed(via: str, cwd: Path) -> dict[str, str]:
 
 
 def test_rosetta_answers_as_it_does_to_diagnose(tmp_path: Path) -> None:
-    plain = asked_through_transformers(tmp_path, "hf/local")
-    same = asked_through_transformers(tmp_path, "conjugate/hf/local", "-M", "via=identity")
-    leet = asked_through_transformers(tmp_path, "conjugate/hf/local", "-M", "via=leet")
+    plain, same, leet = (
+        asked_through_transformers(tmp_path, via) for via in (None, "identity", "leet")
+    )
     assert same == plain
     for answers, via in ((plain, "identity"), (leet, "leet")):
         outcomes = {source: metadata["outcome"] for source, (_, metadata) in answers.items()}

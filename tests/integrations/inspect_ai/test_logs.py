@@ -1,15 +1,16 @@
 """Logs are read by Inspect's own tools, and runs that broke off go on."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from inspect_ai import Task, eval, eval_retry, score, task
 from inspect_ai.analysis import evals_df, samples_df
 from inspect_ai.dataset import Sample
 from inspect_ai.log import read_eval_log
-from inspect_ai.model import get_model
+from inspect_ai.model import ChatMessage, ModelAPI, ModelOutput, ModelUsage, get_model, modelapi
 from inspect_ai.solver import Generate, Solver, TaskState, generate, solver
-from tests.integrations.inspect_ai.mock import Recorder, mock, run, samples_of
+from tests.integrations.inspect_ai.mock import Recorder, mock, run, said, samples_of
 
 from palimpsest.integrations.inspect_registry import conjugated, outcome, rosetta
 
@@ -47,6 +48,16 @@ def test_a_log_can_be_scored_anew(tmp_path: Path) -> None:
     ]
 
 
+@modelapi(name="echo")
+class Echo(ModelAPI):
+    """Says what it hears, also when it is built again from a log."""
+
+    async def generate(self, input: list[ChatMessage], *_: Any) -> ModelOutput:
+        output = said(input[-1].text)
+        output.usage = ModelUsage()
+        return output
+
+
 @solver
 def failing_once(marker: str) -> Solver:
     async def solve(state: TaskState, generate: Generate) -> TaskState:
@@ -67,14 +78,14 @@ def breaking_off(marker: str) -> Task:
 def test_a_run_that_broke_off_is_retried_with_the_same_conjugation(tmp_path: Path) -> None:
     [log] = eval(
         breaking_off(str(tmp_path / "marker")),
-        model=get_model("conjugate/mockllm/model", via="leet", memoize=False),
+        model=get_model("conjugate/echo/model", via="leet"),
         log_dir=str(tmp_path / "logs"),
         display="none",
     )
     assert log.status == "error"
     [again] = eval_retry(log, log_dir=str(tmp_path / "logs"), display="none")
     assert again.status == "success"
-    assert again.eval.model == log.eval.model == "conjugate/mockllm/model@leet"
+    assert again.eval.model == log.eval.model == "conjugate/echo/model@leet"
     [sample] = samples_of(again)
     assert sample.output.metadata is not None
     assert sample.output.metadata["palimpsest"]["via"] == "leet"

@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ from tests.integrations.inspect_ai.mock import Recorder, mock, run, said, sample
 from palimpsest.errors import UserError
 from palimpsest.integrations.inspect_ai.model import ConjugateAPI
 from palimpsest.lm.conjugations import parse_conjugation
+from palimpsest.lm.conjugations.ensembles import TextEnsemble
+from palimpsest.lm.conjugations.leet import Leet
 
 TEXT = "Say 7 things · about\nTrash: now! 3 \\ é"
 EXACT = [
@@ -335,6 +338,28 @@ def test_tokens_are_those_of_the_conjugated_text(monkeypatch: pytest.MonkeyPatch
     assert asyncio.run(model.api.count_tokens(TEXT)) == expected
     messages: list[ChatMessage] = [ChatMessageUser(content=TEXT)]
     assert asyncio.run(model.api.count_tokens(messages)) >= expected
+
+
+def test_a_slow_conjugation_leaves_the_event_loop_to_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads = set()
+
+    def answer(text: str) -> str:
+        threads.add(threading.current_thread())
+        return text
+
+    class Slow(Leet):
+        batched = True
+
+        def apply(self, prompt: str) -> str:
+            threads.add(threading.current_thread())
+            return super().apply(prompt)
+
+    model = mock(Recorder(answer), "leet")
+    monkeypatch.setattr(model.api, "ensemble", TextEnsemble([Slow()]))
+    assert ask(model, "Say it.").completion == "Say it."
+    assert len(threads) == 2
 
 
 def test_the_conversation_that_was_passed_in_stays_as_it_was() -> None:

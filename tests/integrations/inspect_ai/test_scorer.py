@@ -31,7 +31,7 @@ def score(
         output=output,
         metadata={} if answers is None else {"answers": answers},
     )
-    scored = asyncio.run(outcome(**options)(state, Target(["What"])))  # type: ignore[arg-type]
+    scored = asyncio.run(outcome(**options)(state, Target(["What"])))
     assert scored is not None
     return scored
 

@@ -8,12 +8,13 @@ from inspect_ai.log import read_eval_log
 from tests.integrations.inspect_ai.mock import Recorder, mock, run, samples_of
 
 from palimpsest import load_suite
+from palimpsest.integrations.inspect_ai import host
 from palimpsest.integrations.inspect_registry import icl_vs_if, jsonl, nli, rosetta, suite
 from palimpsest.lm.conjugations import parse_conjugation
 
 ROWS = """\
 {"id": "1", "prompt": "Repeat: Where is Rome?", "answers": {"repeat": ["Where"], "answer": ["It"]}}
-{"id": "1", "lang": "no", "prompt": "Gjenta: Hvor?", "answers": {"repeat": ["Hvor"], "answer": []}}
+{"id": "1", "lang": "no", "prompt": "Gjenta: Hvor?", "answers": {"repeat": ["Hvor"]}}
 """
 
 
@@ -110,14 +111,21 @@ def test_mistakes_are_told_without_a_traceback(build: Any, expected: str) -> Non
     assert expected in str(caught.value.message)
 
 
-@pytest.mark.parametrize(
-    "name", ["palimpsest/icl_vs_if", "palimpsest/rosetta", "palimpsest/nli", "palimpsest/suite"]
-)
+@pytest.mark.parametrize("name", ["palimpsest/icl_vs_if", "palimpsest/suite"])
 def test_inspect_finds_the_tasks_by_the_name_of_the_package(tmp_path: Path, name: str) -> None:
     arguments = {"limit": 1} | ({"spec": "rosetta:n=1"} if name.endswith("suite") else {})
     log = run(name, mock(Recorder()), tmp_path, task_args=arguments)
     assert log.eval.task == name
     assert log.eval.task_registry_name == name
+
+
+def test_the_name_of_the_package_is_there_once_however_it_is_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(host, "registry_name", lambda _, name: name)  # editable
+    assert host.in_package("rosetta") == "palimpsest/rosetta"
+    monkeypatch.setattr(host, "registry_name", lambda _, name: f"palimpsest/{name}")  # a wheel
+    assert host.in_package("rosetta") == "rosetta"
 
 
 def test_the_metrics_are_the_shares_of_the_outcomes(tmp_path: Path) -> None:

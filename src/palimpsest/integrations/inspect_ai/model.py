@@ -31,7 +31,8 @@ class ConjugateAPI(ModelAPI):
     """Conjugates what is said to another model of Inspect, and inverts what it answers.
 
     Whatever else Inspect asks of a provider, such as how many connections it takes or whether to
-    try again, the other model's provider answers. Under ``identity`` it answers everything.
+    try again, the other model's provider answers. Under ``identity`` it answers everything. What a
+    provider streams while it answers is the model's own text.
 
     Args:
         model_name: The other model, ``PROVIDER/MODEL``. Logs show it with ``@VIA`` behind, which

@@ -72,7 +72,7 @@ def _explanation(
         others = ", ".join(abilities[1:])
         lines.append(f"Intruded ({others}) is what begins with: {_listed(expected.intruding)}")
     for member in note.get("members", []):
-        lines.append(f"Under {member['via']} the model said: {member['raw'][0]!r}")
+        lines += [f"Under {member['via']} the model said: {raw!r}" for raw in member["raw"][:1]]
     return "\n\n".join(lines)
 
 
