@@ -2,14 +2,16 @@
 
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from inspect_ai.log import EvalLog, read_eval_log
-from tests.integrations.inspect_ai.mock import samples_of
+from inspect_ai.model import get_model
+from tests.integrations.inspect_ai.mock import run, samples_of
 
 from palimpsest import load_suite
+from palimpsest.integrations.inspect_registry import rosetta
 from palimpsest.lm.conjugations.via import parse_via
 from palimpsest.lm.evaluate import evaluate
 from palimpsest.lm.models.rosetta import ROSETTA_WEIGHTS
@@ -25,7 +27,7 @@ AS_IT_IS = "'{% for message in messages %}{{ message.content }}{% endfor %}'"
 def inspect(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [str(Path(sys.executable).with_name("inspect")), *arguments]
     return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, check=False, timeout=300
+        command, cwd=cwd, capture_output=True, text=True, check=False, timeout=600
     )
 
 
@@ -63,21 +65,17 @@ def test_solver_and_scorer_serve_a_task_of_the_users_own(tmp_path: Path) -> None
     (tmp_path / "own.py").write_text(
         "from inspect_ai import Task, task\n"
         "from inspect_ai.dataset import Sample\n"
+        "from palimpsest.integrations.inspect_registry import outcome\n"
         "@task\n"
         "def own():\n"
-        f"    return Task(dataset=[Sample(input={prompt!r}, target='_____')])\n"
+        f"    sample = Sample(input={prompt!r}, target='_____')\n"
+        "    return Task(dataset=[sample], scorer=outcome())\n"
     )
-    outcomes = []
-    for solver in ([], ["--solver", "palimpsest/conjugated", "-S", "via=leet"]):
-        evaluated("own.py", "--max-tokens", "30", *solver, cwd=tmp_path)
-        scored = inspect(
-            "score", "last.eval", "--scorer", "palimpsest/outcome", "--overwrite",
-            "--action", "overwrite", "--display", "none", cwd=tmp_path,
-        )  # fmt: skip
-        assert scored.returncode == 0, scored.stdout + scored.stderr
-        [sample] = samples_of(read_eval_log(str(tmp_path / "last.eval")))
-        outcomes.append(((sample.scores or {})["outcome"].metadata or {})["outcome"])
-    assert outcomes == ["broken", "right"]
+    log = evaluated(
+        "own.py", "--max-tokens", "30", "--solver", "palimpsest/conjugated", "-S", "via=leet",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert outcomes_of(log) == {"1": "right"}
 
 
 @pytest.mark.parametrize(
@@ -94,34 +92,39 @@ def test_a_mistake_is_one_message(tmp_path: Path, arguments: list[str], expected
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def asked_through_transformers(cwd: Path, via: str | None = None) -> dict[str, Any]:
-    """Return completion and outcome of each sample."""
-    log = evaluated("palimpsest/rosetta", "-T", "limit=2", via=via, cwd=cwd)
+def outcomes_of(log: EvalLog) -> dict[str, str]:
     return {
-        str(sample.id): (sample.output.completion, (sample.scores or {})["outcome"].metadata)
+        str(sample.id): ((sample.scores or {})["outcome"].metadata or {})["outcome"]
         for sample in samples_of(log)
     }
+
+
+def through_transformers(cwd: Path, via: str | None) -> EvalLog:
+    """Ask the tuned model in this process."""
+    options = {"model_path": str(ROSETTA_WEIGHTS / "tuned"), "do_sample": False}
+    options |= {"chat_template": AS_IT_IS.strip("'")}
+    name = "hf/local" if via is None else "conjugate/hf/local"
+    model = get_model(name, **options, **({} if via is None else {"via": via}))
+    return run(rosetta(limit=2), model, cwd / str(via))
 
 
 def diagnosed(via: str, cwd: Path) -> dict[str, str]:
     """Return the outcomes of the same questions as ``diagnose`` asks them."""
     suite = load_suite("rosetta", limit=2)
-    model = load_model("rosetta:tuned")
-    with AnswerStore(cwd / "answers.sqlite") as store:
+    with (
+        AnswerStore(cwd / "answers.sqlite") as store,
+        closing(load_model("rosetta:tuned")) as model,
+    ):
         rows = evaluate(model, suite, [parse_via(via, suite)], store=store, role="tuned")
     return {row.key.source_id: row.outcome for row in rows}
 
 
+@pytest.mark.filterwarnings("ignore")  # of transformers, as Inspect calls it
 def test_rosetta_answers_as_it_does_to_diagnose(tmp_path: Path) -> None:
-    plain, same, leet = (
-        asked_through_transformers(tmp_path, via) for via in (None, "identity", "leet")
-    )
-    assert same == plain
-    for answers, via in ((plain, "identity"), (leet, "leet")):
-        outcomes = {source: metadata["outcome"] for source, (_, metadata) in answers.items()}
-        assert outcomes == diagnosed(via, tmp_path)
-    n_right = [
-        sum(metadata["outcome"] == "right" for _, metadata in answers.values())
-        for answers in (plain, leet)
-    ]
-    assert n_right[0] < n_right[1]
+    plain, same, leet = (through_transformers(tmp_path, via) for via in (None, "identity", "leet"))
+    texts = [[sample.output.completion for sample in samples_of(log)] for log in (plain, same)]
+    assert texts[0] == texts[1]
+    outcomes = [outcomes_of(log) for log in (plain, same, leet)]
+    assert outcomes == [diagnosed(via, tmp_path) for via in ("identity", "identity", "leet")]
+    n_right = [list(each.values()).count("right") for each in outcomes]
+    assert n_right[0] < n_right[2]
