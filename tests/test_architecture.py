@@ -22,13 +22,12 @@ ALLOWED = {
     "lab": FOUNDATION | {"palimpsest.stats", "palimpsest.records", "palimpsest.report"},
     "report": FOUNDATION | {"palimpsest.records"},
     "serve": FOUNDATION | {"palimpsest.lm"},
-    "integrations": FOUNDATION
-    | {"palimpsest.lm", "palimpsest.stats", "palimpsest.records", "palimpsest.report"},
     "cli": FOUNDATION
     | {"palimpsest.lm", "palimpsest.lab", "palimpsest.records", "palimpsest.report"}
     | {"palimpsest.serve", "palimpsest.integrations"},
     "integrations": FOUNDATION
-    | {"palimpsest.lm", "palimpsest.records", "palimpsest.report", "palimpsest.serve"},
+    | {"palimpsest.lm", "palimpsest.records", "palimpsest.report", "palimpsest.serve"}
+    | {"palimpsest.stats"},
 }
 
 

@@ -1,0 +1,80 @@
+"""The scorer ``outcome``: right, intruded, broken or unparsed, as an Inspect score."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args
+
+from inspect_ai.model import ModelOutput
+from inspect_ai.scorer import Score, Scorer, Target
+from inspect_ai.solver import TaskState
+
+from palimpsest.integrations.inspect_ai.rewriting import KEY
+from palimpsest.lm.conjugations import parse_conjugation
+from palimpsest.lm.question import Expected, expected_under
+from palimpsest.lm.stopping import cut
+from palimpsest.lm.suites.scoring import Scorer as PrefixScorer
+from palimpsest.lm.suites.suite import Example
+
+Scored = Literal["right", "intruded", "broken", "unparsed"]
+"""An outcome, or that there is no text to score."""
+
+
+def build(stop: Sequence[str]) -> Scorer:
+    """Return the scorer that cuts answers before the first of these stop strings."""
+
+    async def score(state: TaskState, target: Target) -> Score:
+        note = (state.output.metadata or {}).get(KEY, {})
+        example = _example(state, target)
+        expected = expected_under(parse_conjugation(note.get("read_as", "identity")), example)
+        answer = cut(state.output.completion, stop)
+        scored, reason = _scored(answer, expected, state.output)
+        return Score(
+            value={each: int(each == scored) for each in get_args(Scored)},
+            answer=answer,
+            explanation=_explanation(scored, answer, example, expected, note),
+            reason=reason,
+            metadata={"outcome": scored, **({KEY: note} if note else {})},
+        )
+
+    return score
+
+
+def _example(state: TaskState, target: Target) -> Example:
+    """Return the sample as an example; one of another task has no intruding answers."""
+    metadata = state.metadata
+    answers = metadata.get("answers") or {"target": target.target}
+    return Example(
+        source_id=str(state.sample_id),
+        cell=metadata.get("cell", ""),
+        language=metadata.get("language", ""),
+        prompt=state.input_text,
+        answers={ability: tuple(texts) for ability, texts in answers.items()},
+        whole_answers=metadata.get("whole_answers") or {},
+    )
+
+
+def _scored(answer: str, expected: Expected, output: ModelOutput) -> tuple[Scored, str | None]:
+    """Return the outcome with Inspect's word for why there is none."""
+    if answer.strip():
+        return PrefixScorer(*expected).outcome(answer), None
+    filtered = bool(output.choices) and output.stop_reason == "content_filter"
+    return "unparsed", "refusal" if filtered else "no_response"
+
+
+def _explanation(
+    scored: Scored, answer: str, example: Example, expected: Expected, note: Mapping[str, Any]
+) -> str:
+    abilities = list(example.answers)
+    lines = [f"{scored}: {answer!r}"]
+    lines.append(f"Right ({abilities[0]}) is what begins with: {_listed(expected.right)}")
+    if expected.intruding:
+        others = ", ".join(abilities[1:])
+        lines.append(f"Intruded ({others}) is what begins with: {_listed(expected.intruding)}")
+    for member in note.get("members", []):
+        lines += [f"Under {member['via']} the model said: {raw!r}" for raw in member["raw"][:1]]
+    return "\n\n".join(lines)
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return ", ".join(map(repr, texts)) or "nothing"
