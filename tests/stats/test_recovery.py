@@ -47,6 +47,8 @@ def test_swapping_base_and_tuned_negates_forgetting(pairs: list[tuple[bool, bool
     other = estimate_forgetting(tuned, base, clusters, rng=generator())
     assert one.value == -other.value
     assert one.p_value == other.p_value
+    assert one.newcombe is not None
+    assert other.newcombe is not None
     assert one.newcombe == pytest.approx((-other.newcombe.high, -other.newcombe.low))
     # Quantiles move in steps of one flip, 1/n; two independent bootstraps may differ by a step.
     step = 1.001 / len(pairs)

@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from palimpsest import __version__
-from palimpsest.cli import demo, diagnose, lab, list_, prompt, recommend, report, rosetta, serve
+from palimpsest.cli import (
+    compare,
+    demo,
+    diagnose,
+    lab,
+    list_,
+    prompt,
+    recommend,
+    report,
+    rosetta,
+    serve,
+)
 from palimpsest.errors import UserError
 
 app = typer.Typer(
@@ -49,6 +60,7 @@ def palimpsest(
 
 app.command()(demo.demo)
 app.command()(diagnose.diagnose)
+app.command()(compare.compare)
 app.command()(prompt.prompt)
 app.command()(recommend.recommend)
 app.command()(report.report)
