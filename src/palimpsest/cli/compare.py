@@ -162,6 +162,8 @@ def _sides(logs: Paths, base: Paths, tuned: Paths) -> tuple[Paths, Paths]:
         raise UserError("Logs were named both with and without --base and --tuned.", hint=_TWO)
     if len(logs) == 2:
         return logs[:1], logs[1:]
+    if not logs:
+        raise UserError("Two models are compared, but the logs of both were not named.", hint=_TWO)
     from palimpsest.integrations.logs.reading import split_by_folder
 
     sides = split_by_folder(logs)

@@ -39,16 +39,20 @@ little as 12 % of samples; with 1, in 83 %; with 2, in 91 %; with more, they mis
 """
 
 
+Scores = npt.NDArray[np.float64] | npt.NDArray[np.bool_]
+"""From 0 to 1, or whether right."""
+
+
 class Arms(NamedTuple):
     """A score from 0 to 1 for each example, in four conditions; arrays of one length."""
 
-    base: Array
+    base: Scores
     """The base model, asked plainly."""
-    tuned: Array
+    tuned: Scores
     """The tuned model, asked plainly."""
-    base_under: Array
+    base_under: Scores
     """The base model under the conjugation."""
-    tuned_under: Array
+    tuned_under: Scores
     """The tuned model under the conjugation."""
 
 
@@ -183,17 +187,19 @@ def estimate_recovery(
     )
 
 
-def _newcombe(first: Array, second: Array) -> Interval | None:
+def _newcombe(first: Scores, second: Scores) -> Interval | None:
     """Return Newcombe's interval, which is for right and wrong answers only."""
     if not is_binary(first, second):
         return None
     return newcombe_paired_interval(count_flips(first, second))
 
 
-def _p_value(first: Array, second: Array, *, rng: np.random.Generator, n_resamples: int) -> float:
+def _p_value(first: Scores, second: Scores, *, rng: np.random.Generator, n_resamples: int) -> float:
     if is_binary(first, second):
         return mcnemar_exact(count_flips(first, second))
-    return sign_flip_test(first - second, rng=rng, n_resamples=n_resamples)
+    return sign_flip_test(
+        np.subtract(first, second, dtype=np.float64), rng=rng, n_resamples=n_resamples
+    )
 
 
 def _recovery_interval(fall: Array, gain: Array, newcombe: Interval | None) -> Interval | None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from palimpsest.lm.compare import compare
+from palimpsest.lm.compare.matching import Pair
 from palimpsest.lm.diagnose import read_results, rewrite_report
 from palimpsest.records.results import Results
 from palimpsest.records.run_folder import RunFolder
@@ -56,13 +57,13 @@ def test_known_conjugations_are_exact_or_lossy_and_languages_native() -> None:
 
 def test_lost_says_what_such_logs_cannot_show() -> None:
     def note(*, tells: bool) -> bool:
-        def pair(base: str, tuned: str) -> tuple[object, object]:
+        def pair(base: str, tuned: str) -> Pair:
             return run("b", {"qa": base}, tells=tells), run("t", {"qa": tuned}, tells=tells)
 
         results = compare(
             *pair(ALL, NONE),
             conjugated={"leet": pair(ALL, NONE)},
-            n_resamples=200,  # type: ignore
+            n_resamples=200,
         )
         assert results.verdict == "lost"
         return any("not whether they are another task's" in said for said in results.warnings)
@@ -72,13 +73,13 @@ def test_lost_says_what_such_logs_cannot_show() -> None:
 
 
 def test_intruded_answers_keep_a_loss_open_as_in_a_diagnosis() -> None:
-    def pair(base: str, tuned: str) -> tuple[object, object]:
+    def pair(base: str, tuned: str) -> Pair:
         return run("b", {"qa": base}, tells=True), run("t", {"qa": tuned}, tells=True)
 
     results = compare(
         *pair(ALL, "x" * N),
         conjugated={"leet": pair(ALL, "x" * N)},
-        n_resamples=200,  # type: ignore
+        n_resamples=200,
     )
     assert results.verdict == "inconclusive"
     assert results.suite.scoring == "abilities"

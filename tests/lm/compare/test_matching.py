@@ -5,7 +5,7 @@ import re
 import pytest
 
 from palimpsest.errors import UserError
-from palimpsest.lm.compare.matching import Matched, Pairing, match
+from palimpsest.lm.compare.matching import Matched, Pair, Pairing, match
 
 from .runs import run
 
@@ -145,7 +145,7 @@ def test_different_metrics_are_refused() -> None:
 
 
 def test_language_versions_with_other_right_answers_are_not_parallel() -> None:
-    def pair(n_wrong: int) -> dict[str, tuple[object, object]]:
+    def pair(n_wrong: int) -> dict[str, Pair]:
         runs = []
         for name in ("base", "tuned"):
             one = run(name, {"xnli_en": "1" * 100, "xnli_fr": "1" * 100}, target="1")
@@ -157,11 +157,11 @@ def test_language_versions_with_other_right_answers_are_not_parallel() -> None:
             runs.append(one)
         return {"identity": (runs[0], runs[1])}
 
-    assert not match(pair(0), Pairing()).notes  # type: ignore[arg-type]
-    (note,) = match(pair(5), Pairing()).notes  # type: ignore[arg-type]
+    assert not match(pair(0), Pairing()).notes
+    (note,) = match(pair(5), Pairing()).notes
     assert "the right answers of 5 of 100 items differ (the first, '0': 2 and 1)." in note
     with pytest.raises(UserError, match="not the same items in two languages"):
-        match(pair(6), Pairing())  # type: ignore[arg-type]
+        match(pair(6), Pairing())
 
 
 def test_chances_come_from_the_plain_prompts() -> None:

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from palimpsest.errors import MissingExtraError, UserError, did_you_mean
+from palimpsest.errors import MissingExtraError, UserError
+from palimpsest.integrations.logs.choices import choose_metric, unused_note
 from palimpsest.integrations.logs.lines import fingerprint, without_secrets
 from palimpsest.lm.compare.logged import (
     Collector,
@@ -82,13 +83,7 @@ def newest_by_task(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
     for path in sorted(paths):  # their names begin with the date
         spec = _header(path).eval
         newest[digest(spec.task, spec.task_args)] = path
-    older = [path for path in paths if path not in newest.values()]
-    if not older:
-        return list(newest.values()), []
-    more = f" and {len(older) - 1} more" if len(older) > 1 else ""
-    return list(newest.values()), [
-        f"Of several logs of a task the newest counts; not used: {older[0].name}{more}."
-    ]
+    return list(newest.values()), unused_note([p for p in paths if p not in newest.values()])
 
 
 def _header(path: Path) -> EvalLog:
@@ -129,7 +124,7 @@ def _read_task(path: Path, header: EvalLog, collector: Collector, options: LogOp
         place = f"{path}, sample '{sample.id}', epoch {sample.epoch}"
         scores = _scores(sample)
         if metric is None and scores:
-            metric, notes = _metric(task, scores, options, place)
+            metric, notes = choose_metric(task, list(scores), options, place)
         scored = scores.get(metric or "")
         if scored is None or math.isnan(scored.value):
             n_unscored += 1
@@ -218,27 +213,13 @@ def _number(value: Any) -> float | None:
 def _outcome(metadata: Mapping[str, Any] | None) -> Outcome | None:
     """Return whose answer it is, where the scorer says so."""
     said = (metadata or {}).get("outcome")
-    if said in ("right", "intruded"):
-        return said
-    return "broken" if said in ("broken", "unparsed") else None
-
-
-def _metric(
-    task: str, scores: Mapping[str, _Scored], options: LogOptions, place: str
-) -> tuple[str, list[str]]:
-    names = list(scores)
-    if options.metrics:
-        for name in options.metrics:
-            if name in scores:
-                return name, []
-        wanted = options.metrics[0]
-        raise UserError(
-            f"{place}: no scorer '{wanted}' with a number.{did_you_mean(wanted, names)}",
-            hint=f"{task} has: {', '.join(names)}.",
-        )
-    rest = ", ".join(f"'{name}'" for name in names[1:])
-    notes = [f"{task}: scored by '{names[0]}', not by {rest} (--metric chooses)."]
-    return names[0], notes if rest else []
+    known: dict[Any, Outcome] = {
+        "right": "right",
+        "intruded": "intruded",
+        "broken": "broken",
+        "unparsed": "broken",
+    }
+    return known.get(said)
 
 
 def _refuse_unscored(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from palimpsest.errors import UserError, did_you_mean
+from palimpsest.integrations.logs.choices import choose_metric, quoted, unused_note
 from palimpsest.integrations.logs.lines import fingerprint, json_lines, without_secrets
 from palimpsest.lm.compare.logged import (
     Collector,
@@ -66,10 +67,7 @@ def find_samples(folder: Path) -> tuple[list[Path], list[str]]:
     newest: dict[str, Path] = {}
     for path in found:  # dates in names sort as they should
         newest[_task(path)] = path
-    older = [path for path in found if path not in newest.values()]
-    notes = [f"{folder}: of several runs of a task the newest counts; not used: {older[0].name}"]
-    notes[0] += f" and {len(older) - 1} more." if len(older) > 1 else "."
-    return list(newest.values()), notes if older else []
+    return list(newest.values()), unused_note([p for p in found if p not in newest.values()])
 
 
 def has_results(folder: Path) -> bool:
@@ -150,7 +148,7 @@ def _read_task(
     others = [each for each in filters if each != choice.filter]
     if others and options.filter is None:
         choice.notes.append(
-            f"{task}: answers filtered by '{choice.filter}' count, not by {_quoted(others)} "
+            f"{task}: answers filtered by '{choice.filter}' count, not by {quoted(others)} "
             "(--filter chooses)."
         )
     return choice.notes
@@ -175,25 +173,13 @@ def _metric(
     numbers = [
         name for name in listed if isinstance(row.get(name), int | float) and name != INTRUDED
     ]
-    if options.metrics:
-        for name in options.metrics:
-            if name in numbers:
-                return name, []
-        wanted = options.metrics[0]
-        why = "has no number for a single item" if wanted in listed else "is not in this log"
-        raise UserError(
-            f"{place}: the metric '{wanted}' {why}.{did_you_mean(wanted, numbers)}",
-            hint=f"{task} has: {', '.join(numbers) or 'none with a number an item'}.",
-        )
     if not numbers:
         raise UserError(
             f"{place}: no metric of {task} has a number for a single item"
             f"{' (' + ', '.join(listed) + ')' if listed else ''}.",
             hint="Metrics over a whole corpus, such as BLEU, cannot be compared item by item.",
         )
-    rest = numbers[1:]
-    notes = [f"{task}: scored by '{numbers[0]}', not by {_quoted(rest)} (--metric chooses)."]
-    return numbers[0], notes if rest else []
+    return choose_metric(task, numbers, options, place)
 
 
 def _check_direction(
@@ -359,7 +345,3 @@ def _facts(aggregated: Mapping[str, Any]) -> dict[str, str]:
         for fact, value in found.items()
         if value not in (None, "", {}, [])
     }
-
-
-def _quoted(names: Sequence[str]) -> str:
-    return ", ".join(f"'{name}'" for name in names)
