@@ -61,10 +61,12 @@ def show_results(results: Results, out: Path, *, quiet: bool, as_json: bool) -> 
     if not quiet:
         from rich.console import Console
 
-        from palimpsest.report.formatting import guessing_text
+        from palimpsest.report.formatting import flips_text, guessing_text
         from palimpsest.report.tables import terminal_table
 
         Console().print(terminal_table(results))
+        if results.suite.from_logs:
+            typer.echo(f"From base to tuned: {flips_text(results.plain)}")
         if results.suite.chance is not None:
             typer.echo(f"Chance level: {100 * results.suite.chance:.1f} %")
         if results.plain.adjusted is not None:
@@ -86,7 +88,7 @@ def _p_of(cell: Cell) -> str:
         return ""
     from palimpsest.report.formatting import p_value, relation
 
-    return f" (p {relation(p_value(cell.p_holm))}, Holm over cells)"
+    return f" Base against tuned: p {relation(p_value(cell.p_holm))} (Holm)."
 
 
 @contextmanager

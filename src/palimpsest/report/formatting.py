@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from palimpsest.records.results import Guessing, Interval
+    from palimpsest.records.results import Guessing, Interval, Plain
 
 MISSING = "–"
 """Stands for a number that is not there."""
@@ -84,6 +84,20 @@ def relation(p: str) -> str:
         ('= 0.034', '< 0.001')
     """
     return p if p.startswith("<") else f"= {p}"
+
+
+def flips_text(plain: Plain) -> str:
+    """Return how many items changed from base to tuned, and whether chance explains it."""
+    p = relation(p_value(plain.p_value))
+    if plain.forgetting_newcombe95 is None:
+        return (
+            f"{plain.n_lost:,} of {plain.base.n:,} items fell, {plain.n_gained:,} rose "
+            f"(paired randomisation test: p {p})"
+        )
+    return (
+        f"{plain.n_lost:,} of {plain.base.n:,} items 1→0, {plain.n_gained:,} 0→1 "
+        f"(exact McNemar test: p {p})"
+    )
 
 
 def guessing_text(adjusted: Guessing) -> str:

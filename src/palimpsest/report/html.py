@@ -94,7 +94,7 @@ def _environment() -> Environment:
 
 def _breakable(text: str) -> Markup:
     """Return a name that a narrow column may break after its punctuation, not within words."""
-    parts = re.split(r"(?<=[:@|,(])", formatting.visible(text))
+    parts = re.split(r"(?<=[:@|,(_])", formatting.visible(text))
     return Markup("<wbr>").join(map(escape, parts))
 
 

@@ -136,7 +136,7 @@ def test_another_system_message_is_another_prompt(logs: tuple[Path, Path], tmp_p
     solver = [system_message("Be brief."), generate()]
     other = evaluated(tmp_path, right, solver=solver)
     results = compare(read_run(logs[0]), read_run(other), n_resamples=200)
-    assert "different prompts for 4 of 4 items (the first: 'q0')" in results.warnings[0]
+    assert "different prompts for 4 items (the first: 'q0' of qa)" in results.warnings[0]
 
 
 def test_epochs_are_answers_to_one_item(tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_a_log_that_broke_off_is_refused_unless_asked_for(tmp_path: Path) -> Non
         return right(question)
 
     log = evaluated(tmp_path, fails)
-    with pytest.raises(UserError, match="did not finish: its status is 'error'"):
+    with pytest.raises(UserError, match="did not finish, its status is 'error'"):
         read_run(log)
     run = read_run(log, LogOptions(complete=False))
     assert "q2" not in task_of(run).items
@@ -231,7 +231,7 @@ def test_a_failed_sample_has_no_score(tmp_path: Path) -> None:
         read_run(log)
     run = read_run(log, LogOptions(complete=False))
     assert list(task_of(run).items) == ["q0", "q1", "q3"]
-    assert "qa: 1 samples without a score are left out." in run.notes
+    assert "1 samples without a score are left out: qa." in run.notes
 
 
 def test_of_several_logs_of_a_task_the_newest_counts(tmp_path: Path) -> None:

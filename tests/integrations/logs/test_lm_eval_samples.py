@@ -97,8 +97,7 @@ def test_of_several_filters_the_first_counts_and_another_may_be_chosen(tmp_path:
     run = read_run(tmp_path)
     assert [item.score for item in task_of(run).items.values()] == [0, 0]
     assert run.notes == (
-        "gsm8k: answers filtered by 'strict-match' count, not by 'flexible-extract' "
-        "(--filter chooses).",
+        "Answers filtered by 'strict-match' count, not by 'flexible-extract' (--filter): gsm8k.",
     )
     other = read_run(tmp_path, LogOptions(filter="flexible-extract"))
     assert [item.score for item in task_of(other).items.values()] == [1, 1]
@@ -111,7 +110,7 @@ def test_of_several_filters_the_first_counts_and_another_may_be_chosen(tmp_path:
 def test_of_several_metrics_the_first_counts_and_another_may_be_chosen(tmp_path: Path) -> None:
     write_samples(tmp_path, {"mc": [chosen(0, True)]})
     run = read_run(tmp_path)
-    assert run.notes == ("mc: scored by 'acc', not by 'acc_norm' (--metric chooses).",)
+    assert run.notes == ("Scored by 'acc', not by 'acc_norm' (--metric chooses): mc.",)
     other = read_run(tmp_path, LogOptions(metrics=("exact_match", "acc_norm")))
     assert (task_of(other).metric, task_of(other).items["0"].score) == ("acc_norm", 0.0)
     with pytest.raises(UserError, match=r"no metric 'acc_nrom' with .*\. Did you mean 'acc_norm'"):

@@ -76,7 +76,7 @@ def test_other_prompts_are_said_and_the_first_is_named() -> None:
     base = run("base", {"qa": "111"})
     tuned = run("tuned", {"qa": "111"}, prompt_hash="with a template")
     (note,) = match({"identity": (base, tuned)}, Pairing()).notes
-    assert "sent different prompts for 3 of 3 items (the first: '0')" in note
+    assert "sent different prompts for 3 items (the first: '0' of qa)" in note
 
 
 def test_logs_without_a_common_item_are_refused() -> None:

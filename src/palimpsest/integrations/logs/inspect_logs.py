@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from palimpsest.errors import MissingExtraError, UserError
-from palimpsest.integrations.logs.choices import choose_metric, unused_note
+from palimpsest.integrations.logs.choices import Notes, choose_metric, unused_note
 from palimpsest.integrations.logs.lines import fingerprint, without_secrets
 from palimpsest.lm.compare.logged import (
     Collector,
@@ -53,13 +53,13 @@ def read(paths: Sequence[Path], name: str, options: LogOptions) -> LoggedRun:
         MissingExtraError: Inspect is not installed.
     """
     collector = Collector(options)
-    notes: list[str] = []
+    notes = Notes()
     headers = []
     for path in paths:
         header = _header(path)
         headers.append(header)
-        notes += _finished(path, header, options)
-        notes += _read_task(path, header, collector, options)
+        _check_finished(path, header, options, notes)
+        _read_task(path, header, collector, options, notes)
     models = dict.fromkeys(header.eval.model for header in headers)
     if len(models) > 1:
         raise UserError(
@@ -105,32 +105,33 @@ def _not_a_log(path: Path, error: Exception) -> UserError:
     )
 
 
-def _finished(path: Path, header: EvalLog, options: LogOptions) -> list[str]:
+def _check_finished(path: Path, header: EvalLog, options: LogOptions, notes: Notes) -> None:
     if header.status == "success":
-        return []
-    said = f"{path} did not finish: its status is '{header.status}'."
+        return
+    said = f"The log did not finish, its status is '{header.status}'"
     if options.complete:
         raise UserError(
-            said,
+            f"{path}: {said}.",
             hint="Finish it with: inspect eval-retry LOG, or take what there is with "
             "--allow-partial.",
         )
-    return [said]
+    notes.add(said, header.eval.task)
 
 
-def _read_task(path: Path, header: EvalLog, collector: Collector, options: LogOptions) -> list[str]:
-    task, metric, notes, n_unscored = header.eval.task, None, list[str](), 0
+def _read_task(
+    path: Path, header: EvalLog, collector: Collector, options: LogOptions, notes: Notes
+) -> None:
+    task, metric, n_unscored = header.eval.task, "", 0
     for sample in _samples(path):
         place = f"{path}, sample '{sample.id}', epoch {sample.epoch}"
         scores = _scores(sample)
-        if metric is None and scores:
-            metric, notes = choose_metric(task, list(scores), options, place)
-        scored = scores.get(metric or "")
+        if not metric and scores:
+            metric = choose_metric(task, list(scores), options, place, notes)
+        scored = scores.get(metric)
         if scored is None or math.isnan(scored.value):
             n_unscored += 1
             _refuse_unscored(sample, metric, scores, place, options)
             continue
-        assert metric is not None
         collector.add(
             task,
             _sample(sample, scored, options, place),
@@ -138,11 +139,10 @@ def _read_task(path: Path, header: EvalLog, collector: Collector, options: LogOp
             place=place,
             language=language_of(_fields(sample), options),
         )
-    if metric is None:
+    if not metric:
         raise UserError(f"{path} has no scores.", hint="Score it with: inspect score LOG")
     if n_unscored:
-        notes.append(f"{task}: {n_unscored:,} samples without a score are left out.")
-    return notes
+        notes.add(f"{n_unscored:,} samples without a score are left out", task)
 
 
 def _samples(path: Path) -> Iterator[EvalSample]:
@@ -224,7 +224,7 @@ def _outcome(metadata: Mapping[str, Any] | None) -> Outcome | None:
 
 def _refuse_unscored(
     sample: EvalSample,
-    metric: str | None,
+    metric: str,
     scores: Mapping[str, _Scored],
     place: str,
     options: LogOptions,

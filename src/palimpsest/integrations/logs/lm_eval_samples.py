@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from palimpsest.errors import UserError, did_you_mean
-from palimpsest.integrations.logs.choices import choose_metric, quoted, unused_note
+from palimpsest.integrations.logs.choices import Notes, choose_metric, quoted, unused_note
 from palimpsest.integrations.logs.lines import fingerprint, json_lines, without_secrets
 from palimpsest.lm.compare.logged import (
     Collector,
@@ -97,9 +97,9 @@ def read(paths: Sequence[Path], name: str, options: LogOptions) -> LoggedRun:
     """
     aggregated = _aggregated(paths)
     collector = Collector(options)
-    notes: list[str] = []
+    notes = Notes()
     for path in paths:
-        notes += _read_task(path, collector, options, aggregated)
+        _read_task(path, collector, options, aggregated, notes)
     if not collector.tasks:
         raise UserError(f"{name} has no answers.", hint=HOW_TO_LOG)
     facts = _facts(aggregated)
@@ -114,18 +114,14 @@ def read(paths: Sequence[Path], name: str, options: LogOptions) -> LoggedRun:
     )
 
 
-class _Choice(NamedTuple):
-    """Which of a task's rows and numbers count."""
-
-    metric: str
-    filter: str
-    notes: list[str]
-
-
 def _read_task(
-    path: Path, collector: Collector, options: LogOptions, aggregated: Mapping[str, Any]
-) -> list[str]:
-    task, choice, filters = _task(path), None, dict[str, None]()
+    path: Path,
+    collector: Collector,
+    options: LogOptions,
+    aggregated: Mapping[str, Any],
+    notes: Notes,
+) -> None:
+    task, metric, filters = _task(path), "", dict[str, None]()
     for place, row in json_lines(path):
         if "doc_id" not in row:
             raise UserError(
@@ -136,22 +132,17 @@ def _read_task(
         filters[used] = None
         if used != (options.filter or next(iter(filters))):
             continue
-        if choice is None:
-            metric, notes = _metric(task, row, options, place)
+        if not metric:
+            metric = _metric(task, row, options, place, notes)
             _check_direction(task, metric, options, aggregated)
-            choice = _Choice(metric, used, notes)
-        sample = _sample(row, choice.metric, options, place)
+        sample = _sample(row, metric, options, place)
         language = language_of(_fields(row), options) if options.language else None
-        collector.add(task, sample, metric=choice.metric, place=place, language=language)
-    if choice is None:
+        collector.add(task, sample, metric=metric, place=place, language=language)
+    if not metric:
         raise _nothing_read(path, options, filters)
-    others = [each for each in filters if each != choice.filter]
+    first, *others = filters
     if others and options.filter is None:
-        choice.notes.append(
-            f"{task}: answers filtered by '{choice.filter}' count, not by {quoted(others)} "
-            "(--filter chooses)."
-        )
-    return choice.notes
+        notes.add(f"Answers filtered by '{first}' count, not by {quoted(others)} (--filter)", task)
 
 
 def _nothing_read(path: Path, options: LogOptions, filters: Iterable[str]) -> UserError:
@@ -166,9 +157,8 @@ def _nothing_read(path: Path, options: LogOptions, filters: Iterable[str]) -> Us
 
 
 def _metric(
-    task: str, row: Mapping[str, Any], options: LogOptions, place: str
-) -> tuple[str, list[str]]:
-    """Return the metric that counts, and a note if there were others."""
+    task: str, row: Mapping[str, Any], options: LogOptions, place: str, notes: Notes
+) -> str:
     listed = [str(name) for name in row.get("metrics", [each for each in row if each not in _OWN])]
     numbers = [
         name for name in listed if isinstance(row.get(name), int | float) and name != INTRUDED
@@ -179,7 +169,7 @@ def _metric(
             f"{' (' + ', '.join(listed) + ')' if listed else ''}.",
             hint="Metrics over a whole corpus, such as BLEU, cannot be compared item by item.",
         )
-    return choose_metric(task, numbers, options, place)
+    return choose_metric(task, numbers, options, place, notes)
 
 
 def _check_direction(

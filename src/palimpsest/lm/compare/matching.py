@@ -116,6 +116,7 @@ def match(pairs: Mapping[str, Pair], how: Pairing) -> Matched:
             continue
         keys = _shared(arm, reference, how, found, gaps)
         _add(found, arm, keys)
+    found.notes += _prompts_differ(arms)
     _report_gaps(gaps, how, found)
     return found
 
@@ -180,7 +181,6 @@ def _shared(arm: _Arm, reference: _Arm, how: Pairing, found: Matched, gaps: list
     keys = [key for key in arm.base.items if key in arm.tuned.items]
     _note_missing(arm, keys, gaps)
     _check_same_items(arm, keys)
-    found.notes += _prompts_differ(arm, keys)
     if arm is reference:
         return keys
     both = [key for key in keys if key in reference.base.items and key in reference.tuned.items]
@@ -228,18 +228,22 @@ def _check_same_items(arm: _Arm, keys: Sequence[str]) -> None:
         )
 
 
-def _prompts_differ(arm: _Arm, keys: Sequence[str]) -> list[str]:
+def _prompts_differ(arms: Sequence[_Arm]) -> list[str]:
+    """Say so where the two models were sent different prompts for the same items."""
     differ = [
-        key
-        for key in keys
-        if arm.base.items[key].first.prompt_hash != arm.tuned.items[key].first.prompt_hash
+        (arm.title, key)
+        for arm in arms
+        for key, item in arm.base.items.items()
+        if key in arm.tuned.items
+        and item.first.prompt_hash != arm.tuned.items[key].first.prompt_hash
     ]
     if not differ:
         return []
+    title, key = differ[0]
     return [
-        f"{arm.title}: the two models were sent different prompts for {len(differ):,} of "
-        f"{len(keys):,} items (the first: '{differ[0]}'), as with another number of worked "
-        "examples or a chat template. The figures show that difference as well as the tuning's."
+        f"The two models were sent different prompts for {len(differ):,} items (the first: '{key}' "
+        f"of {title}), as with another number of worked examples or a chat template. The figures "
+        "show that difference as well as the tuning's."
     ]
 
 
@@ -339,18 +343,15 @@ def _row(role: str, run: LoggedRun, arm: _Arm, key: str, item: LoggedItem) -> An
 
 
 def _report_gaps(gaps: Sequence[str], how: Pairing, found: Matched) -> None:
-    if not gaps:
-        return
-    if how.allow_partial:
-        found.notes += gaps
-        return
     more = len(gaps) - MOST_LISTED
-    listed = [*gaps[:MOST_LISTED], *([f"… and {more} more."] if more > 0 else [])]
-    raise UserError(
-        "The logs do not have the same items:\n" + "\n".join(listed),
-        hint="Evaluate both models on the same items, or compare those that all logs have with "
-        "--allow-partial.",
-    )
+    listed = [*gaps[:MOST_LISTED], *([f"… and {more} more such gaps."] if more > 0 else [])]
+    if listed and not how.allow_partial:
+        raise UserError(
+            "The logs do not have the same items:\n" + "\n".join(listed),
+            hint="Evaluate both models on the same items, or compare those that all logs have "
+            "with --allow-partial.",
+        )
+    found.notes += listed
 
 
 def _different_tasks(pair: Pair) -> UserError:
