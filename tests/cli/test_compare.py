@@ -97,6 +97,22 @@ def test_languages_in_a_column_are_ways_of_asking(here: Path, palimpsest: Palimp
     assert results["suite"]["languages"] == ["en", "fr"]
 
 
+def test_a_language_that_is_not_there_cannot_be_the_plain_one(
+    here: Path, palimpsest: Palimpsest
+) -> None:
+    for folder in ("b", "t"):
+        for language in ("fr", "de"):
+            write(f"{folder}/{language}.csv", RIGHT, lang=language)
+    named = ("b/fr.csv", "b/de.csv", "t/fr.csv", "t/de.csv", "--quiet")
+    refused = palimpsest("compare", *named)
+    assert refused.code == 2
+    assert "None of the items are in 'en'" in refused.err
+    assert "they are in fr, de" in refused.err
+    assert palimpsest("compare", *named, "--plain-language", "fr").code == 0
+    apart = palimpsest("compare", *named, "--parallel", "none")
+    assert "items (fr): kept" in apart.out
+
+
 def test_a_chance_level_may_be_given(here: Path, palimpsest: Palimpsest) -> None:
     write("half.csv", [1.0, 0.0] * (N // 2))
     ended = palimpsest("compare", "base.csv", "half.csv", "--chance", "0.5")

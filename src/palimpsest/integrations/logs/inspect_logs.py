@@ -134,7 +134,7 @@ def _read_task(
             continue
         collector.add(
             task,
-            _sample(sample, scored, options, place),
+            _sample(sample, scored, options, place, chance=_chance(header)),
             metric=metric,
             place=place,
             language=language_of(_fields(sample), options),
@@ -248,7 +248,15 @@ def _fields(sample: EvalSample) -> dict[str, Any]:
     return {**sample.metadata, "id": sample.id, "metadata": sample.metadata}
 
 
-def _sample(sample: EvalSample, scored: _Scored, options: LogOptions, place: str) -> Sample:
+def _chance(header: EvalLog) -> float | None:
+    """Return the accuracy of guessing, which our own tasks tell."""
+    ours = (header.eval.metadata or {}).get("palimpsest")
+    return ours.get("chance") if isinstance(ours, Mapping) else None
+
+
+def _sample(
+    sample: EvalSample, scored: _Scored, options: LogOptions, place: str, *, chance: float | None
+) -> Sample:
     target = sample.target if isinstance(sample.target, str) else json.dumps(sample.target)
     asked = _messages(sample.input)
     sent = list(itertools.takewhile(lambda one: one[0] != "assistant", _messages(sample.messages)))
@@ -261,7 +269,7 @@ def _sample(sample: EvalSample, scored: _Scored, options: LogOptions, place: str
         item_hash=digest(asked, sample.choices, sample.target),
         prompt_hash=digest(sent),
         epoch=str(sample.epoch),
-        chance=1 / n_choices if guessed else None,
+        chance=1 / n_choices if guessed else chance,
         prompt=_prompt(sent or asked),
         raw=completion,
         answer=scored.answer or completion,

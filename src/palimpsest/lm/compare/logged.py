@@ -129,8 +129,11 @@ class LoggedTask:
     """Where the log itself says it."""
     items: dict[str, LoggedItem] = field(default_factory=dict)
     """By key, in the order of the log."""
-    says_abilities: bool = False
-    """Whether wrong answers are told apart, as intruded or broken."""
+
+    @property
+    def says_abilities(self) -> bool:
+        """Whether the log tells wrong answers apart, as intruded or broken."""
+        return any(item.first.outcome is not None for item in self.items.values())
 
 
 @dataclass(frozen=True)
@@ -210,10 +213,6 @@ class Collector:
             )
         item.scores.append(score)
         item.n_intruded += sample.outcome == "intruded"
-        if sample.outcome is not None and not known.says_abilities:
-            self._tasks[task, language] = LoggedTask(
-                task, metric, language, known.items, says_abilities=True
-            )
 
     def _fraction(self, sample: Sample, metric: str, place: str) -> float:
         scale = self._options.scale

@@ -108,7 +108,7 @@ def match(pairs: Mapping[str, Pair], how: Pairing) -> Matched:
     arms = [arm for via, pair in pairs.items() for arm in _arms(pair, via, roles, how, gaps)]
     references = {arm.cell: arm for arm in arms if arm.way.name == PLAIN}
     if not references:
-        raise _different_tasks(pairs[PLAIN])
+        raise _nothing_plain(arms, how) if arms else _different_tasks(pairs[PLAIN])
     for arm in arms:
         reference = references.get(arm.cell)
         if reference is None:
@@ -158,7 +158,9 @@ def _arms(
         if (name, said) not in tuned:
             continue
         cell, named = roles.get(name, (name, None))
-        way = _way(said or named, conjugation, how)
+        if said and not how.parallel:
+            cell = f"{name} ({said})"
+        way = _way((said or named) if how.parallel else None, conjugation, how)
         yield _Arm(cell, way, task, tuned[name, said], *pair)
 
 
@@ -352,6 +354,16 @@ def _report_gaps(gaps: Sequence[str], how: Pairing, found: Matched) -> None:
             "with --allow-partial.",
         )
     found.notes += listed
+
+
+def _nothing_plain(arms: Sequence[_Arm], how: Pairing) -> UserError:
+    languages = dict.fromkeys(arm.way.language for arm in arms if arm.way.language)
+    return UserError(
+        f"None of the items are in '{how.plain_language}', which is to be the plain language; they "
+        f"are in {', '.join(languages)}.",
+        hint="Choose one of them with --plain-language, or take each for itself with "
+        "--parallel none.",
+    )
 
 
 def _different_tasks(pair: Pair) -> UserError:
