@@ -159,3 +159,15 @@ def test_mistakes_end_with_2_and_say_what_to_do(
     assert ended.code == 2
     assert message in ended.err
     assert "Traceback" not in ended.err
+
+
+def test_ids_of_a_log_cannot_act_on_the_terminal(here: Path, palimpsest: Palimpsest) -> None:
+    rows = [{"id": "\x1b]0;owned\x07", "score": 1}, {"id": "b", "score": 1}]
+    Path("hostile.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    Path("plain.jsonl").write_text('{"id": "b", "score": 1}\n')
+    refused = palimpsest("compare", "hostile.jsonl", "plain.jsonl")
+    allowed = palimpsest("compare", "hostile.jsonl", "plain.jsonl", "--allow-partial")
+    assert (refused.code, allowed.code) == (2, 0)
+    for ended in (refused, allowed):
+        assert "owned" in ended.err
+        assert "\x1b" not in ended.err + ended.out

@@ -16,92 +16,102 @@ from palimpsest.errors import UserError
 if TYPE_CHECKING:
     from palimpsest.lm.compare.logged import LoggedRun, LogOptions, Scale
 
-Paths = list[Path]
 _TWO = "Write: palimpsest compare BASE TUNED, or --base FILE … --tuned FILE …"
+
+Paths = list[Path]
+Logs = Annotated[
+    Paths | None,
+    typer.Argument(
+        metavar="BASE TUNED",
+        help="Logs of the base and of the tuned model: samples_*.jsonl or output folders of "
+        "lm-evaluation-harness, .eval files or their folders, tables (CSV, TSV, JSON lines).",
+    ),
+]
+Base = Annotated[
+    Paths | None, typer.Option("--base", help="A log of the base model; repeatable, one a task.")
+]
+Tuned = Annotated[
+    Paths | None, typer.Option("--tuned", help="A log of the tuned model; repeatable, one a task.")
+]
+Conjugated = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--conjugated",
+        metavar="NAME=BASE,TUNED",
+        help="Logs of both models on the same tasks under a conjugation, such as "
+        "leet=base-leet,tuned-leet; repeatable.",
+    ),
+]
+Metric = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metric",
+        help="The metric, scorer or column that counts; repeatable, the first that a task has. By "
+        "default the first that has a number an item.",
+    ),
+]
+Filter = Annotated[
+    str | None,
+    typer.Option("--filter", help="Of lm-evaluation-harness: the filter whose answers count."),
+]
+Key = Annotated[
+    str | None,
+    typer.Option(
+        "--key",
+        metavar="FIELD[,FIELD]",
+        help="What identifies an item, in all runs and languages: fields of the document, of the "
+        "metadata, or columns. By default doc_id or id.",
+    ),
+]
+Range = Annotated[
+    str, typer.Option("--range", metavar="WORST,BEST", help="The scale of a graded metric.")
+]
+Chance = Annotated[
+    float | None,
+    typer.Option(
+        "--chance",
+        min=0.0,
+        max=0.99,
+        help="The accuracy of guessing; by default 1 / the number of choices. 0 for none.",
+    ),
+]
+Parallel = Annotated[
+    str,
+    typer.Option(
+        "--parallel",
+        metavar="auto|none|NAME_{lang}",
+        help="Which tasks are one task in several languages.",
+    ),
+]
+PlainLanguage = Annotated[
+    str, typer.Option("--plain-language", help="The language whose prompts count as plain.")
+]
+LanguageField = Annotated[
+    str | None,
+    typer.Option(
+        "--language-field",
+        help="The field or column with the language of each item, if it is not lang or language.",
+    ),
+]
+AllowPartial = Annotated[
+    bool, typer.Option("--allow-partial", help="Compare the items that all logs have.")
+]
 
 
 def compare(
-    logs: Annotated[
-        Paths | None,
-        typer.Argument(
-            metavar="BASE TUNED",
-            help="Logs of the base and of the tuned model: samples_*.jsonl or output folders of "
-            "lm-evaluation-harness, .eval files or their folders, tables (CSV, TSV, JSON lines).",
-        ),
-    ] = None,
-    base: Annotated[
-        Paths | None,
-        typer.Option("--base", help="A log of the base model; repeatable, one a task."),
-    ] = None,
-    tuned: Annotated[
-        Paths | None,
-        typer.Option("--tuned", help="A log of the tuned model; repeatable, one a task."),
-    ] = None,
-    conjugated: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--conjugated",
-            metavar="NAME=BASE,TUNED",
-            help="Logs of both models on the same tasks under a conjugation, such as "
-            "leet=base-leet,tuned-leet; repeatable.",
-        ),
-    ] = None,
-    metric: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--metric",
-            help="The metric, scorer or column that counts; of several, the first that a task has. "
-            "By default the first that has a number an item.",
-        ),
-    ] = None,
-    filter_: Annotated[
-        str | None,
-        typer.Option("--filter", help="Of lm-evaluation-harness: the filter whose answers count."),
-    ] = None,
-    key: Annotated[
-        str | None,
-        typer.Option(
-            "--key",
-            metavar="FIELD[,FIELD]",
-            help="What identifies an item, in all runs and languages: fields of the document, of "
-            "the metadata, or columns. By default doc_id or id.",
-        ),
-    ] = None,
-    range_: Annotated[
-        str,
-        typer.Option("--range", metavar="WORST,BEST", help="The scale of a graded metric."),
-    ] = "0,1",
-    chance: Annotated[
-        float | None,
-        typer.Option(
-            "--chance",
-            min=0.0,
-            max=0.99,
-            help="The accuracy of guessing; by default 1 / the number of choices. 0 for none.",
-        ),
-    ] = None,
-    parallel: Annotated[
-        str,
-        typer.Option(
-            "--parallel",
-            metavar="auto|none|NAME_{lang}",
-            help="Which tasks are one task in several languages.",
-        ),
-    ] = "auto",
-    plain_language: Annotated[
-        str, typer.Option("--plain-language", help="The language whose prompts count as plain.")
-    ] = "en",
-    language_field: Annotated[
-        str | None,
-        typer.Option(
-            "--language-field",
-            help="A field or column with the language of each item; in tables lang, if there.",
-        ),
-    ] = None,
-    allow_partial: Annotated[
-        bool,
-        typer.Option("--allow-partial", help="Compare the items that all logs have."),
-    ] = False,
+    logs: Logs = None,
+    base: Base = None,
+    tuned: Tuned = None,
+    conjugated: Conjugated = None,
+    metric: Metric = None,
+    filter_: Filter = None,
+    key: Key = None,
+    range_: Range = "0,1",
+    chance: Chance = None,
+    parallel: Parallel = "auto",
+    plain_language: PlainLanguage = "en",
+    language_field: LanguageField = None,
+    allow_partial: AllowPartial = False,
     out: Out = Path("palimpsest-compare"),
     seed: Seed = 0,
     fail_on: Failing = FailOn.never,
@@ -133,19 +143,19 @@ def compare(
         chance=chance,
         complete=not allow_partial,
     )
-    sides = _sides(logs or [], base or [], tuned or [])
-    base_run, tuned_run = (read_run(side, options) for side in sides)
+    pairing = Pairing(
+        plain_language=plain_language,
+        template=None if parallel in ("auto", "none") else parallel,
+        parallel=parallel != "none",
+        by_key=key is not None,
+        allow_partial=allow_partial,
+    )
+    base_logs, tuned_logs = _sides(logs or [], base or [], tuned or [])
     results = compare_runs(
-        base_run,
-        tuned_run,
+        read_run(base_logs, options),
+        read_run(tuned_logs, options),
         conjugated=_conjugated(conjugated or [], options),
-        pairing=Pairing(
-            plain_language=plain_language,
-            template=None if parallel in ("auto", "none") else parallel,
-            parallel=parallel != "none",
-            by_key=key is not None,
-            allow_partial=allow_partial,
-        ),
+        pairing=pairing,
         out=out,
         seed=seed,
         command=shlex.join(["palimpsest", *sys.argv[1:]]),

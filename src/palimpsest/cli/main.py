@@ -80,7 +80,9 @@ def run(arguments: list[str]) -> int:
     try:
         code = app(arguments, standalone_mode=False)
     except UserError as error:
-        typer.echo(f"Error: {error}", err=True)
+        from palimpsest.report.formatting import visible  # a file's text must not act here
+
+        typer.echo(f"Error: {visible(str(error), keep=chr(10))}", err=True)
         return 2
     except typer.TyperException as error:
         error.show()  # type: ignore[attr-defined]  # every one that parsing raises prints itself

@@ -58,6 +58,8 @@ def show_results(results: Results, out: Path, *, quiet: bool, as_json: bool) -> 
     if as_json:
         typer.echo(results.to_json())
         return
+    from palimpsest.report.formatting import visible
+
     if not quiet:
         from rich.console import Console
 
@@ -71,11 +73,12 @@ def show_results(results: Results, out: Path, *, quiet: bool, as_json: bool) -> 
             typer.echo(f"Chance level: {100 * results.suite.chance:.1f} %")
         if results.plain.adjusted is not None:
             typer.echo(f"Without guesses: {guessing_text(results.plain.adjusted)}")
-    typer.secho(f"Verdict: {results.verdict}. {results.verdict_reason}", bold=True)
+    typer.secho(visible(f"Verdict: {results.verdict}. {results.verdict_reason}"), bold=True)
     for cell in results.cells:
-        typer.echo(f"  {cell.name}: {cell.verdict}. {cell.verdict_reason}{_p_of(cell)}")
+        said = f"  {cell.name}: {cell.verdict}. {cell.verdict_reason}{_p_of(cell)}"
+        typer.echo(visible(said))
     for warning in results.warnings:
-        typer.secho(f"Note: {warning}", err=True)
+        typer.secho(visible(f"Note: {warning}"), err=True)
     cost = results.provenance.cost_usd
     if cost is not None:
         typer.echo(f"Cost of this run: ${cost:.4f}")

@@ -270,3 +270,19 @@ def test_lines_and_files_without_end_are_refused(
     monkeypatch.setattr(log_lines, "MOST_LINE_BYTES", 100)
     with pytest.raises(UserError, match="line 1: longer than"):
         read_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"metrics": 3},
+        {"arguments": 7},
+        {"arguments": {"gen_args_0": 3, "gen_args_1": ["a", "b"], "gen_args_2": ["a", "c"]}},
+        {"resps": None, "filtered_resps": 4},
+        {"doc": "text", "target": None},
+        {"filter": ["a"], "exact_match": True},
+    ],
+)
+def test_odd_fields_that_do_not_matter_are_borne(tmp_path: Path, odd: dict[str, object]) -> None:
+    write_samples(tmp_path, {"qa": [generated(0, True, **odd)]})
+    assert task_of(read_run(tmp_path)).items["0"].score == 1.0

@@ -17,6 +17,7 @@ from palimpsest.lm.compare.logged import (
     LoggedRun,
     LogOptions,
     Sample,
+    as_number,
     digest,
     key_of,
     language_of,
@@ -198,10 +199,8 @@ def _scores(sample: EvalSample) -> dict[str, _Scored]:
 
 
 def _number(value: Any) -> float | None:
-    if isinstance(value, bool | int | float):
-        return float(value)
     if not isinstance(value, str):
-        return None
+        return as_number(value)
     if value.upper() in _VALUES:
         return _VALUES[value.upper()]
     try:

@@ -16,6 +16,7 @@ from palimpsest.lm.compare.logged import (
     LoggedRun,
     LogOptions,
     Sample,
+    as_number,
     digest,
     find_field,
     key_of,
@@ -123,7 +124,7 @@ def _read_task(
 ) -> None:
     task, metric, filters = _task(path), "", dict[str, None]()
     for place, row in json_lines(path):
-        if "doc_id" not in row:
+        if row.get("doc_id") is None:
             raise UserError(
                 f"{place}: no field 'doc_id', so this is no sample of {KIND}.",
                 hint="Name files that lm_eval --log_samples has written: samples_TASK_DATE.jsonl",
@@ -159,10 +160,8 @@ def _nothing_read(path: Path, options: LogOptions, filters: Iterable[str]) -> Us
 def _metric(
     task: str, row: Mapping[str, Any], options: LogOptions, place: str, notes: Notes
 ) -> str:
-    listed = [str(name) for name in row.get("metrics", [each for each in row if each not in _OWN])]
-    numbers = [
-        name for name in listed if isinstance(row.get(name), int | float) and name != INTRUDED
-    ]
+    listed = _metrics(row)
+    numbers = [name for name in listed if as_number(row.get(name)) is not None and name != INTRUDED]
     if not numbers:
         raise UserError(
             f"{place}: no metric of {task} has a number for a single item"
@@ -172,11 +171,24 @@ def _metric(
     return choose_metric(task, numbers, options, place, notes)
 
 
+def _metrics(row: Mapping[str, Any]) -> list[str]:
+    """Return the names of a row's metrics, whether they are numbers or not."""
+    listed = row.get("metrics")
+    return [
+        str(name)
+        for name in (
+            listed if isinstance(listed, list) else [each for each in row if each not in _OWN]
+        )
+    ]
+
+
 def _check_direction(
     task: str, metric: str, options: LogOptions, aggregated: Mapping[str, Any]
 ) -> None:
-    directions = aggregated.get("higher_is_better", {}).get(task) or {}
-    if directions.get(metric) is False and options.scale.best > options.scale.worst:
+    directions = aggregated.get("higher_is_better")
+    of_task = directions.get(task) if isinstance(directions, Mapping) else None
+    higher = of_task.get(metric) if isinstance(of_task, Mapping) else None
+    if higher is False and options.scale.best > options.scale.worst:
         raise UserError(
             f"{task}: less is better by '{metric}', as its results say.",
             hint="Say what worst and best are, such as --range 1,0, or choose another --metric.",
@@ -190,10 +202,11 @@ def _fields(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sample(row: Mapping[str, Any], metric: str, options: LogOptions, place: str) -> Sample:
-    value = row.get(metric)
-    if not isinstance(value, int | float):
+    score = as_number(row.get(metric))
+    if score is None:
+        said = json.dumps(row.get(metric), default=str)[:60]
         raise UserError(
-            f"{place}: '{metric}' is {json.dumps(value, default=str)[:60]}; expected a number.",
+            f"{place}: '{metric}' is {said}; expected a number.",
             hint="Choose another score with --metric.",
         )
     target = str(row.get("target", ""))
@@ -203,23 +216,23 @@ def _sample(row: Mapping[str, Any], metric: str, options: LogOptions, place: str
     said = _chosen(choices, responses) if len(choices) > 1 else _generated(row, responses)
     return Sample(
         key=key_of(_fields(row), options, place) if options.key else str(row["doc_id"]),
-        score=float(value),
+        score=score,
         item_hash=digest(
             row.get("doc_hash") or digest(row.get("doc")), row.get("target_hash") or digest(target)
         ),
         prompt_hash=str(row.get("prompt_hash") or digest(requests[:1])),
-        chance=_chance(metric, float(value), choices, row),
+        chance=_chance(metric, score, choices, row),
         prompt=_prompt(requests),
         raw=said.raw,
         answer=said.answer,
         target=target,
-        outcome=_outcome(row, float(value)),
+        outcome=_outcome(row, score),
         finish=said.finish,
     )
 
 
 def _outcome(row: Mapping[str, Any], value: float) -> Outcome | None:
-    if INTRUDED not in row.get("metrics", ()):
+    if INTRUDED not in _metrics(row):
         return None
     if value == 1:
         return "right"
@@ -258,7 +271,7 @@ def _chance(
     if not _ACCURACY.match(metric) or value not in (0, 1):
         return None
     # For mutual information every choice is asked for twice, the second time without a context.
-    n_choices = len(choices) // 2 if "acc_mutual_info" in row.get("metrics", ()) else len(choices)
+    n_choices = len(choices) // 2 if "acc_mutual_info" in _metrics(row) else len(choices)
     return 1 / n_choices if n_choices > 1 else None
 
 
@@ -273,6 +286,8 @@ class _Said(NamedTuple):
 def _chosen(choices: Sequence[str], responses: Any) -> _Said:
     """Return the likeliest choice; raw are all with their natural-log probabilities."""
     scores: dict[str, float] = {}
+    if not isinstance(responses, list):
+        responses = []
     for choice, response in zip(choices, responses, strict=False):
         try:
             scores.setdefault(choice, float(response[0]))

@@ -14,6 +14,7 @@ from palimpsest.lm.compare.logged import (
     LoggedRun,
     LogOptions,
     Sample,
+    as_number,
     digest,
     key_of,
     language_of,
@@ -160,8 +161,9 @@ def _outcome(row: Mapping[str, Any], place: str) -> Outcome | None:
 
 def _number(row: Mapping[str, Any], column: str, place: str) -> float:
     value = row.get(column)
-    if isinstance(value, bool | int | float):
-        return float(value)
+    number = as_number(value)
+    if number is not None:
+        return number
     text = str(value or "").strip()
     try:
         return _WORDS[text.lower()] if text.lower() in _WORDS else float(text)

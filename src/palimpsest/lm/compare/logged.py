@@ -252,6 +252,21 @@ class Collector:
         return sample._replace(prompt=prompt, raw=raw, answer=answer, target=target, chance=chance)
 
 
+def as_number(value: Any) -> float | None:
+    """Return a number, or a truth value as 0 or 1, as a float; ``None`` for anything else.
+
+    Example:
+        >>> as_number(True), as_number(10**400), as_number("1")
+        (1.0, inf, None)
+    """
+    if not isinstance(value, bool | int | float):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
 def digest(*parts: Any) -> str:
     """Return a short hash of texts and of whatever JSON can write.
 
