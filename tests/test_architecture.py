@@ -22,12 +22,8 @@ ALLOWED = {
     "lab": FOUNDATION | {"palimpsest.stats", "palimpsest.records", "palimpsest.report"},
     "report": FOUNDATION | {"palimpsest.records"},
     "serve": FOUNDATION | {"palimpsest.lm"},
-    "cli": FOUNDATION
-    | {"palimpsest.lm", "palimpsest.lab", "palimpsest.records", "palimpsest.report"}
-    | {"palimpsest.serve", "palimpsest.integrations"},
     "integrations": FOUNDATION
-    | {"palimpsest.lm", "palimpsest.records", "palimpsest.report", "palimpsest.serve"}
-    | {"palimpsest.stats"},
+    | {"palimpsest.lm", "palimpsest.records", "palimpsest.report", "palimpsest.serve"},
 }
 
 

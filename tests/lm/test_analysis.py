@@ -25,6 +25,7 @@ class Via(NamedTuple):
     """Share of the errors that are the other ability's answers."""
     exact: bool = True
     keeps: str = "everything"
+    native: bool = False
 
 
 OUTCOMES: Mapping[str, Outcome] = {"1": "right", "0": "broken", "x": "intruded"}

@@ -274,19 +274,30 @@ def test_reading_where_nothing_was_written_says_so(path: Path) -> None:
     assert not path.exists()
 
 
-def test_a_file_of_the_first_format_is_brought_up_to_date_with_its_rows(path: Path) -> None:
+ADDED_IN = {
+    2: ("fidelity", "survival", "flags", "n_prompt_tokens", "n_answer_tokens"),
+    3: ("score",),
+}
+
+
+@pytest.mark.parametrize("version", range(1, FORMAT_VERSION))
+def test_a_file_of_an_earlier_format_is_brought_up_to_date_with_its_rows(
+    path: Path, version: int
+) -> None:
     with AnswerStore(path) as store:
         store.add([a_row()])
     connection = sqlite3.connect(path)
-    for column in ("fidelity", "survival", "flags", "n_prompt_tokens", "n_answer_tokens"):
-        connection.execute(f"ALTER TABLE answers DROP COLUMN {column}")
-    connection.execute("PRAGMA user_version = 1")
+    for later in range(version + 1, FORMAT_VERSION + 1):
+        for column in ADDED_IN[later]:
+            connection.execute(f"ALTER TABLE answers DROP COLUMN {column}")
+    connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
 
-    with pytest.raises(UserError, match="older palimpsest, in format 1"):
+    with pytest.raises(UserError, match=f"older palimpsest, in format {version}"):
         AnswerStore(path, read_only=True)
+    newer = a_row("2", fidelity=0.5, survival=1.0, flags="x", n_prompt_tokens=3, score=0.25)
     with AnswerStore(path) as store:
         assert store.rows(model="m", suite="s") == [a_row()]
-        store.add([a_row("2", fidelity=0.5, survival=1.0, flags="x", n_prompt_tokens=3)])
+        store.add([newer])
     with AnswerStore(path, read_only=True) as store:
-        assert store.rows(model="m", suite="s")[1].fidelity == 0.5
+        assert store.rows(model="m", suite="s")[1] == newer

@@ -19,6 +19,7 @@ from palimpsest.records.results import (
     Plain,
     Provenance,
     Results,
+    Scoring,
     SuiteInfo,
     Verdict,
 )
@@ -171,6 +172,18 @@ def fake_results(
         warnings=list(warnings),
         provenance=provenance(),
     )
+
+
+def from_logs(results: Results, scoring: Scoring) -> Results:
+    """Return the same figures as though they came from logs."""
+    suite = results.suite.model_copy(
+        update={"scoring": scoring, "from_logs": True, "description": "Logs of a test."}
+    )
+    found = results.model_copy(update={"suite": suite})
+    if scoring != "graded":
+        return found
+    plain = results.plain.model_copy(update={"forgetting_newcombe95": None})
+    return found.model_copy(update={"plain": plain})
 
 
 def cell(name: str, place: int, vias: Sequence[Via], n: int) -> Cell:

@@ -18,7 +18,7 @@ from palimpsest.report.drawing import (
 )
 from palimpsest.report.plots import MAX_PANELS, drawings
 
-from .factory import VIAS, fake_results
+from .factory import VIAS, fake_results, from_logs
 from .hostile import NAMES
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -156,3 +156,16 @@ def test_a_long_title_is_wrapped_to_the_width() -> None:
     figure = new_figure("many words " * 12, NARROW_INCHES, 1.0)
     assert isinstance(figure, Figure)
     assert figure.texts[0].get_text().count("\n") >= 2
+
+
+def test_logs_that_only_tell_right_from_wrong_get_a_figure_of_their_tasks() -> None:
+    results = from_logs(fake_results(), "binary")
+    names = [drawing.name for drawing in drawings(results)]
+    assert names == ["accuracy", "recovery", "forgetting"]
+    drawing = drawings(results)[-1]
+    said = texts(svg_bytes(drawing))
+    for cell in results.cells:
+        assert cell.name in said
+        assert cell.name in drawing.alternative
+    one = results.model_copy(update={"cells": results.cells[:1]})
+    assert [drawing.name for drawing in drawings(one)] == ["accuracy", "recovery"]

@@ -152,3 +152,13 @@ def test_flags_of_an_answer_stand_with_it_and_not_with_the_prompt() -> None:
     assert item[BASE][-1] == "in the answer: unchanged line"
     assert item[TUNED][-1] == ""
     assert item[-1] is None
+
+
+def test_what_the_logs_do_not_tell_is_said_to_the_page() -> None:
+    rows = [row._replace(score=0.25, outcome="broken") for row in fake_rows(4)]
+    data = json.loads(prompt_data(rows, tells_abilities=False, from_logs=True).json)
+    assert (data["abilities"], data["logged"]) == (False, True)
+    assert data["items"][0][BASE][-1] == 0.25
+    asked = json.loads(prompt_data(fake_rows(4)).json)
+    assert (asked["abilities"], asked["logged"]) == (True, False)
+    assert len(asked["items"][0][BASE]) == 7

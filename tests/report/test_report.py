@@ -11,6 +11,7 @@ import pytest
 
 from palimpsest.errors import UserError
 from palimpsest.lm import verdicts
+from palimpsest.records.results import Guessing, Scoring
 from palimpsest.report import write_report
 from palimpsest.report.charts import new_figure
 from palimpsest.report.drawing import Drawing
@@ -18,7 +19,7 @@ from palimpsest.report.html import MAX_CELL_TABLES, MAX_CELLS, render_page
 from palimpsest.report.prompt_data import prompt_data
 from palimpsest.report.wording import RULES, VERDICTS
 
-from .factory import VIAS, fake_results, fake_rows
+from .factory import VIAS, fake_results, fake_rows, from_logs
 from .hostile import IMAGE, NAMES, SCRIPT, hostile_rows
 
 
@@ -191,3 +192,46 @@ def test_importing_the_report_loads_nothing_heavy() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def prose(page: str) -> str:
+    """Return the page up to its data."""
+    return page.partition('<script type="application/json"')[0].partition("<main>")[2]
+
+
+def test_a_page_from_logs_claims_no_more_than_the_logs_say(tmp_path: Path) -> None:
+    def page_of(scoring: Scoring) -> str:
+        results = from_logs(fake_results(), scoring)
+        path = write_report(tmp_path / scoring, results, fake_rows(64))
+        return prose(path.read_text(encoding="utf-8"))
+
+    told, binary, graded = (page_of(one) for one in ("abilities", "binary", "graded"))
+    for page in (told, binary, graded):
+        assert "Nothing was asked: the answers and their scores are those of the logs" in page
+        assert "Logs of a test." in page
+    assert "<option>intruded</option>" in told
+    for page in (binary, graded):
+        assert "<option>intruded</option>" not in page
+        assert "Right, intruded, broken" not in page
+    assert "McNemar’s exact test" in binary
+    assert "paired randomisation test" in graded
+    assert "Newcombe <span" not in graded
+
+
+def test_the_page_says_what_is_left_without_guesses(tmp_path: Path) -> None:
+    results = fake_results()
+    guessing = Guessing(
+        chance=0.25,
+        base=0.6,
+        tuned=0.4,
+        forgetting=0.2,
+        forgetting_ci95=(0.1, 0.3),
+        lost=0.25,
+        gained=0.05,
+    )
+    suite = results.suite.model_copy(update={"chance": 0.25})
+    plain = results.plain.model_copy(update={"adjusted": guessing})
+    results = results.model_copy(update={"suite": suite, "plain": plain})
+    page = write_report(tmp_path / "run", results, fake_rows(64)).read_text(encoding="utf-8")
+    said = "base 60.0 %, tuned 40.0 %; forgetting 20.0 points [10.0, 30.0]; 1→0 25.0 %, 0→1 5.0 %"
+    assert said in page

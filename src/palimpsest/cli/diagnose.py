@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +9,8 @@ import typer
 
 from palimpsest.cli.options import (
     BudgetUSD,
+    Failing,
+    FailOn,
     Json,
     Limit,
     MinFidelity,
@@ -20,21 +21,14 @@ from palimpsest.cli.options import (
     Sentences,
     Suite,
     Via,
+    exit_if_failed,
 )
 from palimpsest.errors import UserError
 
 if TYPE_CHECKING:
     from palimpsest.lm.models.budget import Budget
 
-EXIT_FORGOTTEN = 3
 NO_LIMIT_USD = 10**12
-
-
-class FailOn(StrEnum):
-    """When the command counts as failed."""
-
-    never = "never"
-    forgotten = "forgotten"
 
 
 def diagnose(
@@ -49,10 +43,7 @@ def diagnose(
     budget: BudgetUSD = None,
     prices: Prices = None,
     seed: Seed = 0,
-    fail_on: Annotated[
-        FailOn,
-        typer.Option("--fail-on", help="Exit 3 if an ability is lost or suppressed (for CI)."),
-    ] = FailOn.never,
+    fail_on: Failing = FailOn.never,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -79,9 +70,7 @@ def diagnose(
         quiet=quiet,
         as_json=json,
     )
-    verdicts = {results.verdict, *(cell.verdict for cell in results.cells)}
-    if fail_on is FailOn.forgotten and verdicts & {"suppressed", "lost"}:
-        raise typer.Exit(EXIT_FORGOTTEN)
+    exit_if_failed(results, fail_on)
 
 
 def _budget(limit: str | None, prices: Path | None) -> Budget | None:

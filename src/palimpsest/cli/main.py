@@ -9,6 +9,7 @@ import typer
 
 from palimpsest import __version__
 from palimpsest.cli import (
+    compare,
     demo,
     diagnose,
     lab,
@@ -60,6 +61,7 @@ def palimpsest(
 
 app.command()(demo.demo)
 app.command()(diagnose.diagnose)
+app.command()(compare.compare)
 app.command()(prompt.prompt)
 app.command()(recommend.recommend)
 app.command()(report.report)
@@ -80,7 +82,9 @@ def run(arguments: list[str]) -> int:
     try:
         code = app(arguments, standalone_mode=False)
     except UserError as error:
-        typer.echo(f"Error: {error}", err=True)
+        from palimpsest.report.formatting import visible  # a file's text must not act here
+
+        typer.echo(f"Error: {visible(str(error), keep=chr(10))}", err=True)
         return 2
     except typer.TyperException as error:
         error.show()  # type: ignore[attr-defined]  # every one that parsing raises prints itself

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from palimpsest.records.results import Results
+
+EXIT_FORGOTTEN = 3
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="The run folder; created when missing.")]
 Limit = Annotated[
@@ -58,3 +64,36 @@ Prices = Annotated[
         "--prices", help="For endpoints: a TOML file, US dollars per million tokens by model."
     ),
 ]
+
+
+class FailOn(StrEnum):
+    """When a command counts as failed."""
+
+    never = "never"
+    forgotten = "forgotten"
+    worse = "worse"
+
+
+Failing = Annotated[
+    FailOn,
+    typer.Option(
+        "--fail-on",
+        help="For CI, exit 3: forgotten, if an ability is lost or suppressed; worse, if accuracy "
+        "clearly fell, whatever the reason.",
+    ),
+]
+
+
+def exit_if_failed(results: Results, fail_on: FailOn) -> None:
+    """End with :data:`EXIT_FORGOTTEN` if the results are what the user wants to fail on."""
+    if fail_on is FailOn.never:
+        return
+    from palimpsest.lm.verdicts import clearly_fell
+
+    verdicts = {results.verdict, *(cell.verdict for cell in results.cells)}
+    failed = bool(verdicts & {"suppressed", "lost"})
+    if fail_on is FailOn.worse:
+        cells = [clearly_fell(cell.plain, cell.p_holm) for cell in results.cells]
+        failed = failed or clearly_fell(results.plain) or any(cells)
+    if failed:
+        raise typer.Exit(EXIT_FORGOTTEN)

@@ -15,7 +15,7 @@ import typer
 if TYPE_CHECKING:
     from palimpsest.lm.diagnose import DiagnosisProgress
     from palimpsest.lm.models.budget import Budget
-    from palimpsest.records.results import Results
+    from palimpsest.records.results import Cell, Results
 
 
 def diagnose_and_show(
@@ -49,31 +49,49 @@ def diagnose_and_show(
             command=shlex.join(["palimpsest", *sys.argv[1:]]),
             progress=progress,
         )
-    if as_json:
-        typer.echo(results.to_json())
-    else:
-        _show(results, out, quiet=quiet)
+    show_results(results, out, quiet=quiet, as_json=as_json)
     return results
 
 
-def _show(results: Results, out: Path, *, quiet: bool) -> None:
+def show_results(results: Results, out: Path, *, quiet: bool, as_json: bool) -> None:
+    """Print table, verdicts, notes and where the report is; or nothing but the results as JSON."""
+    if as_json:
+        typer.echo(results.to_json())
+        return
+    from palimpsest.report.formatting import visible
+
     if not quiet:
         from rich.console import Console
 
+        from palimpsest.report.formatting import flips_text, guessing_text
         from palimpsest.report.tables import terminal_table
 
         Console().print(terminal_table(results))
+        if results.suite.from_logs:
+            typer.echo(f"From base to tuned: {flips_text(results.plain)}")
         if results.suite.chance is not None:
             typer.echo(f"Chance level: {100 * results.suite.chance:.1f} %")
-    typer.secho(f"Verdict: {results.verdict}. {results.verdict_reason}", bold=True)
+        if results.plain.adjusted is not None:
+            typer.echo(f"Without guesses: {guessing_text(results.plain.adjusted)}")
+    typer.secho(visible(f"Verdict: {results.verdict}. {results.verdict_reason}"), bold=True)
     for cell in results.cells:
-        typer.echo(f"  {cell.name}: {cell.verdict}. {cell.verdict_reason}")
+        said = f"  {cell.name}: {cell.verdict}. {cell.verdict_reason}{_p_of(cell)}"
+        typer.echo(visible(said))
     for warning in results.warnings:
-        typer.secho(f"Note: {warning}", err=True)
+        typer.secho(visible(f"Note: {warning}"), err=True)
     cost = results.provenance.cost_usd
     if cost is not None:
         typer.echo(f"Cost of this run: ${cost:.4f}")
     typer.echo(f"Report: {out / 'report.html'}")
+
+
+def _p_of(cell: Cell) -> str:
+    """Return the p-value of base against tuned over all cells."""
+    if cell.p_holm is None:
+        return ""
+    from palimpsest.report.formatting import p_value, relation
+
+    return f" Base against tuned: p {relation(p_value(cell.p_holm))} (Holm)."
 
 
 @contextmanager

@@ -13,11 +13,23 @@ import numpy.typing as npt
 from palimpsest.errors import UserError
 from palimpsest.lm.pairing import PLAIN, PairedAnswers
 from palimpsest.lm.verdicts import KEPT_MARGIN, judge
-from palimpsest.records.answers import AnswerRow, Outcome
-from palimpsest.records.results import Arm, Best, Cell, ConjugationResult, Plain, Verdict
+from palimpsest.records.answers import AnswerRow
+from palimpsest.records.results import (
+    Arm,
+    Best,
+    Cell,
+    ConjugationResult,
+    Guessing,
+    Plain,
+    Verdict,
+)
+from palimpsest.stats.guessing import adjust_for_guessing, adjusted_forgetting_interval
 from palimpsest.stats.multiplicity import choose_best, holm, in_first_half
+from palimpsest.stats.paired import is_binary
 from palimpsest.stats.proportions import wilson_interval
-from palimpsest.stats.recovery import Arms, estimate_forgetting, estimate_recovery
+from palimpsest.stats.recovery import Arms, estimate_forgetting, estimate_recovery, mean_interval
+
+Array = npt.NDArray[np.float64]
 
 
 class ViaFacts(Protocol):
@@ -34,6 +46,10 @@ class ViaFacts(Protocol):
     @property
     def keeps(self) -> str:
         """What comes back, in words."""
+
+    @property
+    def native(self) -> bool:
+        """Whether it is another language of the examples."""
 
 
 class Analysis(NamedTuple):
@@ -56,7 +72,7 @@ def analyse(
     seed: int = 0,
     n_resamples: int = 10_000,
     margin: float = KEPT_MARGIN,
-    chance: float | None = None,
+    chance: float | Mapping[str, float] | None = None,
     min_fidelity: float = 0.0,
 ) -> Analysis:
     """Compare the base and the tuned model on the examples that both have answered.
@@ -71,7 +87,8 @@ def analyse(
         seed: Seed of the bootstrap; each conjugation has a stream of its own.
         n_resamples: Bootstrap resamples.
         margin: The largest fall of accuracy that counts as kept, a fraction.
-        chance: The accuracy of guessing; an ability is what the base model has beyond it.
+        chance: The accuracy of guessing, of all examples alike or by source; those not named
+            cannot be guessed. An ability is what the base model has beyond it.
         min_fidelity: Prompts that come back with a lower chrF, from 0 to 1, are left out under
             that via, of both models alike.
 
@@ -87,11 +104,16 @@ def analyse(
             hint="Check that the suite is not empty and that both evaluations have run.",
         )
     asked = {via.name: via for via in vias if via.name != PLAIN}
-    study = _Study(answers, list(asked.values()), seed, n_resamples, margin, chance)
+    guessed = dict.fromkeys(sources, chance) if isinstance(chance, float | int) else chance or {}
+    study = _Study(answers, list(asked.values()), seed, n_resamples, margin, guessed)
     overall = study.of(sources)
     groups = answers.by_cell(sources, cells)
     found = [overall] if len(groups) == 1 else [study.of(group) for group in groups.values()]
-    by_cell = [Cell(name=name, **one._asdict()) for name, one in zip(groups, found, strict=True)]
+    adjusted = holm([one.plain.p_value for one in found])
+    by_cell = [
+        Cell(name=name, p_holm=p, **one._asdict())
+        for name, p, one in zip(groups, adjusted, found, strict=True)
+    ]
     warnings = [*_missing(answers, sources, study.vias), *_disagreement(by_cell)]
     return Analysis(cells=by_cell, warnings=warnings, **overall._asdict())
 
@@ -114,7 +136,8 @@ class _Study(NamedTuple):
     seed: int
     n_resamples: int
     margin: float
-    chance: float | None
+    chances: Mapping[str, float]
+    """Of guessing right, by source; nothing for one that cannot be guessed."""
 
     def of(self, sources: Sequence[str]) -> _Findings:
         """Analyse some of the source examples; all have plain answers of both models."""
@@ -132,7 +155,8 @@ class _Study(NamedTuple):
             one.model_copy(update={"p_holm": p}) for one, p in zip(found, adjusted, strict=True)
         ]
         best = self._best(pairs)
-        judgement = judge(plain, found, best, margin=self.margin, chance=self.chance)
+        chance = None if plain.adjusted is None else plain.adjusted.chance
+        judgement = judge(plain, found, best, margin=self.margin, chance=chance)
         return _Findings(plain, found, best, judgement.verdict, judgement.reason)
 
     def _shared(self, via: str, sources: Sequence[str]) -> list[str]:
@@ -140,23 +164,48 @@ class _Study(NamedTuple):
         return [source for source in sources if source in under]
 
     def _plain(self, sources: Sequence[str]) -> Plain:
-        base, tuned = (self.answers.outcomes(role, PLAIN, sources) for role in ("base", "tuned"))
+        base, tuned = (self.answers.scores(role, PLAIN, sources) for role in ("base", "tuned"))
         found = estimate_forgetting(
-            _right(base),
-            _right(tuned),
+            base,
+            tuned,
             np.asarray(sources),
             rng=_stream(self.seed, "plain"),
             n_resamples=self.n_resamples,
         )
         return Plain(
-            base=_arm(base),
-            tuned=_arm(tuned),
+            base=self._arm("base", PLAIN, sources),
+            tuned=self._arm("tuned", PLAIN, sources),
             forgetting=found.value,
             forgetting_ci95=found.interval,
             forgetting_newcombe95=found.newcombe,
             p_value=found.p_value,
             n_lost=found.flips.lost,
             n_gained=found.flips.gained,
+            adjusted=self._adjusted(base, tuned, sources),
+        )
+
+    def _adjusted(self, base: Array, tuned: Array, sources: Sequence[str]) -> Guessing | None:
+        """Take guesses off, where the examples can be guessed."""
+        chances = np.array([self.chances.get(source, 0.0) for source in sources])
+        if not chances.any():
+            return None
+        found = adjust_for_guessing(base, tuned, chances)
+        interval = adjusted_forgetting_interval(
+            base,
+            tuned,
+            chances,
+            np.asarray(sources),
+            rng=_stream(self.seed, "guessing"),
+            n_resamples=self.n_resamples,
+        )
+        return Guessing(
+            chance=float(np.mean(chances)),
+            base=found.base,
+            tuned=found.tuned,
+            forgetting=found.forgetting,
+            forgetting_ci95=interval,
+            lost=found.lost,
+            gained=found.gained,
         )
 
     def _conjugation(self, via: ViaFacts, sources: Sequence[str]) -> ConjugationResult:
@@ -170,8 +219,9 @@ class _Study(NamedTuple):
             name=via.name,
             exact=via.exact,
             keeps=via.keeps,
-            base=_arm(self.answers.outcomes("base", via.name, sources)),
-            tuned=_arm(self.answers.outcomes("tuned", via.name, sources)),
+            native=via.native,
+            base=self._arm("base", via.name, sources),
+            tuned=self._arm("tuned", via.name, sources),
             recovery=found.recovery,
             recovery_ci95=found.recovery_interval,
             did=found.did,
@@ -205,10 +255,10 @@ class _Study(NamedTuple):
             name=name,
             n_selection=len(first[name]),
             n_report=len(sources),
-            tuned_plain=_arm(self.answers.outcomes("tuned", PLAIN, sources)),
-            tuned=_arm(self.answers.outcomes("tuned", name, sources)),
-            base_plain=_arm(self.answers.outcomes("base", PLAIN, sources)),
-            base=_arm(self.answers.outcomes("base", name, sources)),
+            tuned_plain=self._arm("tuned", PLAIN, sources),
+            tuned=self._arm("tuned", name, sources),
+            base_plain=self._arm("base", PLAIN, sources),
+            base=self._arm("base", name, sources),
             recovery=found.recovery,
             recovery_ci95=found.recovery_interval,
             did=found.did,
@@ -218,11 +268,27 @@ class _Study(NamedTuple):
 
     def _arms(self, via: str, sources: Sequence[str]) -> Arms:
         return Arms(
-            base=_right(self.answers.outcomes("base", PLAIN, sources)),
-            tuned=_right(self.answers.outcomes("tuned", PLAIN, sources)),
-            base_under=_right(self.answers.outcomes("base", via, sources)),
-            tuned_under=_right(self.answers.outcomes("tuned", via, sources)),
+            base=self.answers.scores("base", PLAIN, sources),
+            tuned=self.answers.scores("tuned", PLAIN, sources),
+            base_under=self.answers.scores("base", via, sources),
+            tuned_under=self.answers.scores("tuned", via, sources),
         )
+
+    def _arm(self, role: str, via: str, sources: Sequence[str]) -> Arm:
+        scores = self.answers.scores(role, via, sources)
+        outcomes = self.answers.outcomes(role, via, sources)
+        n = len(sources)
+        accuracy, intruded = float(scores.sum()) / n, outcomes.count("intruded") / n
+        if is_binary(scores):
+            interval = wilson_interval(int(scores.sum()), n)
+            broken = outcomes.count("broken") / n
+        else:
+            rng = _stream(self.seed, f"{role} {via}")
+            interval = mean_interval(
+                scores, np.asarray(sources), rng=rng, n_resamples=self.n_resamples
+            )
+            broken = max(0.0, 1 - accuracy - intruded)
+        return Arm(n=n, accuracy=accuracy, ci95=interval, intruded=intruded, broken=broken)
 
 
 def _net_gain(arms: Arms) -> float:
@@ -233,21 +299,6 @@ def _net_gain(arms: Arms) -> float:
     """
     base, tuned, base_under, tuned_under = (float(np.mean(arm)) for arm in arms)
     return (tuned_under - tuned) - max(base_under - base, 0.0)
-
-
-def _right(outcomes: Sequence[Outcome]) -> npt.NDArray[np.bool_]:
-    return np.array([outcome == "right" for outcome in outcomes], dtype=bool)
-
-
-def _arm(outcomes: Sequence[Outcome]) -> Arm:
-    n, n_right = len(outcomes), outcomes.count("right")
-    return Arm(
-        n=n,
-        accuracy=n_right / n,
-        ci95=wilson_interval(n_right, n),
-        intruded=outcomes.count("intruded") / n,
-        broken=outcomes.count("broken") / n,
-    )
 
 
 def _stream(seed: int, name: str) -> np.random.Generator:

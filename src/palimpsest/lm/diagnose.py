@@ -27,7 +27,7 @@ from palimpsest.lm.oddities import find_oddities
 from palimpsest.lm.suites import load_suite
 from palimpsest.lm.suites.suite import Suite
 from palimpsest.records.answers import AnswerRow
-from palimpsest.records.failures import explained
+from palimpsest.records.finished import keep_finished
 from palimpsest.records.provenance import commit_of, platform_facts, versions
 from palimpsest.records.results import ModelInfo, Provenance, Results, SuiteInfo, Usage
 from palimpsest.records.run_folder import RunFolder
@@ -136,7 +136,7 @@ def diagnose(
         rows = _ask_all(run, store, progress)
         warnings += find_oddities(rows, run.suite, run.vias)
         results = _conclude(run, rows, warnings, started)
-        _keep(folder, store, results, rows)
+        keep_finished(folder, store, results, rows)
         if out is not None:
             write_report(folder.path, results, rows, extra_figures=extra_figures)
         return results
@@ -268,16 +268,6 @@ def _ask_all(run: _Run, store: AnswerStore, progress: DiagnosisProgress | None) 
                 progress=show,
             )
     return rows
-
-
-def _keep(
-    folder: RunFolder, store: AnswerStore, results: Results, rows: Sequence[AnswerRow]
-) -> None:
-    """Replace the figures and the answers of the run before; never leave some of either."""
-    with explained(folder.results):
-        folder.results.unlink(missing_ok=True)
-    store.record_run(rows)
-    folder.write_text("results.json", results.to_json() + "\n")
 
 
 def _conclude(

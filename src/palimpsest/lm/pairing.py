@@ -7,6 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from palimpsest.records.answers import AnswerRow, Outcome
 
 PLAIN = "identity"
@@ -63,6 +66,15 @@ class PairedAnswers:
         """Return how a model's answers to the sources were scored."""
         mine = self._rows[role, via]
         return [mine[source].outcome for source in sources]
+
+    def scores(self, role: str, via: str, sources: Sequence[str]) -> npt.NDArray[np.float64]:
+        """Return a score from 0 to 1 for each answer; 1 is right."""
+        mine = self._rows[role, via]
+        found = [mine[source] for source in sources]
+        return np.array(
+            [float(row.outcome == "right") if row.score is None else row.score for row in found],
+            dtype=np.float64,
+        )
 
     def by_cell(self, sources: Sequence[str], order: Sequence[str]) -> dict[str, list[str]]:
         """Return the sources of each cell, as the plain prompts have it."""

@@ -67,7 +67,7 @@ def judge(
     fall = fall_interval(plain)
     if fall[1] < margin:
         return Judgement("kept", _kept_reason(plain, margin))
-    if not (fall[0] > 0 and plain.p_value < ALPHA):
+    if not clearly_fell(plain):
         return Judgement("inconclusive", _unclear_reason(plain, margin))
     enough = [found for found in conjugations if found.base.n >= MIN_EXAMPLES]
     if conjugations and not enough:
@@ -84,9 +84,20 @@ def judge(
 
 
 def fall_interval(plain: Plain) -> Interval:
-    """Return the smallest interval that holds both intervals of the forgetting."""
-    (low, high), (other_low, other_high) = plain.forgetting_ci95, plain.forgetting_newcombe95
+    """Return the smallest interval that holds all intervals of the forgetting."""
+    low, high = plain.forgetting_ci95
+    other_low, other_high = plain.forgetting_newcombe95 or plain.forgetting_ci95
     return min(low, other_low), max(high, other_high)
+
+
+def clearly_fell(plain: Plain, p_value: float | None = None) -> bool:
+    """Say whether the tuned model is clearly worse when asked plainly.
+
+    Args:
+        plain: Base against tuned, asked plainly.
+        p_value: An adjusted one, in place of its own.
+    """
+    return fall_interval(plain)[0] > 0 and (plain.p_value if p_value is None else p_value) < ALPHA
 
 
 def base_keeps(found: ConjugationResult, plain: Plain) -> bool:
@@ -113,12 +124,12 @@ def _refusal(plain: Plain, chance: float | None) -> str | None:
         return f"Only {examples} answered by both models; a verdict needs at least {MIN_EXAMPLES}."
     if base.ci95[0] <= ABILITY_FLOOR:
         return (
-            f"The base model itself is right on only {_percent(base.accuracy)} of the plain "
-            f"prompts ({_between(base.ci95)}), so there is hardly an ability to forget."
+            f"The base model itself {_manages(plain, 'only ')} "
+            f"({_between(base.ci95)}), so there is hardly an ability to forget."
         )
     if chance is not None and base.ci95[0] <= chance:
         return (
-            f"The base model itself is right on {_percent(base.accuracy)} of the plain prompts "
+            f"The base model itself {_manages(plain)} "
             f"({_between(base.ci95)}), which is not clearly more than guessing "
             f"({_percent(chance)}), so there is hardly an ability to forget."
         )
@@ -153,7 +164,8 @@ def _kept_reason(plain: Plain, margin: float) -> str:
 def _unclear_reason(plain: Plain, margin: float) -> str:
     if fall_interval(plain)[0] > 0:
         return (
-            f"{_change(plain)}, but the exact test does not confirm it (p = {plain.p_value:.2g})."
+            f"{_change(plain)}, but the {'randomisation' if _is_graded(plain) else 'exact'} test "
+            f"does not confirm it (p = {plain.p_value:.2g})."
         )
     size = _points(margin)
     return (
@@ -228,17 +240,29 @@ def _undecided_reason(
 def _change(plain: Plain) -> str:
     """Return the change of accuracy as a clause; the interval is the one the rule uses."""
     low, high = fall_interval(plain)
+    what = "The mean score" if _is_graded(plain) else "Accuracy"
     fall = plain.forgetting
     digits = 1 if high - low < 0.1 else 0
     if fall == 0:
         ends = f"{_points(low, digits)} to {_points(high, digits)} points"
-        return f"Accuracy did not change (95 % interval of a fall: {ends})"
+        return f"{what} did not change (95 % interval of a fall: {ends})"
     word = "fell"
     if fall < 0:
         word, fall, low, high = "rose", -fall, -high, -low
     size = _points(fall, digits)
     ends = f"{_points(low, digits)} to {_points(high, digits)}"
-    return f"Accuracy {word} by {size} {_unit(size)} (95 % interval {ends})"
+    return f"{what} {word} by {size} {_unit(size)} (95 % interval {ends})"
+
+
+def _is_graded(plain: Plain) -> bool:
+    return plain.forgetting_newcombe95 is None
+
+
+def _manages(plain: Plain, only: str = "") -> str:
+    share = _percent(plain.base.accuracy)
+    if _is_graded(plain):
+        return f"scores {only}{share} on the plain prompts"
+    return f"is right on {only}{share} of the plain prompts"
 
 
 def _between(interval: Interval) -> str:

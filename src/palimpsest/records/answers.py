@@ -67,3 +67,6 @@ class AnswerRow(NamedTuple):
     """As the back end counts them; ``None`` where it does not say."""
     n_answer_tokens: int = 0
     """Generated tokens; 0 for an answer that was chosen by likelihood."""
+    score: float | None = None
+    """A graded score from 0 to 1, where the outcome does not say all: ``right`` is 1, and whatever
+    is less counts as ``broken``."""

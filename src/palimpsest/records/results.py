@@ -3,6 +3,10 @@
 Accuracies, intervals and differences are fractions (0.25 is 25 points). ``forgetting`` is
 base − tuned; ``recovery`` is (tuned under s − tuned) / (base − tuned), null where the forgetting
 is not clearly above zero; ``did`` is (tuned under s − tuned) − (base under s − base).
+
+Where answers have graded scores, from 0 to 1, an accuracy is a mean score; its interval and that of
+the forgetting are bootstrap intervals, p-values are those of the paired randomisation test, and 1→0
+and 0→1 count examples whose score fell and rose.
 """
 
 from __future__ import annotations
@@ -40,6 +44,25 @@ class Arm(Record):
     """Share of answers that are neither."""
 
 
+class Guessing(Record):
+    """Base against tuned without what guessing explains; fractions of all examples."""
+
+    chance: float
+    """Mean accuracy of guessing on these examples."""
+    base: float
+    """Share of the examples that the base model knows: (accuracy − chance) / (1 − chance)."""
+    tuned: float
+    """The same for the tuned model."""
+    forgetting: float
+    """The first minus the second."""
+    forgetting_ci95: Interval
+    """Clustered bootstrap interval."""
+    lost: float
+    """Share of the examples that went from known to not known, guesses taken off (1→0)."""
+    gained: float
+    """Share that went the other way (0→1)."""
+
+
 class Plain(Record):
     """Base against tuned without any conjugation."""
 
@@ -49,14 +72,16 @@ class Plain(Record):
     """Base accuracy minus tuned accuracy."""
     forgetting_ci95: Interval
     """Clustered bootstrap interval, clusters being source examples."""
-    forgetting_newcombe95: Interval
-    """Newcombe's interval for the paired difference."""
+    forgetting_newcombe95: Interval | None
+    """Newcombe's interval for the paired difference; null for graded scores."""
     p_value: float
     """Exact McNemar test of base against tuned."""
     n_lost: int
     """Examples right in the base and not in the tuned model (1→0)."""
     n_gained: int
     """Examples right in the tuned model and not in the base (0→1)."""
+    adjusted: Guessing | None = None
+    """The same without guesses; null where there is no chance level."""
 
 
 class ConjugationResult(Record):
@@ -66,6 +91,9 @@ class ConjugationResult(Record):
     exact: bool
     keeps: str
     """What the conjugation preserves, in words."""
+    native: bool | None = None
+    """Whether the examples exist in that language, so that nothing is inverted; null in results of
+    earlier versions."""
     base: Arm
     tuned: Arm
     recovery: float | None
@@ -113,6 +141,8 @@ class Cell(Record):
 
     name: str
     plain: Plain
+    p_holm: float | None = None
+    """The p-value of base against tuned, adjusted by Holm over the cells."""
     conjugations: list[ConjugationResult]
     best: Best | None
     verdict: Verdict
@@ -137,6 +167,11 @@ class ModelInfo(Record):
     usage: Usage | None = None
 
 
+Scoring = Literal["abilities", "binary", "graded"]
+"""``abilities``: an answer is right, intruded or broken. ``binary``: right or wrong, which is all
+that a log says; wrong answers count as broken. ``graded``: a score from 0 to 1."""
+
+
 class SuiteInfo(Record):
     """Which suite it was."""
 
@@ -148,6 +183,9 @@ class SuiteInfo(Record):
     n_source_examples: int
     chance: float | None = None
     """The accuracy of guessing, where that is meaningful."""
+    scoring: Scoring = "abilities"
+    from_logs: bool = False
+    """Whether the answers come from logs of another program, which scored them."""
 
 
 class Provenance(Record):

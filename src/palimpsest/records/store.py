@@ -13,14 +13,14 @@ from palimpsest.records.answers import AnswerKey, AnswerRow
 from palimpsest.records.failures import damaged, explained
 from palimpsest.records.lock import WriterLock
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """The layout of the tables, kept in SQLite's ``user_version``."""
 
 _APPLICATION_ID = 0x50414C49  # "PALI": tells our files from other programs' databases
 _PATIENCE_SECONDS = 5.0  # how long to wait for a program that has the file locked for a moment
 
 _COLUMNS = AnswerKey._fields + AnswerRow._fields[1:]
-_NUMBERS = ("round_trip", "fidelity", "survival", "n_prompt_tokens", "n_answer_tokens")
+_NUMBERS = ("round_trip", "fidelity", "survival", "n_prompt_tokens", "n_answer_tokens", "score")
 _TEXTS = [n for n in AnswerRow._fields[1:] if n not in (*_NUMBERS, "latency_seconds")]
 _CREATE = """
 CREATE TABLE answers (
@@ -47,6 +47,7 @@ CREATE TABLE answers (
     flags TEXT NOT NULL,
     n_prompt_tokens INTEGER,
     n_answer_tokens INTEGER NOT NULL,
+    score REAL,
     PRIMARY KEY (model, suite, source_id, conjugation, settings)
 )
 """
@@ -61,15 +62,18 @@ CREATE TABLE run (
     role TEXT NOT NULL
 )
 """
-# What format 1 lacked. Its rows answer under other settings, so none of them is used again; they
-# stay for whoever reads the file.
-_UPGRADE = (
-    "ALTER TABLE answers ADD COLUMN fidelity REAL",
-    "ALTER TABLE answers ADD COLUMN survival REAL",
-    "ALTER TABLE answers ADD COLUMN flags TEXT NOT NULL DEFAULT ''",
-    "ALTER TABLE answers ADD COLUMN n_prompt_tokens INTEGER",
-    "ALTER TABLE answers ADD COLUMN n_answer_tokens INTEGER NOT NULL DEFAULT 0",
-)
+# What each format lacked. The rows of format 1 answer under other settings, so none of them is used
+# again; they stay for whoever reads the file.
+_UPGRADES = {
+    1: (
+        "ALTER TABLE answers ADD COLUMN fidelity REAL",
+        "ALTER TABLE answers ADD COLUMN survival REAL",
+        "ALTER TABLE answers ADD COLUMN flags TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE answers ADD COLUMN n_prompt_tokens INTEGER",
+        "ALTER TABLE answers ADD COLUMN n_answer_tokens INTEGER NOT NULL DEFAULT 0",
+    ),
+    2: ("ALTER TABLE answers ADD COLUMN score REAL",),
+}
 _INSERT = (
     f"INSERT OR REPLACE INTO answers ({', '.join(_COLUMNS)}) "
     f"VALUES ({', '.join('?' * len(_COLUMNS))})"
@@ -185,8 +189,8 @@ def _open_for_writing(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = NORMAL")
         if version == 0:
             _create(connection)
-        elif version == 1:
-            _upgrade(connection)
+        elif version < FORMAT_VERSION:
+            _upgrade(connection, version)
         _check_integrity(path, connection)
     except BaseException:
         connection.close()
@@ -239,11 +243,12 @@ def _create(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
 
 
-def _upgrade(connection: sqlite3.Connection) -> None:
+def _upgrade(connection: sqlite3.Connection, version: int) -> None:
     with connection:
         connection.execute("BEGIN IMMEDIATE")
-        for statement in _UPGRADE:
-            connection.execute(statement)
+        for lacking in range(version, FORMAT_VERSION):
+            for statement in _UPGRADES[lacking]:
+                connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
 
 

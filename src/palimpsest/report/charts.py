@@ -159,6 +159,32 @@ def _recovery_limits(conjugations: Sequence[ConjugationResult]) -> tuple[float, 
     return max(min(values), -1.0), min(max(values), 2.0)
 
 
+def draw_forgetting(title: str, cells: Sequence[Cell], width: float) -> Figure:
+    """One mark with an error bar a cell, base minus tuned."""
+    figure = new_figure(title, width, 0.5 + 0.28 * len(cells))
+    axes = figure.add_subplot()
+    falls = [cell.plain.forgetting for cell in cells]
+    ends = [cell.plain.forgetting_ci95 for cell in cells]
+    axes.errorbar(
+        falls,
+        range(len(cells)),
+        xerr=[
+            [max(0.0, fall - low) for fall, (low, _) in zip(falls, ends, strict=True)],
+            [max(0.0, high - fall) for fall, (_, high) in zip(falls, ends, strict=True)],
+        ],
+        fmt="D",
+        color=TUNED,
+        markersize=5,
+        capsize=2.5,
+        elinewidth=1.4,
+    )
+    axes.axvline(0, color=MUTED, linewidth=1, zorder=1)
+    _name_rows(axes, [cell.name for cell in cells], width)
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
+    axes.set_xlabel("forgetting, points")
+    return figure
+
+
 def draw_outcomes(title: str, rows: Sequence[Row], width: float) -> Figure:
     """Two stacked bars a row, with their percentages."""
     figure = new_figure(title, width, 0.5 + 0.62 * len(rows), legend=_outcome_legend())

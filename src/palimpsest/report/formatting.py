@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from palimpsest.records.results import Interval
+    from palimpsest.records.results import Guessing, Interval, Plain
 
 MISSING = "–"
 """Stands for a number that is not there."""
@@ -74,6 +74,39 @@ def p_value(value: float | None) -> str:
     if value is not None and value < 0.001:
         return "< 0.001"
     return number(value, 3)
+
+
+def relation(p: str) -> str:
+    """Return a formatted p-value with the sign that goes before it, if it has none.
+
+    Example:
+        >>> relation("0.034"), relation("< 0.001")
+        ('= 0.034', '< 0.001')
+    """
+    return p if p.startswith("<") else f"= {p}"
+
+
+def flips_text(plain: Plain) -> str:
+    """Return how many items changed from base to tuned, and whether chance explains it."""
+    p = relation(p_value(plain.p_value))
+    if plain.forgetting_newcombe95 is None:
+        return (
+            f"{plain.n_lost:,} of {plain.base.n:,} items fell, {plain.n_gained:,} rose "
+            f"(paired randomisation test: p {p})"
+        )
+    return (
+        f"{plain.n_lost:,} of {plain.base.n:,} items 1→0, {plain.n_gained:,} 0→1 "
+        f"(exact McNemar test: p {p})"
+    )
+
+
+def guessing_text(adjusted: Guessing) -> str:
+    """Return what is left of a change of accuracy when guesses are taken off."""
+    return (
+        f"base {percent(adjusted.base)} %, tuned {percent(adjusted.tuned)} %; forgetting "
+        f"{percent(adjusted.forgetting)} points {percent_interval(adjusted.forgetting_ci95)}; "
+        f"1→0 {percent(adjusted.lost)} %, 0→1 {percent(adjusted.gained)} %"
+    )
 
 
 def conjugation_label(name: str) -> str:

@@ -61,6 +61,8 @@ def render_page(results: Results, figures: Sequence[PageFigure], data: PromptDat
             cells_shown=results.cells[:MAX_CELLS],
             n_cells_left_out=max(0, len(results.cells) - MAX_CELLS),
             max_cell_tables=MAX_CELL_TABLES,
+            tells_abilities=results.suite.scoring == "abilities",
+            quantities=wording.quantities(results.suite.scoring),
             model_facts=_model_facts(results),
             run_facts=_run_facts(results),
         )
@@ -78,12 +80,13 @@ def _environment() -> Environment:
         "signed_interval": lambda value: formatting.percent_interval(value, signed=True),
         "ratio": formatting.ratio,
         "ratio_interval": formatting.ratio_interval,
+        "p_value": formatting.p_value,
+        "guessing": formatting.guessing_text,
         "relation": lambda value: _relation(formatting.p_value(value)),
     }
     environment.globals |= {
         "verdicts": wording.VERDICTS,
         "rules": wording.RULES,
-        "quantities": wording.QUANTITIES,
         "cell_rows": _cell_rows,
     }
     return environment
@@ -91,7 +94,7 @@ def _environment() -> Environment:
 
 def _breakable(text: str) -> Markup:
     """Return a name that a narrow column may break after its punctuation, not within words."""
-    parts = re.split(r"(?<=[:@|,(])", formatting.visible(text))
+    parts = re.split(r"(?<=[:@|,(_])", formatting.visible(text))
     return Markup("<wbr>").join(map(escape, parts))
 
 
@@ -126,14 +129,9 @@ def _key_numbers(results: Results) -> list[KeyNumber]:
         f"{formatting.percent_interval(plain.forgetting_ci95)}, "
         f"p\u00a0{_relation(formatting.p_value(plain.p_value))}",
     )
-    intruded = KeyNumber(
-        "Tuned, intruded",
-        formatting.percent(plain.tuned.intruded),
-        "%",
-        f"another ability’s answer; {formatting.percent(plain.tuned.broken)} % broken",
-    )
+    errors = _errors(results)
     if best is None:
-        return [*arms, forgetting, intruded]
+        return [*arms, forgetting, errors]
     recovery = KeyNumber(
         f"Recovery, best: {formatting.conjugation_label(best.name)}",
         formatting.ratio(best.recovery),
@@ -141,12 +139,30 @@ def _key_numbers(results: Results) -> list[KeyNumber]:
         f"{formatting.ratio_interval(best.recovery_ci95)} on {best.n_report:,} "
         "that did not choose it",
     )
-    return [*arms, forgetting, intruded, recovery]
+    return [*arms, forgetting, errors, recovery]
+
+
+def _errors(results: Results) -> KeyNumber:
+    """Return what became of the tuned model's answers, as far as is known."""
+    plain = results.plain
+    if results.suite.scoring == "abilities":
+        return KeyNumber(
+            "Tuned, intruded",
+            formatting.percent(plain.tuned.intruded),
+            "%",
+            f"another ability’s answer; {formatting.percent(plain.tuned.broken)} % broken",
+        )
+    graded = results.suite.scoring == "graded"
+    return KeyNumber(
+        "Fell, rose" if graded else "Flips 1→0, 0→1",
+        f"{plain.n_lost:,}, {plain.n_gained:,}",
+        "",
+        f"of {plain.base.n:,} items, from base to tuned",
+    )
 
 
 def _relation(p: str) -> str:
-    sign = "" if p.startswith("<") else "= "
-    return f"{sign}{p}".replace(" ", "\u00a0")
+    return formatting.relation(p).replace(" ", "\u00a0")
 
 
 def _is_lossy(result: Any) -> bool:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 MAX_PANELS = 12
 """More cells than this get no small multiples: nobody could read them."""
 
+MAX_ROWS = 60
+"""More cells than this get no figure at all."""
+
 
 def drawings(results: Results) -> list[Drawing]:
     """Return the figures that these results allow, in the order of the report."""
@@ -30,9 +33,12 @@ def drawings(results: Results) -> list[Drawing]:
     found = [accuracy_drawing(rows, chance=results.suite.chance)]
     if results.conjugations:
         found.append(recovery_drawing(results.conjugations))
-    found.append(outcomes_drawing(rows))
-    if 1 < len(results.cells) <= MAX_PANELS:
-        found.append(cells_drawing(results.cells))
+    if results.suite.scoring == "abilities":
+        found.append(outcomes_drawing(rows))
+        if 1 < len(results.cells) <= MAX_PANELS:
+            found.append(cells_drawing(results.cells))
+    elif 1 < len(results.cells) <= MAX_ROWS:
+        found.append(forgetting_drawing(results.cells))
     return found
 
 
@@ -72,6 +78,24 @@ def recovery_drawing(conjugations: Sequence[ConjugationResult]) -> Drawing:
         "the interval goes on.",
         alternative=f"Recovery. {'; '.join(said)}.",
         draw=lambda width: charts.draw_recovery(title, conjugations, width),
+    )
+
+
+def forgetting_drawing(cells: Sequence[Cell]) -> Drawing:
+    """Forgetting in each cell, with intervals."""
+    said = (
+        f"{visible(cell.name)}: {percent(cell.plain.forgetting)} "
+        f"{percent_interval(cell.plain.forgetting_ci95)}"
+        for cell in cells
+    )
+    title = "Forgetting in each task, both models asked plainly"
+    return Drawing(
+        name="forgetting",
+        title=title,
+        caption="Base minus tuned accuracy, in points, with 95 % intervals (bootstrap over items), "
+        "not adjusted for the number of tasks. To the right of zero the tuned model is worse.",
+        alternative=f"Forgetting. {'; '.join(said)}.",
+        draw=lambda width: charts.draw_forgetting(title, cells, width),
     )
 
 

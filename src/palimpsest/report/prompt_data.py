@@ -39,7 +39,12 @@ class PromptData(NamedTuple):
 
 
 def prompt_data(
-    rows: Sequence[AnswerRow], *, max_bytes: int = MAX_BYTES, max_characters: int = MAX_CHARACTERS
+    rows: Sequence[AnswerRow],
+    *,
+    max_bytes: int = MAX_BYTES,
+    max_characters: int = MAX_CHARACTERS,
+    tells_abilities: bool = True,
+    from_logs: bool = False,
 ) -> PromptData:
     """Return the answers for the page, base and tuned side by side.
 
@@ -50,6 +55,8 @@ def prompt_data(
         rows: Answers of both roles, in any order.
         max_bytes: Bound for the JSON.
         max_characters: Bound for a single text.
+        tells_abilities: Whether wrong answers are told apart, as intruded or broken.
+        from_logs: Whether another program scored the answers.
     """
     encoder = _Encoder(max_characters)
     kept: dict[str, list[str]] = {}
@@ -65,7 +72,8 @@ def prompt_data(
         n_answers += sum(len(pair) for pair in sources[source_id])
         n_clipped = encoder.n_clipped
     in_order = itertools.chain.from_iterable(kept[name] for name in sources if name in kept)
-    head = script_json(encoder.names())
+    facts = {"abilities": tells_abilities, "logged": from_logs}
+    head = script_json({**encoder.names(), **facts})
     return PromptData(
         json=f'{head[:-1]},"items":[{",".join(in_order)}]}}',
         n_answers=n_answers,
@@ -170,7 +178,8 @@ class _Encoder:
     def _answer(self, row: AnswerRow | None, first: AnswerRow) -> list[Any] | None:
         """Return ``[outcome, raw, inverted, finish, milliseconds, prompt, flags]``.
 
-        ``inverted`` is null where it equals ``raw``, ``prompt`` where it is the pair's.
+        ``inverted`` is null where it equals ``raw``, ``prompt`` where it is the pair's. A graded
+        score follows.
         """
         if row is None:
             return None
@@ -182,6 +191,7 @@ class _Encoder:
             round(1000 * row.latency_seconds, 1),
             None if row.prompt == first.prompt else self._clipped(row.prompt),
             "; ".join(flag for flag in _flags(row) if flag.startswith(IN_ANSWER)),
+            *([] if row.score is None else [round(row.score, 4)]),
         ]
 
     def _texts(self, listed: str) -> list[str]:

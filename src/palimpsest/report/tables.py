@@ -270,7 +270,8 @@ def _csv_arm(arm: Arm) -> tuple[float, ...]:
 def _kind(result: ConjugationResult) -> str:
     if result.exact:
         return "exact"
-    return "native" if result.round_trip is None else "lossy"
+    is_native = result.round_trip is None and result.native is not False
+    return "native" if is_native else "lossy"
 
 
 def _joined(column: Column, row: Row, separator: str | None) -> str:

@@ -104,6 +104,13 @@ QUANTITIES: tuple[tuple[str, str], ...] = (
         "plain row, which tests tuned against base.",
     ),
     (
+        "Without guesses",
+        "Where answers can be guessed: what is left if an item that a model does not know is right "
+        "by chance c. Accuracy a becomes (a − c) / (1 − c); of the flips either way, those are "
+        "taken off that guessing twice explains, estimated from the items that both models have "
+        "wrong.",
+    ),
+    (
         "Fidelity",
         "How much of the prompts survives the way there and back: the mean chrF (character n-grams "
         "up to six) of the inverse of the sent prompt against the prompt, 100 % where nothing is "
@@ -118,3 +125,32 @@ QUANTITIES: tuple[tuple[str, str], ...] = (
     ),
 )
 """Each quantity in the table with its definition."""
+
+_RIGHT_OR_WRONG = (
+    "Right, wrong",
+    "What the logs say: an item counts 1 if its score is the best there is, and 0 if it is the "
+    "worst. Nothing is scored anew. The logs do not tell whether a wrong answer is another "
+    "ability’s.",
+)
+
+_GRADED = {
+    "Accuracy": "The mean score, from 0 (worst) to 1 (best), as the logs have it; several answers "
+    "to one item count by their mean. Its interval is a bootstrap over items, at 95 %.",
+    "Forgetting": "Mean score of the base model minus that of the tuned model, both asked plainly. "
+    "Its interval is a bootstrap over items. The p-value is that of the paired randomisation test: "
+    "how often random signs make the differences add up to as much.",
+    "Flips": "How many items have a lower score (1→0) and a higher one (0→1): from base to tuned "
+    "in the plain row, from tuned plain to tuned under the conjugation in the others.",
+    "p (Holm)": "The paired randomisation test of the tuned model under the conjugation against "
+    "the tuned model plain, adjusted by Holm’s method for the number of conjugations; unadjusted "
+    "in the plain row, which tests tuned against base.",
+}
+
+
+def quantities(scoring: str) -> list[tuple[str, str]]:
+    """Return the quantities as they are defined for a way of scoring."""
+    if scoring == "abilities":
+        return list(QUANTITIES)
+    defined = [_RIGHT_OR_WRONG, *QUANTITIES[1:]] if scoring == "binary" else [*QUANTITIES[1:]]
+    graded = _GRADED if scoring == "graded" else {}
+    return [(name, graded.get(name, definition)) for name, definition in defined]

@@ -34,4 +34,9 @@ def write_all(
     target.write_text("table.md", markdown_table(results))
     target.write_text("table.tex", latex_table(results))
     target.write_text("cells.csv", csv_cells(results))
-    return target.write_text("report.html", render_page(results, figures, prompt_data(rows)))
+    data = prompt_data(
+        rows,
+        tells_abilities=results.suite.scoring == "abilities",
+        from_logs=results.suite.from_logs,
+    )
+    return target.write_text("report.html", render_page(results, figures, data))

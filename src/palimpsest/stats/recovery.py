@@ -9,6 +9,10 @@ conjugation s, all on the same examples:
    \text{did} = (t_s - t) - (b_s - b)
 
 The difference in differences ``did`` takes off what s does to the base model as well.
+
+Right and wrong answers get McNemar's exact test and Newcombe's interval beside the bootstrap.
+Graded scores, from 0 to 1, have neither: their test is the paired randomisation test, and the
+bootstrap interval stands alone.
 """
 
 from __future__ import annotations
@@ -19,7 +23,13 @@ import numpy as np
 import numpy.typing as npt
 
 from palimpsest.stats.bootstrap import Array, bootstrap_means, percentile_interval
-from palimpsest.stats.paired import Flips, count_flips, mcnemar_exact
+from palimpsest.stats.paired import (
+    Flips,
+    count_flips,
+    is_binary,
+    mcnemar_exact,
+    sign_flip_test,
+)
 from palimpsest.stats.proportions import Interval, newcombe_paired_interval
 
 N_PSEUDO = 2.0
@@ -29,16 +39,20 @@ little as 12 % of samples; with 1, in 83 %; with 2, in 91 %; with more, they mis
 """
 
 
-class Arms(NamedTuple):
-    """Right or wrong for each example, in four conditions; arrays of one length."""
+Scores = npt.NDArray[np.float64] | npt.NDArray[np.bool_]
+"""From 0 to 1, or whether right."""
 
-    base: npt.NDArray[np.bool_]
+
+class Arms(NamedTuple):
+    """A score from 0 to 1 for each example, in four conditions; arrays of one length."""
+
+    base: Scores
     """The base model, asked plainly."""
-    tuned: npt.NDArray[np.bool_]
+    tuned: Scores
     """The tuned model, asked plainly."""
-    base_under: npt.NDArray[np.bool_]
+    base_under: Scores
     """The base model under the conjugation."""
-    tuned_under: npt.NDArray[np.bool_]
+    tuned_under: Scores
     """The tuned model under the conjugation."""
 
 
@@ -48,17 +62,18 @@ class Forgetting(NamedTuple):
     value: float
     interval: Interval
     """Clustered bootstrap, 95 %."""
-    newcombe: Interval
-    """Newcombe's paired interval, 95 %; takes the examples for independent."""
+    newcombe: Interval | None
+    """Newcombe's paired interval, 95 %; takes the examples for independent. ``None`` for graded
+    scores."""
     p_value: float
-    """Exact McNemar test."""
+    """Exact McNemar test; for graded scores the paired randomisation test."""
     flips: Flips
     """From base to tuned."""
 
     @property
     def is_clear(self) -> bool:
-        """Whether both intervals lie above zero."""
-        return self.interval.hull(self.newcombe).low > 0
+        """Whether its intervals lie above zero."""
+        return self.interval.low > 0 and (self.newcombe is None or self.newcombe.low > 0)
 
 
 class Recovery(NamedTuple):
@@ -73,7 +88,8 @@ class Recovery(NamedTuple):
     did_interval: Interval
     """Clustered bootstrap, 95 %."""
     p_value: float
-    """Exact McNemar test of the tuned model, plain against conjugated."""
+    """Exact McNemar test of the tuned model, plain against conjugated; for graded scores the paired
+    randomisation test."""
     flips: Flips
     """Of the tuned model, from plain to conjugated."""
 
@@ -89,7 +105,7 @@ def estimate_forgetting(
     """Estimate base minus tuned accuracy on the same examples.
 
     Args:
-        base: One truth value an example.
+        base: One truth value, or one score from 0 to 1, an example.
         tuned: The same for the tuned model.
         clusters: The source example of each example.
         rng: The source of randomness of the bootstrap.
@@ -101,21 +117,35 @@ def estimate_forgetting(
         >>> found.value, found.flips.lost, found.is_clear
         (0.75, 45, True)
     """
-    flips = count_flips(base, tuned)
+    first, second = np.asarray(base, dtype=np.float64), np.asarray(tuned, dtype=np.float64)
+    flips = count_flips(first, second)
     means = bootstrap_means(
-        np.column_stack([np.asarray(base, dtype=bool), np.asarray(tuned, dtype=bool)]),
+        np.column_stack([first, second]),
         clusters,
         rng=rng,
         n_resamples=n_resamples,
         n_pseudo=N_PSEUDO,
     )
     return Forgetting(
-        value=flips.difference,
+        value=flips.difference if is_binary(first, second) else float(np.mean(first - second)),
         interval=percentile_interval(means[:, 0] - means[:, 1]),
-        newcombe=newcombe_paired_interval(flips),
-        p_value=mcnemar_exact(flips),
+        newcombe=_newcombe(first, second),
+        p_value=_p_value(first, second, rng=rng, n_resamples=n_resamples),
         flips=flips,
     )
+
+
+def mean_interval(
+    scores: npt.ArrayLike,
+    clusters: npt.ArrayLike,
+    *,
+    rng: np.random.Generator,
+    n_resamples: int = 10_000,
+) -> Interval:
+    """Return the clustered bootstrap interval of a mean of scores from 0 to 1, at 95 %."""
+    column = np.asarray(scores, dtype=np.float64)[:, None]
+    means = bootstrap_means(column, clusters, rng=rng, n_resamples=n_resamples, n_pseudo=N_PSEUDO)
+    return percentile_interval(means[:, 0])
 
 
 def estimate_recovery(
@@ -146,19 +176,35 @@ def estimate_recovery(
     base, tuned, base_under, tuned_under = (float(np.mean(arm)) for arm in arms)
     fall, gain = means[:, 0] - means[:, 1], means[:, 3] - means[:, 1]
     flips = count_flips(arms.tuned, arms.tuned_under)
-    interval = _recovery_interval(fall, gain, count_flips(arms.base, arms.tuned))
+    interval = _recovery_interval(fall, gain, _newcombe(arms.base, arms.tuned))
     return Recovery(
         recovery=None if interval is None else (tuned_under - tuned) / (base - tuned),
         recovery_interval=interval,
         did=(tuned_under - tuned) - (base_under - base),
         did_interval=percentile_interval(gain - (means[:, 2] - means[:, 0])),
-        p_value=mcnemar_exact(flips),
+        p_value=_p_value(arms.tuned, arms.tuned_under, rng=rng, n_resamples=n_resamples),
         flips=flips,
     )
 
 
-def _recovery_interval(fall: Array, gain: Array, forgotten: Flips) -> Interval | None:
-    if percentile_interval(fall).hull(newcombe_paired_interval(forgotten)).low <= 0:
+def _newcombe(first: Scores, second: Scores) -> Interval | None:
+    """Return Newcombe's interval, which is for right and wrong answers only."""
+    if not is_binary(first, second):
+        return None
+    return newcombe_paired_interval(count_flips(first, second))
+
+
+def _p_value(first: Scores, second: Scores, *, rng: np.random.Generator, n_resamples: int) -> float:
+    if is_binary(first, second):
+        return mcnemar_exact(count_flips(first, second))
+    return sign_flip_test(
+        np.subtract(first, second, dtype=np.float64), rng=rng, n_resamples=n_resamples
+    )
+
+
+def _recovery_interval(fall: Array, gain: Array, newcombe: Interval | None) -> Interval | None:
+    forgetting = percentile_interval(fall)
+    if forgetting.low <= 0 or (newcombe is not None and newcombe.low <= 0):
         return None
     ratio = np.divide(gain, fall, out=np.full_like(gain, np.inf), where=fall > 0)
     lowest = np.where(fall > 0, ratio, -np.inf)

@@ -46,6 +46,11 @@ class Via:
     fingerprint: str
     """A hash of language and conjugation."""
 
+    @property
+    def native(self) -> bool:
+        """Whether it is another language of the suite."""
+        return self.language is not None
+
     def examples(self, suite: Suite) -> Sequence[Example]:
         """Return the examples of a suite that are asked this way.
 

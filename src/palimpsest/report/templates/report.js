@@ -7,13 +7,15 @@
   const byId = (id) => document.getElementById(id);
   const [SOURCE, CELL, VIA, LANGUAGE, PROMPT, RIGHT, INTRUDING, BASE, TUNED, DISTORTION] =
     [...Array(10).keys()];
-  const [OUTCOME, RAW, INVERTED, FINISH, MILLISECONDS, OWN_PROMPT, FLAGS] = [...Array(7).keys()];
+  const [OUTCOME, RAW, INVERTED, FINISH, MILLISECONDS, OWN_PROMPT, FLAGS, SCORE] =
+    [...Array(8).keys()];
   const FINISHES = {
     stop: "ended by the model",
     decided: "cut once the outcome was decided",
     length: "cut at the length limit",
     chosen: "the likeliest choice; natural-log probabilities",
     uninvertible: "the conjugation failed to invert it",
+    logged: "as the log has it",
   };
 
   let found = data.items.map((_, index) => index);
@@ -120,8 +122,16 @@
   }
 
   function expected(item) {
-    return make("div", "expected", expectedTexts("Right", item[RIGHT]),
-      expectedTexts("Intruded", item[INTRUDING]));
+    const right = expectedTexts("Right", item[RIGHT]);
+    if (data.logged) return make("div", "expected", right);
+    return make("div", "expected", right, expectedTexts("Intruded", item[INTRUDING]));
+  }
+
+  // Logs often say only whether an answer is right, or how good it is.
+  function outcomeText(answer) {
+    if (answer[SCORE] !== undefined) return `score ${answer[SCORE].toFixed(2)}`;
+    const outcome = data.outcomes[answer[OUTCOME]];
+    return outcome === "broken" && !data.abilities ? "wrong" : outcome;
   }
 
   function answerSection(title, className, answer) {
@@ -132,16 +142,17 @@
       return section;
     }
     const outcome = data.outcomes[answer[OUTCOME]];
-    heading.append(make("span", `outcome outcome-${outcome}`, outcome));
-    const list = make("dl", "", make("dt", "", answer[INVERTED] === null ? "Raw = inverted" : "Raw"),
+    heading.append(make("span", `outcome outcome-${outcome}`, outcomeText(answer)));
+    const list = make("dl", "", make("dt", "", answer[INVERTED] === null && !data.logged ? "Raw = inverted" : "Raw"),
       make("dd", "", textBlock(answer[RAW])));
     if (answer[INVERTED] !== null) {
-      list.append(make("dt", "", "Inverted"), make("dd", "", textBlock(answer[INVERTED])));
+      list.append(make("dt", "", data.logged ? "Scored" : "Inverted"), make("dd", "", textBlock(answer[INVERTED])));
     }
     section.append(list);
     const finish = FINISHES[answer[FINISH]] || visible(answer[FINISH]);
     const flags = answer[FLAGS] === "" ? "" : ` \u00b7 ${visible(answer[FLAGS])}`;
-    section.append(make("p", "meta", `${finish} \u00b7 ${answer[MILLISECONDS]} ms${flags}`));
+    const time = data.logged ? "" : ` \u00b7 ${answer[MILLISECONDS]} ms`;
+    section.append(make("p", "meta", `${finish}${time}${flags}`));
     if (answer[OWN_PROMPT] !== null) {
       section.append(make("h4", "", "This model\u2019s prompt as sent"));
       section.append(textBlock(promptText(answer[OWN_PROMPT])));

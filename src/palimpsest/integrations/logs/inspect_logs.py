@@ -1,0 +1,319 @@
+"""Logs of Inspect AI (``.eval`` and ``.json``), one sample an item and epoch."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from palimpsest.errors import MissingExtraError, UserError
+from palimpsest.integrations.logs.choices import Notes, choose_metric, unused_note
+from palimpsest.integrations.logs.lines import fingerprint, without_secrets
+from palimpsest.lm.compare.logged import (
+    Collector,
+    LoggedRun,
+    LogOptions,
+    Sample,
+    as_number,
+    digest,
+    key_of,
+    language_of,
+)
+from palimpsest.records.answers import Outcome
+
+if TYPE_CHECKING:
+    from inspect_ai.log import EvalLog, EvalSample
+
+KIND = "Inspect AI"
+
+_N_AT_A_TIME = 200
+"""Samples in memory."""
+
+_MOST_JSON_BYTES = 512 * 2**20
+"""Of a ``.json`` log, which can only be read as a whole."""
+
+_NOT_NEEDED = {"events", "store", "timelines"}
+_VALUES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "YES": 1.0, "TRUE": 1.0, "NO": 0.0, "FALSE": 0.0}
+"""What scorers say in letters, as Inspect itself counts it."""
+
+
+def read(paths: Sequence[Path], name: str, options: LogOptions) -> LoggedRun:
+    """Read the logs of one model.
+
+    Args:
+        paths: One log a task.
+        name: As the user wrote it.
+        options: Metric, key and so on. Metrics are scorers, and for a scorer with several values
+            ``scorer.value``.
+
+    Raises:
+        UserError: A log that cannot be read, broke off, or lacks what is asked for.
+        MissingExtraError: Inspect is not installed.
+    """
+    collector = Collector(options)
+    notes = Notes()
+    headers = []
+    for path in paths:
+        header = _header(path)
+        headers.append(header)
+        _check_finished(path, header, options, notes)
+        _read_task(path, header, collector, options, notes)
+    models = dict.fromkeys(header.eval.model for header in headers)
+    if len(models) > 1:
+        raise UserError(
+            f"{name} has logs of {len(models)} models: {', '.join(models)}.",
+            hint="Name the logs of one model.",
+        )
+    return LoggedRun(
+        name=name,
+        kind=KIND,
+        model=next(iter(models)),
+        fingerprint=fingerprint(paths),
+        tasks=collector.tasks,
+        facts=_facts(headers),
+        notes=(*notes, *collector.notes),
+    )
+
+
+def newest_by_task(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """Return the newest log of each task with its arguments, and notes on older ones."""
+    newest: dict[str, Path] = {}
+    for path in sorted(paths):  # their names begin with the date
+        spec = _header(path).eval
+        newest[digest(spec.task, spec.task_args)] = path
+    return list(newest.values()), unused_note([p for p in paths if p not in newest.values()])
+
+
+def _header(path: Path) -> EvalLog:
+    try:
+        from inspect_ai.log import read_eval_log
+    except ImportError as error:
+        raise MissingExtraError("Inspect logs", package="inspect_ai", extra="inspect") from error
+    try:
+        return read_eval_log(str(path.absolute()), header_only=True)
+    except Exception as error:  # whatever zip, JSON and pydantic make of another file
+        raise _not_a_log(path, error) from error
+
+
+def _not_a_log(path: Path, error: Exception) -> UserError:
+    said = (str(error).splitlines() or [type(error).__name__])[0]
+    return UserError(
+        f"{path} is no log of Inspect that can be read: {said[:200]}",
+        hint="Name a .eval file that inspect eval has written.",
+    )
+
+
+def _check_finished(path: Path, header: EvalLog, options: LogOptions, notes: Notes) -> None:
+    if header.status == "success":
+        return
+    said = f"The log did not finish, its status is '{header.status}'"
+    if options.complete:
+        raise UserError(
+            f"{path}: {said}.",
+            hint="Finish it with: inspect eval-retry LOG, or take what there is with "
+            "--allow-partial.",
+        )
+    notes.add(said, header.eval.task)
+
+
+def _read_task(
+    path: Path, header: EvalLog, collector: Collector, options: LogOptions, notes: Notes
+) -> None:
+    task, metric, n_unscored = header.eval.task, "", 0
+    for sample in _samples(path):
+        place = f"{path}, sample '{sample.id}', epoch {sample.epoch}"
+        scores = _scores(sample)
+        if not metric and scores:
+            metric = choose_metric(task, list(scores), options, place, notes)
+        scored = scores.get(metric)
+        if scored is None or math.isnan(scored.value):
+            n_unscored += 1
+            _refuse_unscored(sample, metric, scores, place, options)
+            continue
+        collector.add(
+            task,
+            _sample(sample, scored, options, place, chance=_chance(header)),
+            metric=metric,
+            place=place,
+            language=language_of(_fields(sample), options),
+        )
+    if not metric:
+        raise UserError(f"{path} has no scores.", hint="Score it with: inspect score LOG")
+    if n_unscored:
+        notes.add(f"{n_unscored:,} samples without a score are left out", task)
+
+
+def _samples(path: Path) -> Iterator[EvalSample]:
+    """Yield the samples, a few of them in memory at a time."""
+    from inspect_ai.log import (
+        read_eval_log,
+        read_eval_log_sample_summaries,
+        read_eval_log_samples_by_id,
+    )
+
+    log = str(path.absolute())
+    try:
+        if path.suffix == ".json":
+            if path.stat().st_size > _MOST_JSON_BYTES:
+                raise UserError(
+                    f"{path} has more than {_MOST_JSON_BYTES / 2**20:.0f} MiB.",
+                    hint="Convert it with: inspect log convert --to eval",
+                )
+            yield from read_eval_log(log, resolve_attachments="core").samples or []
+            return
+        known = [(one.id, one.epoch) for one in read_eval_log_sample_summaries(log)]
+        for start in range(0, len(known), _N_AT_A_TIME):
+            some = known[start : start + _N_AT_A_TIME]
+            yield from read_eval_log_samples_by_id(
+                log, some, resolve_attachments="core", exclude_fields=_NOT_NEEDED
+            )
+    except UserError:
+        raise
+    except Exception as error:
+        raise _not_a_log(path, error) from error
+
+
+class _Scored(NamedTuple):
+    """One number of one scorer."""
+
+    value: float
+    answer: str
+    outcome: Outcome | None
+
+
+def _scores(sample: EvalSample) -> dict[str, _Scored]:
+    """Return every number that the scorers gave, by ``scorer`` or ``scorer.value``."""
+    found = {}
+    for scorer, score in (sample.scores or {}).items():
+        values = score.value if isinstance(score.value, Mapping) else {"": score.value}
+        for name, value in values.items():
+            number = _number(value)
+            if number is not None:
+                answer = score.answer if isinstance(score.answer, str) else ""
+                full_name = f"{scorer}.{name}" if name else scorer
+                found[full_name] = _Scored(number, answer, _outcome(score.metadata))
+    return found
+
+
+def _number(value: Any) -> float | None:
+    if not isinstance(value, str):
+        return as_number(value)
+    if value.upper() in _VALUES:
+        return _VALUES[value.upper()]
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
+def _outcome(metadata: Mapping[str, Any] | None) -> Outcome | None:
+    """Return whose answer it is, where the scorer says so."""
+    said = (metadata or {}).get("outcome")
+    known: dict[Any, Outcome] = {
+        "right": "right",
+        "intruded": "intruded",
+        "broken": "broken",
+        "unparsed": "broken",
+    }
+    return known.get(said)
+
+
+def _refuse_unscored(
+    sample: EvalSample,
+    metric: str,
+    scores: Mapping[str, _Scored],
+    place: str,
+    options: LogOptions,
+) -> None:
+    if not options.complete:
+        return
+    if sample.error is not None:
+        why = f"it failed: {(sample.error.message.splitlines() or [''])[0][:200]}"
+    elif scores and metric not in scores:
+        why = f"it has {', '.join(scores)}, but not '{metric}'"
+    else:
+        why = "it has none"
+    raise UserError(
+        f"{place}: no score to compare; {why}.",
+        hint="Score or run it again, or leave out such samples, of both models alike, with "
+        "--allow-partial.",
+    )
+
+
+def _fields(sample: EvalSample) -> dict[str, Any]:
+    return {**sample.metadata, "id": sample.id, "metadata": sample.metadata}
+
+
+def _chance(header: EvalLog) -> float | None:
+    """Return the accuracy of guessing, which our own tasks tell."""
+    ours = (header.eval.metadata or {}).get("palimpsest")
+    return ours.get("chance") if isinstance(ours, Mapping) else None
+
+
+def _sample(
+    sample: EvalSample, scored: _Scored, options: LogOptions, place: str, *, chance: float | None
+) -> Sample:
+    target = sample.target if isinstance(sample.target, str) else json.dumps(sample.target)
+    asked = _messages(sample.input)
+    sent = list(itertools.takewhile(lambda one: one[0] != "assistant", _messages(sample.messages)))
+    n_choices = len(sample.choices or ())
+    guessed = n_choices > 1 and isinstance(sample.target, str) and scored.value in (0, 1)
+    completion = sample.output.completion
+    return Sample(
+        key=key_of(_fields(sample), options, place) if options.key else str(sample.id),
+        score=scored.value,
+        item_hash=digest(asked, sample.choices, sample.target),
+        prompt_hash=digest(sent),
+        epoch=str(sample.epoch),
+        chance=1 / n_choices if guessed else chance,
+        prompt=_prompt(sent or asked),
+        raw=completion,
+        answer=scored.answer or completion,
+        target=target,
+        outcome=scored.outcome,
+    )
+
+
+def _messages(said: Any) -> list[tuple[str, Any]]:
+    """Return role and content of each message, without ids that differ from run to run."""
+    if isinstance(said, str):
+        return [("user", said)]
+    return [(message.role, _content(message.content)) for message in said]
+
+
+def _content(content: Any) -> Any:
+    if isinstance(content, str):
+        return content
+    return [part.model_dump(mode="json", exclude_none=True) for part in content]
+
+
+def _prompt(messages: Sequence[tuple[str, Any]]) -> str:
+    if len(messages) == 1 and isinstance(messages[0][1], str):
+        return messages[0][1]
+    texts = [
+        (role, content if isinstance(content, str) else json.dumps(content, ensure_ascii=False))
+        for role, content in messages
+    ]
+    return json.dumps([{"role": role, "content": text} for role, text in texts], ensure_ascii=False)
+
+
+def _facts(headers: Sequence[EvalLog]) -> dict[str, str]:
+    spec = headers[0].eval
+    found: dict[str, Any] = {
+        "model arguments": spec.model_args,
+        "generation": spec.model_generate_config.model_dump(exclude_none=True),
+        "solver": spec.solver,
+        "task arguments": spec.task_args,
+        "epochs": spec.config.epochs,
+        "limit": spec.config.limit,
+        "inspect_ai": spec.packages.get("inspect_ai"),
+        "date": spec.created,
+    }
+    return {
+        fact: without_secrets(value if isinstance(value, str) else json.dumps(value, default=str))
+        for fact, value in found.items()
+        if value not in (None, "", {}, [])
+    }

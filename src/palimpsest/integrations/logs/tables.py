@@ -1,0 +1,175 @@
+"""Tables of scored answers: CSV, TSV or JSON lines, one row an item."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from palimpsest.errors import UserError, did_you_mean
+from palimpsest.integrations.logs.lines import fingerprint, json_lines, unreadable
+from palimpsest.lm.compare.logged import (
+    Collector,
+    LoggedRun,
+    LogOptions,
+    Sample,
+    as_number,
+    digest,
+    key_of,
+    language_of,
+)
+from palimpsest.records.answers import Outcome
+
+KIND = "a table"
+
+SUFFIXES = (".csv", ".tsv", ".jsonl")
+
+SCORES = ("score", "correct", "acc", "accuracy", "exact_match")
+"""Columns that are taken for the score, the first that there is."""
+
+_WORDS = {"true": 1.0, "false": 0.0}
+_OUTCOMES = ("right", "intruded", "broken")
+_EXAMPLE = "A table has a row an item, with the columns id and score; see docs/how-to/compare.md"
+
+
+def read(paths: Sequence[Path], name: str, options: LogOptions) -> LoggedRun:
+    """Read the tables of one model.
+
+    Columns are ``id`` (or what ``--key`` names) and a score; and, where there are any, ``task``,
+    ``lang``, ``epoch``, ``prompt``, ``answer``, ``target``, ``chance``, and ``outcome`` (right,
+    intruded or broken).
+
+    Args:
+        paths: The files.
+        name: As the user wrote it.
+        options: Metric (a column), key and so on.
+
+    Raises:
+        UserError: A row that cannot be read, or lacks what is asked for; the message names its
+            line.
+    """
+    collector = Collector(options)
+    for path in paths:
+        for place, row in _rows(path):
+            metric = _metric(row, options, place)
+            collector.add(
+                str(row.get("task") or "items"),
+                _sample(row, metric, options, place),
+                metric=metric,
+                place=place,
+                language=language_of(row, options),
+            )
+    if not collector.tasks:
+        raise UserError(f"{name} has no rows.", hint=_EXAMPLE)
+    return LoggedRun(
+        name=name,
+        kind=KIND,
+        model=name,
+        fingerprint=fingerprint(paths),
+        tasks=collector.tasks,
+        notes=tuple(collector.notes),
+    )
+
+
+def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    if path.suffix == ".jsonl":
+        yield from json_lines(path)
+        return
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            dialect = "excel-tab" if path.suffix == ".tsv" else "excel"
+            reader = csv.DictReader(file, dialect=dialect, strict=True)
+            columns = reader.fieldnames or []
+            if len(set(columns)) < len(columns):
+                raise UserError(
+                    f"{path}, line 1: a column comes twice: {', '.join(columns)}.",
+                    hint="Give every column a name of its own.",
+                )
+            for row in reader:
+                place = f"{path}, line {reader.line_num}"
+                if None in row or None in row.values():
+                    raise UserError(
+                        f"{place}: not as many fields as the {len(columns)} columns of line 1.",
+                        hint="Put texts with commas or line breaks into double quotes.",
+                    )
+                yield place, cast("dict[str, Any]", row)
+    except csv.Error as error:
+        raise UserError(f"{path}: not {path.suffix[1:].upper()}: {error}.", hint=_EXAMPLE) from None
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path} is not UTF-8 (byte 0x{error.object[error.start]:02x}).",
+            hint="Save it as UTF-8.",
+        ) from None
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _metric(row: Mapping[str, Any], options: LogOptions, place: str) -> str:
+    wanted = options.metrics or SCORES
+    for name in wanted:
+        if name in row:
+            return name
+    if not options.metrics and "outcome" in row:
+        return "outcome"
+    known = did_you_mean(wanted[0], row)
+    raise UserError(
+        f"{place}: no column '{wanted[0]}' with a score.{known}",
+        hint=f"Name it with --metric. The columns: {', '.join(row)}.",
+    )
+
+
+def _sample(row: Mapping[str, Any], metric: str, options: LogOptions, place: str) -> Sample:
+    texts = {name: str(row.get(name) or "") for name in ("prompt", "answer", "target")}
+    outcome = _outcome(row, place)
+    return Sample(
+        key=_key(row, options, place),
+        score=float(outcome == "right") if metric == "outcome" else _number(row, metric, place),
+        item_hash=digest(texts["target"]) if texts["target"] else "",
+        prompt_hash=digest(texts["prompt"]) if texts["prompt"] else "",
+        epoch=str(row.get("epoch") or "1"),
+        chance=_number(row, "chance", place) if row.get("chance") not in (None, "") else None,
+        raw=texts["answer"],
+        outcome=outcome,
+        **texts,
+    )
+
+
+def _key(row: Mapping[str, Any], options: LogOptions, place: str) -> str:
+    if options.key:
+        return key_of(row, options, place)
+    value = row.get("id")
+    if value is None or value == "":
+        raise UserError(
+            f"{place}: no id.",
+            hint=f"Say which columns identify an item with --key. There are: {', '.join(row)}.",
+        )
+    return str(value)
+
+
+def _outcome(row: Mapping[str, Any], place: str) -> Outcome | None:
+    said = row.get("outcome")
+    if said in (None, ""):
+        return None
+    if said not in _OUTCOMES:
+        raise UserError(
+            f"{place}: the outcome is '{said}'; expected {', '.join(_OUTCOMES)}.",
+            hint="Leave out the column where answers are only right or wrong.",
+        )
+    return cast("Outcome", said)
+
+
+def _number(row: Mapping[str, Any], column: str, place: str) -> float:
+    value = row.get(column)
+    number = as_number(value)
+    if number is not None:
+        return number
+    text = str(value or "").strip()
+    try:
+        return _WORDS[text.lower()] if text.lower() in _WORDS else float(text)
+    except ValueError:
+        said = f"is '{text[:40]}'" if text else "is empty"
+        raise UserError(
+            f"{place}: '{column}' {said}; expected a number, true or false.",
+            hint="Choose another column with --metric, or leave out the row from both tables.",
+        ) from None

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from palimpsest.errors import UserError
+from palimpsest.integrations.logs import read_run
+from palimpsest.lm.compare.logged import LogOptions, Scale
+
+
+def table(folder: Path, text: str, *, suffix: str = ".csv") -> Path:
+    path = folder / f"table{suffix}"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def scores_of(path: Path, options: LogOptions | None = None) -> dict[str, float]:
+    (task,) = read_run(path, options).tasks
+    return {key: item.score for key, item in task.items.items()}
+
+
+def test_csv_tsv_and_json_lines_say_the_same(tmp_path: Path) -> None:
+    rows = [{"id": "a", "score": 1}, {"id": "b", "score": 0.5}]
+    paths = [
+        table(tmp_path, "\ufeffid,score\r\na,1\r\nb,0.5\r\n"),
+        table(tmp_path, "id\tscore\na\t1\nb\t0.5\n", suffix=".tsv"),
+        table(tmp_path, "\n".join(map(json.dumps, rows)), suffix=".jsonl"),
+    ]
+    assert [scores_of(path) for path in paths] == [{"a": 1.0, "b": 0.5}] * 3
+
+
+def test_optional_columns_are_kept(tmp_path: Path) -> None:
+    text = 'id,score,task,lang,prompt,answer,target,chance\n1,true,t,fr,"a, ""b""",x,y,0.25\n'
+    (task,) = read_run(table(tmp_path, text)).tasks
+    sample = task.items["1"].first
+    assert (task.name, task.language, task.metric) == ("t", "fr", "score")
+    assert (sample.prompt, sample.raw, sample.target) == ('a, "b"', "x", "y")
+    assert (sample.chance, task.items["1"].score) == (0.25, 1.0)
+
+
+def test_epochs_count_by_their_mean(tmp_path: Path) -> None:
+    assert scores_of(table(tmp_path, "id,epoch,score\n1,1,1\n1,2,0\n1,3,0\n1,4,1\n")) == {"1": 0.5}
+
+
+def test_outcomes_alone_are_a_score(tmp_path: Path) -> None:
+    (task,) = read_run(table(tmp_path, "id,outcome\n1,right\n2,intruded\n3,broken\n")).tasks
+    assert [item.outcome for item in task.items.values()] == ["right", "intruded", "broken"]
+    assert [item.score for item in task.items.values()] == [1, 0, 0]
+    with pytest.raises(UserError, match="line 2: the outcome is 'good'; expected right"):
+        read_run(table(tmp_path, "id,outcome\n1,good\n"))
+
+
+def test_other_columns_may_be_id_and_score(tmp_path: Path) -> None:
+    path = table(tmp_path, "link,number,stars\nx,1,5\nx,2,1\n")
+    options = LogOptions(key=("link", "number"), metrics=("stars",), scale=Scale(1, 5))
+    assert scores_of(path, options) == {"x / 1": 1.0, "x / 2": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id,score\na,1\n,1\n", "line 3: no id"),
+        ("name,score\na,1\n", "line 2: no id"),
+        ("id,sore\na,1\n", "no column 'score' with a score. Did you mean 'sore'"),
+        ("id,score\na,1\na,0\n", r"line 3: 'a' of items was answered before, at .*line 2"),
+        ("id,score\na,good\n", "line 2: 'score' is 'good'; expected a number"),
+        ("id,score\na,\n", "line 2: 'score' is empty"),
+        ("id,score\na,nan\n", "line 2: 'score' is nan"),
+        ("id,score\na,3\n", "line 2: 'score' is 3; expected a number from 0 to 1"),
+        ("id,score\na\n", "line 2: not as many fields as the 2 columns"),
+        ("id,score\na,1,2\n", "line 2: not as many fields as the 2 columns"),
+        ("id,id\na,1\n", "line 1: a column comes twice"),
+        ('id,score\n"a"b,1\n', "not CSV"),
+        ("id,score\n", "has no rows"),
+        ("", "has no rows"),
+    ],
+)
+def test_mistakes_are_named_with_their_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read_run(table(tmp_path, text))
+
+
+def test_a_table_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes("id,score\né,1\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"is not UTF-8 \(byte 0xe9\)"):
+        read_run(path)
