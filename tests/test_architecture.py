@@ -24,6 +24,9 @@ ALLOWED = {
     "serve": FOUNDATION | {"palimpsest.lm"},
     "integrations": FOUNDATION
     | {"palimpsest.lm", "palimpsest.records", "palimpsest.report", "palimpsest.serve"},
+    "cli": FOUNDATION
+    | {"palimpsest.lm", "palimpsest.lab", "palimpsest.records", "palimpsest.report"}
+    | {"palimpsest.serve", "palimpsest.integrations"},
 }
 
 
