@@ -144,13 +144,16 @@ def test_the_site_is_built_without_a_warning_and_fetches_nothing(site: Path) -> 
 
 
 @pytest.mark.slow
-def test_a_link_that_leads_nowhere_ends_the_build(tmp_path: Path) -> None:
+def test_a_link_that_leads_nowhere_ends_the_build(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "pages").mkdir()
     (tmp_path / "pages" / "index.md").write_text("# Home\n\n[a](index.md#no-such-heading)\n")
     config = tmp_path / "mkdocs.yml"
     config.write_text(f"INHERIT: {ROOT}/docs/site/mkdocs.yml\ndocs_dir: pages\nplugins: [search]\n")
     with pytest.raises(CalledProcessError):
         build_site(config, tmp_path / "site")
+    assert "'index.md' does not contain an anchor '#no-such-heading'" in capfd.readouterr().err
 
 
 @pytest.fixture(scope="module")
