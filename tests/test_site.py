@@ -153,7 +153,7 @@ def test_a_link_that_leads_nowhere_ends_the_build(
     config.write_text(f"INHERIT: {ROOT}/docs/site/mkdocs.yml\ndocs_dir: pages\nplugins: [search]\n")
     with pytest.raises(CalledProcessError):
         build_site(config, tmp_path / "site")
-    assert "'index.md' does not contain an anchor '#no-such-heading'" in capfd.readouterr().err
+    assert "no such anchor" in capfd.readouterr().err
 
 
 @pytest.fixture(scope="module")
