@@ -65,11 +65,8 @@ def test_a_client_that_looks_whether_anybody_is_there_gets_an_answer(proxy: Prox
 
 
 def _said(proxy: Proxy, kind: str, fields: dict[str, Any]) -> str:
-    if kind == "chat":
-        path, asked = "/v1/chat/completions", {"messages": [{"role": "user", "content": SAID}]}
-    else:
-        path, asked = "/v1/completions", {"prompt": SAID}
-    response = proxy.http.post(path, json={"model": "echo@leet", **asked, **fields})
+    ask = proxy.chat if kind == "chat" else proxy.complete
+    response = ask("echo@leet", SAID, **fields)
     assert response.status_code == 200, response.text
     if not fields.get("stream"):
         [choice] = response.json()["choices"]
