@@ -1,12 +1,12 @@
 """How much longer a training takes with the ForgettingCallback, against one without it.
 
     python -m benchmarks.callback
-    python -m benchmarks.callback --quick     # a short training; the shares are rough
+    python -m benchmarks.callback --quick     # a shorter training under one share; rough
 
 Rosetta's base is trained with transformers' Trainer, without and with the callback in turn, for
 each of several shares that the callback is told to keep. What counts is the wall time of the whole
-training; beside it stands what the callback says of itself. Every run must end with the same
-weights.
+training; beside it stand its processor time, which other work on the machine does not disturb, and
+what the callback says of itself. Every run must end with the same weights.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class Run(NamedTuple):
     """One training."""
 
     seconds: float
+    cpu_seconds: float
     weights: torch.Tensor
     """The sum of each tensor: equal to the bit where the trainings are."""
     steps: list[int]
@@ -89,16 +90,18 @@ def train(rows: list[dict[str, list[int]]], n_steps: int, share: float | None) -
             trainer.add_callback(
                 ForgettingCallback(trainer, SUITE, every=10, limit=10, max_share=share)
             )
-        started = time.perf_counter()
+        started, cpu_started = time.perf_counter(), time.process_time()
         trainer.train()
         seconds = time.perf_counter() - started
+        cpu_seconds = time.process_time() - cpu_started
         weights = torch.stack([tensor.sum() for tensor in base.network.state_dict().values()])
         if share is None:
-            return Run(seconds, weights, [], 0.0)
+            return Run(seconds, cpu_seconds, weights, [], 0.0)
         found = read_measurements(Path(folder) / "forgetting")
         last = found[-1]
         return Run(
             seconds,
+            cpu_seconds,
             weights,
             [row.step for row in found],
             last.measuring_seconds / last.training_seconds,
@@ -111,7 +114,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a short training")
     parser.add_argument("--steps", type=int, default=600, help="of the whole training")
     options = parser.parse_args()
-    n_steps = 100 if options.quick else options.steps
+    n_steps = 300 if options.quick else options.steps
     print(
         f"torch {torch.__version__}, {torch.get_num_threads()} threads, load "
         f"{os.getloadavg()[0]:.1f} before the start; {n_steps} steps of {BATCH_SIZE} texts"
@@ -121,15 +124,16 @@ def main() -> None:
     rows = rows_of(base.tokenizer, n_steps * BATCH_SIZE)
     train(rows[: 20 * BATCH_SIZE], 20, 0.05)  # warms up
     plain = train(rows, n_steps, None)
-    print(f"\n{'share, %':>9}{'own account, %':>16}{'wall time, %':>14}  measured at steps")
-    for share in SHARES:
+    print(f"\n{'share, %':>9}{'own account, %':>16}{'wall, %':>9}{'CPU, %':>8}  measured at steps")
+    for share in SHARES[:1] if options.quick else SHARES:
         run = train(rows, n_steps, share)
         again = train(rows, n_steps, None)  # the machine may have become faster or slower
         assert torch.equal(run.weights, plain.weights), "the callback has changed the training"
-        longer = run.seconds / ((plain.seconds + again.seconds) / 2) - 1
+        wall = 2 * run.seconds / (plain.seconds + again.seconds) - 1
+        cpu = 2 * run.cpu_seconds / (plain.cpu_seconds + again.cpu_seconds) - 1
         plain = again
         print(
-            f"{100 * share:9.0f}{100 * run.own_share:16.1f}{100 * longer:14.1f}"
+            f"{100 * share:9.0f}{100 * run.own_share:16.1f}{100 * wall:9.1f}{100 * cpu:8.1f}"
             f"  {', '.join(map(str, run.steps))}",
             flush=True,
         )

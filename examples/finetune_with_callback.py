@@ -66,18 +66,16 @@ def plot(rows: list[Measurement], path: Path) -> None:
     for number, found in enumerate(rows[0].conjugations):
         curves[found.name] = [row.conjugations[number].tuned for row in rows]
     for name, arms in curves.items():
-        (line,) = axes.plot(steps, [100 * arm.accuracy for arm in arms], marker=".", label=name)
-        low, high = zip(*(arm.ci95 for arm in arms), strict=True)
-        axes.fill_between(
-            steps,
-            [100 * x for x in low],
-            [100 * x for x in high],
-            color=line.get_color(),
-            alpha=0.2,
-        )
-    axes.set(xlabel="fine-tuning steps", ylabel="right answers, %", ylim=(0, 101))
+        colour, width = ("black", 2.0) if name == "plain" else (None, 1.2)
+        values = [100 * arm.accuracy for arm in arms]
+        (line,) = axes.plot(steps, values, color=colour, linewidth=width, marker=".", label=name)
+        low, high = (100 * np.array([arm.ci95 for arm in arms])).T
+        axes.fill_between(steps, low, high, color=line.get_color(), alpha=0.15, linewidth=0)
+    axes.set(xlabel="fine-tuning steps", ylabel="right answers, %", ylim=(0, 102))
     axes.set_title("The same tasks, asked plainly and under conjugations", loc="left")
-    axes.legend(title="asked")
+    axes.grid(axis="y", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(title="asked", frameon=False)
     figure.savefig(path, dpi=150)
 
 

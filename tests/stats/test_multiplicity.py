@@ -1,22 +1,11 @@
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
 from palimpsest.stats.multiplicity import choose_best, holm, in_first_half
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _cheap_multipletests() -> Iterator[None]:
-    """``multipletests`` of statsmodels collects all garbage at every call."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gc, "collect", lambda *_: 0)
-        yield
 
 
 def test_holm_by_hand() -> None:

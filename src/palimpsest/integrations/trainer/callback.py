@@ -22,6 +22,7 @@ from palimpsest.lm.models.in_memory import InMemoryModel
 from palimpsest.lm.models.protocol import LanguageModel
 from palimpsest.lm.models.specs import load_model, parse_model_spec
 from palimpsest.lm.suites.suite import Suite
+from palimpsest.records.measurements import Measurement
 
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments
@@ -119,10 +120,17 @@ class ForgettingCallback(TrainerCallback):
         """Measure the base, or take up what was measured before an interruption."""
         self._pace = Pace(self._max_share)
         self._session = uuid.uuid4().hex[:16]  # from the system, not from a seeded generator
-        self._last, self._said = -1, False
+        self._said = False
         with self._asking(state) as model:
-            self._last, outcome = on_first_rank(self._trainer, lambda: self._begin(model, state))
+            rows, outcome = on_first_rank(self._trainer, lambda: self._begin(model, state))
             self._publish(outcome, control)
+        self._last = rows[-1].step if rows else state.global_step
+        if rows:
+            self._pace.resume(
+                measuring_seconds=rows[-1].measuring_seconds + self._pace.measuring_seconds,
+                training_seconds=rows[-1].training_seconds,
+                cost_seconds=rows[-1].measuring_seconds / len({row.step for row in rows}),
+            )
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -220,8 +228,10 @@ class ForgettingCallback(TrainerCallback):
             with closing(model):
                 yield model
 
-    def _begin(self, model: InMemoryModel, state: TrainerState) -> tuple[int, _Outcome | None]:
-        """Return the step of the newest measurement, and what it says if it was made just now."""
+    def _begin(
+        self, model: InMemoryModel, state: TrainerState
+    ) -> tuple[list[Measurement], _Outcome | None]:
+        """Return what was measured before an interruption, else what a first measurement says."""
         with ExitStack() as stack:
             base = self._base
             if isinstance(base, str):
@@ -229,13 +239,8 @@ class ForgettingCallback(TrainerCallback):
             if state.global_step == 0:
                 self._record.start(base or model, model)
             elif rows := self._record.resume(base, model, step=state.global_step):
-                self._pace.resume(
-                    measuring_seconds=rows[-1].measuring_seconds,
-                    training_seconds=rows[-1].training_seconds,
-                    cost_seconds=rows[-1].measuring_seconds / len({row.step for row in rows}),
-                )
-                return rows[-1].step, None
-        return state.global_step, self._compare(model, state)
+                return rows, None
+        return [], self._compare(model, state)
 
     def _compare(self, model: InMemoryModel, state: TrainerState) -> _Outcome:
         analyses = self._record.measure(

@@ -47,12 +47,17 @@ def _same_randomness(network: nn.Module) -> Iterator[None]:
 @contextmanager
 def _same_torch(network: nn.Module) -> Iterator[None]:
     devices = {parameter.device for parameter in network.parameters()}
-    devices = {device for device in devices if device.type not in ("cpu", "meta")}
-    if not devices:
-        with torch.random.fork_rng(devices=[]):
-            yield
+    kinds = {device.type for device in devices} - {"cpu", "meta"}
+    if kinds <= {"mps"}:  # which fork_rng does not know
+        state = torch.mps.get_rng_state() if kinds else None
+        try:
+            with torch.random.fork_rng(devices=[]):
+                yield
+        finally:
+            if state is not None:
+                torch.mps.set_rng_state(state)
         return
-    # One kind of accelerator a process, perhaps several of that kind.
-    (kind,) = {device.type for device in devices}
-    with torch.random.fork_rng(devices=[device.index or 0 for device in devices], device_type=kind):
+    (kind,) = kinds  # one kind of accelerator a process, perhaps several of that kind
+    indices = [device.index or 0 for device in devices if device.type == kind]
+    with torch.random.fork_rng(devices=indices, device_type=kind):
         yield
