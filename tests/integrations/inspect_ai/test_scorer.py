@@ -73,7 +73,14 @@ def test_under_a_lossy_conjugation_the_image_of_an_answer_is_right() -> None:
     assert score("what is").metadata == {"outcome": "broken"}
 
 
+def test_answers_may_be_single_texts() -> None:
+    assert score("12", answers={"repeat": "What", "answer": "12"}).metadata == {
+        "outcome": "intruded"
+    }
+
+
 def test_a_sample_of_another_task_has_its_targets_alone() -> None:
+    assert score("What", answers=["something else"]).metadata == {"outcome": "right"}
     assert score("What", answers=None).metadata == {"outcome": "right"}
     assert score("12", answers=None).metadata == {"outcome": "broken"}
 
