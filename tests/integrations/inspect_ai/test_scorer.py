@@ -60,10 +60,10 @@ def test_each_outcome_counts_once(completion: str, expected: str) -> None:
 def test_the_explanation_says_what_was_expected_and_what_the_model_itself_said() -> None:
     note = {"read_as": "leet", "members": [{"via": "leet", "raw": ["\\1\\2"]}]}
     assert score("12", note=note).explanation == (
-        "intruded: '12'\n\n"
-        "Right (in-context) is what begins with: 'What'\n\n"
-        "Intruded (instruction) is what begins with: '12', 'Twelve'\n\n"
-        r"Under leet the model said: '\\1\\2'"
+        "intruded: `12`\n\n"
+        "Right (in-context) is what begins with: `What`\n\n"
+        "Intruded (instruction) is what begins with: `12`, `Twelve`\n\n"
+        r"Under leet the model said: `\1\2`"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -73,15 +74,32 @@ def _explanation(
     scored: Scored, answer: str, example: Example, expected: Expected, note: Mapping[str, Any]
 ) -> str:
     abilities = list(example.answers)
-    lines = [f"{scored}: {answer!r}"]
-    lines.append(f"Right ({abilities[0]}) is what begins with: {_quoted(expected.right)}")
+    lines = [f"{scored}: {_code(answer)}"]
+    lines.append(f"Right ({abilities[0]}) is what begins with: {_codes(expected.right)}")
     if expected.intruding:
         others = ", ".join(abilities[1:])
-        lines.append(f"Intruded ({others}) is what begins with: {_quoted(expected.intruding)}")
+        lines.append(f"Intruded ({others}) is what begins with: {_codes(expected.intruding)}")
     for member in note.get("members", []):
-        lines += [f"Under {member['via']} the model said: {raw!r}" for raw in member["raw"][:1]]
+        lines += [
+            f"Under {member['via']} the model said: {_code(raw)}" for raw in member["raw"][:1]
+        ]
     return "\n\n".join(lines)
 
 
-def _quoted(texts: Sequence[str]) -> str:
-    return ", ".join(map(repr, texts)) or "nothing"
+def _codes(texts: Sequence[str]) -> str:
+    return ", ".join(map(_code, texts)) or "nothing"
+
+
+def _code(text: str) -> str:
+    r"""Return a text as code in Markdown, where nothing in it has a meaning.
+
+    Example:
+        >>> print(_code(" 12\n"), _code("_`\\1`_"), _code("`"))
+        `12` ``_`\1`_`` `` ` ``
+    """
+    text = text.strip()
+    if not text:
+        return "nothing"
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    pad = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{pad}{text}{pad}{fence}"
