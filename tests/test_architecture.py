@@ -22,9 +22,7 @@ ALLOWED = {
     "lab": FOUNDATION | {"palimpsest.stats", "palimpsest.records", "palimpsest.report"},
     "report": FOUNDATION | {"palimpsest.records"},
     "serve": FOUNDATION | {"palimpsest.lm"},
-    "integrations": FOUNDATION
-    | {"palimpsest.lm", "palimpsest.records", "palimpsest.report", "palimpsest.serve"}
-    | {"palimpsest.stats"},
+    "integrations": FOUNDATION | {"palimpsest.lm", "palimpsest.serve"},
     "cli": FOUNDATION
     | {"palimpsest.lm", "palimpsest.lab", "palimpsest.records", "palimpsest.report"}
     | {"palimpsest.serve"},
