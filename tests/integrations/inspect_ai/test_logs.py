@@ -25,7 +25,7 @@ def test_a_log_reads_back_with_raw_and_inverted_text(tmp_path: Path) -> None:
         assert sample.output.completion == "it is."
         assert sample.store["palimpsest"][0]["members"][0]["raw"] == ["17 15."]
         assert sample.scores is not None
-        assert "Under leet the model said: '17 15.'" in (sample.scores["outcome"].explanation or "")
+        assert "Under leet the model said: `17 15.`" in (sample.scores["outcome"].explanation or "")
 
 
 def test_samples_become_a_table(tmp_path: Path) -> None:

@@ -56,23 +56,23 @@ async def ask_conjugated(
     with told_to_the_user():
         check_honourable(config, ensemble, tools=tools)
         for member in ensemble.members:
-            sent = await _rewritten(member, messages, conjugated_messages, messages, member, stops)
+            slow = _is_slow(member, messages)
+            sent = await off_loop(slow, conjugated_messages, messages, member, stops)
             output = await ask(member, sent)
             if isinstance(output, Exception):
                 return output
-            said = [choice.message for choice in output.choices]
-            invert = partial(inverted_output, flags=sent.flags)
-            answers.append(await _rewritten(member, said, invert, output, member, stops))
+            slow = _is_slow(member, [choice.message for choice in output.choices])
+            answer = await off_loop(slow, inverted_output, output, member, stops, sent.flags)
+            answers.append(answer)
         return voted_output(ensemble, answers)
 
 
-async def _rewritten(
-    member: TextConjugation,
-    messages: Sequence[ChatMessage],
-    function: Callable[..., _T],
-    *args: Any,
-) -> _T:
-    """Call a function, in a thread if the conjugation takes its time over these messages."""
-    if is_slow(member, sum(len(message.text) for message in messages)):
+async def off_loop(slow: bool, function: Callable[..., _T], *args: Any) -> _T:
+    """Call a function, in a thread if it is slow, so that other samples go on."""
+    if slow:
         return await anyio.to_thread.run_sync(partial(function, *args))
     return function(*args)
+
+
+def _is_slow(member: TextConjugation, messages: Sequence[ChatMessage]) -> bool:
+    return is_slow(member, sum(len(message.text) for message in messages))

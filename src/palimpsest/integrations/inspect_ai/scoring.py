@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -9,6 +10,7 @@ from inspect_ai.model import ModelOutput
 from inspect_ai.scorer import Score, Scorer, Target
 from inspect_ai.solver import TaskState
 
+from palimpsest.integrations.inspect_ai.asking import off_loop
 from palimpsest.integrations.inspect_ai.rewriting import KEY
 from palimpsest.lm.conjugations import parse_conjugation
 from palimpsest.lm.question import Expected, expected_under
@@ -26,7 +28,8 @@ def build(stop: Sequence[str]) -> Scorer:
     async def score(state: TaskState, target: Target) -> Score:
         note = (state.output.metadata or {}).get(KEY, {})
         example = _example(state, target)
-        expected = expected_under(parse_conjugation(note.get("read_as", "identity")), example)
+        conjugation = parse_conjugation(note.get("read_as", "identity"))
+        expected = await off_loop(conjugation.batched, expected_under, conjugation, example)
         answer = cut(state.output.completion, stop)
         scored, reason = _scored(answer, expected, state.output)
         return Score(
@@ -42,16 +45,21 @@ def build(stop: Sequence[str]) -> Scorer:
 
 def _example(state: TaskState, target: Target) -> Example:
     """Return the sample as an example; one of another task has no intruding answers."""
-    metadata = state.metadata
-    answers = metadata.get("answers") or {"target": target.target}
+    answers = state.metadata.get("answers")
+    if not isinstance(answers, Mapping):
+        answers = {"target": target.target}
     return Example(
         source_id=str(state.sample_id),
-        cell=metadata.get("cell", ""),
-        language=metadata.get("language", ""),
-        prompt=state.input_text,
-        answers={ability: tuple(texts) for ability, texts in answers.items()},
-        whole_answers=metadata.get("whole_answers") or {},
+        cell="",
+        language="",
+        prompt="",
+        answers={ability: tuple(_listed(texts)) for ability, texts in answers.items()},
+        whole_answers=state.metadata.get("whole_answers") or {},
     )
+
+
+def _listed(texts: str | Sequence[str]) -> Sequence[str]:
+    return [texts] if isinstance(texts, str) else texts
 
 
 def _scored(answer: str, expected: Expected, output: ModelOutput) -> tuple[Scored, str | None]:
@@ -66,15 +74,32 @@ def _explanation(
     scored: Scored, answer: str, example: Example, expected: Expected, note: Mapping[str, Any]
 ) -> str:
     abilities = list(example.answers)
-    lines = [f"{scored}: {answer!r}"]
-    lines.append(f"Right ({abilities[0]}) is what begins with: {_listed(expected.right)}")
+    lines = [f"{scored}: {_code(answer)}"]
+    lines.append(f"Right ({abilities[0]}) is what begins with: {_codes(expected.right)}")
     if expected.intruding:
         others = ", ".join(abilities[1:])
-        lines.append(f"Intruded ({others}) is what begins with: {_listed(expected.intruding)}")
+        lines.append(f"Intruded ({others}) is what begins with: {_codes(expected.intruding)}")
     for member in note.get("members", []):
-        lines += [f"Under {member['via']} the model said: {raw!r}" for raw in member["raw"][:1]]
+        lines += [
+            f"Under {member['via']} the model said: {_code(raw)}" for raw in member["raw"][:1]
+        ]
     return "\n\n".join(lines)
 
 
-def _listed(texts: Sequence[str]) -> str:
-    return ", ".join(map(repr, texts)) or "nothing"
+def _codes(texts: Sequence[str]) -> str:
+    return ", ".join(map(_code, texts)) or "nothing"
+
+
+def _code(text: str) -> str:
+    r"""Return a text as code in Markdown, where nothing in it has a meaning.
+
+    Example:
+        >>> print(_code(" 12\n"), _code("_`\\1`_"), _code("`"))
+        `12` ``_`\1`_`` `` ` ``
+    """
+    text = text.strip()
+    if not text:
+        return "nothing"
+    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
+    pad = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{pad}{text}{pad}{fence}"
