@@ -113,6 +113,19 @@ def test_a_language_that_is_not_there_cannot_be_the_plain_one(
     assert "items (fr): kept" in apart.out
 
 
+def test_items_with_and_without_a_language_are_not_mixed(
+    here: Path, palimpsest: Palimpsest
+) -> None:
+    for folder in ("b", "t"):
+        write(f"{folder}/some.csv", RIGHT, lang="en")
+        write(f"{folder}/others.csv", RIGHT)
+    ended = palimpsest(
+        "compare", "b/some.csv", "b/others.csv", "t/some.csv", "t/others.csv", "--quiet"
+    )
+    assert ended.code == 2
+    assert "items in 'en' and items would both be items, asked in the same way" in ended.err
+
+
 def test_a_chance_level_may_be_given(here: Path, palimpsest: Palimpsest) -> None:
     write("half.csv", [1.0, 0.0] * (N // 2))
     ended = palimpsest("compare", "base.csv", "half.csv", "--chance", "0.5")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap as scipy_bootstrap
 
+from palimpsest.stats import bootstrap as stats_bootstrap
 from palimpsest.stats.bootstrap import Array, bootstrap_means, percentile_interval
 
 
@@ -19,7 +20,11 @@ def width(values: Array) -> float:
     return high - low
 
 
-def test_resamples_follow_the_distribution_over_all_ways_to_draw_the_clusters() -> None:
+@pytest.mark.parametrize("many", [0, 500], ids=["clusters counted", "counts drawn"])
+def test_resamples_follow_the_distribution_over_all_ways_to_draw_the_clusters(
+    many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stats_bootstrap, "_MANY_PATTERNS", many)
     columns = np.array([[1.0], [0.0], [0.0], [1.0], [1.0], [0.0]])
     clusters = np.array(["a", "a", "a", "b", "c", "c"])
     groups = [columns[clusters == name, 0] for name in "abc"]
@@ -153,3 +158,19 @@ def test_data_that_cannot_be_resampled_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         bootstrap_means(columns, clusters, rng=generator(), n_pseudo=n_pseudo)
+
+
+def test_imaginary_clusters_weigh_the_same_however_the_resamples_are_drawn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    values = np.column_stack([np.full(20, 0.9), np.linspace(0.2, 0.4, 20)])
+
+    def means(many: int) -> Array:
+        monkeypatch.setattr(stats_bootstrap, "_MANY_PATTERNS", many)
+        return bootstrap_means(values, range(20), rng=generator(), n_resamples=20_000, n_pseudo=2.0)
+
+    counted, drawn = means(0), means(500)
+    # Four standard errors of a mean, and of a standard deviation, over 20,000 resamples.
+    error = 4 * drawn.std(axis=0) / np.sqrt(20_000)
+    assert np.all(np.abs(counted.mean(axis=0) - drawn.mean(axis=0)) < np.sqrt(2) * error)
+    assert np.all(np.abs(counted.std(axis=0) - drawn.std(axis=0)) < np.sqrt(2) * error)

@@ -131,8 +131,8 @@ def compare(
     from palimpsest.cli.running import show_results
     from palimpsest.integrations.logs import read_run
     from palimpsest.lm.compare import compare as compare_runs
+    from palimpsest.lm.compare.arms import Pairing
     from palimpsest.lm.compare.logged import LogOptions
-    from palimpsest.lm.compare.matching import Pairing
 
     options = LogOptions(
         metrics=tuple(metric or ()),

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,9 @@ Array = npt.NDArray[np.float64]
 
 # Weights held in memory at one time: 16 MB.
 _BLOCK = 2_000_000
+
+# From so many patterns on, the drawn clusters are counted.
+_MANY_PATTERNS = 500
 
 
 def bootstrap_means(
@@ -66,11 +69,11 @@ def bootstrap_means(
     labels = np.asarray(clusters)
     _check(values, labels, n_pseudo)
     totals = _cluster_totals(values, labels)
-    patterns, weights = _patterns(totals, n_pseudo)
-    n_block = max(1, _BLOCK // len(patterns))
+    population = _Population.of(totals, n_pseudo)
+    n_block = max(1, _BLOCK // len(population.patterns))
     sums = np.concatenate(
         [
-            _counts(rng, len(totals), weights, min(n_block, n_resamples - start)) @ patterns
+            population.draw(rng, min(n_block, n_resamples - start)) @ population.patterns
             for start in range(0, n_resamples, n_block)
         ]
     )
@@ -92,19 +95,6 @@ def percentile_interval(values: npt.ArrayLike, *, confidence: float = 0.95) -> I
     # The small constant keeps 0.05 × 1000 = 50.00000000000004 from being rounded inwards.
     n_outside = math.floor((1 - confidence) / 2 * (len(ordered) - 1) + 1e-9)
     return Interval(float(ordered[n_outside]), float(ordered[-1 - n_outside]))
-
-
-def _counts(rng: np.random.Generator, n_clusters: int, weights: Array, size: int) -> Array:
-    """Return how often each pattern is drawn in each resample, (size, patterns)."""
-    n_patterns = len(weights)
-    if n_patterns < n_clusters or np.ptp(weights) > 0:
-        drawn: Array = rng.multinomial(n_clusters, weights / weights.sum(), size=size)
-        return drawn.astype(np.float64)
-    # No two clusters are alike: drawing them one by one takes a tenth of the time.
-    places = rng.integers(n_patterns, size=(size, n_clusters))
-    places += n_patterns * np.arange(size)[:, None]
-    found = np.bincount(places.ravel(), minlength=size * n_patterns)
-    return found.reshape(size, n_patterns).astype(np.float64)
 
 
 def _check(values: Array, labels: npt.NDArray[Any], n_pseudo: float) -> None:
@@ -129,15 +119,48 @@ def _cluster_totals(values: Array, labels: npt.NDArray[Any]) -> Array:
     return totals
 
 
-def _patterns(totals: Array, n_pseudo: float) -> tuple[Array, Array]:
-    """Return the distinct totals and how many clusters, real and imaginary, have each."""
-    weights = np.ones(len(totals))
-    if n_pseudo:
-        # A whole number of rows keeps the sums of zeros and ones exact, and equal means equal.
-        size = max(1.0, float(np.round(totals[:, -1].mean())))
-        corners = list(itertools.product((0.0, size), repeat=totals.shape[1] - 1))
-        totals = np.concatenate([totals, [(*corner, size) for corner in corners]])
-        weights = np.concatenate([weights, np.full(len(corners), n_pseudo / len(corners))])
-    patterns, index = np.unique(totals, axis=0, return_inverse=True)
-    counts: Array = np.bincount(index.reshape(-1), weights=weights).astype(np.float64)
-    return patterns, counts
+class _Population(NamedTuple):
+    """What is drawn from: patterns, and which of them each cluster, real or imaginary, has."""
+
+    patterns: Array
+    """The distinct totals."""
+    of_real: npt.NDArray[np.intp]
+    """The pattern of each cluster."""
+    of_imaginary: npt.NDArray[np.intp]
+    """The pattern of each corner, of which every one stands for the same share of clusters."""
+    n_imaginary: float
+
+    @classmethod
+    def of(cls, totals: Array, n_pseudo: float) -> _Population:
+        """Return the population of clusters with these totals and of imaginary ones."""
+        n_real = len(totals)
+        if n_pseudo:
+            # A whole number of rows keeps the sums of zeros and ones exact, and equal means equal.
+            size = max(1.0, float(np.round(totals[:, -1].mean())))
+            corners = list(itertools.product((0.0, size), repeat=totals.shape[1] - 1))
+            totals = np.concatenate([totals, [(*corner, size) for corner in corners]])
+        patterns, index = np.unique(totals, axis=0, return_inverse=True)
+        index = index.reshape(-1)
+        return cls(patterns, index[:n_real], index[n_real:], n_pseudo)
+
+    def draw(self, rng: np.random.Generator, n_resamples: int) -> Array:
+        """Return how often each pattern is in each resample; (n_resamples, n_patterns).
+
+        Where there are many patterns, as with graded scores, counting the clusters that were drawn
+        is several times as fast as drawing the counts.
+        """
+        n = len(self.of_real)
+        if len(self.patterns) <= _MANY_PATTERNS:
+            weights = np.bincount(self.of_real, minlength=len(self.patterns)).astype(np.float64)
+            if len(self.of_imaginary):
+                weights[self.of_imaginary] += self.n_imaginary / len(self.of_imaginary)
+            drawn = rng.multinomial(n, weights / weights.sum(), size=n_resamples)
+            return drawn.astype(np.float64)
+        counts = np.empty((n_resamples, len(self.patterns)))
+        shares = rng.binomial(n, self.n_imaginary / (n + self.n_imaginary), size=n_resamples)
+        for row, n_imaginary in zip(counts, shares, strict=True):
+            real = self.of_real[rng.integers(n, size=n - n_imaginary)]
+            row[:] = np.bincount(real, minlength=len(self.patterns))
+            for which in rng.integers(max(1, len(self.of_imaginary)), size=n_imaginary):
+                row[self.of_imaginary[which]] += 1
+        return counts

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from palimpsest.errors import UserError
 from palimpsest.integrations.logs import lines as log_lines
 from palimpsest.integrations.logs import read_run
-from palimpsest.lm.compare import logged
+from palimpsest.lm.compare import collecting
 from palimpsest.lm.compare.logged import LoggedRun, LoggedTask, LogOptions, Scale
 
 from .rows import chosen, generated, write_samples
@@ -249,8 +250,8 @@ def test_an_empty_file_says_how_to_log(tmp_path: Path) -> None:
 def test_texts_beyond_what_a_report_holds_are_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logged, "MOST_CHARACTERS", 100)
-    monkeypatch.setattr(logged, "MOST_CHARACTERS_TOGETHER", 200)
+    monkeypatch.setattr(collecting, "MOST_CHARACTERS", 100)
+    monkeypatch.setattr(collecting, "MOST_CHARACTERS_TOGETHER", 200)
     rows = [generated(i, True, question="long " * 1000) for i in range(3)]
     write_samples(tmp_path, {"qa": rows})
     run = read_run(tmp_path)
@@ -264,7 +265,7 @@ def test_lines_and_files_without_end_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_samples(tmp_path, {"qa": [generated(i, True) for i in range(3)]})
-    monkeypatch.setattr(logged, "MOST_ITEMS", 2)
+    monkeypatch.setattr(collecting, "MOST_ITEMS", 2)
     with pytest.raises(UserError, match="line 3: more than 2 answers"):
         read_run(tmp_path)
     monkeypatch.setattr(log_lines, "MOST_LINE_BYTES", 100)
@@ -283,6 +284,6 @@ def test_lines_and_files_without_end_are_refused(
         {"filter": ["a"], "exact_match": True},
     ],
 )
-def test_odd_fields_that_do_not_matter_are_borne(tmp_path: Path, odd: dict[str, object]) -> None:
+def test_odd_fields_that_do_not_matter_are_borne(tmp_path: Path, odd: dict[str, Any]) -> None:
     write_samples(tmp_path, {"qa": [generated(0, True, **odd)]})
     assert task_of(read_run(tmp_path)).items["0"].score == 1.0

@@ -69,6 +69,7 @@ def test_other_columns_may_be_id_and_score(tmp_path: Path) -> None:
         ("id,score\na,\n", "line 2: 'score' is empty"),
         ("id,score\na,nan\n", "line 2: 'score' is nan"),
         ("id,score\na,3\n", "line 2: 'score' is 3; expected a number from 0 to 1"),
+        ("id,score,chance\na,1,1\n", "line 2: the chance of guessing is 1; not a fraction"),
         ("id,score\na\n", "line 2: not as many fields as the 2 columns"),
         ("id,score\na,1,2\n", "line 2: not as many fields as the 2 columns"),
         ("id,id\na,1\n", "line 1: a column comes twice"),

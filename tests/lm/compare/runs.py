@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from palimpsest.lm.compare.logged import Collector, LoggedRun, LogOptions, Sample, digest
+from palimpsest.lm.compare.collecting import Collector
+from palimpsest.lm.compare.fields import digest
+from palimpsest.lm.compare.logged import LoggedRun, LogOptions, Sample
 from palimpsest.records.answers import Outcome
 
 OUTCOMES: Mapping[str, Outcome] = {"1": "right", "0": "broken", "x": "intruded"}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from palimpsest.lm.compare import compare
-from palimpsest.lm.compare.matching import Pair
+from palimpsest.lm.compare.arms import Pair
 from palimpsest.lm.diagnose import read_results, rewrite_report
 from palimpsest.records.results import Results
 from palimpsest.records.run_folder import RunFolder

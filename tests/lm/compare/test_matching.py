@@ -5,7 +5,8 @@ import re
 import pytest
 
 from palimpsest.errors import UserError
-from palimpsest.lm.compare.matching import Matched, Pair, Pairing, match
+from palimpsest.lm.compare.arms import Pair, Pairing
+from palimpsest.lm.compare.matching import Matched, match
 
 from .runs import run
 

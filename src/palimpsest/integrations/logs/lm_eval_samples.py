@@ -6,43 +6,24 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from palimpsest.errors import UserError, did_you_mean
 from palimpsest.integrations.logs.choices import Notes, choose_metric, quoted, unused_note
 from palimpsest.integrations.logs.lines import fingerprint, json_lines, without_secrets
-from palimpsest.lm.compare.logged import (
-    Collector,
-    LoggedRun,
-    LogOptions,
-    Sample,
-    as_number,
-    digest,
-    find_field,
-    key_of,
-    language_of,
-)
+from palimpsest.integrations.logs.lm_eval_rows import INTRUDED, item_fields, metrics_of, sample_of
+from palimpsest.lm.compare.collecting import Collector
+from palimpsest.lm.compare.fields import as_number, find_field, language_of
+from palimpsest.lm.compare.logged import LoggedRun, LogOptions
 from palimpsest.lm.reading import read_bytes
-from palimpsest.records.answers import Outcome
 
 KIND = "lm-evaluation-harness"
-
-INTRUDED = "intruded"
-"""A task may have a metric of this name, 1 where the answer is another task's."""
 
 HOW_TO_LOG = "Run the evaluation again with: lm_eval … --log_samples --output_path DIR"
 
 _NAME = re.compile(r"samples_(?P<task>.+?)(?:_(?P<date>\d{4}-\d\d-\d\dT[\d.:-]+))?\.jsonl")
 _PLACES = ("samples_*.jsonl", "*/samples_*.jsonl", "*/*/samples_*.jsonl")
 _MOST_RESULTS_BYTES = 64 * 2**20
-_OWN = {
-    *("doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics"),
-    *("doc_hash", "prompt_hash", "target_hash"),
-}
-"""Fields that are no metrics; releases before 0.4.8 do not list the metrics."""
-
-_ACCURACY = re.compile(r"acc|exact_match", re.I)
-"""Metrics for which the number of choices says how often a guess is right."""
 
 
 def is_sample(fields: Mapping[str, Any]) -> bool:
@@ -136,8 +117,8 @@ def _read_task(
         if not metric:
             metric = _metric(task, row, options, place, notes)
             _check_direction(task, metric, options, aggregated)
-        sample = _sample(row, metric, options, place)
-        language = language_of(_fields(row), options) if options.language else None
+        sample = sample_of(row, metric, options, place)
+        language = language_of(item_fields(row), options) if options.language else None
         collector.add(task, sample, metric=metric, place=place, language=language)
     if not metric:
         raise _nothing_read(path, options, filters)
@@ -160,7 +141,7 @@ def _nothing_read(path: Path, options: LogOptions, filters: Iterable[str]) -> Us
 def _metric(
     task: str, row: Mapping[str, Any], options: LogOptions, place: str, notes: Notes
 ) -> str:
-    listed = _metrics(row)
+    listed = metrics_of(row)
     numbers = [name for name in listed if as_number(row.get(name)) is not None and name != INTRUDED]
     if not numbers:
         raise UserError(
@@ -169,17 +150,6 @@ def _metric(
             hint="Metrics over a whole corpus, such as BLEU, cannot be compared item by item.",
         )
     return choose_metric(task, numbers, options, place, notes)
-
-
-def _metrics(row: Mapping[str, Any]) -> list[str]:
-    """Return the names of a row's metrics, whether they are numbers or not."""
-    listed = row.get("metrics")
-    return [
-        str(name)
-        for name in (
-            listed if isinstance(listed, list) else [each for each in row if each not in _OWN]
-        )
-    ]
 
 
 def _check_direction(
@@ -193,122 +163,6 @@ def _check_direction(
             f"{task}: less is better by '{metric}', as its results say.",
             hint="Say what worst and best are, such as --range 1,0, or choose another --metric.",
         )
-
-
-def _fields(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what may identify an item: the document's fields, and the row's own."""
-    doc = row.get("doc")
-    return {**(doc if isinstance(doc, Mapping) else {}), "doc_id": row["doc_id"], "doc": doc}
-
-
-def _sample(row: Mapping[str, Any], metric: str, options: LogOptions, place: str) -> Sample:
-    score = as_number(row.get(metric))
-    if score is None:
-        said = json.dumps(row.get(metric), default=str)[:60]
-        raise UserError(
-            f"{place}: '{metric}' is {said}; expected a number.",
-            hint="Choose another score with --metric.",
-        )
-    target = str(row.get("target", ""))
-    requests = _requests(row.get("arguments"))
-    choices = [arguments[1] for arguments in requests if _is_choice(arguments)]
-    responses = row.get("filtered_resps", row.get("resps", []))
-    said = _chosen(choices, responses) if len(choices) > 1 else _generated(row, responses)
-    return Sample(
-        key=key_of(_fields(row), options, place) if options.key else str(row["doc_id"]),
-        score=score,
-        item_hash=digest(
-            row.get("doc_hash") or digest(row.get("doc")), row.get("target_hash") or digest(target)
-        ),
-        prompt_hash=str(row.get("prompt_hash") or digest(requests[:1])),
-        chance=_chance(metric, score, choices, row),
-        prompt=_prompt(requests),
-        raw=said.raw,
-        answer=said.answer,
-        target=target,
-        outcome=_outcome(row, score),
-        finish=said.finish,
-    )
-
-
-def _outcome(row: Mapping[str, Any], value: float) -> Outcome | None:
-    if INTRUDED not in _metrics(row):
-        return None
-    if value == 1:
-        return "right"
-    return "intruded" if row.get(INTRUDED) == 1 else "broken"
-
-
-def _requests(arguments: Any) -> list[list[Any]]:
-    """Return the requests of an item, each as a list: recent logs name them, older ones do not."""
-    if isinstance(arguments, Mapping):
-        arguments = [
-            list(one.values()) if isinstance(one, Mapping) else one for one in arguments.values()
-        ]
-    if not isinstance(arguments, list):
-        return []
-    return [one if isinstance(one, list) else [one] for one in arguments]
-
-
-def _is_choice(arguments: Sequence[Any]) -> bool:
-    return len(arguments) == 2 and isinstance(arguments[1], str)
-
-
-def _prompt(requests: Sequence[Sequence[Any]]) -> str:
-    """Return the context; where all stands in the choices, these."""
-    if not requests or not requests[0]:
-        return ""
-    context = requests[0][0]
-    if context == "":
-        return "\n".join(str(arguments[-1]) for arguments in requests)
-    return context if isinstance(context, str) else json.dumps(context, ensure_ascii=False)
-
-
-def _chance(
-    metric: str, value: float, choices: Sequence[str], row: Mapping[str, Any]
-) -> float | None:
-    """Return how often a guess is right, if an item was one of several choices."""
-    if not _ACCURACY.match(metric) or value not in (0, 1):
-        return None
-    # For mutual information every choice is asked for twice, the second time without a context.
-    n_choices = len(choices) // 2 if "acc_mutual_info" in _metrics(row) else len(choices)
-    return 1 / n_choices if n_choices > 1 else None
-
-
-class _Said(NamedTuple):
-    """What a model said to an item."""
-
-    raw: str
-    answer: str
-    finish: str
-
-
-def _chosen(choices: Sequence[str], responses: Any) -> _Said:
-    """Return the likeliest choice; raw are all with their natural-log probabilities."""
-    scores: dict[str, float] = {}
-    if not isinstance(responses, list):
-        responses = []
-    for choice, response in zip(choices, responses, strict=False):
-        try:
-            scores.setdefault(choice, float(response[0]))
-        except (TypeError, ValueError, IndexError):
-            return _Said(json.dumps(responses, ensure_ascii=False, default=str), "", "logged")
-    if not scores:
-        return _Said("", "", "logged")
-    raw = json.dumps(scores, ensure_ascii=False)
-    return _Said(raw, max(scores, key=lambda choice: scores[choice]), "chosen")
-
-
-def _generated(row: Mapping[str, Any], responses: Any) -> _Said:
-    raw, answer = _innermost(row.get("resps", responses)), _innermost(responses)
-    return _Said(raw, answer, "logged")
-
-
-def _innermost(value: Any) -> str:
-    """Return the text in nested lists of one element; several as JSON."""
-    while isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _task(path: Path) -> str:

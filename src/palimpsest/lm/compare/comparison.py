@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from palimpsest.lm.analysis import Analysis, analyse
-from palimpsest.lm.compare.logged import LoggedRun, digest
-from palimpsest.lm.compare.matching import Matched, Pair, Pairing, Way, match
+from palimpsest.lm.compare.arms import Pair, Pairing, Way
+from palimpsest.lm.compare.fields import digest
+from palimpsest.lm.compare.logged import LoggedRun
+from palimpsest.lm.compare.matching import Matched, match
 from palimpsest.lm.conjugations import CONJUGATIONS, parse_conjugation
 from palimpsest.lm.conjugations.specs import split_links
 from palimpsest.lm.pairing import PLAIN
