@@ -17,7 +17,13 @@ from palimpsest.lab.engines import Done, Engine, LocalEngine, Work, attempt, mak
 from palimpsest.lab.measures import MEASURES
 from palimpsest.lab.sweep import plot_again, run_sweep
 from palimpsest.lab.sweep_plan import Plan, Plot, load_sweep
-from palimpsest.lab.sweep_table import csv_table, parquet_table, sweep_lines
+from palimpsest.lab.sweep_table import (
+    csv_table,
+    parquet_table,
+    read_csv,
+    summary,
+    sweep_lines,
+)
 
 SWEEP = """
 name = "micro"
@@ -239,6 +245,28 @@ def test_tables_hold_lists_and_missing_values() -> None:
     table = [{"a": [1, 2], "b": None, "seconds": 1.0, "error": ""}]
     assert csv_table(table) == 'a,b,seconds,error\n"[1, 2]",,1.0,\n'
     assert parquet_table(table)
+
+
+def test_a_table_is_read_back_and_summed_up_by_the_values_of_its_keys() -> None:
+    table = [
+        {"new": new, "steps": steps, "recovery": steps / 10 + seed, "error": ""}
+        for new in (False, True)
+        for steps in (1, 2)
+        for seed in (0, 1)
+    ]
+    table[0]["recovery"] = None  # undefined where nothing was forgotten
+    read = read_csv(csv_table(table))
+    assert read[1] == {"new": "False", "steps": 1, "recovery": 1.1, "seconds": None, "error": None}
+    text = summary(read, over="steps", measures=["recovery"], by="new")
+    # One run has no width; two have 12.706 (t with one degree of freedom) times 0.5.
+    assert text.splitlines() == [
+        "| new | steps | recovery |",
+        "|---|---|---|",
+        "| False | 1 | 1.10 [1.10, 1.10] |",
+        "| False | 2 | 0.70 [−5.65, 7.05] |",
+        "| True | 1 | 0.60 [−5.75, 6.95] |",
+        "| True | 2 | 0.70 [−5.65, 7.05] |",
+    ]
 
 
 def test_an_address_without_ray_is_a_mistake() -> None:

@@ -11,6 +11,7 @@ from palimpsest.lab.measures import MEASURES
 from palimpsest.lab.sweep_plan import Plan, Plot
 from palimpsest.records.run_folder import RunFolder
 from palimpsest.report.drawing import Drawing, figure_files
+from palimpsest.report.formatting import number
 from palimpsest.report.sweep_charts import Line, Point, draw_sweep
 from palimpsest.stats.means import mean_over_runs
 
@@ -110,6 +111,52 @@ def sweep_lines(table: Table, plot: Plot) -> list[Line]:
                 points.append(Point(x, *mean_over_runs(values), values))
         lines.append(Line("" if plot.by is None else f"{plot.by} = {group}", points))
     return lines
+
+
+def summary(table: Table, *, over: str, measures: Sequence[str], by: str | None = None) -> str:
+    """Return means over runs with their 95 % intervals as Markdown, a row for each value.
+
+    Args:
+        table: A row a run.
+        over: The key whose values make the rows.
+        measures: Columns, by name.
+        by: A key with rows of its own for each of its values.
+
+    Example:
+        >>> table = [{"x": 1, "recovery": 0.5}, {"x": 1, "recovery": 0.7}]
+        >>> print(summary(table, over="x", measures=["recovery"]))
+        | x | recovery |
+        |---|---|
+        | 1 | 0.60 [−0.67, 1.87] |
+    """
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for measure in measures:
+        for line in sweep_lines(table, Plot(measure=measure, over=over, by=by)):
+            for x, mean, low, high, _ in line.points:
+                row = cells.setdefault((line.name, str(x)), {})
+                row[measure] = f"{number(mean, 2)} [{number(low, 2)}, {number(high, 2)}]"
+    head = [*([by] if by else []), over, *measures]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for (name, x), row in cells.items():
+        group = [name.partition(" = ")[2]] if by else []
+        shown = [row.get(measure, "–") for measure in measures]
+        lines.append("| " + " | ".join([*group, x, *shown]) + " |")
+    return "\n".join(lines)
+
+
+def read_csv(text: str) -> Table:
+    """Return the table that :func:`csv_table` wrote; what is no number stays text."""
+    return [
+        {name: _number(value) for name, value in row.items()}
+        for row in csv.DictReader(io.StringIO(text))
+    ]
+
+
+def _number(text: str) -> float | str | None:
+    try:
+        return None if not text else int(text) if text.isdecimal() else float(text)
+    except ValueError:
+        return text
 
 
 def _columns(table: Table) -> list[str]:
