@@ -42,3 +42,11 @@ def test_recovery_is_undefined_where_nothing_was_forgotten() -> None:
     row = measures(fake_lab_results(forgets=False))
     names = ("recovery_rotation", "recovery_scaling", "net_recovery_scaling")
     assert [row[name] for name in (*names, "recovery_scaling_few")] == [None] * 4
+
+
+def test_one_member_of_an_ensemble_is_not_taken_for_sixteen() -> None:
+    results = fake_lab_results()
+    sixteen = next(one for one in results.conjugations if one.name == "rotations:4")
+    more = sixteen.model_copy(update={"name": "rotations:16", "n_members": 16})
+    results = results.model_copy(update={"conjugations": [*results.conjugations, more]})
+    assert measures(results)["recovery_rotation"] == 0.05

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from palimpsest.errors import UserError, did_you_mean
 from palimpsest.records.lab_results import Conjugated, Estimate, LabResults
@@ -104,25 +104,21 @@ def _recovered(results: LabResults) -> Iterator[tuple[str, Estimate | None]]:
     yield "recovery", best.recovery if best else None
     yield "net_recovery", best.net_recovery if best else None
     kind = best.name.partition(":")[0] if best else ""
-    single = _best_of(results, f"{kind}:1")
+    single = _best_of(one for one in results.conjugations if one.name == f"{kind}:1")
     yield "recovery_rotation", single.recovery if single else None
 
 
 def _recovered_by_scaling(results: LabResults) -> Iterator[tuple[str, Estimate | float | None]]:
-    scaling = _best_of(results, "scale:")
+    scaling = _best_of(one for one in results.conjugations if one.name.startswith("scale:"))
     yield "recovery_scaling", scaling.recovery if scaling else None
     yield "net_recovery_scaling", scaling.net_recovery if scaling else None
     yield "recovery_scaling_few", _recovery_at_few(results, scaling.name) if scaling else None
 
 
-def _best_of(results: LabResults, prefix: str) -> Conjugated | None:
-    """Return what recovers most among the conjugations whose names begin so."""
-    found = (
-        one
-        for one in results.conjugations
-        if one.name.startswith(prefix) and one.recovery.value is not None
-    )
-    return max(found, key=lambda one: _value(one.recovery), default=None)
+def _best_of(conjugations: Iterable[Conjugated]) -> Conjugated | None:
+    """Return what recovers most; nothing where no recovery is defined."""
+    defined = (one for one in conjugations if one.recovery.value is not None)
+    return max(defined, key=lambda one: _value(one.recovery), default=None)
 
 
 def _recovery_at_few(results: LabResults, conjugation: str) -> float | None:
