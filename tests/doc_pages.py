@@ -72,6 +72,8 @@ def run(script: str, folder: Path) -> tuple[int, str]:
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "XDG_CACHE_HOME": str(folder / "cache"),
+        "XDG_DATA_HOME": str(folder / "data"),
+        "PROMPTFOO_CONFIG_DIR": str(folder / "promptfoo"),
     }
     # Servers in the background inherit the output: a file does not wait for them as a pipe does.
     with (folder / "output").open("wb") as output:

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
+import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.doc_pages import ROOT, outputs_not_as_shown, run, script_of
 
 HOW_TO = sorted((ROOT / "docs" / "how-to").glob("*.md"))
 PAGES = [ROOT / "docs" / "tutorial.md", ROOT / "docs" / "footguns.md", *HOW_TO]
 
-# What a page needs beyond the package; without it the page is skipped with the reason.
-NEEDS = {"translate": "apertium", "serve": "curl", "endpoint": "curl"}
+HERE_DOCUMENT = re.compile(
+    r"^cat > (\S+\.(\w+)) <<'?([\w-]+)'?\n(.*?)^\3$", re.MULTILINE | re.DOTALL
+)
+
+# What a page needs beyond the package: programs, and packages to import. Without one of them the
+# page is skipped with the reason.
+PROGRAMS = {
+    "translate": ["apertium"],
+    "serve": ["curl"],
+    "endpoint": ["curl"],
+    "promptfoo": ["curl", "promptfoo"],
+    "garak": ["curl", "garak"],
+    "litellm": ["curl"],
+}
+PACKAGES = {"litellm": ["litellm"]}
 
 # Pages whose blocks of text are what the command or program before them prints, but for "…".
 SHOWN_AS_PRINTED = {"tutorial", "footguns"}
@@ -21,15 +39,37 @@ SHOWN_AS_PRINTED = {"tutorial", "footguns"}
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_the_page_runs_from_top_to_bottom(page: Path, tmp_path: Path) -> None:
-    needed = NEEDS.get(page.stem)
-    if needed is not None and shutil.which(needed) is None:
-        pytest.skip(f"the page needs {needed}, which is not installed")
+    missing = [name for name in PROGRAMS.get(page.stem, []) if shutil.which(name) is None]
+    missing += [name for name in PACKAGES.get(page.stem, []) if find_spec(name) is None]
+    if missing:
+        pytest.skip(f"the page needs {', '.join(missing)}, which is not installed")
     script = script_of(page)
     assert script, "such a page shows what to type"
     code, output = run(script, tmp_path)
     assert code == 0, output[-4000:]
     if page.stem in SHOWN_AS_PRINTED:
         assert list(outputs_not_as_shown(page, output)) == []
+
+
+READERS = {
+    "json": json.loads,
+    "jsonl": lambda text: [json.loads(line) for line in text.splitlines()],
+    "toml": tomllib.loads,
+    "yaml": yaml.safe_load,
+}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_what_the_page_writes_can_be_read_and_its_programs_compile(page: Path) -> None:
+    """What a page without its program, and so never run here, can still be held to."""
+    script = script_of(page)
+    for name, kind, _, content in HERE_DOCUMENT.findall(script):
+        if kind == "py":
+            compile(content, name, "exec")
+        elif kind in READERS:
+            assert READERS[kind](content), name
+    served = set(re.findall(r"--port[ =](\d+)", script))
+    assert set(re.findall(r"localhost:(\d+)", script)) <= served
 
 
 def test_every_how_to_is_linked_from_the_readme() -> None:
