@@ -8,8 +8,8 @@ import tomllib
 import types
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 from tests.doc_pages import PAGES, ROOT, blocks_of, bodies, name_of
 from tests.test_how_to import PAGES as RUN
@@ -115,14 +115,24 @@ def _calls(commands: str) -> Iterator[list[str]]:
         yield words
 
 
-def _parse(command: click.Command, words: list[str]) -> None:
+def _parse(command: Any, words: list[str]) -> None:
     """Read the words as the command line does, without doing what they say."""
     context = command.make_context("palimpsest", [*words])
-    rest = [*context._protected_args, *context.args]
-    if isinstance(command, click.Group) and rest:
+    rest = [*getattr(context, "_protected_args", []), *context.args]
+    if hasattr(command, "commands") and rest:
         name, below, rest = command.resolve_command(context, rest)
         assert below is not None, name
         _parse(below, rest)
+
+
+def test_a_call_with_an_option_that_does_not_exist_is_found() -> None:
+    from typer.main import get_command
+
+    from palimpsest.cli.main import app
+
+    [words] = _calls("palimpsest diagnose ./base ./tuned --vai leet | cat")
+    with pytest.raises(Exception, match="--vai"):
+        _parse(get_command(app), words)
 
 
 def test_every_target_of_make_in_the_docs_exists() -> None:

@@ -6,8 +6,10 @@ import json
 import re
 import shutil
 import tomllib
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -15,6 +17,7 @@ from tests.doc_pages import ROOT, outputs_not_as_shown, run, script_of
 
 HOW_TO = sorted((ROOT / "docs" / "how-to").glob("*.md"))
 PAGES = [ROOT / "docs" / "tutorial.md", ROOT / "docs" / "footguns.md", *HOW_TO]
+
 HERE_DOCUMENT = re.compile(
     r"^cat > (\S+\.(\w+)) <<'?([\w-]+)'?\n(.*?)^\3$", re.MULTILINE | re.DOTALL
 )
@@ -50,7 +53,7 @@ def test_the_page_runs_from_top_to_bottom(page: Path, tmp_path: Path) -> None:
         assert list(outputs_not_as_shown(page, output)) == []
 
 
-READERS = {
+READERS: dict[str, Callable[[str], Any]] = {
     "json": json.loads,
     "jsonl": lambda text: [json.loads(line) for line in text.splitlines()],
     "toml": tomllib.loads,
