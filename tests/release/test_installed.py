@@ -48,6 +48,14 @@ def test_the_demo_runs_without_a_network_and_finds_the_ability_suppressed(
     assert not environment.connections.exists(), environment.connections.read_text("utf-8")
 
 
+def test_a_connection_would_be_noticed(environment: Environment, tmp_path: Path) -> None:
+    code = "import socket; socket.create_connection(('127.0.0.1', 9))"
+    done = environment.run("python", "-c", code, cwd=tmp_path)
+    assert "This environment has no network." in done.stderr
+    assert "127.0.0.1" in environment.connections.read_text("utf-8")
+    environment.connections.unlink()
+
+
 def test_the_weights_arrive_as_they_were_trained(environment: Environment, tmp_path: Path) -> None:
     done = environment.run("palimpsest", "rosetta", "check", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
