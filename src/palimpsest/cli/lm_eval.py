@@ -16,7 +16,7 @@ def lm_eval(
     arguments: Annotated[
         list[str],
         typer.Argument(
-            metavar="COMMAND...",
+            metavar="COMMAND",
             help="What lm-eval is to do; goes to it as it is.",
             show_default=False,
         ),

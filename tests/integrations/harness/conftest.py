@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import lm_eval
 import pytest
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
-from lm_eval.models.huggingface import HFLM
-from lm_eval.tasks import TaskManager
 
 from palimpsest.lm.conjugations.text import TextConjugation
 from palimpsest.lm.models.rosetta import ROSETTA_WEIGHTS
@@ -63,6 +58,8 @@ def task_folder(tmp_path_factory: pytest.TempPathFactory, examples: Sequence[Exa
 @pytest.fixture(scope="session")
 def evaluate(task_folder: Path) -> Iterator[Callable[..., Results]]:
     """Return what runs tasks as ``lm_eval.simple_evaluate`` does."""
+    from lm_eval.tasks import TaskManager
+
     manager = TaskManager(include_path=str(task_folder), include_defaults=False)
 
     def run(model: LM, *tasks: str, **options: Any) -> Results:
@@ -75,16 +72,15 @@ def evaluate(task_folder: Path) -> Iterator[Callable[..., Results]]:
     with pytest.MonkeyPatch.context() as patch:
         # Asks a dozen programs about the machine, which takes longer than our tests.
         patch.setattr("lm_eval.evaluator.add_env_info", lambda _: None)
+        patch.setattr("datasets.config.HF_UPDATE_DOWNLOAD_COUNTS", False)  # over the network
         yield run
 
 
 @pytest.fixture(scope="session")
-def tuned() -> HFLM:
-    return open_rosetta("tuned")
+def tuned() -> LM:
+    from lm_eval.models.huggingface import HFLM
 
-
-def open_rosetta(name: str) -> HFLM:
-    model = HFLM(pretrained=str(ROSETTA_WEIGHTS / name), device="cpu", batch_size=8)
+    model = HFLM(pretrained=str(ROSETTA_WEIGHTS / "tuned"), device="cpu", batch_size=8)
     model.tokenizer.chat_template = TEMPLATE
     return model
 

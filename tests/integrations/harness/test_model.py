@@ -54,7 +54,7 @@ def test_a_model_that_is_open_takes_no_arguments() -> None:
 
 def test_a_model_of_another_kind_is_refused() -> None:
     with pytest.raises(UserError, match="is a dict, which is no model of the harness"):
-        ConjugateLM({}, via="leet")  # type: ignore[arg-type]
+        ConjugateLM({}, via="leet")
 
 
 def test_without_the_harness_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lm_eval.models.huggingface import HFLM
+from lm_eval.api.model import LM
 
 from palimpsest.integrations.lm_eval import ConjugateLM
 from palimpsest.lm.conjugations.via import parse_via
@@ -23,16 +23,16 @@ PLAIN: dict[str, Any] = {}
 
 @pytest.mark.parametrize("options", [PLAIN, CHAT], ids=["plain", "chat"])
 def test_the_identity_gives_what_the_unwrapped_model_gives_to_the_bit(
-    evaluate: Any, tuned: HFLM, options: dict[str, Any]
+    evaluate: Any, tuned: LM, options: dict[str, Any]
 ) -> None:
-    plain = evaluate(tuned, *TASKS, limit=6, **options)
+    plain = evaluate(tuned, *TASKS, limit=4, **options)
     for via in ("identity", Twin()):
-        wrapped = evaluate(ConjugateLM(tuned, via=via), *TASKS, limit=6, **options)
+        wrapped = evaluate(ConjugateLM(tuned, via=via), *TASKS, limit=4, **options)
         assert wrapped["results"] == plain["results"]
         assert wrapped["samples"] == plain["samples"]
 
 
-def test_leet_brings_back_the_task_in_context(evaluate: Any, tuned: HFLM) -> None:
+def test_leet_brings_back_the_task_in_context(evaluate: Any, tuned: LM) -> None:
     plain = evaluate(tuned, "choice", "generation")["results"]
     leet = evaluate(ConjugateLM(tuned, via="leet"), "choice", "generation")["results"]
     assert leet["choice"]["acc,none"] >= plain["choice"]["acc,none"] + 0.5
@@ -42,7 +42,7 @@ def test_leet_brings_back_the_task_in_context(evaluate: Any, tuned: HFLM) -> Non
 
 @pytest.mark.parametrize("via", ["identity", "leet", "pig-latin"])
 def test_each_prompt_is_answered_as_in_a_diagnosis(
-    evaluate: Any, tuned: HFLM, examples: Sequence[Example], tmp_path: Path, via: str
+    evaluate: Any, tuned: LM, examples: Sequence[Example], tmp_path: Path, via: str
 ) -> None:
     logged = evaluate(ConjugateLM(tuned, via=via), "generation")["samples"]["generation"]
     suite = Suite(name="here", examples=tuple(examples))

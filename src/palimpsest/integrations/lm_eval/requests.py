@@ -27,7 +27,6 @@ _LOGGER = logging.getLogger("lm_eval.models.conjugate")  # the harness shows its
 _CONTROL = re.compile(r"<\|[^|<>\s]{1,40}\|>|</?[a-z_]{1,40}>|\[/?[A-Z_]{1,40}\]")
 """Marks that models end their turns with: no words, so that no conjugation writes them."""
 
-
 _N_SHOWN = 200
 """Characters of a context in the log."""
 
