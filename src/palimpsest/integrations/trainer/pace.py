@@ -31,7 +31,7 @@ class Pace:
         >>> pace = Pace(0.1, clock=lambda: now)
         >>> with pace.measuring():
         ...     now += 5.0
-        >>> now += 20.0  # 20 steps of a second each, of 150: 15 s pay for the start, the end, and one
+        >>> now += 20.0  # 20 steps of 150: 15 s may be spent, on the start, the end, and one more
         >>> pace.spacing(step=20, n_steps=150, last=0)
         75.0
     """
