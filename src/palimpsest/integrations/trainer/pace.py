@@ -31,9 +31,9 @@ class Pace:
         >>> pace = Pace(0.1, clock=lambda: now)
         >>> with pace.measuring():
         ...     now += 5.0
-        >>> now += 20.0  # twenty steps of a second each, of two hundred in all
-        >>> pace.spacing(step=20, n_steps=200, last=0)  # one before the end, one at it
-        100.0
+        >>> now += 20.0  # 20 steps of 150: 15 s may be spent, on the start, the end, and one more
+        >>> pace.spacing(step=20, n_steps=150, last=0)
+        75.0
     """
 
     def __init__(
