@@ -1,9 +1,11 @@
 """Inspect's own command, with the mock model and with Rosetta through transformers."""
 
+import os
 import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from inspect_ai.log import EvalLog, read_eval_log
@@ -26,8 +28,9 @@ AS_IT_IS = "'{% for message in messages %}{{ message.content }}{% endfor %}'"
 
 def inspect(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     command = [str(Path(sys.executable).with_name("inspect")), *arguments]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}  # else the name local is looked up there
     return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, check=False, timeout=600
+        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=600
     )
 
 
@@ -101,10 +104,12 @@ def outcomes_of(log: EvalLog) -> dict[str, str]:
 
 def through_transformers(cwd: Path, via: str | None) -> EvalLog:
     """Ask the tuned model in this process."""
-    options = {"model_path": str(ROSETTA_WEIGHTS / "tuned"), "do_sample": False}
-    options |= {"chat_template": AS_IT_IS.strip("'")}
-    name = "hf/local" if via is None else "conjugate/hf/local"
-    model = get_model(name, **options, **({} if via is None else {"via": via}))
+    options: dict[str, Any] = {"do_sample": False, "chat_template": AS_IT_IS.strip("'")}
+    options["model_path"] = str(ROSETTA_WEIGHTS / "tuned")
+    if via is None:
+        model = get_model("hf/local", **options)
+    else:
+        model = get_model("conjugate/hf/local", via=via, **options)
     return run(rosetta(limit=2), model, cwd / str(via))
 
 
