@@ -74,7 +74,8 @@ def show_results(results: Results, out: Path, *, quiet: bool, as_json: bool) -> 
         if results.plain.adjusted is not None:
             typer.echo(f"Without guesses: {guessing_text(results.plain.adjusted)}")
     typer.secho(visible(f"Verdict: {results.verdict}. {results.verdict_reason}"), bold=True)
-    for cell in results.cells:
+    # A single task of a log says nothing that has not been said.
+    for cell in results.cells if len(results.cells) > 1 or not results.suite.from_logs else ():
         said = f"  {cell.name}: {cell.verdict}. {cell.verdict_reason}{_p_of(cell)}"
         typer.echo(visible(said))
     for warning in results.warnings:

@@ -14,8 +14,8 @@ class Scale(NamedTuple):
     """What the metric calls worst and best, which become 0 and 1.
 
     Example:
-        >>> Scale(0, 100).fraction(25), Scale(10, 0).fraction(10)
-        (0.25, 0.0)
+        >>> Scale(0, 100).fraction(25), Scale(10, 0).fraction(4)
+        (0.25, 0.6)
     """
 
     worst: float = 0.0

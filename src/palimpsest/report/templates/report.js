@@ -123,6 +123,7 @@
 
   function expected(item) {
     const right = expectedTexts("Right", item[RIGHT]);
+    if (data.logged && item[RIGHT].length === 0) return "";
     if (data.logged) return make("div", "expected", right);
     return make("div", "expected", right, expectedTexts("Intruded", item[INTRUDING]));
   }
@@ -171,7 +172,9 @@
   function example(index) {
     const item = data.items[index];
     const where = make("p", "where", foreign(data.cells[item[CELL]]), " \u00b7 asked ",
-      foreign(data.vias[item[VIA]]), " \u00b7 language ", foreign(data.languages[item[LANGUAGE]]));
+      foreign(data.vias[item[VIA]]));
+    const language = data.languages[item[LANGUAGE]];
+    if (language !== "") where.append(" \u00b7 language ", foreign(language)); // logs may not say it
     const header = make("header", "", make("h3", "", foreign(item[SOURCE])), where);
     if (onlySource === null) {
       header.append(button("All versions of this example", () => showSource(item[SOURCE]), "plain"));
