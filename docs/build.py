@@ -3,7 +3,7 @@
 - ``docs/cli.md``: every command's ``--help``.
 - ``docs/results.schema.json``: the JSON Schema of ``results.json``, and
   ``docs/lab-results.schema.json`` that of the laboratory's.
-- ``docs/claims.md``: figures and verdicts from ``experiments/lab/claims.csv``, and the rules.
+- ``docs/claims.md``: figures and verdicts from the tables in ``experiments/lab``, and the rules.
 - ``docs/rosetta.md``: the table of the pair's manifest, and the figure of its tuning.
 - ``README.md``: verdict, table and figure of a demo that is run for it.
 
@@ -13,7 +13,6 @@ the code and the manifest say.
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -25,7 +24,20 @@ from typing import Any
 DOCS = Path(__file__).parent
 README = DOCS.parent / "README.md"
 FIGURES = DOCS / "figures"
-CLAIMS = DOCS.parent / "experiments" / "lab" / "claims.csv"
+SWEEPS = DOCS.parent / "experiments" / "lab"
+SHOWN_OF_SWEEPS = {
+    "finetune_steps": (
+        "finetune.n_steps",
+        None,
+        ["forgetting", "recovery", "net_recovery", "bias_share", "nearest_minus_farthest"],
+    ),
+    "new_tasks": (
+        "finetune.n_steps",
+        "new_tasks",
+        ["forgetting", "recovery", "net_recovery", "inference_share", "bias_share"],
+    ),
+}
+"""Name of a sweep's table to the key, the key of the groups, and the measures that are shown."""
 DEMO_RUN = DOCS.parent / "build" / "demo"
 
 
@@ -85,13 +97,20 @@ def rosetta_page() -> str:
 
 
 def claims_page() -> str:
-    """Return the page on the paper's claims with figures, verdicts and rules put in."""
+    """Return the page on the paper's claims with figures, verdicts, rules and sweeps put in."""
     from palimpsest.lab.claims import claims_table, judge_claims, rules_list
+    from palimpsest.lab.sweep_table import read_csv, summary
 
-    with CLAIMS.open(encoding="utf-8", newline="") as file:
-        judged = list(judge_claims(list(csv.DictReader(file))))
-    page = between((DOCS / "claims.md").read_text("utf-8"), "claims", claims_table(judged))
-    return between(page, "rules", rules_list())
+    def table(name: str) -> list[dict[str, Any]]:
+        return read_csv((SWEEPS / f"{name}.csv").read_text("utf-8"))
+
+    page = (DOCS / "claims.md").read_text("utf-8")
+    page = between(page, "claims", claims_table(list(judge_claims(table("claims")))))
+    page = between(page, "rules", rules_list())
+    for name, (over, by, measures) in SHOWN_OF_SWEEPS.items():
+        text = summary(table(name), over=over, by=by, measures=measures)
+        page = between(page, name, text)
+    return page
 
 
 def between(page: str, name: str, text: str) -> str:

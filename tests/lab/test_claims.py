@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.report.lab_factory import fake_lab_results
@@ -91,7 +92,7 @@ def test_two_runs_are_too_few() -> None:
 
 
 def test_an_undefined_figure_is_named() -> None:
-    table = [*runs()[:2], {**runs()[2], "recovery": None}]
+    table: list[dict[str, Any]] = [*runs()[:2], {**runs()[2], "recovery": None}]
     with pytest.raises(UserError, match="1 of 3 runs have no 'recovery'"):
         list(judge_claims(table))
 
@@ -105,7 +106,7 @@ def test_the_table_shows_every_figure_with_its_interval() -> None:
     assert len(rules_list().splitlines()) == len(CLAIMS)
 
 
-def _sweep(folder: Path, **over: list[object]) -> Path:
+def _sweep(folder: Path, **over: list[int]) -> Path:
     """A folder as a sweep leaves it, with made-up runs."""
     target = RunFolder.create(folder)
     target.record({"sweep": {"name": "s", "over": over}})

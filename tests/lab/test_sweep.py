@@ -248,7 +248,7 @@ def test_tables_hold_lists_and_missing_values() -> None:
 
 
 def test_a_table_is_read_back_and_summed_up_by_the_values_of_its_keys() -> None:
-    table = [
+    table: list[dict[str, Any]] = [
         {"new": new, "steps": steps, "recovery": steps / 10 + seed, "error": ""}
         for new in (False, True)
         for steps in (1, 2)

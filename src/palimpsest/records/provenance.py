@@ -17,7 +17,6 @@ _PACKAGES = (
     "safetensors",
     "numpy",
     "scipy",
-    "statsmodels",
 )
 
 

@@ -64,7 +64,7 @@ def test_normalised_accuracy_divides_by_the_lengths_of_the_original_choices(eval
 
 
 def _dataset(rows: list[dict[str, str]]) -> Any:
-    import datasets  # type: ignore[import-untyped]
+    import datasets
 
     return datasets.DatasetDict({"test": datasets.Dataset.from_list(rows)})
 
