@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("decisions/*.md")])
 BLOCK = re.compile(r"^(?P<fence>`{3,})(?P<kind>\w+)\n(?P<body>.*?)^(?P=fence)", re.M | re.S)
 MARK = "=== block "
-TIMEOUT_SECONDS = 240
+TIMEOUT_SECONDS = 480
 ANYTHING = "…"
 """A line of shown output that stands for any lines."""
 
