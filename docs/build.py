@@ -36,6 +36,11 @@ SHOWN_OF_SWEEPS = {
         "new_tasks",
         ["forgetting", "recovery", "net_recovery", "inference_share", "bias_share"],
     ),
+    "n_tasks": (
+        "problem.n_tasks",
+        None,
+        ["g_hat_discrete", "forgetting", "net_recovery", "inference_share", "recovery_scaling"],
+    ),
 }
 """Name of a sweep's table to the key, the key of the groups, and the measures that are shown."""
 DEMO_RUN = DOCS.parent / "build" / "demo"
