@@ -132,20 +132,18 @@ def _update_through(
     weights = xs.new_zeros(n_dims, n_prompts)
     root = (weight_std * torch.eye(n_dims).to(xs))[:, :, None].repeat(1, 1, n_prompts)
     products = torch.empty_like(root)  # used again at every step: no new memory is asked for
-    predictions, likelihoods = torch.zeros_like(ys), torch.zeros_like(ys)
-    for k in range(n_points):
+    predictions, variances = torch.zeros_like(ys), torch.ones_like(ys)
+    for k in range(n_points - 1):
         x = xs[k]
         predictions[k] = (weights * x).sum(0)
-        if k + 1 == n_points:
-            break
         seen = torch.mul(root, x[:, None], out=products).sum(0)  # φ
-        variance = (seen * seen).sum(0) + noise_std**2  # s
+        variance = torch.add((seen * seen).sum(0), noise_std**2, out=variances[k])  # s
         gain = torch.mul(root, seen, out=products).sum(1)  # S φ
-        residual = ys[k] - predictions[k]
-        likelihoods[k + 1] = likelihoods[k] - 0.5 * (
-            (2 * math.pi * variance).log() + residual * residual / variance
-        )
-        weights.addcmul_(gain, residual / variance)
-        shrink = seen / (variance + noise_std * variance.sqrt())
+        weights.addcmul_(gain, (ys[k] - predictions[k]) / variance)
+        shrink = seen / torch.add(variance, variance.sqrt(), alpha=noise_std)
         root.addcmul_(gain[:, None], shrink[None], value=-1)
+    predictions[-1] = (weights * xs[-1]).sum(0)
+    surprises = (2 * math.pi * variances).log() + (ys - predictions).square() / variances
+    likelihoods = torch.zeros_like(ys)
+    likelihoods[1:] = -0.5 * surprises[:-1].cumsum(0)
     return predictions, likelihoods
