@@ -41,6 +41,11 @@ SHOWN_OF_SWEEPS = {
         None,
         ["g_hat_discrete", "forgetting", "net_recovery", "inference_share", "recovery_scaling"],
     ),
+    "width": (
+        "model.width",
+        None,
+        ["share_of_mixture", "forgetting", "net_recovery", "inference_share", "bias_share"],
+    ),
 }
 """Name of a sweep's table to the key, the key of the groups, and the measures that are shown."""
 DEMO_RUN = DOCS.parent / "build" / "demo"
