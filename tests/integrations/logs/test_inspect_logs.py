@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from gc import collect  # before a fixture for all tests replaces it
+from os import utime
 from pathlib import Path
 from typing import Any
 
@@ -242,6 +243,19 @@ def test_of_several_logs_of_a_task_the_newest_counts(tmp_path: Path) -> None:
     assert [item.score for item in task_of(run).items.values()] == [1] * 4
     assert run.fingerprint == read_run(newest).fingerprint
     assert "the newest counts" in run.notes[0]
+
+
+def test_of_logs_of_one_second_the_one_written_last_counts(
+    logs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    base, tuned = (inspect_ai.log.read_eval_log(str(path)) for path in logs)
+    tuned.eval.created = base.eval.created
+    for name, log in (("b.eval", base), ("a.eval", tuned)):
+        inspect_ai.log.write_eval_log(log, str(tmp_path / name))
+    for newest, other in (("a.eval", "b.eval"), ("b.eval", "a.eval")):
+        utime(tmp_path / other, ns=(10**18, 10**18))
+        utime(tmp_path / newest, ns=(10**18 + 10**6, 10**18 + 10**6))
+        assert read_run(tmp_path).fingerprint == read_run(tmp_path / newest).fingerprint
 
 
 def test_what_is_no_log_is_refused(tmp_path: Path) -> None:

@@ -73,10 +73,11 @@ def read(paths: Sequence[Path], name: str, options: LogOptions) -> LoggedRun:
 
 def newest_by_task(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
     """Return the newest log of each task with its arguments, and notes on older ones."""
+    specs = {path: _header(path).eval for path in paths}
     newest: dict[str, Path] = {}
-    for path in sorted(paths):  # their names begin with the date
-        spec = _header(path).eval
-        newest[digest(spec.task, spec.task_args)] = path
+    # Inspect dates logs to the second; of two in one second the one written last is the newer.
+    for path in sorted(paths, key=lambda p: (specs[p].created, p.stat().st_mtime_ns)):
+        newest[digest(specs[path].task, specs[path].task_args)] = path
     return list(newest.values()), unused_note([p for p in paths if p not in newest.values()])
 
 
