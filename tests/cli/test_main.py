@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
 
 import pytest
 
@@ -34,12 +35,13 @@ def test_every_help_shows_two_commands_to_copy(palimpsest: Palimpsest, command: 
 def test_the_help_answers_within_three_tenths_of_a_second() -> None:
     seconds = []
     for _ in range(5):
-        started = time.perf_counter()
+        before = getrusage(RUSAGE_CHILDREN)
         subprocess.run(
             [sys.executable, "-m", "palimpsest", "--help"], check=True, capture_output=True
         )
-        seconds.append(time.perf_counter() - started)
-    # The best of five: the machine may be busy with other things.
+        after = getrusage(RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    # Time on the processor, and the best of five: the machine may be busy with other things.
     assert min(seconds) < 0.3
 
 

@@ -97,7 +97,7 @@ def test_time_is_bounded() -> None:
         started = time.monotonic()
         with pytest.raises(UserError, match="gave no answer"):
             texts(server.url, ["Say it"], timeout=0.2, patience=0.5, attempts=100, backoff=0.1)
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 10  # a hundred attempts would take far longer
 
 
 def test_a_server_that_never_answered_is_given_up_soon() -> None:

@@ -105,7 +105,7 @@ def test_closing_cancels_what_runs(server: FaultServer) -> None:
     until(lambda: server.n_running == 4)
     started = time.monotonic()
     cast("asyncio.Future[None]", answers).close()  # type: ignore[attr-defined]
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10  # far less than the server's pause
     until(lambda: server.n_running == 0)
     assert server.n_abandoned == 4
     assert not threads()
