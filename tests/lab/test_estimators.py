@@ -29,6 +29,7 @@ from palimpsest.lab.estimators import (
 from palimpsest.lab.features import FUNCTION_CLASSES
 from palimpsest.lab.predictors import Predictor, predict_zero
 from palimpsest.lab.problem import Batch, Problem
+from palimpsest.lab.ridge import ridge_pass
 
 Array = npt.NDArray[np.float64]
 
@@ -202,6 +203,19 @@ def test_ridge_stays_accurate_as_the_noise_vanishes(noise_std: float) -> None:
         weights = torch.linalg.lstsq(left, right).solution
         expected = (xs[:, k, None] @ weights)[:, 0, 0]
         torch.testing.assert_close(found[:, k], expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("noise_std", [0.7, 0.05])
+def test_both_updates_of_ridge_agree(noise_std: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    xs, ys, *_ = batch("cont", 200, replace(PROBLEM, noise_std=noise_std))
+    signal = 1.3**2 * float(xs.square().sum((1, 2)).max())
+    assert signal / noise_std**2 < 1e5  # the condition up to which the covariance is updated
+    by_covariance = ridge_pass(xs, ys, noise_std=noise_std, weight_std=1.3)
+    monkeypatch.setattr("palimpsest.lab.ridge._WORST_CONDITION", 0.0)
+    by_root = ridge_pass(xs, ys, noise_std=noise_std, weight_std=1.3)
+    assert not torch.equal(by_covariance.predictions, by_root.predictions)
+    for found, expected in zip(by_covariance, by_root, strict=True):
+        close(found, expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

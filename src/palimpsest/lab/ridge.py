@@ -1,15 +1,14 @@
 r"""The Bayes predictor for Gaussian tasks at every prefix, in one pass.
 
-With one exemplar (x, y) more, and the posterior N(w, S Sᵀ) of the weights, Potter's update of the
-square root S is
+With one exemplar (x, y) more, the posterior N(w, P) of the weights, P = S Sᵀ, becomes
 
 .. math::
-   φ = S^\top x, \quad s = ‖φ‖^2 + σ^2, \quad
-   w ← w + S φ \, (y - ⟨w, x⟩)/s, \quad
-   S ← S - S φ \, φ^\top / (s + σ\sqrt{s})
+   s &= x^\top P x + σ^2, \quad w ← w + P x \, (y - ⟨w, x⟩)/s, \\
+   P &← P - P x \, x^\top P / s \quad\text{or}\quad
+   S ← S - S φ \, φ^\top / (s + σ\sqrt{s}), \; φ = S^\top x,
 
-and :math:`N(y; ⟨w, x⟩, s)` is the next factor of the prompt's likelihood. A covariance updated
-without its square root loses its sign to rounding once σ is small; ``S Sᵀ`` cannot.
+and :math:`N(y; ⟨w, x⟩, s)` is the next factor of the prompt's likelihood. P is the faster. It loses
+its sign to rounding once σ is small; then its square root S is updated, as ``S Sᵀ`` cannot.
 
 Source: Potter (1963), in Bierman, *Factorization Methods for Discrete Sequential Estimation*
 (1977), Section II.6.
@@ -24,15 +23,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from palimpsest.lab.cores import map_on_cores
 from palimpsest.lab.limits import check_std
 from palimpsest.lab.predictors import check_prompts
 
-_BLOCK = 1 << 16
-"""Numbers in the square roots updated at one time: half a megabyte, which stays in the cache."""
+_BLOCK = 1 << 17
+"""Numbers in the matrices updated at one time: a megabyte, which stays in the cache."""
 
-_FEW = 128
-"""Fewer prompts than this are not worth a core of their own."""
+_WORST_CONDITION = 1e5
+"""Of the labels' covariance. Updates of P lose as many digits as it has: eleven are left."""
 
 _ROUNDINGS = 16
 """Labels without noise are still rounded; so many units of their last place count as noise."""
@@ -79,12 +77,10 @@ def ridge_pass(
     check_prompts(xs, ys)
     check_std("weight_std", weight_std, zero_allowed=False)
     noise_std = noise_floor(noise_std, weight_std, ys.dtype)
-    n_prompts = max(1, _BLOCK // xs.shape[2] ** 2)
-    blocks = map_on_cores(
-        lambda block: _update_through(*block, noise_std, weight_std),
-        _blocks(xs, ys, math.ceil(len(xs) / n_prompts)),
-    )
-    return Pass(*(torch.cat(parts, dim=1).T.contiguous() for parts in zip(*blocks, strict=True)))
+    n_blocks = max(1, math.ceil(len(xs) * xs.shape[2] ** 2 / _BLOCK))
+    blocks = zip(xs.tensor_split(n_blocks), ys.tensor_split(n_blocks), strict=True)
+    passes = [_block_pass(*block, noise_std, weight_std) for block in blocks]
+    return Pass(*(torch.cat(parts, dim=1).T.contiguous() for parts in zip(*passes, strict=True)))
 
 
 def noise_floor(noise_std: float, scale: float, dtype: torch.dtype) -> float:
@@ -108,42 +104,49 @@ def noise_floor(noise_std: float, scale: float, dtype: torch.dtype) -> float:
     return max(noise_std, _ROUNDINGS * torch.finfo(dtype).eps * scale)
 
 
-def _blocks(xs: Tensor, ys: Tensor, n: int) -> list[tuple[Tensor, Tensor]]:
-    """Return n blocks or one for each core, whichever is more, of nearly the same size.
-
-    Returns:
-        Inputs (points, dims, prompts) and labels (points, prompts) of each, in float64.
-    """
-    n = max(1, n, min(torch.get_num_threads(), len(xs) // _FEW))
-    return [
-        (
-            some_xs.to(torch.float64).permute(1, 2, 0).contiguous(),
-            some_ys.to(torch.float64).T.contiguous(),
-        )
-        for some_xs, some_ys in zip(xs.tensor_split(n), ys.tensor_split(n), strict=True)
-    ]
-
-
-def _update_through(
-    xs: Tensor, ys: Tensor, noise_std: float, weight_std: float
-) -> tuple[Tensor, Tensor]:
+def _block_pass(xs: Tensor, ys: Tensor, noise_std: float, weight_std: float) -> Pass:
     """Return predictions and log-likelihoods, (points, prompts), prompts innermost throughout."""
-    n_points, n_dims, n_prompts = xs.shape
-    weights = xs.new_zeros(n_dims, n_prompts)
-    root = (weight_std * torch.eye(n_dims).to(xs))[:, :, None].repeat(1, 1, n_prompts)
-    products = torch.empty_like(root)  # used again at every step: no new memory is asked for
+    signal = weight_std * torch.linalg.vector_norm(xs.double().flatten(1), dim=1)
+    is_easy = bool((signal < math.sqrt(_WORST_CONDITION) * noise_std).all())
+    update = _update_covariance if is_easy else _update_root
+    xs = xs.double().permute(1, 2, 0).contiguous()
+    ys = ys.double().T.contiguous()
+    n_dims, n_prompts = xs.shape[1:]
+    # P or S, and w as one column more.
+    state = xs.new_zeros(n_dims, n_dims + 1, n_prompts)
+    state.diagonal().fill_(weight_std**2 if is_easy else weight_std)
+    products = torch.empty_like(state)  # used again at every step: no new memory is asked for
     predictions, variances = torch.zeros_like(ys), torch.ones_like(ys)
-    for k in range(n_points - 1):
-        x = xs[k]
-        predictions[k] = (weights * x).sum(0)
-        seen = torch.mul(root, x[:, None], out=products).sum(0)  # φ
-        variance = torch.add((seen * seen).sum(0), noise_std**2, out=variances[k])  # s
-        gain = torch.mul(root, seen, out=products).sum(1)  # S φ
-        weights.addcmul_(gain, (ys[k] - predictions[k]) / variance)
-        shrink = seen / torch.add(variance, variance.sqrt(), alpha=noise_std)
-        root.addcmul_(gain[:, None], shrink[None], value=-1)
-    predictions[-1] = (weights * xs[-1]).sum(0)
+    for k, (x, y) in enumerate(zip(xs[:-1], ys[:-1], strict=True)):
+        predictions[k], variances[k] = update(state, x, y, noise_std, products)
+    predictions[-1] = (state[:, -1] * xs[-1]).sum(0)
     surprises = (2 * math.pi * variances).log() + (ys - predictions).square() / variances
     likelihoods = torch.zeros_like(ys)
     likelihoods[1:] = -0.5 * surprises[:-1].cumsum(0)
-    return predictions, likelihoods
+    return Pass(predictions, likelihoods)
+
+
+def _update_covariance(
+    state: Tensor, x: Tensor, y: Tensor, noise_std: float, products: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Take in one exemplar of each prompt, given P; return its prediction and its variance."""
+    seen = torch.mul(state, x[:, None], out=products).sum(0)
+    gain, prediction = seen[:-1], seen[-1].clone()  # P x, ⟨w, x⟩
+    variance = (gain * x).sum(0) + noise_std**2
+    seen[-1] -= y
+    state.addcmul_(gain[:, None], seen / variance, value=-1)
+    return prediction, variance
+
+
+def _update_root(
+    state: Tensor, x: Tensor, y: Tensor, noise_std: float, products: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Take in one exemplar of each prompt, given S; return its prediction and its variance."""
+    seen = torch.mul(state, x[:, None], out=products).sum(0)
+    root, prediction = seen[:-1], seen[-1].clone()  # φ, ⟨w, x⟩
+    variance = root.square().sum(0) + noise_std**2
+    gain = torch.mul(state[:, :-1], root, out=products[:, :-1]).sum(1)  # S φ
+    root /= variance + noise_std * variance.sqrt()
+    seen[-1] = (prediction - y) / variance
+    state.addcmul_(gain[:, None], seen, value=-1)
+    return prediction, variance
