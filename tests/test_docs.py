@@ -35,6 +35,7 @@ def test_every_link_between_the_pages_leads_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+@pytest.mark.slow
 def test_the_generated_pages_are_as_the_code_says() -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "docs" / "build.py"), "--check"],
@@ -58,6 +59,7 @@ def test_every_symbol_of_the_theory_has_its_name_in_its_file() -> None:
     assert found > 30
 
 
+@pytest.mark.slow
 def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
     for block in bodies(ROOT / "README.md", "python"):
         done = subprocess.run(

@@ -10,6 +10,7 @@ EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.py"))
 ARGUMENTS = {"finetune_with_callback": ["--steps", "4", "--every", "2", "--limit", "2"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_the_example_runs_and_prints_something(path: Path, tmp_path: Path) -> None:
     done = subprocess.run(

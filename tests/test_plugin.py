@@ -59,6 +59,7 @@ def test_what_it_adds_is_listed_with_its_description(environment: dict[str, str]
     assert "French labels" in _run(environment, "palimpsest", "list", "conjugations")
 
 
+@pytest.mark.slow
 def test_a_pair_is_diagnosed_by_its_suite_under_its_conjugation(
     environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -92,6 +92,7 @@ def test_a_second_run_asks_nothing_and_says_the_same(
     assert first == second
 
 
+@pytest.mark.slow
 def test_a_limit_may_be_lifted_and_set_again_in_one_folder(
     palimpsest: Palimpsest, scripted: Scripted, tmp_path: Path
 ) -> None:

@@ -41,6 +41,7 @@ def test_a_mistake_ends_with_a_message_and_exit_code_2(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_prints_json_alone_when_asked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -60,6 +60,7 @@ def test_a_mistyped_option_exits_2_with_the_usage(palimpsest: Palimpsest) -> Non
     assert "Traceback" not in ended.err
 
 
+@pytest.mark.slow
 def test_ctrl_c_exits_130_and_the_same_command_continues(tmp_path: Path) -> None:
     plugin = tmp_path / "slow.py"
     plugin.write_text(

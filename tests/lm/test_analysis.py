@@ -354,6 +354,7 @@ def test_without_forgetting_there_is_hardly_a_false_alarm(accuracy: float, n: in
     assert verdicts["suppressed"] + verdicts["lost"] <= 0.025 * n_runs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("truth", "claim"),
     [

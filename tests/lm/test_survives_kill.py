@@ -100,6 +100,7 @@ def stored(path: Path) -> list[AnswerRow]:
     return sorted(row._replace(latency_seconds=0.0) for row in rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
 def test_killed_at_random_moments_it_ends_with_the_rows_of_an_uninterrupted_run(
     tmp_path: Path, kill: signal.Signals

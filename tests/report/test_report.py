@@ -53,6 +53,7 @@ def test_everything_is_written_beside_the_page(folder: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_the_same_diagnosis_gives_the_same_bytes(tmp_path: Path) -> None:
     results = fake_results(vias=VIAS[:2], warnings=("The vocabularies differ.",))
     for name in "ab":
@@ -79,6 +80,7 @@ def test_the_page_says_what_lossy_conjugations_cost_and_what_was_left_out(page: 
     assert "Guessing is right" not in page
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_chance_level_in_words_and_in_the_figure(tmp_path: Path) -> None:
     results = fake_results()
     suite = results.suite.model_copy(update={"chance": 1 / 3})

@@ -226,6 +226,7 @@ def test_an_upstream_that_is_too_slow_is_a_gateway_timeout(start: StartProxy, vi
         _error(proxy.chat(f"hang{via}", "x"), 504, "")
 
 
+@pytest.mark.slow
 def test_an_upstream_that_is_only_slow_is_waited_for(start: StartProxy) -> None:
     with start(keep_alive_seconds=0.2) as proxy:
         assert proxy.chat("slow@leet", "x").status_code == 200

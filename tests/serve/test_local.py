@@ -226,6 +226,7 @@ def test_a_client_that_goes_away_stops_the_model() -> None:
         assert n_words < 400
 
 
+@pytest.mark.slow
 def test_the_queue_for_the_model_is_bounded() -> None:
     with (
         serving_model(Echo(seconds=0.3), max_concurrent=4, max_batch=1) as proxy,

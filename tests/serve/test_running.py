@@ -163,6 +163,7 @@ def test_a_server_that_is_stopped_finishes_what_it_has_begun(
     ]
 
 
+@pytest.mark.slow
 def test_a_request_that_outlasts_the_grace_is_cut_off(stub_at: tuple[Stub, str]) -> None:
     with command("-u", stub_at[1], "--grace", "1") as server:
         body = {"model": "hang@leet", "prompt": "private"}

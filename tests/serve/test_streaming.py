@@ -240,6 +240,7 @@ def test_a_client_that_goes_away_ends_the_upstream(proxy: Proxy, stub: Stub, mod
     _wait_until(lambda: body["user"] in stub.abandoned)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["hang@leet", "hang"])
 def test_a_client_that_stops_waiting_ends_the_upstream(
     proxy: Proxy, stub: Stub, model: str
@@ -250,6 +251,7 @@ def test_a_client_that_stops_waiting_ends_the_upstream(
     _wait_until(lambda: body["user"] in stub.abandoned)
 
 
+@pytest.mark.slow
 def test_a_vote_whose_client_goes_away_ends_with_all_its_members(proxy: Proxy, stub: Stub) -> None:
     body = {"model": "hang@vote(leet,rot13,upper)", "prompt": "x", "user": "leaves a vote"}
     with pytest.raises(httpx.ReadTimeout):

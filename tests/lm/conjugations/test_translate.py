@@ -295,6 +295,7 @@ LONG = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", LONG.values(), ids=LONG)
 def test_a_hundred_kilobytes_take_no_time_to_speak_of(text: str) -> None:
     conjugation = translation()

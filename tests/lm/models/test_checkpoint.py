@@ -300,6 +300,7 @@ class TestTheHub:
         assert part in text
         assert "Request ID" not in text
 
+    @pytest.mark.slow
     def test_offline_mode_is_respected_and_named(self, tmp_path: Path) -> None:
         code = (
             "from palimpsest.lm.models.specs import load_model\n"

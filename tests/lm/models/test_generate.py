@@ -93,7 +93,9 @@ def test_answers_equal_those_of_transformers(
         assert answer == whole[len(tokenizer.decode(context, skip_special_tokens=True)) :]
 
 
-@pytest.mark.parametrize("architecture", ["llama", "mistral", "mamba"])
+@pytest.mark.parametrize(
+    "architecture", ["llama", "mistral", pytest.param("mamba", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("batch_tokens", [1, 90, 200])
 def test_the_size_of_batches_changes_nothing(
     checkpoint: Callable[[str], Path], architecture: str, batch_tokens: int

@@ -96,6 +96,7 @@ def test_the_programs_stay_and_are_started_again_after_closing(pipeline: Pipelin
     pipeline.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("word", ["die", "hang", "endless"])
 def test_a_text_that_breaks_the_programs_is_given_up_and_the_others_come(
     pipeline: Pipeline, word: str

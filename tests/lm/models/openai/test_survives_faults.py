@@ -9,6 +9,7 @@ from benchmarks.faults import CONCURRENCY, SHARE, measure
 from tests.fault_server import FAULTS
 
 
+@pytest.mark.slow
 def test_of_a_hundred_requests_with_a_third_faulty_none_is_lost_and_none_is_doubled(
     tmp_path: Path,
 ) -> None:
