@@ -1,14 +1,21 @@
 r"""The Bayes predictor for Gaussian tasks at every prefix, in one pass.
 
-With one exemplar (x, y) more, the posterior N(w, P) of the weights, P = S Sᵀ, becomes
+With one exemplar (x, y) more, the posterior N(w, P) of the weights, P = S Sᵀ, is updated by
 
 .. math::
-   s &= x^\top P x + σ^2, \quad w ← w + P x \, (y - ⟨w, x⟩)/s, \\
-   P &← P - P x \, x^\top P / s \quad\text{or}\quad
-   S ← S - S φ \, φ^\top / (s + σ\sqrt{s}), \; φ = S^\top x,
+   s = x^\top P x + σ^2, \quad
+   w ← w + P x \, (y - ⟨w, x⟩)/s, \quad
+   P ← P - P x \, x^\top P / s
 
-and :math:`N(y; ⟨w, x⟩, s)` is the next factor of the prompt's likelihood. P is the faster. It loses
-its sign to rounding once σ is small; then its square root S is updated, as ``S Sᵀ`` cannot.
+or, of its square root,
+
+.. math::
+   φ = S^\top x, \quad s = ‖φ‖^2 + σ^2, \quad
+   S ← S - S φ \, φ^\top / (s + σ\sqrt{s}),
+
+and :math:`N(y; ⟨w, x⟩, s)` is the next factor of the prompt's likelihood. To update P
+is the faster way. It loses its sign to rounding once σ is small; then S is updated, as ``S Sᵀ``
+cannot.
 
 Source: Potter (1963), in Bierman, *Factorization Methods for Discrete Sequential Estimation*
 (1977), Section II.6.
