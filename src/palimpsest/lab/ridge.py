@@ -13,9 +13,8 @@ or, of its square root,
    φ = S^\top x, \quad s = ‖φ‖^2 + σ^2, \quad
    S ← S - S φ \, φ^\top / (s + σ\sqrt{s}),
 
-and :math:`N(y; ⟨w, x⟩, s)` is the next factor of the prompt's likelihood. To update P
-is the faster way. It loses its sign to rounding once σ is small; then S is updated, as ``S Sᵀ``
-cannot.
+and :math:`N(y; ⟨w, x⟩, s)` is the next factor of the prompt's likelihood. To update P is
+the faster way. It loses its sign to rounding once σ is small; then S is updated: ``S Sᵀ`` cannot.
 
 Source: Potter (1963), in Bierman, *Factorization Methods for Discrete Sequential Estimation*
 (1977), Section II.6.
@@ -113,11 +112,11 @@ def noise_floor(noise_std: float, scale: float, dtype: torch.dtype) -> float:
 
 def _block_pass(xs: Tensor, ys: Tensor, noise_std: float, weight_std: float) -> Pass:
     """Return predictions and log-likelihoods, (points, prompts), prompts innermost throughout."""
-    signal = weight_std * torch.linalg.vector_norm(xs.double().flatten(1), dim=1)
+    xs, ys = xs.double(), ys.double()
+    signal = weight_std * torch.linalg.vector_norm(xs.flatten(1), dim=1)
     is_easy = bool((signal < math.sqrt(_WORST_CONDITION) * noise_std).all())
     update = _update_covariance if is_easy else _update_root
-    xs = xs.double().permute(1, 2, 0).contiguous()
-    ys = ys.double().T.contiguous()
+    xs, ys = xs.permute(1, 2, 0).contiguous(), ys.T.contiguous()
     n_dims, n_prompts = xs.shape[1:]
     # P or S, and w as one column more.
     state = xs.new_zeros(n_dims, n_dims + 1, n_prompts)
