@@ -32,12 +32,12 @@ import torch
 
 from benchmarks.peers import HARNESS_BATCH, harness, one_at_a_time
 from benchmarks.random_llama import SUITE_60M, save_random_llama
-from palimpsest.lm.conjugations.via import Via, parse_via
-from palimpsest.lm.diagnose import default_vias
-from palimpsest.lm.evaluate import evaluate
-from palimpsest.lm.models.huggingface import HuggingFaceModel
+from palimpsest.judging.diagnose import default_vias
+from palimpsest.judging.evaluate import evaluate
+from palimpsest.judging.questions import Question, Reply, Settings
+from palimpsest.judging.via import Via, parse_via
+from palimpsest.lm.models.huggingface.model import HuggingFaceModel
 from palimpsest.lm.models.specs import load_model
-from palimpsest.lm.question import Question, Reply, Settings
 from palimpsest.lm.suites.specs import load_suite
 from palimpsest.lm.suites.suite import Suite
 from palimpsest.records.store import AnswerStore

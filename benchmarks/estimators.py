@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from benchmarks import per_prefix
-from palimpsest.lab.estimators import DiscreteEstimator, MixtureEstimator, RidgeEstimator
-from palimpsest.lab.predictors import Predictor
-from palimpsest.lab.problem import Problem
+from palimpsest.lab.predictors.estimators import DiscreteEstimator, MixtureEstimator, RidgeEstimator
+from palimpsest.lab.predictors.predictor import Predictor
+from palimpsest.lab.problem.problem import Problem
 
 PROBLEM = Problem(n_dims=10, n_tasks=64, n_exemplars=40)
 N_PROMPTS = 1024

@@ -25,12 +25,12 @@ from dataclasses import replace
 import torch
 
 from benchmarks.gpt2_regression import Gpt2Regression, adam_step
-from palimpsest.lab.loop import Loop, Running
-from palimpsest.lab.problem import Batch, Problem
-from palimpsest.lab.processes import OneProcess
-from palimpsest.lab.progress import Progress
-from palimpsest.lab.settings import Training
-from palimpsest.lab.transformer import TransformerConfig, new_transformer
+from palimpsest.lab.predictors.transformer import TransformerConfig, new_transformer
+from palimpsest.lab.problem.problem import Batch, Problem
+from palimpsest.lab.training.loop import Loop, Running
+from palimpsest.lab.training.settings import Training
+from palimpsest.training.devices import OneProcess
+from palimpsest.training.progress import Progress
 
 PROBLEM = Problem(n_dims=10, n_tasks=64, n_exemplars=40)
 SIZES = TransformerConfig(

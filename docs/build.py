@@ -96,8 +96,8 @@ def lab_results_schema() -> str:
 
 def rosetta_page() -> str:
     """Return the page on the embedded pair with its measured table put in."""
-    from palimpsest.lm.rosetta.check import read_manifest
-    from palimpsest.lm.rosetta.summary import full_table, markdown
+    from palimpsest.rosetta.check import read_manifest
+    from palimpsest.rosetta.summary import full_table, markdown
 
     _, manifest = read_manifest(None)
     page = (DOCS / "rosetta.md").read_text("utf-8")
@@ -108,8 +108,8 @@ def rosetta_page() -> str:
 
 def claims_page() -> str:
     """Return the page on the paper's claims with figures, verdicts, rules and sweeps put in."""
-    from palimpsest.lab.claims import claims_table, judge_claims, rules_list
-    from palimpsest.lab.sweep_table import read_csv, summary
+    from palimpsest.lab.runs.claims import claims_table, judge_claims, rules_list
+    from palimpsest.lab.runs.sweep_table import read_csv, summary
 
     def table(name: str) -> list[dict[str, Any]]:
         return read_csv((SWEEPS / f"{name}.csv").read_text("utf-8"))
@@ -136,10 +136,10 @@ def between(page: str, name: str, text: str) -> str:
 def write_demo() -> None:
     """Run the demo, and put its verdict, table and figure into the README."""
     import palimpsest
-    from palimpsest.lm.rosetta.check import read_manifest
-    from palimpsest.lm.rosetta.figure import curve_drawing
-    from palimpsest.report.drawing import figure_files
-    from palimpsest.report.tables import markdown_table
+    from palimpsest.report.diagnosis.tables import markdown_table
+    from palimpsest.report.figure import figure_files
+    from palimpsest.rosetta.check import read_manifest
+    from palimpsest.rosetta.figure import curve_drawing
 
     results = palimpsest.diagnose(
         base="rosetta:base", tuned="rosetta:tuned", suite="rosetta", out=DEMO_RUN

@@ -23,8 +23,8 @@ from transformers import (
 )
 
 from palimpsest.integrations.trainer import ForgettingCallback, Measurement, read_measurements
-from palimpsest.lm.models.rosetta import ROSETTA_WEIGHTS
-from palimpsest.lm.rosetta.corpus import Writer
+from palimpsest.rosetta.corpus import Writer
+from palimpsest.rosetta.models import ROSETTA_WEIGHTS
 
 BATCH_SIZE = 32
 VIA = ("leet", "pig-latin", "fr")

@@ -32,11 +32,11 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 import palimpsest
-from palimpsest.lm.conjugations.via import parse_via
+from palimpsest.judging.pairing import PLAIN, PairedAnswers
+from palimpsest.judging.recommend.evidence import Likelihoods, Study, plain_text, score_texts, send
+from palimpsest.judging.recommend.score import MIN_FIDELITY, MIN_HANDLING, terms
+from palimpsest.judging.via import parse_via
 from palimpsest.lm.models.specs import load_model
-from palimpsest.lm.pairing import PLAIN, PairedAnswers
-from palimpsest.lm.recommend.evidence import Likelihoods, Study, plain_text, score_texts, send
-from palimpsest.lm.recommend.score import MIN_FIDELITY, MIN_HANDLING, terms
 from palimpsest.records.run_folder import RunFolder
 from palimpsest.records.store import AnswerStore
 

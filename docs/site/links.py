@@ -98,7 +98,7 @@ def is_public_module(path: PurePosixPath) -> bool:
     """Say whether a file of the repository is a module with a page in the Python reference.
 
     Example:
-        >>> is_public_module(PurePosixPath("src/palimpsest/lm/verdicts.py"))
+        >>> is_public_module(PurePosixPath("src/palimpsest/judging/verdicts.py"))
         True
         >>> is_public_module(PurePosixPath("src/palimpsest/cli/main.py"))
         False

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-
-from .conftest import Palimpsest
+from tests.cli.conftest import Palimpsest
 
 N = 100
 RIGHT, WRONG = [1.0] * N, [0.0] * N

@@ -2,15 +2,14 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.cli.conftest import N_EXAMPLES, Palimpsest, Scripted
 
-from palimpsest.lm.diagnose import diagnose, rewrite_report
+from palimpsest.judging.diagnose import diagnose, rewrite_report
 from palimpsest.lm.models.protocol import ScoringUnavailableError
 from palimpsest.lm.models.scripted import ScriptedModel
 from palimpsest.lm.suites.suite import Example, Suite
 from palimpsest.records.results import Results
 from palimpsest.records.store import AnswerStore
-
-from .conftest import N_EXAMPLES, Palimpsest, Scripted
 
 
 def test_a_suppressed_ability_is_called_suppressed(

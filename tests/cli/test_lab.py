@@ -10,7 +10,7 @@ import pytest
 from tests.lab.micro import micro_file
 
 from palimpsest.cli.main import run
-from palimpsest.lab.presets import PRESETS, preset_text
+from palimpsest.lab.runs.presets import PRESETS, preset_text
 
 PALIMPSEST = str(Path(sys.executable).with_name("palimpsest"))
 

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.cli.conftest import Palimpsest
 
-from palimpsest.lm.models.rosetta import ROSETTA_WEIGHTS
-
-from .conftest import Palimpsest
+from palimpsest.rosetta.models import ROSETTA_WEIGHTS
 
 
 def test_the_help_is_ours_and_loads_no_harness() -> None:

@@ -8,8 +8,7 @@ from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 
 import pytest
-
-from .conftest import Palimpsest
+from tests.cli.conftest import Palimpsest
 
 COMMANDS = [
     [],

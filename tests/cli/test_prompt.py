@@ -4,10 +4,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.cli.conftest import Palimpsest, Scripted
 
 from palimpsest.cli.prompt import MOST_BYTES
-
-from .conftest import Palimpsest, Scripted
 
 
 def pipe(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:

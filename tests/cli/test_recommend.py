@@ -2,8 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
-
-from .conftest import Palimpsest
+from tests.cli.conftest import Palimpsest
 
 ASK = ("recommend", "rosetta:tuned", "--base", "rosetta:base", "--quiet")
 

@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from .conftest import Palimpsest, Scripted
+from tests.cli.conftest import Palimpsest, Scripted
 
 
 def test_sentences_of_ones_own_take_the_place_of_the_suites(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from palimpsest.lab.config import Config, load_config
+from palimpsest.lab.runs.config import Config, load_config
 
 MICRO = """
 preset = "tiny"

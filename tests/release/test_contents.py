@@ -15,7 +15,7 @@ from palimpsest import __version__
 pytestmark = pytest.mark.slow
 
 INFO = f"palimpsest_lm-{__version__}.dist-info"
-WEIGHTS = "palimpsest/lm/rosetta/weights"
+WEIGHTS = "palimpsest/rosetta/weights"
 
 
 def _hashes(wheel: Path) -> dict[str, str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from palimpsest.records.answers import AnswerRow
+from tests.report.factory import Via, fake_rows
 
-from .factory import Via, fake_rows
+from palimpsest.records.answers import AnswerRow
 
 SCRIPT = "</script><script>window.pwned = 1; alert(1)</script>"
 IMAGE = "<img src=x onerror='window.pwned = 2'><!-- <script> -->"

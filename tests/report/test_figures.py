@@ -5,10 +5,13 @@ from xml.etree import ElementTree
 
 import pytest
 from matplotlib.figure import Figure
+from tests.report.factory import VIAS, fake_results, from_logs
+from tests.report.hostile import NAMES
 
 from palimpsest.records.results import Results
-from palimpsest.report.charts import new_figure
-from palimpsest.report.drawing import (
+from palimpsest.report.diagnosis.charts import new_figure
+from palimpsest.report.diagnosis.plots import MAX_PANELS, drawings
+from palimpsest.report.figure import (
     NARROW_INCHES,
     PALETTE,
     Drawing,
@@ -16,10 +19,6 @@ from palimpsest.report.drawing import (
     inline_svg,
     svg_bytes,
 )
-from palimpsest.report.plots import MAX_PANELS, drawings
-
-from .factory import VIAS, fake_results, from_logs
-from .hostile import NAMES
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -5,7 +5,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palimpsest.report.formatting import (
+from palimpsest.report.text import (
     clipped,
     number,
     p_value,

@@ -8,19 +8,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.report.factory import VIAS, fake_results, fake_rows, from_logs
+from tests.report.hostile import IMAGE, NAMES, SCRIPT, hostile_rows
 
 from palimpsest.errors import UserError
-from palimpsest.lm import verdicts
+from palimpsest.judging import verdicts
 from palimpsest.records.results import Guessing, Scoring
 from palimpsest.report import write_report
-from palimpsest.report.charts import new_figure
-from palimpsest.report.drawing import Drawing
-from palimpsest.report.html import MAX_CELL_TABLES, MAX_CELLS, render_page
-from palimpsest.report.prompt_data import prompt_data
-from palimpsest.report.wording import RULES, VERDICTS
-
-from .factory import VIAS, fake_results, fake_rows, from_logs
-from .hostile import IMAGE, NAMES, SCRIPT, hostile_rows
+from palimpsest.report.diagnosis.charts import new_figure
+from palimpsest.report.diagnosis.html import MAX_CELL_TABLES, MAX_CELLS, render_page
+from palimpsest.report.diagnosis.prompt_data import prompt_data
+from palimpsest.report.diagnosis.wording import RULES, VERDICTS
+from palimpsest.report.figure import Drawing
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +185,7 @@ def test_a_folder_that_cannot_be_written_is_the_users_error(tmp_path: Path) -> N
 
 def test_importing_the_report_loads_nothing_heavy() -> None:
     program = (
-        "import sys, palimpsest.report, palimpsest.report.tables; "
+        "import sys, palimpsest.report, palimpsest.report.diagnosis.tables; "
         "print([m for m in ('matplotlib', 'numpy', 'pydantic', 'jinja2', 'rich') "
         "if m in sys.modules])"
     )

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.report.factory import CELLS, VIAS, fake_results, fake_rows
+from tests.report.hostile import IMAGE, LONG, NAMES, SCRIPT, TEXTS, hostile_rows
 
 from palimpsest.report import write_report
-
-from .factory import CELLS, VIAS, fake_results, fake_rows
-from .hostile import IMAGE, LONG, NAMES, SCRIPT, TEXTS, hostile_rows
 
 pytestmark = pytest.mark.browser
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")

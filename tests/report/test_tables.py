@@ -7,10 +7,12 @@ import re
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
+from tests.report.factory import CELLS, VIAS, fake_results
+from tests.report.hostile import NAMES
 
 from palimpsest.records.results import Results
-from palimpsest.report.latex import latex_table
-from palimpsest.report.tables import (
+from palimpsest.report.diagnosis.latex import latex_table
+from palimpsest.report.diagnosis.tables import (
     COLUMNS,
     csv_cells,
     csv_table,
@@ -18,9 +20,6 @@ from palimpsest.report.tables import (
     table_rows,
     terminal_table,
 )
-
-from .factory import CELLS, VIAS, fake_results
-from .hostile import NAMES
 
 
 @pytest.fixture(scope="module")

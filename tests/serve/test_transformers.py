@@ -9,7 +9,7 @@ from tests.serve.conftest import Proxy, running
 from tests.serve.test_local import IN_CONTEXT
 from tests.servers import transformers_serve
 
-from palimpsest.lm.models.rosetta import ROSETTA_WEIGHTS
+from palimpsest.rosetta.models import ROSETTA_WEIGHTS
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from palimpsest.cli.options import Failing, FailOn, Json, Out, Quiet, Seed, exit
 from palimpsest.errors import UserError
 
 if TYPE_CHECKING:
-    from palimpsest.lm.compare.logged import LoggedRun, LogOptions, Scale
+    from palimpsest.judging.compare.logged import LoggedRun, LogOptions, Scale
 
 _TWO = "Write: palimpsest compare BASE TUNED, or --base FILE … --tuned FILE …"
 
@@ -130,9 +130,9 @@ def compare(
     """
     from palimpsest.cli.running import show_results
     from palimpsest.integrations.logs import read_run
-    from palimpsest.lm.compare import compare as compare_runs
-    from palimpsest.lm.compare.arms import Pairing
-    from palimpsest.lm.compare.logged import LogOptions
+    from palimpsest.judging.compare import compare as compare_runs
+    from palimpsest.judging.compare.arms import Pairing
+    from palimpsest.judging.compare.logged import LogOptions
 
     options = LogOptions(
         metrics=tuple(metric or ()),
@@ -211,7 +211,7 @@ def _conjugated(
 
 
 def _scale(text: str) -> Scale:
-    from palimpsest.lm.compare.logged import Scale
+    from palimpsest.judging.compare.logged import Scale
 
     try:
         worst, best = map(float, text.split(","))

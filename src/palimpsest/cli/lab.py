@@ -14,11 +14,11 @@ import typer
 from palimpsest.cli.options import Json, Quiet
 
 if TYPE_CHECKING:
-    from palimpsest.lab.config import Config
-    from palimpsest.lab.progress import Progress
-    from palimpsest.lab.stages import OnStage
-    from palimpsest.lab.sweep import OnJob
+    from palimpsest.lab.runs.config import Config
+    from palimpsest.lab.runs.stages import OnStage
+    from palimpsest.lab.runs.sweep import OnJob
     from palimpsest.records.lab_results import LabResults
+    from palimpsest.training.progress import Progress
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -56,8 +56,8 @@ def run(
 
     Interrupt it whenever you like: the same command continues. Then open report.html.
     """
-    from palimpsest.lab.config import load_config
-    from palimpsest.lab.run import run as run_all
+    from palimpsest.lab.runs.config import load_config
+    from palimpsest.lab.runs.run import run as run_all
 
     config = load_config(source, settings or (), seed=seed)
     folder = out or Path(f"palimpsest-lab-{config.name}")
@@ -107,8 +107,8 @@ def sweep(
 
     Interrupt it whenever you like: the same command continues. Then read table.csv and figures/.
     """
-    from palimpsest.lab.engines import make_engine
-    from palimpsest.lab.sweep import load_sweep, run_sweep
+    from palimpsest.engines.engines import make_engine
+    from palimpsest.lab.runs.sweep import load_sweep, run_sweep
 
     plan = load_sweep(source, settings or ())
     folder = out or Path(f"palimpsest-sweep-{plan.name}")
@@ -146,7 +146,7 @@ def plot(
 
     Then look at FOLDER/figures.
     """
-    from palimpsest.lab.sweep import plot_again
+    from palimpsest.lab.runs.sweep import plot_again
 
     typer.echo(f"Figure: {plot_again(folder, measure=measure, over=over, by=by)}")
 
@@ -163,8 +163,8 @@ def claims(
 
     Then compare with docs/claims.md.
     """
-    from palimpsest.lab.claims import claims_table, judge_claims, rules_list
-    from palimpsest.lab.sweep import seeds_table
+    from palimpsest.lab.runs.claims import claims_table, judge_claims, rules_list
+    from palimpsest.lab.runs.sweep import seeds_table
 
     typer.echo(claims_table(list(judge_claims(seeds_table(folder)))))
     typer.echo(f"\n{rules_list()}")
@@ -183,7 +183,7 @@ def presets(
     Then: palimpsest lab run mine.toml
     """
     from palimpsest.errors import UserError, did_you_mean
-    from palimpsest.lab.presets import PRESETS, preset_text
+    from palimpsest.lab.runs.presets import PRESETS, preset_text
 
     if name is None:
         for preset, purpose in PRESETS.items():
@@ -200,7 +200,7 @@ def presets(
 def _estimate(config: Config, folder: Path) -> None:
     if (folder / "results.json").exists():
         return
-    from palimpsest.lab.estimate import estimate_seconds
+    from palimpsest.lab.runs.estimate import estimate_seconds
 
     seconds = estimate_seconds(config)
     typer.echo(f"The trainings take about {_duration(seconds)} on this machine.", err=True)

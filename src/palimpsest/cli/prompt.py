@@ -12,7 +12,7 @@ from palimpsest.cli.options import Json
 from palimpsest.errors import UserError
 
 if TYPE_CHECKING:
-    from palimpsest.lm.ask import Asked, MemberAnswer
+    from palimpsest.judging.prompt import Asked, MemberAnswer
     from palimpsest.lm.prompts import Prompt
 
 MOST_BYTES = 1_000_000
@@ -58,7 +58,7 @@ def prompt(
     A final line break of a file is no part of the prompt. Next: `palimpsest recommend` ranks
     conjugations for prompts like yours, `palimpsest diagnose` measures a whole suite.
     """
-    from palimpsest.lm.ask import ask
+    from palimpsest.judging.prompt import ask
 
     if via is not None and ensemble is not None:
         raise UserError(
@@ -81,7 +81,7 @@ def prompt(
 
 def _text(text: str | None, file: Path | None) -> str:
     """Return the prompt from wherever it was given."""
-    from palimpsest.lm.reading import STANDARD_INPUT, read_stream, read_text
+    from palimpsest.files import STANDARD_INPUT, read_stream, read_text
 
     if file is not None and text is not None:
         raise UserError(
@@ -119,7 +119,7 @@ def _show(asked: Asked) -> None:
 
 
 def _show_member(member: MemberAnswer, *, alone: bool) -> None:
-    from palimpsest.lm.question import as_recorded
+    from palimpsest.judging.questions import as_recorded
 
     prefix = "" if alone else f"{member.via}: "
     _show_text(f"{prefix}s(P)", as_recorded(member.sent))
@@ -132,7 +132,7 @@ def _show_member(member: MemberAnswer, *, alone: bool) -> None:
 
 
 def _show_text(label: str, text: str) -> None:
-    from palimpsest.report.formatting import visible
+    from palimpsest.report.text import visible
 
     typer.secho(label, bold=True)
     typer.echo(visible(text, keep="\n\t") + "\n")

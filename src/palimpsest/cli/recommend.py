@@ -15,9 +15,9 @@ from palimpsest.errors import UserError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from palimpsest.lm.recommend.evidence import ScoringProgress
-    from palimpsest.lm.recommend.recommendation import Ranked, Recommendation
-    from palimpsest.lm.recommend.score import Term
+    from palimpsest.judging.recommend.evidence import ScoringProgress
+    from palimpsest.judging.recommend.recommendation import Ranked, Recommendation
+    from palimpsest.judging.recommend.score import Term
 
 _WIDE = 130
 """Columns from which a number and its interval stand side by side."""
@@ -83,8 +83,8 @@ def recommend(
     understands; see docs/how-to/recommend.md. Next: try the best with `palimpsest prompt`.
     """
     from palimpsest.cli.printing import json_text
-    from palimpsest.lm.recommend.ranking import recommend as rank
-    from palimpsest.lm.recommend.score import Gates
+    from palimpsest.judging.recommend.ranking import recommend as rank
+    from palimpsest.judging.recommend.score import Gates
     from palimpsest.records.failures import explained
 
     if out is not None and not out.parent.is_dir():  # said before the models have worked
@@ -133,7 +133,7 @@ def _table(found: Recommendation, *, separator: str) -> Table:
     from rich import box
     from rich.table import Table
 
-    from palimpsest.report.formatting import number, percent
+    from palimpsest.report.text import number, percent
 
     handler = "Tuned" if found.base is None else "Base"
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
@@ -158,7 +158,7 @@ def _table(found: Recommendation, *, separator: str) -> Table:
 
 
 def _term(term: Term, separator: str, *, factor: float = 1, digits: int = 3) -> str:
-    from palimpsest.report.formatting import number
+    from palimpsest.report.text import number
 
     value = number(factor * term.value, digits)
     if term.ci95 is None:
@@ -168,7 +168,7 @@ def _term(term: Term, separator: str, *, factor: float = 1, digits: int = 3) -> 
 
 
 def _label(one: Ranked) -> str:
-    from palimpsest.report.formatting import visible
+    from palimpsest.report.text import visible
 
     return visible(one.name)
 

@@ -12,7 +12,7 @@ import typer
 from palimpsest.cli.options import Out, Quiet
 
 if TYPE_CHECKING:
-    from palimpsest.lm.rosetta.recipe import Report
+    from palimpsest.rosetta.recipe import Report
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,8 +43,8 @@ def train(
     """
     from dataclasses import replace
 
-    from palimpsest.lm.rosetta.recipe import Recipe
-    from palimpsest.lm.rosetta.train import train as train_pair
+    from palimpsest.rosetta.recipe import Recipe
+    from palimpsest.rosetta.train import train as train_pair
 
     recipe = Recipe(seed=seed)
     command = ["palimpsest", "rosetta", "train", "--seed", str(seed), "--n", str(n)]
@@ -59,9 +59,9 @@ def train(
         manifest = train_pair(
             recipe, out, command=" ".join(command), report=report, measuring=say, n=n
         )
-    from palimpsest.lm.diagnose import diagnose
-    from palimpsest.lm.rosetta.figure import curve_drawing
-    from palimpsest.lm.rosetta.summary import markdown
+    from palimpsest.judging.diagnose import diagnose
+    from palimpsest.rosetta.figure import curve_drawing
+    from palimpsest.rosetta.summary import markdown
 
     typer.echo(markdown(manifest))
     diagnose(
@@ -93,8 +93,8 @@ def check(
 
     Exits 2 and names the file or figure that differs.
     """
-    from palimpsest.lm.rosetta.check import check_figures, check_files, read_manifest
-    from palimpsest.lm.rosetta.summary import markdown
+    from palimpsest.rosetta.check import check_figures, check_files, read_manifest
+    from palimpsest.rosetta.summary import markdown
 
     folder, manifest = read_manifest(pair)
     check_files(folder, manifest)

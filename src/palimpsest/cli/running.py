@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from palimpsest.lm.diagnose import DiagnosisProgress
+    from palimpsest.judging.diagnose import DiagnosisProgress
     from palimpsest.lm.models.budget import Budget
     from palimpsest.records.results import Cell, Results
 
@@ -33,7 +33,7 @@ def diagnose_and_show(
     as_json: bool = False,
 ) -> Results:
     """Diagnose a pair and print what the options ask for."""
-    from palimpsest.lm.diagnose import diagnose
+    from palimpsest.judging.diagnose import diagnose
 
     with _progress(enabled=not quiet and not as_json) as progress:
         results = diagnose(
@@ -58,13 +58,13 @@ def show_results(results: Results, out: Path, *, quiet: bool, as_json: bool) -> 
     if as_json:
         typer.echo(results.to_json())
         return
-    from palimpsest.report.formatting import visible
+    from palimpsest.report.text import visible
 
     if not quiet:
         from rich.console import Console
 
-        from palimpsest.report.formatting import flips_text, guessing_text
-        from palimpsest.report.tables import terminal_table
+        from palimpsest.report.diagnosis.tables import terminal_table
+        from palimpsest.report.text import flips_text, guessing_text
 
         Console().print(terminal_table(results))
         if results.suite.from_logs:
@@ -90,7 +90,7 @@ def _p_of(cell: Cell) -> str:
     """Return the p-value of base against tuned over all cells."""
     if cell.p_holm is None:
         return ""
-    from palimpsest.report.formatting import p_value, relation
+    from palimpsest.report.text import p_value, relation
 
     return f" Base against tuned: p {relation(p_value(cell.p_holm))} (Holm)."
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from palimpsest.records.answers import AnswerRow
     from palimpsest.records.results import Results
-    from palimpsest.report.drawing import Drawing
+    from palimpsest.report.figure import Drawing
 
 
 def write_report(
@@ -34,6 +34,6 @@ def write_report(
     Raises:
         UserError: The folder cannot be written, or the disk is full.
     """
-    from palimpsest.report.writing import write_all
+    from palimpsest.report.diagnosis.writing import write_all
 
     return write_all(folder, results, rows, extra_figures=extra_figures)

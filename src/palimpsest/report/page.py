@@ -12,8 +12,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from palimpsest.records.run_folder import RunFolder
-from palimpsest.report import formatting, wording
-from palimpsest.report.drawing import (
+from palimpsest.report import text as formatting
+from palimpsest.report.diagnosis import wording
+from palimpsest.report.figure import (
     NARROW_INCHES,
     Drawing,
     figure_files,

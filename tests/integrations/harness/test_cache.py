@@ -5,10 +5,9 @@ from typing import Any
 
 import pytest
 from lm_eval.api.model import CachingLM
+from tests.integrations.harness.conftest import Recorder, generating, scoring
 
 from palimpsest.integrations.lm_eval import ConjugateLM
-
-from .conftest import Recorder, generating, scoring
 
 REQUESTS = scoring(("Is it?", " Yes"), ("Is it?", " No"))
 

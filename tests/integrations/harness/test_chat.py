@@ -5,12 +5,11 @@ from typing import Any, NamedTuple
 
 import dill  # type: ignore[import-untyped]
 import pytest
+from tests.integrations.harness.conftest import SHOTS, Recorder, generating, scoring
 
 from palimpsest.errors import UserError
 from palimpsest.integrations.lm_eval import ConjugateLM
 from palimpsest.integrations.lm_eval.chat import ChatContext
-
-from .conftest import SHOTS, Recorder, generating, scoring
 
 CHAT: dict[str, Any] = {"apply_chat_template": True, "fewshot_as_multiturn": True}
 

@@ -1,11 +1,10 @@
 """How requests for text are conjugated, and how the texts come back."""
 
 import pytest
+from tests.integrations.harness.conftest import Recorder, generating
 
 from palimpsest.integrations.lm_eval import ConjugateLM
 from palimpsest.lm.conjugations import parse_conjugation
-
-from .conftest import Recorder, generating
 
 
 def test_the_context_goes_out_conjugated_and_the_answer_comes_back_inverted() -> None:

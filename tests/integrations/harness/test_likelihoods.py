@@ -5,11 +5,10 @@ from typing import Any
 
 import pytest
 from lm_eval.api.instance import Instance
+from tests.integrations.harness.conftest import Recorder, scoring
 
 from palimpsest.errors import UserError
 from palimpsest.integrations.lm_eval import ConjugateLM
-
-from .conftest import Recorder, scoring
 
 
 def test_context_and_continuation_go_out_conjugated_and_likelihoods_come_back_as_they_are() -> None:

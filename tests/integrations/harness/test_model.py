@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 from lm_eval.api.registry import get_model
+from tests.integrations.harness.conftest import Recorder, generating
 
 from palimpsest import integrations
 from palimpsest.errors import MissingExtraError, UserError
 from palimpsest.integrations.lm_eval import ConjugateLM
-
-from .conftest import Recorder, generating
 
 
 def test_the_harness_knows_it_by_name() -> None:

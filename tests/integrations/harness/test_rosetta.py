@@ -6,15 +6,14 @@ from typing import Any
 
 import pytest
 from lm_eval.api.model import LM
+from tests.integrations.harness.conftest import Twin
 
 from palimpsest.integrations.lm_eval import ConjugateLM
-from palimpsest.lm.conjugations.via import parse_via
-from palimpsest.lm.evaluate import evaluate as ask
+from palimpsest.judging.evaluate import evaluate as ask
+from palimpsest.judging.via import parse_via
 from palimpsest.lm.models.specs import load_model
 from palimpsest.lm.suites.suite import Example, Suite
 from palimpsest.records.store import AnswerStore
-
-from .conftest import Twin
 
 TASKS = ("choice", "generation", "fewshot", "sentences", "prefixed")
 CHAT: dict[str, Any] = {"apply_chat_template": True, "fewshot_as_multiturn": True}

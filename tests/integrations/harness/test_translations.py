@@ -4,14 +4,13 @@ import logging
 import shutil
 
 import pytest
+from tests.integrations.harness.conftest import Recorder, generating, scoring
 from tests.lm.translators.fakes import FakeTranslator, well_behaved
 
 from palimpsest.errors import UserError
 from palimpsest.integrations.lm_eval import ConjugateLM
 from palimpsest.lm.conjugations.translate import Translate
 from palimpsest.lm.translators.protocol import TranslationError
-
-from .conftest import Recorder, generating, scoring
 
 WORDS = ["rain", "snow", "wind", "hail", "fog", "sun", "ice", "dew"]
 

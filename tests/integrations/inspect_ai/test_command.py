@@ -14,11 +14,11 @@ from tests.integrations.inspect_ai.mock import run, samples_of
 
 from palimpsest import load_suite
 from palimpsest.integrations.inspect_registry import rosetta
-from palimpsest.lm.conjugations.via import parse_via
-from palimpsest.lm.evaluate import evaluate
-from palimpsest.lm.models.rosetta import ROSETTA_WEIGHTS
+from palimpsest.judging.evaluate import evaluate
+from palimpsest.judging.via import parse_via
 from palimpsest.lm.models.specs import load_model
 from palimpsest.records.store import AnswerStore
+from palimpsest.rosetta.models import ROSETTA_WEIGHTS
 
 pytestmark = pytest.mark.slow
 

@@ -15,9 +15,9 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
 from palimpsest.lm.conjugations import TextConjugation
-from palimpsest.lm.models.rosetta import ROSETTA_WEIGHTS
 from palimpsest.lm.stopping import cut
 from palimpsest.lm.suites.suite import Suite
+from palimpsest.rosetta.models import ROSETTA_WEIGHTS
 
 YAML = """\
 task: {task}
@@ -35,7 +35,7 @@ metric_list:
 """
 
 SCORING = """\
-from palimpsest.lm.suites.scoring import Scorer
+from palimpsest.lm.scoring.prefix import Scorer
 
 
 def process_results(doc, results):

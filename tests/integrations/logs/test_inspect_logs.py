@@ -13,8 +13,8 @@ import pytest
 
 from palimpsest.errors import MissingExtraError, UserError
 from palimpsest.integrations.logs import read_run
-from palimpsest.lm.compare import compare
-from palimpsest.lm.compare.logged import LoggedRun, LoggedTask, LogOptions
+from palimpsest.judging.compare import compare
+from palimpsest.judging.compare.logged import LoggedRun, LoggedTask, LogOptions
 
 inspect_ai = pytest.importorskip("inspect_ai")
 

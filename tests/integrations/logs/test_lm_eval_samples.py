@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integrations.logs.rows import chosen, generated, write_samples
 
 from palimpsest.errors import UserError
 from palimpsest.integrations.logs import lines as log_lines
 from palimpsest.integrations.logs import read_run
-from palimpsest.lm.compare import collecting
-from palimpsest.lm.compare.logged import LoggedRun, LoggedTask, LogOptions, Scale
-
-from .rows import chosen, generated, write_samples
+from palimpsest.judging.compare import collecting
+from palimpsest.judging.compare.logged import LoggedRun, LoggedTask, LogOptions, Scale
 
 LATER = "2026-11-21T10-00-00.123456"
 

@@ -3,12 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.integrations.logs.rows import generated, write_samples
 
 from palimpsest.errors import UserError
 from palimpsest.integrations.logs import read_run
 from palimpsest.integrations.logs.reading import split_by_folder
-
-from .rows import generated, write_samples
 
 
 def test_several_files_of_one_model_are_one_run(tmp_path: Path) -> None:

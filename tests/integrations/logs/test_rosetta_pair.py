@@ -10,15 +10,15 @@ import pytest
 
 from palimpsest.cli.main import run as palimpsest
 from palimpsest.integrations.logs import read_run
-from palimpsest.lm.compare import compare
+from palimpsest.judging.compare import compare
+from palimpsest.judging.diagnose import diagnose
 from palimpsest.lm.conjugations import parse_conjugation
-from palimpsest.lm.diagnose import diagnose
 from palimpsest.lm.suites import load_suite
 from palimpsest.records.results import Results
 
 pytest.importorskip("lm_eval")
 
-from .harness import Conjugated, export, load, log
+from tests.integrations.logs.harness import Conjugated, export, load, log
 
 N_A_CELL = 10
 

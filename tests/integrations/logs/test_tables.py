@@ -7,7 +7,7 @@ import pytest
 
 from palimpsest.errors import UserError
 from palimpsest.integrations.logs import read_run
-from palimpsest.lm.compare.logged import LogOptions, Scale
+from palimpsest.judging.compare.logged import LogOptions, Scale
 
 
 def table(folder: Path, text: str, *, suffix: str = ".csv") -> Path:

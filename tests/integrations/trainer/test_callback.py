@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integrations.trainer.tuning import SUITE, new_trainer
 from transformers import Trainer, TrainerCallback, TrainerControl
 
 from palimpsest.errors import UserError
 from palimpsest.integrations.trainer import ForgettingCallback, Measurement, read_measurements
 from palimpsest.integrations.trainer.record import TrainingRecord
 from palimpsest.records.store import AnswerStore
-
-from .tuning import SUITE, new_trainer
 
 LOGGING: dict[str, Any] = {"logging_steps": 1}
 

@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from tests.integrations.trainer.tuning import (
+    SUITE,
+    Change,
+    assert_same_to_the_bit,
+    new_trainer,
+    weights,
+)
 
 from palimpsest.integrations.trainer import ForgettingCallback, read_measurements
 from palimpsest.integrations.trainer.probe import Probe
-
-from .tuning import SUITE, Change, assert_same_to_the_bit, new_trainer, weights
 
 
 def with_adapter(network: Any) -> Any:

@@ -5,12 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integrations.trainer.tuning import SUITE, assert_same_to_the_bit, new_trainer, weights
 from transformers import Trainer
 
 from palimpsest.errors import UserError
 from palimpsest.integrations.trainer import ForgettingCallback, Measurement, read_measurements
-
-from .tuning import SUITE, assert_same_to_the_bit, new_trainer, weights
 
 SAVING: dict[str, Any] = {"save_strategy": "steps", "save_steps": 2}
 

@@ -5,11 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integrations.trainer.test_callback import theirs
+from tests.integrations.trainer.tuning import (
+    SUITE,
+    arguments,
+    assert_same_to_the_bit,
+    documents,
+    network,
+    tokenizer,
+    weights,
+)
 
 from palimpsest.integrations.trainer import ForgettingCallback, read_measurements
-
-from .test_callback import theirs
-from .tuning import SUITE, arguments, assert_same_to_the_bit, documents, network, tokenizer, weights
 
 pytestmark = [
     pytest.mark.slow,  # importing TRL alone takes seconds

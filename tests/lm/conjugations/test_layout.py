@@ -1,10 +1,9 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.lm.conjugations.test_translate import texts
 
 from palimpsest.lm.conjugations.layout import lines, mask
-
-from .test_translate import texts
 
 
 def free(text: str) -> list[str]:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from .checkpoints import save_checkpoint
+from tests.lm.models.checkpoints import save_checkpoint
 
 
 @pytest.fixture(autouse=True, scope="session")

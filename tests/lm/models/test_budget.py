@@ -12,8 +12,8 @@ import pytest
 from tests.fault_server import FaultServer
 
 from palimpsest.errors import UserError
+from palimpsest.judging.evaluate import evaluate
 from palimpsest.lm.conjugations import parse_via
-from palimpsest.lm.evaluate import evaluate
 from palimpsest.lm.models.budget import (
     Budget,
     BudgetExceededError,

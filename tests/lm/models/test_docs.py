@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from palimpsest.errors import UserError
-from palimpsest.lm.models.options import HuggingFaceOptions
+from palimpsest.lm.models.huggingface.options import HuggingFaceOptions
 from palimpsest.lm.models.specs import MODELS, load_model
 
 PAGE = Path(__file__).parents[3] / "docs/adding/back-end.md"

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 from tests.fault_server import FaultServer
+from tests.lm.models.checkpoints import save_checkpoint
 
 from palimpsest.lm.models.protocol import LanguageModel
 from palimpsest.lm.models.specs import load_model
 from palimpsest.lm.prompts import Prompt
-
-from .checkpoints import save_checkpoint
 
 ODD: list[Prompt] = [
     "",

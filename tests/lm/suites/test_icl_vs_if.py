@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from palimpsest.errors import UserError
 from palimpsest.lm.conjugations import parse_conjugation
+from palimpsest.lm.scoring.prefix import Scorer
 from palimpsest.lm.suites import load_suite
 from palimpsest.lm.suites.icl_vs_if import LARGEST, SMALLEST, blank_first_word, build
-from palimpsest.lm.suites.scoring import Scorer
 from palimpsest.lm.suites.sentences import BUILT_IN
 from palimpsest.lm.suites.suite import Example, Suite
 from palimpsest.lm.suites.templates import OPERATIONS, TASKS, WORDINGS

@@ -11,15 +11,15 @@ import pytest
 from tests.lm.suites.nli_rows import BOTH, EN, FR, write_folder, write_tsv
 
 from palimpsest.errors import UserError
-from palimpsest.lm.analysis import analyse
+from palimpsest.judging.analysis import analyse
+from palimpsest.judging.evaluate import Settings, evaluate
 from palimpsest.lm.conjugations import parse_via
-from palimpsest.lm.evaluate import Settings, evaluate
 from palimpsest.lm.models.scripted import ScriptedModel
 from palimpsest.lm.prompts import Prompt
+from palimpsest.lm.scoring.prefix import Scorer
 from palimpsest.lm.suites import load_suite
 from palimpsest.lm.suites.nli.suite import SAMPLE, build
 from palimpsest.lm.suites.nli.templates import LABELS, WORDINGS
-from palimpsest.lm.suites.scoring import Scorer
 from palimpsest.lm.suites.suite import Example, Suite
 from palimpsest.records.store import AnswerStore
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from palimpsest.lm.scoring.prefix import Scorer
 from palimpsest.lm.suites import SUITES, load_suite
-from palimpsest.lm.suites.scoring import Scorer
 from palimpsest.lm.suites.suite import Suite
 from palimpsest.registry import Registry
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.lm.translators.needs import needs_apertium
 
 from palimpsest.errors import UserError
 from palimpsest.lm.conjugations.fidelity import round_trip_chrf
@@ -18,8 +19,6 @@ from palimpsest.lm.translators.apertium import Apertium
 from palimpsest.lm.translators.modes import Mode, find_route, installed_modes, read_stages
 from palimpsest.lm.translators.protocol import TranslationError
 from palimpsest.lm.translators.specs import load_translator
-
-from .needs import needs_apertium
 
 SENTENCES = read_sentences(BUILT_IN, ["en", "es", "fr"]).lines
 APERTIUM = Apertium(timeout_seconds=30)

@@ -6,12 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.lm.translators.fakes import FakeTranslator, backwards, well_behaved
 
 from palimpsest.lm.conjugations.translate import Translate
 from palimpsest.lm.translators.cache import TranslationCache, cache_path, translate_cached
 from palimpsest.lm.translators.protocol import TranslationError
-
-from .fakes import FakeTranslator, backwards, well_behaved
 
 
 @pytest.fixture

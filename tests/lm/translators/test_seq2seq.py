@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.lm.translators.tiny import SENTENCES, save_m2m100, save_marian, save_nllb
 
 from palimpsest.errors import MissingExtraError, UserError
 from palimpsest.lm.conjugations.specs import parse_conjugation
@@ -12,8 +13,6 @@ from palimpsest.lm.translators.codes import codes_of
 from palimpsest.lm.translators.protocol import TranslationError
 from palimpsest.lm.translators.seq2seq import Seq2Seq, Settings
 from palimpsest.lm.translators.specs import load_translator
-
-from .tiny import SENTENCES, save_m2m100, save_marian, save_nllb
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -163,7 +162,7 @@ def test_a_spec_that_cannot_work_says_why(spec: str, message: str) -> None:
 
 
 def test_a_model_that_continues_texts_is_sent_to_the_right_translator() -> None:
-    from palimpsest.lm.models.rosetta import ROSETTA_WEIGHTS
+    from palimpsest.rosetta.models import ROSETTA_WEIGHTS
 
     with pytest.raises(TranslationError, match="no encoder-decoder") as caught:
         Seq2Seq(str(ROSETTA_WEIGHTS / "base")).version("en", "es")

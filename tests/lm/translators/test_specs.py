@@ -4,8 +4,8 @@ import sys
 import pytest
 
 from palimpsest.errors import UserError
+from palimpsest.judging.via import parse_via
 from palimpsest.lm.conjugations.specs import parse_conjugation
-from palimpsest.lm.conjugations.via import parse_via
 from palimpsest.lm.suites.suite import Example, Suite
 from palimpsest.lm.translators.apertium import Apertium
 from palimpsest.lm.translators.specs import TRANSLATORS, parse_translator_spec

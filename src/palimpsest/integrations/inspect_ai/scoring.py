@@ -12,10 +12,10 @@ from inspect_ai.solver import TaskState
 
 from palimpsest.integrations.inspect_ai.asking import off_loop
 from palimpsest.integrations.inspect_ai.rewriting import KEY
+from palimpsest.judging.questions import Expected, expected_under
 from palimpsest.lm.conjugations import parse_conjugation
-from palimpsest.lm.question import Expected, expected_under
+from palimpsest.lm.scoring.prefix import Scorer as PrefixScorer
 from palimpsest.lm.stopping import cut
-from palimpsest.lm.suites.scoring import Scorer as PrefixScorer
 from palimpsest.lm.suites.suite import Example
 
 Scored = Literal["right", "intruded", "broken", "unparsed"]

@@ -12,7 +12,7 @@ from inspect_ai.model import ChatMessage, ChatMessageAssistant, ChatMessageSyste
 
 from palimpsest.errors import UserError
 from palimpsest.integrations.inspect_ai.host import told_to_the_user, typed
-from palimpsest.lm.conjugations.via import parse_via
+from palimpsest.judging.via import parse_via
 from palimpsest.lm.prompts import Message
 from palimpsest.lm.suites.specs import load_suite
 from palimpsest.lm.suites.suite import Example, Suite

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from palimpsest.errors import UserError, did_you_mean
-from palimpsest.lm.compare.logged import LogOptions
+from palimpsest.judging.compare.logged import LogOptions
 
 
 class Notes:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from palimpsest.errors import MissingExtraError, UserError
 from palimpsest.integrations.logs.choices import Notes, choose_metric, unused_note
 from palimpsest.integrations.logs.lines import fingerprint, without_secrets
-from palimpsest.lm.compare.collecting import Collector
-from palimpsest.lm.compare.fields import as_number, digest, key_of, language_of
-from palimpsest.lm.compare.logged import LoggedRun, LogOptions, Sample
+from palimpsest.judging.compare.collecting import Collector
+from palimpsest.judging.compare.fields import as_number, digest, key_of, language_of
+from palimpsest.judging.compare.logged import LoggedRun, LogOptions, Sample
 from palimpsest.records.answers import Outcome
 
 if TYPE_CHECKING:

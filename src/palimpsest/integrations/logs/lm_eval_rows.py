@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from palimpsest.errors import UserError
-from palimpsest.lm.compare.fields import as_number, digest, key_of
-from palimpsest.lm.compare.logged import LogOptions, Sample
+from palimpsest.judging.compare.fields import as_number, digest, key_of
+from palimpsest.judging.compare.logged import LogOptions, Sample
 from palimpsest.records.answers import Outcome
 
 INTRUDED = "intruded"

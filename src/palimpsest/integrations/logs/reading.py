@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 from palimpsest.errors import UserError
 from palimpsest.integrations.logs import inspect_logs, lm_eval_samples, tables
 from palimpsest.integrations.logs.lines import first_object
-from palimpsest.lm.compare.logged import LoggedRun, LogOptions
+from palimpsest.judging.compare.logged import LoggedRun, LogOptions
 
 Kind = Literal["lm_eval", "inspect", "table"]
 

@@ -9,9 +9,9 @@ from typing import Any, cast
 
 from palimpsest.errors import UserError, did_you_mean
 from palimpsest.integrations.logs.lines import fingerprint, json_lines, unreadable
-from palimpsest.lm.compare.collecting import Collector
-from palimpsest.lm.compare.fields import as_number, digest, key_of, language_of
-from palimpsest.lm.compare.logged import LoggedRun, LogOptions, Sample
+from palimpsest.judging.compare.collecting import Collector
+from palimpsest.judging.compare.fields import as_number, digest, key_of, language_of
+from palimpsest.judging.compare.logged import LoggedRun, LogOptions, Sample
 from palimpsest.records.answers import Outcome
 
 KIND = "a table"

@@ -6,15 +6,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from palimpsest.lm.analysis import Analysis, analyse
-from palimpsest.lm.conjugations.via import Via, distinct_vias, parse_via
-from palimpsest.lm.diagnose import ALWAYS_VIA
-from palimpsest.lm.evaluate import evaluate, settings_for
+from palimpsest.judging.analysis import Analysis, analyse
+from palimpsest.judging.diagnose import ALWAYS_VIA
+from palimpsest.judging.evaluate import evaluate, settings_for
+from palimpsest.judging.questions import Settings
+from palimpsest.judging.verdicts import fall_interval
+from palimpsest.judging.via import Via, distinct_vias, parse_via
 from palimpsest.lm.models.protocol import LanguageModel
-from palimpsest.lm.question import Settings
 from palimpsest.lm.suites import load_suite
 from palimpsest.lm.suites.suite import Suite
-from palimpsest.lm.verdicts import fall_interval
 from palimpsest.records.answers import AnswerRow
 from palimpsest.records.store import AnswerStore
 

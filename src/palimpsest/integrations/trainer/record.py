@@ -8,10 +8,10 @@ from pathlib import Path
 from palimpsest.errors import UserError
 from palimpsest.integrations.trainer.pace import Pace
 from palimpsest.integrations.trainer.probe import Probe
-from palimpsest.lm.analysis import Analysis
+from palimpsest.judging.analysis import Analysis
+from palimpsest.judging.questions import Settings
 from palimpsest.lm.models.protocol import Decided, Generation, LanguageModel
 from palimpsest.lm.prompts import Prompt
-from palimpsest.lm.question import Settings
 from palimpsest.records.answers import AnswerRow
 from palimpsest.records.measurements import FILE_NAME, Measurement, MeasurementLog
 from palimpsest.records.store import AnswerStore

@@ -1,7 +1,7 @@
 """Rewriting prompts by rule, and reading the answers back."""
 
+from palimpsest.judging.via import Via, parse_via
 from palimpsest.lm.conjugations.specs import CONJUGATIONS, parse_conjugation
 from palimpsest.lm.conjugations.text import TextConjugation
-from palimpsest.lm.conjugations.via import Via, parse_via
 
 __all__ = ["CONJUGATIONS", "TextConjugation", "Via", "parse_conjugation", "parse_via"]

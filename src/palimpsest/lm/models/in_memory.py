@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from palimpsest.errors import UserError
-from palimpsest.lm.models.asker import NetworkAsker
+from palimpsest.lm.models.huggingface.asker import NetworkAsker
 from palimpsest.lm.models.protocol import Decided, Generation
 from palimpsest.lm.prompts import Prompt
 

@@ -40,9 +40,9 @@ ModelFactory = Callable[[ModelSpec], LanguageModel]
 MODELS: Registry[ModelFactory] = Registry(
     "model",
     {
-        "hf": "palimpsest.lm.models.hf:load",
+        "hf": "palimpsest.lm.models.huggingface.load:load",
         "openai": "palimpsest.lm.models.openai:load",
-        "rosetta": "palimpsest.lm.models.rosetta:load",
+        "rosetta": "palimpsest.rosetta.models:load",
         "scripted": "palimpsest.lm.models.scripted:load",
     },
 )

@@ -23,7 +23,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from palimpsest.errors import UserError, did_you_mean
 from palimpsest.lm.conjugations import parse_conjugation
-from palimpsest.lm.suites.scoring import Scorer
+from palimpsest.lm.scoring.prefix import Scorer
 from palimpsest.lm.suites.sentences import (
     BUILT_IN,
     Sentences,

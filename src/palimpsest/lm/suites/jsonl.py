@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import PositiveInt
 
 from palimpsest.errors import UserError, did_you_mean
-from palimpsest.lm.reading import read_bytes
+from palimpsest.files import read_bytes
 from palimpsest.lm.suites.rows import A_LINE, Numbered, Row, read_rows, report
 from palimpsest.lm.suites.suite import Example, Suite
 

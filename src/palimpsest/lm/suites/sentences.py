@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from palimpsest.errors import UserError
-from palimpsest.lm.reading import read_bytes
+from palimpsest.files import read_bytes
 
 BUILT_IN = Path(__file__).with_name("data") / "sentences"
 """The package's own sentences."""

@@ -20,7 +20,7 @@ SUITES = Registry[Callable[..., Suite]](
         "icl-vs-if": "palimpsest.lm.suites.icl_vs_if:build",
         "jsonl": "palimpsest.lm.suites.jsonl:build",
         "nli": "palimpsest.lm.suites.nli.suite:build",
-        "rosetta": "palimpsest.lm.rosetta.suite:build",
+        "rosetta": "palimpsest.rosetta.suite:build",
     },
 )
 """Names to builders. A builder's keyword-only parameters are the suite's options, its annotations

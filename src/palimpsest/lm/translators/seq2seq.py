@@ -20,7 +20,7 @@ from palimpsest.lm.translators.specs import TranslatorSpec
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from palimpsest.lm.models.checkpoint import Checkpoint
+    from palimpsest.lm.models.huggingface.checkpoint import Checkpoint
 
 _DEFAULT_LIMIT = 512
 _DEFAULT_BATCH = 16
@@ -116,7 +116,7 @@ class _Model:
 
     @cached_property
     def _checkpoint(self) -> Checkpoint:
-        from palimpsest.lm.models.checkpoint import find_model
+        from palimpsest.lm.models.huggingface.checkpoint import find_model
 
         checkpoint = find_model(self.name, revision=None, pickle=True, code=False)
         if checkpoint.pickled:
@@ -130,7 +130,7 @@ class _Model:
     @cached_property
     def version(self) -> str:
         """A hash of every file that matters, and of the settings that change the text."""
-        from palimpsest.lm.models.checkpoint import hash_files
+        from palimpsest.lm.models.huggingface.checkpoint import hash_files
 
         checkpoint = self._checkpoint
         files = [*checkpoint.weights, *checkpoint.other_files(code=False)]
@@ -237,7 +237,7 @@ class _Model:
     def _open(self) -> PreTrainedModel:
         from transformers import AutoModelForSeq2SeqLM
 
-        from palimpsest.lm.models.options import DTYPES, choose_device
+        from palimpsest.lm.models.huggingface.options import DTYPES, choose_device
 
         if self._network is None:
             with _explained(f"The model '{self.name}'"):
@@ -277,7 +277,7 @@ def _end_tokens(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) ->
 @contextmanager
 def _explained(what: str) -> Iterator[None]:
     """Turn whatever a library raises while it opens a file into a message of ours."""
-    from palimpsest.lm.models.quiet import quietly
+    from palimpsest.lm.models.huggingface.quiet import quietly
 
     try:
         with quietly():

@@ -10,12 +10,11 @@ from typing import Any
 
 import pytest
 from tests.fault_server import FAULTS, FaultServer, http_reply, json_bytes
+from tests.lm.models.openai.conftest import endpoint
 
 from palimpsest.errors import UserError
 from palimpsest.lm.models.openai.faults import Backoff
 from palimpsest.lm.models.openai.session import LARGEST_REPLY_BYTES
-
-from .conftest import endpoint
 
 PROMPTS = [f"Say {n}" for n in range(12)]
 

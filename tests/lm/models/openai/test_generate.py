@@ -11,13 +11,12 @@ from typing import cast
 
 import pytest
 from tests.fault_server import FaultServer, http_reply, json_bytes
+from tests.lm.models.openai.conftest import endpoint
 
 from palimpsest.errors import UserError
 from palimpsest.lm.models.openai.endpoint import Endpoint
 from palimpsest.lm.models.protocol import Generation
 from palimpsest.lm.prompts import Message, Prompt
-
-from .conftest import endpoint
 
 
 def ask(model: Endpoint, prompts: list[Prompt], **options: object) -> list[Generation]:

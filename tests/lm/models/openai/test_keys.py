@@ -11,16 +11,15 @@ from pathlib import Path
 
 import pytest
 from tests.fault_server import FaultServer, http_reply, json_bytes
+from tests.lm.models.openai.conftest import endpoint
 
 from palimpsest.errors import UserError
+from palimpsest.judging.evaluate import evaluate
 from palimpsest.lm.conjugations import parse_via
-from palimpsest.lm.evaluate import evaluate
 from palimpsest.lm.models.openai.endpoint import Endpoint
 from palimpsest.lm.suites.suite import Example, Suite
 from palimpsest.records.run_folder import RunFolder
 from palimpsest.records.store import AnswerStore
-
-from .conftest import endpoint
 
 KEY = "sk-secret/1234567890+abc"
 

@@ -11,12 +11,12 @@ import pytest
 from tests.servers import transformers_serve
 
 from palimpsest.errors import UserError
-from palimpsest.lm.diagnose import diagnose
+from palimpsest.judging.diagnose import diagnose
 from palimpsest.lm.models.protocol import ScoringUnavailableError
-from palimpsest.lm.models.rosetta import ROSETTA_WEIGHTS
 from palimpsest.lm.models.specs import load_model
 from palimpsest.lm.prompts import Message, Prompt
 from palimpsest.lm.suites import load_suite
+from palimpsest.rosetta.models import ROSETTA_WEIGHTS
 
 pytestmark = pytest.mark.slow
 

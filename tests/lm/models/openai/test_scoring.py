@@ -7,19 +7,18 @@ from typing import Any
 
 import pytest
 from tests.fault_server import FaultServer, http_reply, json_bytes
+from tests.lm.models.openai.conftest import endpoint
+from tests.lm.models.openai.echo_server import echo_app
 from tests.servers import serving
 
 from palimpsest.errors import UserError
 from palimpsest.lm.models.openai.replies import Echo
 from palimpsest.lm.models.openai.scoring import continuation_logprob
 from palimpsest.lm.models.protocol import ScoringUnavailableError, can_score
-from palimpsest.lm.models.rosetta import ROSETTA_WEIGHTS
 from palimpsest.lm.models.specs import load_model
 from palimpsest.lm.prompts import Message, Prompt
 from palimpsest.lm.suites import load_suite
-
-from .conftest import endpoint
-from .echo_server import echo_app
+from palimpsest.rosetta.models import ROSETTA_WEIGHTS
 
 SUITE = load_suite("rosetta", limit=1)
 PROMPTS: list[Prompt] = [example.prompt for example in SUITE.examples[:12]]

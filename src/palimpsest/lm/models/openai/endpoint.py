@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 import httpx
 
 from palimpsest.lm.models.budget import Budget
+from palimpsest.lm.models.huggingface.tokenization import cut_at
 from palimpsest.lm.models.openai.background import Job, as_completed
 from palimpsest.lm.models.openai.faults import (
     RefusedError,
@@ -36,7 +37,6 @@ from palimpsest.lm.models.openai.scoring import continuation_logprob, has_contin
 from palimpsest.lm.models.openai.session import Account, Session
 from palimpsest.lm.models.protocol import Decided, Generation, ScoringUnavailableError
 from palimpsest.lm.models.specs import ModelSpec
-from palimpsest.lm.models.tokenization import cut_at
 from palimpsest.lm.prompts import Prompt
 
 T = TypeVar("T")

@@ -1,0 +1,346 @@
+"""From answers to figures: forgetting, recovery and verdict, overall and for each cell."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from palimpsest.errors import UserError
+from palimpsest.judging.pairing import PLAIN, PairedAnswers
+from palimpsest.judging.verdicts import KEPT_MARGIN, judge
+from palimpsest.records.answers import AnswerRow
+from palimpsest.records.results import (
+    Arm,
+    Best,
+    Cell,
+    ConjugationResult,
+    Guessing,
+    Plain,
+    Verdict,
+)
+from palimpsest.stats.guessing import adjust_for_guessing, adjusted_forgetting_interval
+from palimpsest.stats.multiplicity import choose_best, holm, in_first_half
+from palimpsest.stats.paired import is_binary
+from palimpsest.stats.proportions import wilson_interval
+from palimpsest.stats.recovery import Arms, estimate_forgetting, estimate_recovery, mean_interval
+
+Array = npt.NDArray[np.float64]
+
+
+class ViaFacts(Protocol):
+    """What the analysis must know of a way of asking."""
+
+    @property
+    def name(self) -> str:
+        """As in the answer rows."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether every prompt comes back unchanged."""
+
+    @property
+    def keeps(self) -> str:
+        """What comes back, in words."""
+
+    @property
+    def native(self) -> bool:
+        """Whether it is another language of the examples."""
+
+
+class Analysis(NamedTuple):
+    """The part of ``results.json`` that follows from the answers alone."""
+
+    plain: Plain
+    conjugations: list[ConjugationResult]
+    cells: list[Cell]
+    best: Best | None
+    verdict: Verdict
+    verdict_reason: str
+    warnings: list[str]
+
+
+def analyse(
+    rows: Iterable[AnswerRow],
+    *,
+    vias: Sequence[ViaFacts],
+    cells: Sequence[str] = (),
+    seed: int = 0,
+    n_resamples: int = 10_000,
+    margin: float = KEPT_MARGIN,
+    chance: float | Mapping[str, float] | None = None,
+    min_fidelity: float = 0.0,
+) -> Analysis:
+    """Compare the base and the tuned model on the examples that both have answered.
+
+    Every comparison is paired by source example. The order of the rows does not matter, nor do the
+    other conjugations in the run, except for the adjusted p-values and for which one is best.
+
+    Args:
+        rows: Answers of both roles, plain (``identity``) and under each via.
+        vias: The conjugations to report, in this order; ``identity`` and repetitions are skipped.
+        cells: The order in which to report cells; those not named follow by name.
+        seed: Seed of the bootstrap; each conjugation has a stream of its own.
+        n_resamples: Bootstrap resamples.
+        margin: The largest fall of accuracy that counts as kept, a fraction.
+        chance: The accuracy of guessing, of all examples alike or by source; those not named
+            cannot be guessed. An ability is what the base model has beyond it.
+        min_fidelity: Prompts that come back with a lower chrF, from 0 to 1, are left out under
+            that via, of both models alike.
+
+    Raises:
+        UserError: No example was answered plainly by both models.
+        ValueError: A model answered an example twice under one conjugation.
+    """
+    answers = PairedAnswers(rows, min_fidelity=min_fidelity)
+    sources = answers.paired(PLAIN)
+    if not sources:
+        raise UserError(
+            "No example was answered plainly by both models, so there is nothing to compare.",
+            hint="Check that the suite is not empty and that both evaluations have run.",
+        )
+    asked = {via.name: via for via in vias if via.name != PLAIN}
+    guessed = dict.fromkeys(sources, chance) if isinstance(chance, float | int) else chance or {}
+    study = _Study(answers, list(asked.values()), seed, n_resamples, margin, guessed)
+    overall = study.of(sources)
+    groups = answers.by_cell(sources, cells)
+    found = [overall] if len(groups) == 1 else [study.of(group) for group in groups.values()]
+    adjusted = holm([one.plain.p_value for one in found])
+    by_cell = [
+        Cell(name=name, p_holm=p, **one._asdict())
+        for name, p, one in zip(groups, adjusted, found, strict=True)
+    ]
+    warnings = [*_missing(answers, sources, study.vias), *_disagreement(by_cell)]
+    return Analysis(cells=by_cell, warnings=warnings, **overall._asdict())
+
+
+class _Findings(NamedTuple):
+    """The analysis of one set of examples."""
+
+    plain: Plain
+    conjugations: list[ConjugationResult]
+    best: Best | None
+    verdict: Verdict
+    verdict_reason: str
+
+
+class _Study(NamedTuple):
+    """The answers with the settings of the analysis."""
+
+    answers: PairedAnswers
+    vias: Sequence[ViaFacts]
+    seed: int
+    n_resamples: int
+    margin: float
+    chances: Mapping[str, float]
+    """Of guessing right, by source; nothing for one that cannot be guessed."""
+
+    def of(self, sources: Sequence[str]) -> _Findings:
+        """Analyse some of the source examples; all have plain answers of both models."""
+        plain = self._plain(sources)
+        pairs = {via.name: self._shared(via.name, sources) for via in self.vias}
+        found = [
+            self._conjugation(via, pairs[via.name]).model_copy(
+                update={"n_excluded": len(self.answers.excluded(via.name) & set(sources))}
+            )
+            for via in self.vias
+            if pairs[via.name]
+        ]
+        adjusted = holm([one.p_value for one in found])
+        found = [
+            one.model_copy(update={"p_holm": p}) for one, p in zip(found, adjusted, strict=True)
+        ]
+        best = self._best(pairs)
+        chance = None if plain.adjusted is None else plain.adjusted.chance
+        judgement = judge(plain, found, best, margin=self.margin, chance=chance)
+        return _Findings(plain, found, best, judgement.verdict, judgement.reason)
+
+    def _shared(self, via: str, sources: Sequence[str]) -> list[str]:
+        under = set(self.answers.paired(via))
+        return [source for source in sources if source in under]
+
+    def _plain(self, sources: Sequence[str]) -> Plain:
+        base, tuned = (self.answers.scores(role, PLAIN, sources) for role in ("base", "tuned"))
+        found = estimate_forgetting(
+            base,
+            tuned,
+            np.asarray(sources),
+            rng=_stream(self.seed, "plain"),
+            n_resamples=self.n_resamples,
+        )
+        return Plain(
+            base=self._arm("base", PLAIN, sources),
+            tuned=self._arm("tuned", PLAIN, sources),
+            forgetting=found.value,
+            forgetting_ci95=found.interval,
+            forgetting_newcombe95=found.newcombe,
+            p_value=found.p_value,
+            n_lost=found.flips.lost,
+            n_gained=found.flips.gained,
+            adjusted=self._adjusted(base, tuned, sources),
+        )
+
+    def _adjusted(self, base: Array, tuned: Array, sources: Sequence[str]) -> Guessing | None:
+        """Take guesses off, where the examples can be guessed."""
+        chances = np.array([self.chances.get(source, 0.0) for source in sources])
+        if not chances.any():
+            return None
+        found = adjust_for_guessing(base, tuned, chances)
+        interval = adjusted_forgetting_interval(
+            base,
+            tuned,
+            chances,
+            np.asarray(sources),
+            rng=_stream(self.seed, "guessing"),
+            n_resamples=self.n_resamples,
+        )
+        return Guessing(
+            chance=float(np.mean(chances)),
+            base=found.base,
+            tuned=found.tuned,
+            forgetting=found.forgetting,
+            forgetting_ci95=interval,
+            lost=found.lost,
+            gained=found.gained,
+        )
+
+    def _conjugation(self, via: ViaFacts, sources: Sequence[str]) -> ConjugationResult:
+        found = estimate_recovery(
+            self._arms(via.name, sources),
+            np.asarray(sources),
+            rng=_stream(self.seed, f"conjugation {via.name}"),
+            n_resamples=self.n_resamples,
+        )
+        return ConjugationResult(
+            name=via.name,
+            exact=via.exact,
+            keeps=via.keeps,
+            native=via.native,
+            base=self._arm("base", via.name, sources),
+            tuned=self._arm("tuned", via.name, sources),
+            recovery=found.recovery,
+            recovery_ci95=found.recovery_interval,
+            did=found.did,
+            did_ci95=found.did_interval,
+            p_value=found.p_value,
+            p_holm=found.p_value,
+            n_lost=found.flips.lost,
+            n_gained=found.flips.gained,
+            round_trip=self.answers.mean_of("round_trip", via.name, sources),
+            fidelity=self.answers.mean_of("fidelity", via.name, sources),
+            survival=self.answers.mean_of("survival", via.name, sources),
+        )
+
+    def _best(self, pairs: Mapping[str, Sequence[str]]) -> Best | None:
+        """Choose a conjugation on the first half of the sources, measure it on the second."""
+        first = {name: [s for s in found if in_first_half(s)] for name, found in pairs.items()}
+        second = {name: [s for s in found if not in_first_half(s)] for name, found in pairs.items()}
+        candidates = [name for name in pairs if first[name] and second[name]]
+        if not candidates:
+            return None
+        scores = {name: _net_gain(self._arms(name, first[name])) for name in candidates}
+        name = choose_best(scores)
+        sources = second[name]
+        found = estimate_recovery(
+            self._arms(name, sources),
+            np.asarray(sources),
+            rng=_stream(self.seed, f"best {name}"),
+            n_resamples=self.n_resamples,
+        )
+        return Best(
+            name=name,
+            n_selection=len(first[name]),
+            n_report=len(sources),
+            tuned_plain=self._arm("tuned", PLAIN, sources),
+            tuned=self._arm("tuned", name, sources),
+            base_plain=self._arm("base", PLAIN, sources),
+            base=self._arm("base", name, sources),
+            recovery=found.recovery,
+            recovery_ci95=found.recovery_interval,
+            did=found.did,
+            did_ci95=found.did_interval,
+            p_value=found.p_value,
+        )
+
+    def _arms(self, via: str, sources: Sequence[str]) -> Arms:
+        return Arms(
+            base=self.answers.scores("base", PLAIN, sources),
+            tuned=self.answers.scores("tuned", PLAIN, sources),
+            base_under=self.answers.scores("base", via, sources),
+            tuned_under=self.answers.scores("tuned", via, sources),
+        )
+
+    def _arm(self, role: str, via: str, sources: Sequence[str]) -> Arm:
+        scores = self.answers.scores(role, via, sources)
+        outcomes = self.answers.outcomes(role, via, sources)
+        n = len(sources)
+        accuracy, intruded = float(scores.sum()) / n, outcomes.count("intruded") / n
+        if is_binary(scores):
+            interval = wilson_interval(int(scores.sum()), n)
+            broken = outcomes.count("broken") / n
+        else:
+            rng = _stream(self.seed, f"{role} {via}")
+            interval = mean_interval(
+                scores, np.asarray(sources), rng=rng, n_resamples=self.n_resamples
+            )
+            broken = max(0.0, 1 - accuracy - intruded)
+        return Arm(n=n, accuracy=accuracy, ci95=interval, intruded=intruded, broken=broken)
+
+
+def _net_gain(arms: Arms) -> float:
+    """Return what a conjugation gives the tuned model, less what it gives the base model as well.
+
+    A conjugation that costs the base model something gets no credit for that: what counts is the
+    accuracy that the user gets back.
+    """
+    base, tuned, base_under, tuned_under = (float(np.mean(arm)) for arm in arms)
+    return (tuned_under - tuned) - max(base_under - base, 0.0)
+
+
+def _stream(seed: int, name: str) -> np.random.Generator:
+    """Return a generator that depends on its name, not on what was drawn before."""
+    digest = hashlib.sha256(name.encode()).digest()
+    return np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
+
+
+def _missing(answers: PairedAnswers, sources: Sequence[str], vias: Sequence[ViaFacts]) -> list[str]:
+    """Say how many examples each comparison had to leave out."""
+    warnings = []
+    n_seen = len(answers.seen())
+    if n_seen > len(sources):
+        warnings.append(
+            f"{n_seen - len(sources)} of {n_seen} examples are left out everywhere: "
+            "not both models answered them plainly."
+        )
+    for via in vias:
+        excluded = answers.excluded(via.name) & set(sources)
+        if excluded:
+            warnings.append(
+                f"{len(excluded)} of {len(sources)} examples are left out under '{via.name}', of "
+                "both models alike: their prompts come back with less than the least fidelity."
+            )
+        n_absent = len(set(sources) - set(answers.paired(via.name)) - excluded)
+        if n_absent == len(sources):
+            warnings.append(f"'{via.name}' is left out: no example has answers of both models.")
+        elif n_absent:
+            warnings.append(
+                f"{n_absent} of {len(sources)} examples are left out under '{via.name}': "
+                "not both models answered them."
+            )
+    return warnings
+
+
+def _disagreement(cells: Sequence[Cell]) -> list[str]:
+    """Say so where the overall verdict averages over cells that went different ways."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for cell in cells:
+        if cell.verdict != "inconclusive":
+            groups[cell.verdict].append(cell.name)
+    if len(groups) < 2:
+        return []
+    listed = "; ".join(f"{verdict}: {', '.join(names)}" for verdict, names in groups.items())
+    return [f"The cells differ ({listed}): the overall verdict is about their average."]

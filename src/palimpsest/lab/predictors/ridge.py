@@ -1,0 +1,158 @@
+r"""The Bayes predictor for Gaussian tasks at every prefix, in one pass.
+
+With one exemplar (x, y) more, the posterior N(w, P) of the weights, P = S Sᵀ, is updated by
+
+.. math::
+   s = x^\top P x + σ^2, \quad
+   w ← w + P x \, (y - ⟨w, x⟩)/s, \quad
+   P ← P - P x \, x^\top P / s
+
+or, of its square root,
+
+.. math::
+   φ = S^\top x, \quad s = ‖φ‖^2 + σ^2, \quad
+   S ← S - S φ \, φ^\top / (s + σ\sqrt{s}),
+
+and :math:`N(y; ⟨w, x⟩, s)` is the next factor of the prompt's likelihood. To update P is
+the faster way. It loses its sign to rounding once σ is small; then S is updated: ``S Sᵀ`` cannot.
+
+Source: Potter (1963), in Bierman, *Factorization Methods for Discrete Sequential Estimation*
+(1977), Section II.6.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from palimpsest.lab.predictors.predictor import check_prompts
+from palimpsest.lab.problem.checks import check_std
+
+_BLOCK = 1 << 17
+"""Numbers in the matrices updated at one time: a megabyte, which stays in the cache."""
+
+_WORST_CONDITION = 1e5
+"""Of the labels' covariance. Updates of P lose as many digits as it has: eleven are left."""
+
+_ROUNDINGS = 16
+"""Labels without noise are still rounded; so many units of their last place count as noise."""
+
+
+class Pass(NamedTuple):
+    """What one pass over the prompts gives at every position, in float64."""
+
+    predictions: Float[Tensor, "batch points"]
+    log_likelihood: Float[Tensor, "batch points"]
+    """Of the labels before the position, given their inputs; zero at the first."""
+
+
+def ridge_pass(
+    xs: Float[Tensor, "batch points dims"],
+    ys: Float[Tensor, "batch points"],
+    *,
+    noise_std: float,
+    weight_std: float = 1.0,
+) -> Pass:
+    r"""Predict each y from the exemplars before it, for w ~ N(0, τ² I).
+
+    .. math::
+       \hat w_k = (X_k^\top X_k + (σ²/τ²) I)^{-1} X_k^\top y_k, \qquad
+       \log p = \log N(y_k; 0, τ² X_k X_k^\top + σ² I)
+
+    The first prediction is the prior mean, zero. Without noise, the limit σ → 0 is taken: the
+    smallest weights that fit, and a noise as large as the rounding of the labels' own type.
+
+    Args:
+        xs: Inputs, or their features.
+        ys: Labels; the last of each prompt is used by nothing.
+        noise_std: σ.
+        weight_std: τ.
+
+    Raises:
+        UserError: Shapes that do not fit, σ < 0, or τ ≤ 0.
+
+    Example:
+        >>> xs, ys = torch.ones(1, 3, 1), torch.tensor([[1.0, 3.0, 0.0]])
+        >>> ridge_pass(xs, ys, noise_std=1.0).predictions  # 0, 1/2, 4/3
+        tensor([[0.0000, 0.5000, 1.3333]], dtype=torch.float64)
+    """
+    check_prompts(xs, ys)
+    check_std("weight_std", weight_std, zero_allowed=False)
+    noise_std = noise_floor(noise_std, weight_std, ys.dtype)
+    n_blocks = max(1, math.ceil(len(xs) * xs.shape[2] ** 2 / _BLOCK))
+    blocks = zip(xs.tensor_split(n_blocks), ys.tensor_split(n_blocks), strict=True)
+    passes = [_block_pass(*block, noise_std, weight_std) for block in blocks]
+    return Pass(*(torch.cat(parts, dim=1).T.contiguous() for parts in zip(*passes, strict=True)))
+
+
+def noise_floor(noise_std: float, scale: float, dtype: torch.dtype) -> float:
+    """Return σ, or the rounding of labels of a type where that is more.
+
+    Args:
+        noise_std: σ.
+        scale: The size of the weights.
+        dtype: Of the labels.
+
+    Raises:
+        UserError: σ is negative or no finite number.
+
+    Example:
+        >>> noise_floor(0.5, 1.0, torch.float32)
+        0.5
+        >>> 1e-6 < noise_floor(0.0, 1.0, torch.float32) < 3e-6
+        True
+    """
+    check_std("noise_std", noise_std, zero_allowed=True)
+    return max(noise_std, _ROUNDINGS * torch.finfo(dtype).eps * scale)
+
+
+def _block_pass(xs: Tensor, ys: Tensor, noise_std: float, weight_std: float) -> Pass:
+    """Return predictions and log-likelihoods, (points, prompts), prompts innermost throughout."""
+    xs, ys = xs.double(), ys.double()
+    signal = weight_std * torch.linalg.vector_norm(xs.flatten(1), dim=1)
+    is_easy = bool((signal < math.sqrt(_WORST_CONDITION) * noise_std).all())
+    update = _update_covariance if is_easy else _update_root
+    xs, ys = xs.permute(1, 2, 0).contiguous(), ys.T.contiguous()
+    n_dims, n_prompts = xs.shape[1:]
+    # P or S, and w as one column more.
+    state = xs.new_zeros(n_dims, n_dims + 1, n_prompts)
+    state.diagonal().fill_(weight_std**2 if is_easy else weight_std)
+    products = torch.empty_like(state)  # used again at every step: no new memory is asked for
+    predictions, variances = torch.zeros_like(ys), torch.ones_like(ys)
+    for k, (x, y) in enumerate(zip(xs[:-1], ys[:-1], strict=True)):
+        predictions[k], variances[k] = update(state, x, y, noise_std, products)
+    predictions[-1] = (state[:, -1] * xs[-1]).sum(0)
+    surprises = (2 * math.pi * variances).log() + (ys - predictions).square() / variances
+    likelihoods = torch.zeros_like(ys)
+    likelihoods[1:] = -0.5 * surprises[:-1].cumsum(0)
+    return Pass(predictions, likelihoods)
+
+
+def _update_covariance(
+    state: Tensor, x: Tensor, y: Tensor, noise_std: float, products: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Take in one exemplar of each prompt, given P; return its prediction and its variance."""
+    seen = torch.mul(state, x[:, None], out=products).sum(0)
+    gain, prediction = seen[:-1], seen[-1].clone()  # P x, ⟨w, x⟩
+    variance = (gain * x).sum(0) + noise_std**2
+    seen[-1] -= y
+    state.addcmul_(gain[:, None], seen / variance, value=-1)
+    return prediction, variance
+
+
+def _update_root(
+    state: Tensor, x: Tensor, y: Tensor, noise_std: float, products: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Take in one exemplar of each prompt, given S; return its prediction and its variance."""
+    seen = torch.mul(state, x[:, None], out=products).sum(0)
+    root, prediction = seen[:-1], seen[-1].clone()  # φ, ⟨w, x⟩
+    variance = root.square().sum(0) + noise_std**2
+    gain = torch.mul(state[:, :-1], root, out=products[:, :-1]).sum(1)  # S φ
+    root /= variance + noise_std * variance.sqrt()
+    seen[-1] = (prediction - y) / variance
+    state.addcmul_(gain[:, None], seen, value=-1)
+    return prediction, variance

@@ -1,0 +1,355 @@
+"""The configuration of a run: sections of documented fields, from a preset, a file and --set."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from palimpsest.errors import UserError, did_you_mean
+from palimpsest.lab.conjugations.ensembles import default_kind, symmetry_ensemble
+from palimpsest.lab.predictors.transformer import TransformerConfig
+from palimpsest.lab.problem.checks import check_count
+from palimpsest.lab.problem.problem import Problem
+from palimpsest.lab.training.settings import Remedies, Training
+from palimpsest.lab.training.train import check_fit
+from palimpsest.records.failures import explained
+
+_FINETUNE_SEEDS = 1000
+"""Fine-tuning and new discrete sets draw from seeds this much higher."""
+
+
+class Section(BaseModel):
+    """A frozen part of the configuration; unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Model(Section):
+    """The transformer's sizes; what it reads is as large as the problem's prompts."""
+
+    width: int = 64
+    """Length of the residual stream."""
+    n_layers: int = 3
+    """Blocks."""
+    n_heads: int = 2
+    """Attention heads; they divide the width."""
+    architecture: Literal["fast", "published"] = "fast"
+    """One token a step, or GPT-2 blocks with separate tokens for x and y."""
+    n_points: int | None = None
+    """Most points in a prompt; as many as the problem's prompts have if left out."""
+
+
+class Measuring(Section):
+    """How the models are measured, on prompts that no training sees."""
+
+    n_prompts: int = 2048
+    """Prompts of each distribution."""
+    n_curve_prompts: int = 512
+    """Prompts of each distribution for the measurements during fine-tuning and for the remedies."""
+    n_curve_points: int = 10
+    """Measurements during fine-tuning, denser at its start."""
+    ensemble_sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
+    """Members of the symmetry ensembles."""
+    kind: str | None = None
+    """Group of symmetries, such as ``rotations``; the largest that fits the problem if left out."""
+    label_factors: tuple[float, ...] = (0.5, 1.5, 2.0, 3.0)
+    """γ of the label scalings."""
+    n_resamples: int = 2000
+    """Bootstrap resamples of the prompts."""
+    n_deciles: int = 10
+    """Groups of prompts by their closeness to ``D_disc``."""
+
+
+class Trying(Section):
+    """Which remedies are tried, each strength in a fine-tuning of its own."""
+
+    replay: tuple[float, ...] = ()
+    """Shares ρ of replayed prompts."""
+    lora_rank: tuple[int, ...] = ()
+    """Ranks of low-rank changes."""
+    l2_sp: tuple[float, ...] = ()
+    """λ of the distance to the base weights."""
+    kl: tuple[float, ...] = ()
+    """β of the divergence from the base model."""
+    interpolation: tuple[float, ...] = ()
+    """Shares of the way from the base to the tuned weights; these need no training."""
+
+    def named(self) -> list[tuple[str, Remedies]]:
+        """Return every remedy with its name, such as ``replay 0.1``."""
+        kinds = {name: getattr(self, name) for name in type(self).model_fields}
+        return [
+            (f"{kind} {value:g}", Remedies(**{kind: value}))
+            for kind, values in kinds.items()
+            for value in values
+        ]
+
+
+class Config(Section):
+    """A whole run, every value resolved.
+
+    Get one with :func:`load_config`.
+    """
+
+    name: str
+    """What the report calls the run."""
+    seed: int = 0
+    """Fills every seed below that is not given: the discrete set, both trainings, the bootstrap."""
+    device: str = "auto"
+    """``auto`` (a GPU if there is one), ``cpu`` or ``cuda``."""
+    n_threads: int | None = None
+    """Threads of PyTorch; as many as PyTorch takes if left out."""
+    tensorboard: bool = False
+    """Write logs for TensorBoard beside the checkpoints."""
+    problem: Problem
+    """Tasks, inputs and noise."""
+    new_tasks: bool = False
+    """Fine-tune on a new discrete set instead of the one known from pretraining."""
+    model: Model = Model()
+    """The transformer."""
+    pretrain: Training
+    """Training on ``D_mix``."""
+    finetune: Training
+    """Training on ``D_disc``."""
+    measure: Measuring = Measuring()
+    """How it is measured."""
+    remedies: Trying = Trying()
+    """What is tried against forgetting."""
+
+    @property
+    def transformer(self) -> TransformerConfig:
+        """The sizes of the transformer, with what it reads."""
+        return TransformerConfig(
+            n_dims=self.problem.n_dims,
+            n_points=self.model.n_points or self.problem.n_points,
+            **self.model.model_dump(exclude={"n_points"}),
+        )
+
+    @property
+    def tuned_problem(self) -> Problem:
+        """The problem whose ``D_disc`` is fine-tuned on."""
+        if not self.new_tasks:
+            return self.problem
+        return replace(self.problem, task_seed=self.problem.task_seed + _FINETUNE_SEEDS)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return self.model_dump(mode="json")
+
+
+def load_config(source: str, settings: Sequence[str] = (), *, seed: int | None = None) -> Config:
+    """Return the configuration of a preset or file, with single values set anew.
+
+    Args:
+        source: The name of a preset, or a TOML file; a file may begin with ``preset = "tiny"`` and
+            then says only what differs.
+        settings: ``KEY=VALUE`` each, with dotted keys: ``finetune.n_steps=50``.
+        seed: Goes before every other value of ``seed``.
+
+    Raises:
+        UserError: No such preset or file, an unknown key, or a value that does not fit.
+
+    Example:
+        >>> load_config("tiny", ["finetune.n_steps=50"]).finetune.n_steps
+        50
+        >>> load_config("tiny", ["finetune.n_step=50"])
+        Traceback (most recent call last):
+        ...
+        palimpsest.errors.UserError: No key 'finetune.n_step' in the configuration. Did you mean \
+'finetune.n_steps'?
+    """
+    table = read_table(source)
+    for setting in settings:
+        put(table, *parse_setting(setting))
+    if seed is not None:
+        put(table, "seed", seed)
+    return resolve(table)
+
+
+def resolve(table: Mapping[str, Any]) -> Config:
+    """Return the configuration that nested plain values stand for, seeds filled in.
+
+    Raises:
+        UserError: An unknown key, or a value that does not fit.
+    """
+    known = known_keys()
+    for key in flattened(table):
+        if key not in known:
+            likely = did_you_mean(key.replace(".lr", ".learning_rate"), known)
+            raise UserError(f"No key '{key}' in the configuration.{likely}")
+    filled = {**table}
+    seed = table.get("seed", 0)
+    if isinstance(seed, int):
+        for section, name, value in (
+            ("problem", "task_seed", seed),
+            ("pretrain", "seed", seed),
+            ("finetune", "seed", seed + _FINETUNE_SEEDS),
+        ):
+            filled[section] = {name: value, **filled.get(section, {})}
+    try:
+        config = Config.model_validate(filled)
+    except ValidationError as error:
+        raise explained_validation(error, known) from error
+    _check(config)
+    return config
+
+
+def known_keys() -> list[str]:
+    """Return every key of the configuration, dotted."""
+    keys = []
+    for name, field in Config.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            keys += [f"{name}.{below}" for below in inner.model_fields]
+        elif isinstance(inner, type) and is_dataclass(inner):
+            keys += [f"{name}.{below.name}" for below in fields(inner)]
+        else:
+            keys.append(name)
+    return keys
+
+
+def flattened(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested values under dotted keys.
+
+    Example:
+        >>> flattened({"a": {"b": 1}, "c": 2})
+        {'a.b': 1, 'c': 2}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            flat |= flattened(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def put(table: dict[str, Any], key: str, value: Any) -> None:
+    """Set a value under a dotted key."""
+    *outer, last = key.split(".")
+    for name in outer:
+        inner = table.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise UserError(f"No key '{key}' in the configuration: '{name}' is no section.")
+        table = inner
+    table[last] = value
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Return key and value of ``KEY=VALUE``; what is no TOML value is taken for a string.
+
+    Raises:
+        UserError: There is no ``=`` in it.
+
+    Example:
+        >>> parse_setting("finetune.learning_rate=1e-3"), parse_setting("device=cpu")
+        (('finetune.learning_rate', 0.001), ('device', 'cpu'))
+    """
+    key, equals, value = text.partition("=")
+    key, value = key.strip(), value.strip()
+    if not equals or not key:
+        raise UserError(
+            f"'{text}' is no setting: it needs a key and a value.",
+            hint="Write it like: --set finetune.n_steps=50",
+        )
+    try:
+        return key, tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key, value
+
+
+def read_table(source: str) -> dict[str, Any]:
+    """Return the nested values of a preset or a TOML file.
+
+    Raises:
+        UserError: There is neither.
+    """
+    from palimpsest.lab.runs.presets import PRESETS, preset
+
+    if source in PRESETS:
+        return preset(source)
+    path = Path(source)
+    if path.suffix != ".toml":
+        raise UserError(
+            f"No preset named '{source}'.{did_you_mean(source, PRESETS)}",
+            hint=f"There are: {', '.join(PRESETS)}. A file's name ends in .toml.",
+        )
+    table = read_toml(path)
+    first = table.pop("preset", None)
+    if first is None:
+        return table
+    if first not in PRESETS:
+        raise UserError(
+            f"'{path}' begins with the preset '{first}', which does not exist."
+            f"{did_you_mean(str(first), PRESETS)}",
+            hint=f"There are: {', '.join(PRESETS)}.",
+        )
+    return merged(preset(first), table)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return what a TOML file holds.
+
+    Raises:
+        UserError: It is missing, cannot be read, or is no TOML.
+    """
+    with explained(path):
+        if not path.exists():
+            raise UserError(f"There is no file '{path}'.", hint="Check the path.")
+        content = path.read_bytes()
+    try:
+        return tomllib.loads(content.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"'{path}' is no TOML file: {error}.") from error
+
+
+def merged(table: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested values with those of ``over`` put over them.
+
+    Example:
+        >>> merged({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}})
+        {'a': {'b': 3, 'c': 2}}
+    """
+    result = dict(table)
+    for key, value in over.items():
+        inner = result.get(key)
+        both = isinstance(inner, Mapping) and isinstance(value, Mapping)
+        result[key] = merged(inner, value) if both else value  # type: ignore[arg-type]
+    return result
+
+
+def explained_validation(error: ValidationError, names: Iterable[str]) -> UserError:
+    """Return what pydantic found, an unknown key first, for people."""
+    found = error.errors()
+    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "missing":
+        return UserError(f"The configuration lacks '{key}'.", hint="Start from a preset.")
+    if first["type"] == "extra_forbidden":
+        return UserError(f"No key '{key}' in the configuration.{did_you_mean(key, names)}")
+    return UserError(f"{key} is {first['input']!r}: {first['msg'][0].lower()}{first['msg'][1:]}.")
+
+
+def _check(config: Config) -> None:
+    """Refuse now what would fail only after the pretraining."""
+    check_fit(config.problem, config.transformer)
+    measure = config.measure
+    for name in ("n_prompts", "n_curve_prompts", "n_curve_points", "n_resamples", "n_deciles"):
+        check_count(f"measure.{name}", getattr(measure, name))
+    for size in measure.ensemble_sizes:
+        check_count("measure.ensemble_sizes", size)
+    if not measure.ensemble_sizes:
+        raise UserError("measure.ensemble_sizes is empty; it needs at least one size.")
+    kind = measure.kind or default_kind(config.problem)
+    some = torch.Generator().manual_seed(0)
+    symmetry_ensemble(max(measure.ensemble_sizes), some, kind, n_dims=config.problem.n_dims)
+    if 0 in measure.label_factors:
+        raise UserError("measure.label_factors holds 0; labels cannot be scaled by it.")
+    if config.n_threads is not None:
+        check_count("n_threads", config.n_threads)
+    config.remedies.named()

@@ -1,0 +1,114 @@
+"""What came out of a run, in sentences with their numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from palimpsest.records.lab_results import Estimate, LabResults, Part
+from palimpsest.report.text import number
+
+
+def findings(results: LabResults) -> Iterator[str]:
+    """Yield what a reader should take away."""
+    last = results.curve[-1].step
+    yield results.check.sentence
+    yield (
+        f"{last} steps of tuning changed the loss on D_disc from {_number(results.base_disc)} to "
+        f"{_number(results.tuned_disc)}, and that on D_cont from {_number(results.base_cont)} to "
+        f"{_number(results.tuned_cont)}: forgetting {_with_interval(results.forgetting)}."
+    )
+    yield from _inferred(results)
+    yield from _split(results)
+    yield from _near(results)
+    yield from _recovered(results)
+
+
+def warnings(results: LabResults) -> Iterator[str]:
+    """Yield what a reader must know before trusting the figures."""
+    if not results.check.is_learnt:
+        yield results.check.sentence
+    if results.forgetting.ci95 is None or results.forgetting.ci95[0] <= 0:
+        yield (
+            "The loss on D_cont did not clearly grow in tuning "
+            f"({_with_interval(results.forgetting)}): there is nothing to recover, and recovery "
+            "is undefined."
+        )
+
+
+def _inferred(results: LabResults) -> Iterator[str]:
+    base, tuned = results.curve[0], results.curve[-1]
+    yield (
+        f"The share of the discrete solution on D_cont, ĝ, went from {_number(base.g_hat)} to "
+        f"{_with_interval(tuned.g_hat)}; under {_best(results)} it is "
+        f"{_number(tuned.g_hat_ensemble)}."
+    )
+    if results.priors:
+        found = ", ".join(f"{one.name} {_with_interval(one.alpha)}" for one in results.priors)
+        yield f"The prior that each model acts by, α̂: {found}."
+
+
+def _split(results: LabResults) -> Iterator[str]:
+    if len(results.split) != 2:
+        return
+    base, tuned = results.split
+    grown = _value(tuned.excess) - _value(base.excess)
+    if grown <= 0:
+        return
+    parts = ", ".join(
+        f"{_share(tuned, base, name, grown)} {words}"
+        for name, words in (
+            ("inference", "a shift of the inferred task"),
+            ("overlap", "its overlap with the bias"),
+            ("bias", "bias"),
+            ("variance", "variance between symmetric ways of asking"),
+        )
+    )
+    yield f"Of the {grown:.3f} that the excess over ridge has grown by, {parts}."
+
+
+def _share(tuned: Part, base: Part, name: str, grown: float) -> str:
+    change = _value(getattr(tuned, name)) - _value(getattr(base, name))
+    return f"{number(100 * change / grown, 0)} %"
+
+
+def _near(results: LabResults) -> Iterator[str]:
+    for one in results.closeness:
+        low, high = one.last_minus_first.ci95 or (0.0, 0.0)
+        verdict = "more than" if low > 0 else "less than" if high < 0 else "about as much as"
+        nearest = {"likelihood": "likeliest under D_disc", "odds": "nearest to D_disc by odds"}
+        yield (
+            f"On the prompts {nearest[one.by]}, the loss grew {verdict} on the farthest: "
+            f"difference {_with_interval(one.last_minus_first)}."
+        )
+
+
+def _recovered(results: LabResults) -> Iterator[str]:
+    scalings = [one for one in results.conjugations if one.name.startswith("scale:")]
+    defined = [one for one in scalings if one.recovery.value is not None]
+    best = max(defined, key=lambda one: _value(one.recovery), default=None)
+    for one in (results.best, best):
+        if one is not None and one.recovery.value is not None:
+            yield (
+                f"Under {one.name} the tuned model's loss on D_cont is {_number(one.tuned)} "
+                f"(base {_number(one.base)}): recovery {_with_interval(one.recovery)}, net of what "
+                f"it gives the base model {_with_interval(one.net_recovery)}."
+            )
+
+
+def _best(results: LabResults) -> str:
+    return results.best.name if results.best else "the ensemble"
+
+
+def _value(estimate: Estimate) -> float:
+    return estimate.value or 0.0
+
+
+def _number(estimate: Estimate) -> str:
+    return "undefined" if estimate.value is None else number(estimate.value, 3)
+
+
+def _with_interval(estimate: Estimate) -> str:
+    if estimate.ci95 is None:
+        return _number(estimate)
+    low, high = estimate.ci95
+    return f"{_number(estimate)} [{number(low, 3)}, {number(high, 3)}]"

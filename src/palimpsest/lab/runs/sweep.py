@@ -1,0 +1,284 @@
+"""Many runs that differ in some keys: done side by side, resumable, put into one table."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from palimpsest.engines.engines import Engine
+from palimpsest.errors import UserError
+from palimpsest.lab.runs.config import flattened, resolve
+from palimpsest.lab.runs.measures import measures
+from palimpsest.lab.runs.run import run
+from palimpsest.lab.runs.stages import Stages
+from palimpsest.lab.runs.sweep_plan import Job, Plan, Plot, check_plot, load_sweep
+from palimpsest.lab.runs.sweep_table import Table, write_plot, write_table
+from palimpsest.records.lab_results import LabResults
+from palimpsest.records.lock import WriterLock
+from palimpsest.records.provenance import commit_of, platform_facts, versions
+from palimpsest.records.run_folder import RunFolder
+
+__all__ = ["OnJob", "load_sweep", "plot_again", "run_sweep", "seeds_table"]
+
+OnJob = Callable[[str, int, int, str], None]
+"""Told what is being done, how many are done, of how many, and which was the last."""
+
+
+def run_sweep(
+    plan: Plan,
+    out: Path | str,
+    *,
+    engine: Engine,
+    bases: Path | None = None,
+    on_job: OnJob = lambda kind, n_done, n_total, name: None,
+) -> Table:
+    """Do all runs of a sweep that are not done yet, and write the table and the figures.
+
+    Runs that pretrain alike share the pretrained model. A run that fails leaves its message in the
+    table, and is tried again the next time.
+
+    Args:
+        plan: What is varied.
+        out: The sweep's folder; an earlier sweep there is continued.
+        engine: Where the runs are done.
+        bases: Folder of the pretrained models, which several sweeps may share one after the
+            other; in the sweep's folder if left out.
+        on_job: Told of every finished run.
+
+    Raises:
+        UserError: The folder belongs to something else, is in use, or cannot be written.
+        KeyboardInterrupt: Ctrl-C, once everything is saved.
+    """
+    folder = RunFolder.create(out)
+    lock = WriterLock(folder.path / "sweep.lock")
+    try:
+        _check_same(folder, plan)
+        folder.record(
+            {
+                "sweep": plan.sweep.model_dump(mode="json"),
+                "versions": versions(),
+                "commit": commit_of(Path.cwd()),
+                "platform": platform_facts(),
+            }
+        )
+        store = RunFolder.create(bases) if bases else folder
+        failed = _pretrain_all(plan, store, engine, on_job)
+        failed |= _run_all(plan, folder, store, failed, engine, on_job)
+        table = _collected(plan, folder, failed)
+        write_table(folder, plan, table)
+    finally:
+        lock.release()
+    return table
+
+
+def plot_again(folder: Path | str, *, measure: str, over: str, by: str | None = None) -> Path:
+    """Draw one more figure of a sweep that has run, and return the path of its PNG.
+
+    Raises:
+        UserError: No sweep there, no such measure, or a key that it does not vary.
+    """
+    target = RunFolder.find(folder)
+    asked = Plot(measure=measure, over=over, by=by)
+    table = table_of(target)
+    check_plot(asked, varied_keys(target))
+    return target.path / "figures" / f"{write_plot(target, table, asked)}.png"
+
+
+def table_of(target: RunFolder) -> Table:
+    """Return all keys and measures of the runs of a sweep that are done.
+
+    Raises:
+        UserError: There is no sweep in the folder, or results of another version.
+    """
+    if "sweep" not in target.config:
+        raise UserError(
+            f"The folder '{target.path}' holds no sweep.",
+            hint="Name a folder that 'palimpsest lab sweep … --out DIR' has written.",
+        )
+    runs = map(_read, sorted(target.path.glob("runs/*/results.json")))
+    return [flattened(one.provenance.config) | measures(one) for one in runs]
+
+
+def seeds_table(folder: Path | str) -> Table:
+    """Return the runs of a sweep that varies nothing but seeds.
+
+    Raises:
+        UserError: As :func:`table_of`, or it varies something else.
+    """
+    target = RunFolder.find(folder)
+    table = table_of(target)
+    others = [key for key in varied_keys(target) if key != "seed"]
+    if others:
+        raise UserError(
+            f"The sweep in '{target.path}' varies {', '.join(others)}.",
+            hint="Claims are judged by runs that differ in nothing but 'seed'.",
+        )
+    return table
+
+
+def varied_keys(target: RunFolder) -> list[str]:
+    """Return the keys that a sweep varies."""
+    return list(flattened(target.config["sweep"]["over"]))
+
+
+def pretrain_job(config: dict[str, Any], folder: str | None) -> bytes:
+    """Pretrain, and return the file of the model.
+
+    Args:
+        config: The configuration's plain values.
+        folder: Where unfinished states are kept; nowhere if left out.
+    """
+    with _workplace(folder) as place:
+        stages = Stages(resolve(config), RunFolder.create(place), lambda name, progress: None)
+        stages.base()
+        return (place / "base.safetensors").read_bytes()
+
+
+def run_job(config: dict[str, Any], base: bytes, folder: str | None) -> bytes:
+    """Do one run from its pretrained model, and return its results as JSON."""
+    with _workplace(folder) as place:
+        target = RunFolder.create(place)
+        target.write_bytes("base.safetensors", base)
+        results = run(resolve(config), place, base=place / "base.safetensors", report=False)
+        return results.to_json().encode()
+
+
+def _pretrain_all(plan: Plan, store: RunFolder, engine: Engine, on_job: OnJob) -> dict[str, str]:
+    """Pretrain what is missing, each model once; return the errors by job."""
+    first = {job.base_key: job for job in reversed(plan.jobs)}
+    missing = [job for key, job in first.items() if not _base_file(store, key).exists()]
+    pieces = [
+        (
+            _values(job),
+            str(store.path / "pretraining" / job.base_key) if engine.shares_disk else None,
+        )
+        for job in missing
+    ]
+    n_done = len(first) - len(missing)
+    errors: dict[str, str] = {}
+    on_job("pretraining", n_done, len(first), "")
+    for done in engine.map(pretrain_job, pieces):
+        job = missing[done.number]
+        if done.error:
+            errors[job.base_key] = done.error
+        else:
+            store.write_bytes(f"bases/{job.base_key}.safetensors", done.result)
+            shutil.rmtree(store.path / "pretraining" / job.base_key, ignore_errors=True)
+        n_done += 1
+        on_job("pretraining", n_done, len(first), job.name)
+    return {job.name: errors[job.base_key] for job in plan.jobs if job.base_key in errors}
+
+
+def _run_all(
+    plan: Plan,
+    folder: RunFolder,
+    store: RunFolder,
+    failed: dict[str, str],
+    engine: Engine,
+    on_job: OnJob,
+) -> dict[str, str]:
+    """Do the runs that are missing; return the errors by job."""
+    missing = [job for job in plan.jobs if job.name not in failed and _results(folder, job) is None]
+    pieces = [
+        (
+            _values(job),
+            _base_file(store, job.base_key).read_bytes(),
+            str(_place(folder, job)) if engine.shares_disk else None,
+        )
+        for job in missing
+    ]
+    n_done = len(plan.jobs) - len(missing)
+    errors: dict[str, str] = {}
+    on_job("runs", n_done, len(plan.jobs), "")
+    for done in engine.map(run_job, pieces):
+        job = missing[done.number]
+        if done.error:
+            errors[job.name] = done.error
+        else:
+            folder.write_bytes(f"runs/{job.name}/results.json", done.result + b"\n")
+        n_done += 1
+        on_job("runs", n_done, len(plan.jobs), job.name)
+    return errors
+
+
+def _collected(plan: Plan, folder: RunFolder, failed: dict[str, str]) -> Table:
+    rows: Table = []
+    for job in plan.jobs:
+        results = _results(folder, job)
+        found = {} if results is None else measures(results)
+        seconds = None if results is None else sum(results.provenance.seconds.values())
+        error = failed.get(job.name, "")
+        rows.append({**job.varied, **found, "seconds": seconds, "error": error})
+    return rows
+
+
+def _results(folder: RunFolder, job: Job) -> LabResults | None:
+    """Return the results of a run if it is done."""
+    path = _place(folder, job) / "results.json"
+    return _read(path) if path.exists() else None
+
+
+def _read(path: Path) -> LabResults:
+    try:
+        return LabResults.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise UserError(
+            f"'{path}' holds no results of this version.",
+            hint="Move its folder away and run the same command again.",
+        ) from error
+
+
+def _values(job: Job) -> dict[str, Any]:
+    """Return a job's configuration for a worker, which has one thread."""
+    values = job.config.to_dict()
+    return values | {"n_threads": values["n_threads"] or 1}
+
+
+def _place(folder: RunFolder, job: Job) -> Path:
+    return folder.path / "runs" / job.name
+
+
+def _base_file(store: RunFolder, key: str) -> Path:
+    return store.path / "bases" / f"{key}.safetensors"
+
+
+@contextmanager
+def _workplace(folder: str | None) -> Iterator[Path]:
+    if folder is not None:
+        yield Path(folder)
+        return
+    with tempfile.TemporaryDirectory(prefix="palimpsest-") as place:
+        yield Path(place)
+
+
+def _check_same(folder: RunFolder, plan: Plan) -> None:
+    """Refuse a folder of another sweep; more values and other plots are the same sweep."""
+    before = folder.config
+    if not before:
+        return
+    if "sweep" not in before:
+        raise UserError(
+            f"The folder '{folder.path}' holds something else than a sweep.",
+            hint="Choose another folder with --out.",
+        )
+    for job in plan.jobs:
+        results = _results(folder, job)
+        if results is None:
+            continue
+        old = flattened(results.provenance.config)
+        new = flattened(job.config.to_dict())
+        loose = ("name", "device", "n_threads", "tensorboard")
+        differing = [key for key in old | new if old.get(key) != new.get(key) and key not in loose]
+        if differing:
+            key = differing[0]
+            raise UserError(
+                f"The folder '{folder.path}' holds a sweep with another configuration: {key} is "
+                f"{old.get(key)!r} there and {new.get(key)!r} here.",
+                hint="Choose another folder with --out.",
+            )

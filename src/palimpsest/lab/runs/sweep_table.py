@@ -1,0 +1,172 @@
+"""The table of a sweep, as CSV and Parquet, and what its figures show."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+from palimpsest.lab.runs.measures import MEASURES
+from palimpsest.lab.runs.sweep_plan import Plan, Plot
+from palimpsest.records.run_folder import RunFolder
+from palimpsest.report.figure import Drawing, figure_files
+from palimpsest.report.lab.sweep_charts import Line, Point, draw_sweep
+from palimpsest.report.text import number
+from palimpsest.stats.means import mean_over_runs
+
+Table = list[dict[str, Any]]
+"""A row a run: the keys that vary, then the measures."""
+
+
+def write_table(folder: RunFolder, plan: Plan, table: Table) -> None:
+    """Write ``table.csv``, ``table.parquet`` if PyArrow is installed, and the figures.
+
+    Raises:
+        UserError: A file cannot be written.
+    """
+    folder.write_text("table.csv", csv_table(table))
+    parquet = parquet_table(table)
+    if parquet is not None:
+        folder.write_bytes("table.parquet", parquet)
+    for plot in plan.sweep.plots:
+        write_plot(folder, table, plot)
+
+
+def write_plot(folder: RunFolder, table: Table, plot: Plot) -> str:
+    """Write one figure as PNG and SVG and return its name."""
+    drawing = sweep_drawing(table, plot)
+    files = figure_files(drawing)
+    folder.write_bytes(f"figures/{drawing.name}.svg", files.svg)
+    folder.write_bytes(f"figures/{drawing.name}.png", files.png)
+    return drawing.name
+
+
+def csv_table(table: Table) -> str:
+    """Return the table as CSV; undefined numbers are empty."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, _columns(table), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    return out.getvalue()
+
+
+def parquet_table(table: Table) -> bytes | None:
+    """Return the table as Parquet; ``None`` without PyArrow."""
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        return None
+    columns = {name: [row.get(name) for row in table] for name in _columns(table)}
+    # Lists (an input covariance) and mixed values are no columns; their text is.
+    arrays = {
+        name: [str(value) for value in values] if _is_odd(values) else values
+        for name, values in columns.items()
+    }
+    out = io.BytesIO()
+    parquet.write_table(pyarrow.table(arrays), out)
+    return out.getvalue()
+
+
+def sweep_drawing(table: Table, plot: Plot) -> Drawing:
+    """Return the figure of one measure over one key."""
+    lines = sweep_lines(table, plot)
+    title = f"{MEASURES[plot.measure]}, over {plot.over}"
+    said = "; ".join(
+        f"{line.name} {point.x}: {point.mean:.3f}" for line in lines for point in line.points
+    )
+    by = f"-by-{plot.by}" if plot.by else ""
+    return Drawing(
+        name=f"{plot.measure}-over-{plot.over}{by}".replace(".", "-").replace("_", "-"),
+        title=title[0].upper() + title[1:],
+        caption="Small marks are single runs; the line is their mean, the bar its 95 % interval "
+        "over runs (Student's t).",
+        alternative=said,
+        draw=lambda width: draw_sweep(title[0].upper() + title[1:], plot.over, lines, width),
+    )
+
+
+def sweep_lines(table: Table, plot: Plot) -> list[Line]:
+    """Return a line for each value of ``plot.by``, a point for each value of ``plot.over``.
+
+    Example:
+        >>> table = [{"x": 1, "recovery": 0.5}, {"x": 1, "recovery": 0.7}]
+        >>> [line] = sweep_lines(table, Plot(measure="recovery", over="x"))
+        >>> line.points[0].mean
+        0.6
+    """
+    groups = list(dict.fromkeys(row.get(plot.by) for row in table)) if plot.by else [None]
+    lines = []
+    for group in groups:
+        rows = [row for row in table if plot.by is None or row.get(plot.by) == group]
+        points = []
+        for x in dict.fromkeys(row[plot.over] for row in rows):
+            values = [
+                row[plot.measure]
+                for row in rows
+                if row[plot.over] == x and row.get(plot.measure) is not None
+            ]
+            if values:
+                points.append(Point(x, *mean_over_runs(values), values))
+        lines.append(Line("" if plot.by is None else f"{plot.by} = {group}", points))
+    return lines
+
+
+def summary(table: Table, *, over: str, measures: Sequence[str], by: str | None = None) -> str:
+    """Return means over runs with their 95 % intervals as Markdown, a row for each value.
+
+    Args:
+        table: A row a run.
+        over: The key whose values make the rows.
+        measures: Columns, by name.
+        by: A key with rows of its own for each of its values.
+
+    Example:
+        >>> table = [{"x": 1, "recovery": 0.5}, {"x": 1, "recovery": 0.7}]
+        >>> print(summary(table, over="x", measures=["recovery"]))
+        | x | recovery |
+        |---|---|
+        | 1 | 0.60 [−0.67, 1.87] |
+    """
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for measure in measures:
+        for line in sweep_lines(table, Plot(measure=measure, over=over, by=by)):
+            for x, mean, low, high, _ in line.points:
+                row = cells.setdefault((line.name, str(x)), {})
+                row[measure] = f"{number(mean, 2)} [{number(low, 2)}, {number(high, 2)}]"
+    head = [*([by] if by else []), over, *measures]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for (name, x), row in cells.items():
+        group = [name.partition(" = ")[2]] if by else []
+        shown = [row.get(measure, "–") for measure in measures]
+        lines.append("| " + " | ".join([*group, x, *shown]) + " |")
+    return "\n".join(lines)
+
+
+def read_csv(text: str) -> Table:
+    """Return the table that :func:`csv_table` wrote; what is no number stays text."""
+    return [
+        {name: _number(value) for name, value in row.items()}
+        for row in csv.DictReader(io.StringIO(text))
+    ]
+
+
+def _number(text: str) -> float | str | None:
+    try:
+        return None if not text else int(text) if text.isdecimal() else float(text)
+    except ValueError:
+        return text
+
+
+def _columns(table: Table) -> list[str]:
+    names = dict.fromkeys(name for row in table for name in row)
+    return [*(name for name in names if name not in _LAST), *_LAST]
+
+
+_LAST = ("seconds", "error")
+
+
+def _is_odd(values: Sequence[Any]) -> bool:
+    kinds = {type(value) for value in values if value is not None}
+    return bool(kinds & {list, dict, tuple}) or len(kinds - {int, float}) > 1 or kinds >= {str, int}

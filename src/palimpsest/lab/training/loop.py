@@ -1,0 +1,277 @@
+"""The loop of all trainings: a batch is a function of its step, so that resuming is exact."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from palimpsest.errors import UserError
+from palimpsest.lab.predictors.cores import Cores, divided_cores
+from palimpsest.lab.predictors.predictor import Prompt
+from palimpsest.lab.predictors.transformer import Transformer
+from palimpsest.lab.problem.problem import Batch
+from palimpsest.lab.training.gradients import Gradients
+from palimpsest.lab.training.remedies import NO_PENALTIES, Penalties
+from palimpsest.lab.training.settings import Training
+from palimpsest.training.checkpoints import load_state, save_state, saved_step
+from palimpsest.training.devices import Processes
+from palimpsest.training.interrupts import noticed_interrupts
+from palimpsest.training.optimisers import Rated, make_optimisers, update
+from palimpsest.training.progress import Board, Clock, OnProgress
+from palimpsest.training.schedules import rate_scale
+
+STEPS_BETWEEN_EXCESSES = 25
+"""The Bayes predictor takes about as long as an update of a small model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Running:
+    """How a training is run: nothing here changes what comes out."""
+
+    checkpoint: Path | None = None
+    """Where the state is saved; a state found there is taken up."""
+    device: str = "auto"
+    """``auto`` (a GPU if there is one), ``cpu`` or ``cuda``."""
+    on_progress: OnProgress | None = None
+    """Told of every step."""
+    measure: Callable[[int, Transformer], None] | None = None
+    """Given the model at each step of ``measure_at``; told again of steps that an interrupted
+    training had made after its last save."""
+    measure_at: Collection[int] = ()
+    """Updates made; zero is the model before the first."""
+    tensorboard: Path | None = None
+    """Folder of the logs for TensorBoard."""
+
+
+class Update(NamedTuple):
+    """What one update gave."""
+
+    loss: float
+    """Mean squared error on the batch, over all processes."""
+    predictions: Tensor
+    """Of this process's share."""
+    interrupted: bool
+    """Was Ctrl-C pressed in any of the processes?"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loop:
+    """One training, from its checkpoint or the start to the last step.
+
+    Example:
+        >>> from palimpsest.lab.problem.problem import Problem
+        >>> from palimpsest.training.devices import OneProcess
+        >>> from palimpsest.lab.predictors.transformer import TransformerConfig, new_transformer
+        >>> problem = Problem(n_dims=2, n_tasks=2, n_exemplars=4)
+        >>> sizes = TransformerConfig(n_dims=2, n_points=5, width=8, n_layers=1, n_heads=2)
+        >>> loop = Loop(
+        ...     model=new_transformer(sizes, seed=0),
+        ...     training=Training(n_steps=2, batch_size=4),
+        ...     draw=lambda step: problem.batch("mix", 4, seed=0, step=step),
+        ...     processes=OneProcess("cpu"),
+        ... )
+        >>> loop.run()
+        2
+    """
+
+    model: Transformer
+    """Trained in place."""
+    training: Training
+    draw: Callable[[int], Batch]
+    """The batch of a step."""
+    processes: Processes
+    running: Running = Running()
+    identity: Mapping[str, Any] = field(default_factory=dict)
+    """What determines the result; a checkpoint with another identity is refused."""
+    penalties: Penalties = NO_PENALTIES
+    """Terms that are added to the mean squared error."""
+    bayes: Callable[[int, Batch], Tensor] | None = None
+    """The predictions of the Bayes predictor for the batch of a step, for the excess."""
+
+    def run(self) -> int:
+        """Train to the last step and return its number.
+
+        Raises:
+            UserError: The loss is no number any more, or a file cannot be read or written.
+            KeyboardInterrupt: Ctrl-C, once everything is saved.
+        """
+        self.model.to(self.processes.device).train()
+        optimisers = self._optimisers()
+        step = self._resume(optimisers)
+        forward = self.processes.joined(self._compiled())
+        with (
+            divided_cores(self._n_threads) as cores,
+            reporting(self, step) as report,
+            noticed_interrupts() as interrupts,
+        ):
+            gradients = Gradients(forward, self.model, cores)
+            if step == 0:
+                self._measure(0, cores)
+            while step < self.training.n_steps:
+                batch = self.draw(step)
+                done = self._update(gradients, optimisers, batch, step, interrupts.pressed)
+                step += 1
+                report(step, batch, done)
+                self._measure(step, cores)
+                self._save(optimisers, step, now=done.interrupted)
+                if done.interrupted:
+                    raise KeyboardInterrupt
+        self.model.eval()
+        return step
+
+    def _update(
+        self,
+        gradients: Gradients,
+        optimisers: Sequence[Rated],
+        batch: Batch,
+        step: int,
+        pressed: bool,
+    ) -> Update:
+        training = self.training
+        prompt = Prompt(self.processes.share(batch.xs), self.processes.share(batch.ys))
+        with explained_compiler():
+            predictions = gradients.add(prompt, self._objective, autocast=self._autocast)
+        for term in self.penalties.of_weights:
+            term().backward()
+        loss = (predictions - prompt.ys).square().mean()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), training.max_gradient_norm)
+        # One transfer, and the same decision in every process.
+        news = torch.stack((loss, norm, norm.new_tensor(float(pressed))))
+        mean_loss, mean_norm, share_pressed = self.processes.mean(news).tolist()
+        if not math.isfinite(mean_loss) or not math.isfinite(mean_norm):
+            raise self._diverged(step, mean_loss)
+        scale = rate_scale(
+            training.schedule,
+            step,
+            n_steps=training.n_steps,
+            n_warmup_steps=training.n_warmup_steps,
+        )
+        gradients.cores.map(lambda rated: update(rated, scale), optimisers)
+        return Update(mean_loss, predictions, share_pressed > 0)
+
+    def _objective(self, prompt: Prompt, predictions: Tensor) -> Tensor:
+        loss = (predictions - prompt.ys).square().mean()
+        for term in self.penalties.of_predictions:
+            loss = loss + term(prompt, predictions)
+        return loss
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        in_bf16 = self.training.precision == "bf16"
+        kind = self.processes.device.type
+        return torch.autocast(kind, torch.bfloat16) if in_bf16 else nullcontext()
+
+    @property
+    def _n_threads(self) -> int | None:
+        """One where something else divides the work: a GPU, other processes, the compiler."""
+        alone = self.processes.device.type == "cpu" and self.processes.n == 1
+        return None if alone and not self.training.compile else 1
+
+    def excess(self, step: int, batch: Batch, predictions: Tensor) -> float:
+        """Return by how much this process's loss is above that of the Bayes predictor."""
+        assert self.bayes is not None
+        ys = self.processes.share(batch.ys).double()
+        exact = self.processes.share(self.bayes(step, batch))
+        gap = (predictions.double() - ys).square() - (exact - ys).square()
+        return float(gap.mean())
+
+    def _compiled(self) -> nn.Module:
+        if not self.training.compile:
+            return self.model
+        return cast("nn.Module", torch.compile(self.model))
+
+    def _optimisers(self) -> list[Rated]:
+        training = self.training
+        return make_optimisers(
+            self.model,
+            training.optimiser,
+            learning_rate=training.learning_rate,
+            muon_learning_rate=training.muon_learning_rate,
+            weight_decay=training.weight_decay,
+            betas=training.betas,
+        )
+
+    def _resume(self, optimisers: Sequence[Rated]) -> int:
+        path = self.running.checkpoint
+        if path is None:
+            return 0
+        return load_state(path, self.model, optimisers, identity=self.identity)
+
+    def _measure(self, step: int, cores: Cores) -> None:
+        running = self.running
+        if self.processes.rank == 0 and running.measure and step in running.measure_at:
+            self.model.eval()
+            with torch.no_grad(), cores.undivided():
+                running.measure(step, self.model)
+            self.model.train()
+
+    def _save(self, optimisers: Sequence[Rated], step: int, *, now: bool) -> None:
+        path = self.running.checkpoint
+        due = step % self.training.save_every == 0 or step == self.training.n_steps
+        if path is None or not (due or now):
+            return
+        # An update by an enormous rate can spoil the weights after a loss that was fine.
+        if not all(bool(weight.isfinite().all()) for weight in self.model.parameters()):
+            raise self._diverged(step, math.nan)
+        if self.processes.rank == 0:
+            save_state(path, self.model, optimisers, step=step, identity=self.identity)
+        self.processes.wait()
+
+    def _diverged(self, step: int, loss: float) -> UserError:
+        path = self.running.checkpoint
+        kept = "Nothing was saved before."
+        if path is not None and path.exists():
+            kept = f"The last good state, of step {saved_step(path)}, is kept in '{path}'."
+        return UserError(
+            f"The training diverged at step {step}: the loss is {loss:g} or its gradient is not "
+            f"finite. {kept}",
+            hint="Try a lower learning_rate (or muon_learning_rate), or a longer warm-up.",
+        )
+
+
+@contextmanager
+def explained_compiler() -> Iterator[None]:
+    """Turn an error of PyTorch's compiler into a :class:`UserError`."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        raise UserError(
+            f"The model could not be compiled: {str(error).splitlines()[0]}",
+            hint="Install a C++ compiler such as g++, or train without 'compile'.",
+        ) from error
+
+
+@contextmanager
+def reporting(loop: Loop, step: int) -> Iterator[Callable[[int, Batch, Update], None]]:
+    """Give what tells the progress bar and TensorBoard of every update, in the first process."""
+    running = loop.running
+    wanted = loop.processes.rank == 0 and (running.on_progress or running.tensorboard)
+    board = Board(running.tensorboard, step=step) if wanted and running.tensorboard else None
+    clock = Clock(loop.training.n_steps)
+    excess: float | None = None
+
+    def report(step: int, batch: Batch, done: Update) -> None:
+        nonlocal excess
+        if not wanted:
+            return
+        if loop.bayes is not None and step % STEPS_BETWEEN_EXCESSES == 1:
+            excess = loop.excess(step - 1, batch, done.predictions)
+        progress = clock.progress(step, done.loss, excess)
+        if running.on_progress is not None:
+            running.on_progress(progress)
+        if board is not None:
+            board.write(progress)
+
+    try:
+        yield report
+    finally:
+        if board is not None:
+            board.close()

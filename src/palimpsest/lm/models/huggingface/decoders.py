@@ -1,0 +1,269 @@
+"""Batches that are continued token by token: with a key-value cache, and without one."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import torch
+from transformers.cache_utils import Cache, DynamicCache
+
+from palimpsest.lm.models.huggingface.cache import (
+    CacheMemory,
+    branch_rows,
+    can_reserve,
+    keep_rows,
+    reserved_cache,
+    show,
+    skips_padding,
+)
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from palimpsest.lm.models.huggingface.llama import FusedLlama
+
+    Network = PreTrainedModel | FusedLlama
+
+_CPU_PART = 1024
+_ACCELERATOR_PART = 16384
+"""Tokens of the prompts that are read at once: on the CPU, what stays in its second cache."""
+
+
+class Decoder(Protocol):
+    """A batch of prompts that is continued token by token."""
+
+    def start(self) -> list[int]:
+        """Read the prompts and return the first new token of each."""
+
+    def feed(self, tokens: Sequence[int]) -> list[int]:
+        """Append one token to each row and return the next ones."""
+
+    def keep(self, rows: list[int]) -> None:
+        """Drop all other rows; the order is that of :func:`without_gaps`."""
+
+
+class CachedDecoder:
+    """A left-padded batch with a key-value cache.
+
+    Where the cache can be reserved, the prompts are read in parts of similar length, each without
+    the padding of the whole batch, and aligned on the right in the cache. Decoding then takes all
+    rows together.
+
+    Args:
+        model: With the weights.
+        prompts: Token ids, none empty, the longest first.
+        n_new: How many tokens are fed after the prompts at most.
+        memory: Where the cache goes; nothing else may use it meanwhile.
+    """
+
+    def __init__(
+        self,
+        model: Network,
+        prompts: Sequence[Sequence[int]],
+        *,
+        n_new: int,
+        memory: CacheMemory | None = None,
+    ) -> None:
+        self._model = model
+        self._accepted = accepted_arguments(model)
+        self._prompts = prompts
+        self._n_columns = max(map(len, prompts))
+        self._parts = [slice(0, len(prompts))]
+        self._cache: Cache = DynamicCache(config=model.config)
+        if can_reserve(model.config):
+            n_columns = self._n_columns + n_new
+            self._cache = reserved_cache(model.config, len(prompts), n_columns, memory)
+            limit = _CPU_PART if model.device.type == "cpu" else _ACCELERATOR_PART
+            self._parts = split_by_length([len(prompt) for prompt in prompts], limit)
+        n_prompt = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
+        self._positions = n_prompt[:, None] - 1
+        columns = torch.arange(self._n_columns + n_new, device=model.device)
+        self._mask = (columns >= self._n_columns - n_prompt[:, None]).long()
+        self._padded = len(set(map(len, prompts))) > 1
+
+    def start(self) -> list[int]:
+        """Read the prompts and return the first new token of each."""
+        tokens = []
+        for rows in self._parts:
+            part = self._prompts[rows]
+            width = max(map(len, part))
+            show(self._cache, rows, self._n_columns - width, self._n_columns - width)
+            tokens += self._read(part, width)
+        show(self._cache, slice(0, len(self._prompts)), 0, self._n_columns)
+        return tokens
+
+    def feed(self, tokens: Sequence[int]) -> list[int]:
+        """Append one token to each row and return the next ones."""
+        ids = torch.tensor(tokens, device=self._mask.device)[:, None]
+        self._n_columns += 1
+        self._positions = self._positions + 1
+        mask = self._mask[:, : self._n_columns] if self._padded else None
+        return self._forward(ids, mask, self._positions)
+
+    @torch.inference_mode()
+    def keep(self, rows: list[int]) -> None:
+        """Drop all other rows, here and in the cache."""
+        self._mask, self._positions = self._mask[rows], self._positions[rows]
+        keep_rows(self._cache, rows, self._mask.device)
+
+    @torch.inference_mode()
+    def branch(self, rows: Sequence[int], endings: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Continue ``rows``, each as often as it is named, and return the logits of the endings.
+
+        Only with a reserved cache, after :meth:`start`, and once.
+
+        Args:
+            rows: Which prompt each ending belongs to.
+            endings: Token ids, at most ``n_new``; shorter ones are padded on the right, where the
+                tokens before cannot see it.
+        """
+        width = max(map(len, endings))
+        device = self._mask.device
+        padded = [[*ending, *[0] * (width - len(ending))] for ending in endings]
+        kept = torch.tensor(rows, dtype=torch.long, device=device)
+        branch_rows(self._cache, kept)
+        mask = self._mask[kept, : self._n_columns + width] if self._padded else None
+        positions = self._positions[kept] + torch.arange(1, width + 1, device=device)
+        arguments = self._arguments(mask, positions, n_logits=width)
+        ids = torch.tensor(padded, device=device)
+        return run(self._model, ids, arguments, self._accepted)
+
+    def _read(self, prompts: Sequence[Sequence[int]], width: int) -> list[int]:
+        padded = [[0] * (width - len(prompt)) + list(prompt) for prompt in prompts]
+        ids = torch.tensor(padded, device=self._model.device)
+        starts = torch.tensor(
+            [width - len(prompt) for prompt in prompts], device=self._model.device
+        )
+        positions = torch.arange(width, device=self._model.device) - starts[:, None]
+        # Without padding, no mask at all lets the attention use its fast causal path.
+        mask = (positions >= 0).long() if bool(starts.any()) else None
+        return self._forward(ids, mask, positions.clamp(min=0))
+
+    @torch.inference_mode()
+    def _forward(
+        self, ids: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor
+    ) -> list[int]:
+        arguments = self._arguments(mask, positions, n_logits=1)
+        return most_probable(run(self._model, ids, arguments, self._accepted))
+
+    def _arguments(
+        self, mask: torch.Tensor | None, positions: torch.Tensor, *, n_logits: int
+    ) -> dict[str, Any]:
+        return {
+            "attention_mask": mask,
+            "position_ids": positions,
+            "past_key_values": self._cache,
+            "use_cache": True,
+            "logits_to_keep": n_logits,
+        }
+
+
+class RecomputingDecoder:
+    """For architectures without such a cache: prompts of one length, read anew at each token.
+
+    Args:
+        model: With the weights.
+        prompts: Token ids, all of the same length.
+    """
+
+    def __init__(self, model: Network, prompts: Sequence[Sequence[int]]) -> None:
+        self._model = model
+        self._accepted = accepted_arguments(model)
+        self._ids = torch.tensor([list(prompt) for prompt in prompts], device=model.device)
+
+    @torch.inference_mode()
+    def start(self) -> list[int]:
+        """Read the prompts and return the first new token of each."""
+        arguments = {"use_cache": False, "logits_to_keep": 1}
+        return most_probable(run(self._model, self._ids, arguments, self._accepted))
+
+    def feed(self, tokens: Sequence[int]) -> list[int]:
+        """Append one token to each row and return the next ones."""
+        new = torch.tensor(tokens, device=self._ids.device)[:, None]
+        self._ids = torch.cat([self._ids, new], dim=1)
+        return self.start()
+
+    def keep(self, rows: list[int]) -> None:
+        """Drop all other rows."""
+        self._ids = self._ids[rows]
+
+
+def new_decoder(
+    model: Network,
+    prompts: Sequence[Sequence[int]],
+    *,
+    n_new: int,
+    memory: CacheMemory | None = None,
+) -> Decoder:
+    """Return the decoder that suits the model's architecture."""
+    if _has_cache(model):
+        return CachedDecoder(model, prompts, n_new=n_new, memory=memory)
+    return RecomputingDecoder(model, prompts)
+
+
+def can_branch(model: Network) -> bool:
+    """Whether :meth:`CachedDecoder.branch` works for this architecture."""
+    return _has_cache(model) and can_reserve(model.config)
+
+
+def takes_padding(model: Network) -> bool:
+    """Whether prompts of different length can share a batch."""
+    return _has_cache(model) and skips_padding(model.config)
+
+
+def split_by_length(lengths: Sequence[int], limit: int) -> list[slice]:
+    """Divide rows, the longest first, into parts of at most ``limit`` tokens or one row.
+
+    A part that is at least half full ends where the length changes, so that most parts need no
+    padding.
+
+    Example:
+        >>> split_by_length([5, 5, 4, 4, 4], limit=12)
+        [slice(0, 2, None), slice(2, 5, None)]
+    """
+    parts, start = [], 0
+    for row in range(1, len(lengths) + 1):
+        n_tokens = (row - start) * lengths[start]
+        full = n_tokens + lengths[start] > limit
+        if (
+            row == len(lengths)
+            or full
+            or (lengths[row] != lengths[row - 1] and n_tokens * 2 >= limit)
+        ):
+            parts.append(slice(start, row))
+            start = row
+    return parts
+
+
+def run(
+    model: Network,
+    ids: torch.Tensor,
+    arguments: dict[str, Any],
+    accepted: frozenset[str],
+) -> torch.Tensor:
+    """Run the model with those arguments that its architecture knows, and return the logits."""
+    arguments = {name: value for name, value in arguments.items() if name in accepted}
+    logits: torch.Tensor = model(input_ids=ids, **arguments).logits
+    return logits
+
+
+def most_probable(logits: torch.Tensor) -> list[int]:
+    """Return the token with the largest logit at the last position of each row."""
+    last = logits[:, -1]
+    if last.device.type == "cpu" and last.dtype == torch.float32:
+        # NumPy's argmax is many times faster here than torch's, with the same rule for ties.
+        return cast("list[int]", last.numpy().argmax(-1).tolist())
+    return cast("list[int]", last.argmax(-1).tolist())
+
+
+def accepted_arguments(model: Network) -> frozenset[str]:
+    """Return the names that the model's ``forward`` takes, looking through a PEFT wrapper."""
+    unwrap = getattr(model, "get_base_model", None)
+    inner = model if unwrap is None else unwrap()
+    return frozenset(inspect.signature(inner.forward).parameters)
+
+
+def _has_cache(model: Network) -> bool:
+    return "past_key_values" in accepted_arguments(model)

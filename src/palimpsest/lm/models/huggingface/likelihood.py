@@ -1,0 +1,213 @@
+"""Log-likelihoods of candidate continuations, with the context that they share read once."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from palimpsest.lm.models.huggingface.batching import BatchBudget, free_memory, is_out_of_memory
+from palimpsest.lm.models.huggingface.decoders import (
+    CachedDecoder,
+    accepted_arguments,
+    can_branch,
+    run,
+)
+from palimpsest.lm.models.huggingface.quiet import without_log
+from palimpsest.lm.models.huggingface.tokenization import PromptEncoder
+from palimpsest.lm.prompts import Prompt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_MOST_LOGITS = 2**26
+"""How many logits are held at once: a quarter of a gigabyte in float32."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A context with one continuation, as token ids."""
+
+    prompt: int
+    """Which prompt."""
+
+    candidate: int
+    """Which of its candidates."""
+
+    context: tuple[int, ...]
+    """Never empty."""
+
+    continuation: tuple[int, ...]
+    """Empty where the candidate adds no token."""
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """Both parts."""
+        return self.context + self.continuation
+
+
+@dataclass(frozen=True)
+class Group:
+    """Pairs that begin alike."""
+
+    pairs: tuple[Pair, ...]
+
+    n_shared: int
+    """Tokens that are read once for all of them; at least one of each context is left."""
+
+    @property
+    def n_columns(self) -> int:
+        """Columns that the group takes in a batch."""
+        return max(len(pair.tokens) for pair in self.pairs)
+
+    @property
+    def n_logits(self) -> int:
+        """Positions whose logits are computed, over all pairs."""
+        first = self.n_shared or len(self.pairs[0].context) - 1
+        return len(self.pairs) * (self.n_columns - first)
+
+
+def score_candidates(
+    model: PreTrainedModel,
+    encoder: PromptEncoder,
+    prompts: Sequence[Prompt],
+    candidates: Sequence[Sequence[str]],
+    *,
+    n_context: int | None,
+    budget: BatchBudget,
+) -> list[list[float]]:
+    """Return the natural-log probability of every candidate after its prompt.
+
+    A candidate without a token of its own scores 0, one that is too long for the model's context
+    minus infinity.
+    """
+    scores = [[0.0] * len(texts) for texts in candidates]
+    fitting = []
+    for pair in encode_pairs(encoder, prompts, candidates):
+        if n_context is not None and len(pair.tokens) > n_context:
+            scores[pair.prompt][pair.candidate] = -torch.inf
+        elif pair.continuation:
+            fitting.append(pair)
+    groups = _grouped(fitting, share=can_branch(model))
+    groups.sort(key=lambda group: (group.n_shared, group.n_columns), reverse=True)
+    while groups:
+        batch = _take(groups, budget, int(model.config.get_text_config(decoder=True).vocab_size))
+        try:
+            with without_log():
+                values = _score_batch(model, batch)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            error.__traceback__ = None  # it holds the frames, and with them the cache
+            free_memory(model.device)
+            budget.halve(len(batch), error)
+            continue
+        for pair, value in values:
+            scores[pair.prompt][pair.candidate] = value
+        groups = groups[len(batch) :]
+    return scores
+
+
+def encode_pairs(
+    encoder: PromptEncoder, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]
+) -> list[Pair]:
+    """Encode every prompt with each of its candidates, divided where the prompt's tokens end.
+
+    Spaces at the end of a prompt go to the continuation, since tokenizers join them to the next
+    word (the convention of lm-evaluation-harness). After an empty prompt the whole candidate is
+    scored, its first token too: the start token comes before it even where the tokenizer writes
+    none.
+    """
+    keys, contexts, wholes = [], [], []
+    for row, (prompt, texts) in enumerate(zip(prompts, candidates, strict=True)):
+        text, templated = encoder.text(prompt)
+        contexts.append((text.rstrip(), templated))
+        for column, candidate in enumerate(texts):
+            keys.append((row, column))
+            wholes.append((text + candidate, templated))
+    before = encoder.encode_texts(contexts)
+    pairs = []
+    for (row, column), tokens in zip(keys, encoder.encode_texts(wholes), strict=True):
+        length = len(before[row])
+        unstarted = not contexts[row][0] and tokens[:length] != before[row]
+        whole = [*before[row], *tokens] if unstarted else tokens
+        pairs.append(Pair(row, column, tuple(whole[:length]), tuple(whole[length:])))
+    return pairs
+
+
+def _grouped(pairs: Sequence[Pair], *, share: bool) -> list[Group]:
+    """Put the candidates of a prompt together if that saves reading, else each by itself."""
+    groups = []
+    for _, members in itertools.groupby(pairs, key=lambda pair: pair.prompt):
+        alike = tuple(members)
+        n_shared = _n_common([pair.tokens for pair in alike])
+        n_shared = min(n_shared, *(len(pair.context) - 1 for pair in alike))
+        if share and len(alike) > 1 and n_shared > 0:
+            groups.append(Group(alike, n_shared))
+        else:
+            groups += [Group((pair,), 0) for pair in alike]
+    return groups
+
+
+def _n_common(rows: Sequence[Sequence[int]]) -> int:
+    columns = zip(*rows, strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda column: len(set(column)) == 1, columns))
+
+
+def _take(groups: Sequence[Group], budget: BatchBudget, n_vocabulary: int) -> Sequence[Group]:
+    """Return the first groups of one kind that fit together, at least one."""
+    shared = groups[0].n_shared > 0
+    n_rows = n_logits = n_taken = 0
+    for group in groups[: budget.rows(1)]:
+        n_rows += len(group.pairs)
+        n_logits += group.n_logits
+        full = n_rows > budget.rows(groups[0].n_columns) or n_logits * n_vocabulary > _MOST_LOGITS
+        if n_taken and (full or (group.n_shared > 0) != shared):
+            break
+        n_taken += 1
+    return groups[:n_taken]
+
+
+@torch.inference_mode()
+def _score_batch(model: PreTrainedModel, batch: Sequence[Group]) -> list[tuple[Pair, float]]:
+    pairs = [pair for group in batch for pair in group.pairs]
+    if batch[0].n_shared:
+        starts = [group.n_shared for group in batch for _ in group.pairs]
+        logits = _logits_branched(model, batch)
+    else:
+        starts = [0] * len(pairs)
+        logits = _logits_alone(model, pairs)
+    n_read = max(len(pair.tokens) - 1 - start for pair, start in zip(pairs, starts, strict=True))
+    offset = n_read - logits.shape[1]  # positions at the front without logits
+    scores = []
+    for row, (pair, start) in enumerate(zip(pairs, starts, strict=True)):
+        first = len(pair.context) - 1 - start - offset
+        rows = logits[row, first : first + len(pair.continuation)].float()
+        targets = torch.tensor(pair.continuation, device=rows.device)
+        chosen = rows.log_softmax(-1).gather(-1, targets[:, None])
+        scores.append((pair, float(chosen.sum())))
+    return scores
+
+
+def _logits_branched(model: PreTrainedModel, batch: Sequence[Group]) -> torch.Tensor:
+    """Read what each group shares once, then the rest of each pair after it."""
+    shared = [group.pairs[0].tokens[: group.n_shared] for group in batch]
+    rows = [row for row, group in enumerate(batch) for _ in group.pairs]
+    rests = [pair.tokens[group.n_shared : -1] for group in batch for pair in group.pairs]
+    decoder = CachedDecoder(model, shared, n_new=max(map(len, rests)))
+    decoder.start()
+    return decoder.branch(rows, rests)
+
+
+def _logits_alone(model: PreTrainedModel, pairs: Sequence[Pair]) -> torch.Tensor:
+    """Read each pair at once, padded on the right, where a causal model cannot see it."""
+    width = max(len(pair.tokens) for pair in pairs) - 1
+    first = min(len(pair.context) for pair in pairs) - 1
+    ids = torch.zeros(len(pairs), width, dtype=torch.long)
+    for row, pair in enumerate(pairs):
+        ids[row, : len(pair.tokens) - 1] = torch.tensor(pair.tokens[:-1])
+    arguments = {"use_cache": False, "logits_to_keep": width - first}
+    return run(model, ids.to(model.device), arguments, accepted_arguments(model))

@@ -1,0 +1,18 @@
+"""The back end ``hf``: what lists or names it need not load torch and transformers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from palimpsest.lm.models.specs import ModelSpec
+
+if TYPE_CHECKING:
+    from palimpsest.lm.models.huggingface.model import HuggingFaceModel
+
+
+def load(spec: ModelSpec) -> HuggingFaceModel:
+    """A causal language model in Hugging Face format: a folder, or an id on the Hub."""
+    from palimpsest.lm.models.huggingface.model import HuggingFaceModel
+    from palimpsest.lm.models.huggingface.options import HuggingFaceOptions
+
+    return HuggingFaceModel(spec, HuggingFaceOptions.parse(spec))

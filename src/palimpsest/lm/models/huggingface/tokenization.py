@@ -1,0 +1,244 @@
+"""Prompts to token ids, and generated ids back to text that never breaks inside a character."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from palimpsest.errors import UserError
+from palimpsest.lm.models.huggingface.quiet import quietly
+from palimpsest.lm.prompts import Message, Prompt
+from palimpsest.lm.stopping import first_stop
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_CONTEXT = 8
+"""Tokens before the new ones that are decoded with them, so that a leading space is kept."""
+
+_WINDOW = 64
+"""Decode at most about this many tokens anew at each step; more would be quadratic."""
+
+_REPLACEMENT = "\ufffd"
+
+
+class PromptEncoder:
+    """Turns prompts into token ids as the tokenizer and its chat template want them.
+
+    Args:
+        tokenizer: Of the model.
+        name: The model's name, for messages.
+        chat: Whether a plain text is sent as one user message.
+        n_embeddings: How many token ids the model knows.
+        start: The token to send instead of an empty prompt.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        name: str,
+        chat: bool,
+        n_embeddings: int,
+        start: int,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.name = name
+        self.chat = chat
+        self.n_embeddings = n_embeddings
+        self.start = start
+        with_marks = self._tokenize(["x"], add_special_tokens=True)[0]
+        plain = self._tokenize(["x"], add_special_tokens=False)[0]
+        self._n_closing = _n_after(with_marks, plain)
+
+    def text(self, prompt: Prompt) -> tuple[str, bool]:
+        """Return the text as sent, and whether a chat template made it.
+
+        Raises:
+            UserError: There is no chat template, or it refuses the messages.
+        """
+        if isinstance(prompt, str) and not self.chat:
+            return _valid_unicode(prompt), False
+        messages = (Message("user", prompt),) if isinstance(prompt, str) else prompt
+        if not self.tokenizer.chat_template:
+            raise UserError(
+                f"The model '{self.name}' has no chat template, but a prompt is a list of messages "
+                "or chat=true is set.",
+                hint="Use plain prompts without chat=true, or a model tuned for chat.",
+            )
+        turns = [{"role": m.role, "content": _valid_unicode(m.content)} for m in messages]
+        try:
+            with quietly():
+                rendered = self.tokenizer.apply_chat_template(
+                    turns, tokenize=False, add_generation_prompt=True
+                )
+        except Exception as error:  # a template can raise anything, and names its own reasons
+            roles = ", ".join(message.role for message in messages)
+            raise UserError(
+                f"The chat template of '{self.name}' refuses messages with the roles {roles}: "
+                f"{error}.",
+                hint="Many templates want user and assistant in turn, and no system message.",
+            ) from error
+        return str(rendered), True
+
+    def encode(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        """Return the token ids of every prompt, start token included, none of them empty.
+
+        Raises:
+            UserError: A chat template is missing, or a token is unknown to the model.
+        """
+        return self.encode_texts([self.text(prompt) for prompt in prompts])
+
+    def encode_texts(self, texts: Sequence[tuple[str, bool]]) -> list[list[int]]:
+        """Return the token ids of what :meth:`text` gave."""
+        encoded: list[list[int]] = [[] for _ in texts]
+        for templated in (False, True):
+            rows = [row for row, text in enumerate(texts) if text[1] is templated]
+            # A template writes its own start token: a second one would change the answer.
+            ids = self._tokenize([texts[row][0] for row in rows], add_special_tokens=not templated)
+            for row, tokens in zip(rows, ids, strict=True):
+                encoded[row] = self._tidy(tokens, marked=not templated)
+        self._check_known(encoded)
+        return encoded
+
+    def _tidy(self, tokens: list[int], *, marked: bool) -> list[int]:
+        if marked and self._n_closing:
+            tokens = tokens[: -self._n_closing]  # an end token would end the answer, too
+        bos = self.tokenizer.bos_token_id
+        if marked and len(tokens) > 1 and tokens[0] == tokens[1] == bos:
+            tokens = tokens[1:]  # the text spelled out its own start token
+        return tokens or [self.start]
+
+    def _tokenize(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[int]]:
+        if not texts:
+            return []
+        encoding = self.tokenizer(
+            list(texts),
+            add_special_tokens=add_special_tokens,
+            padding=False,
+            truncation=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )
+        ids: list[list[int]] = encoding["input_ids"]
+        return ids
+
+    def _check_known(self, encoded: Sequence[Sequence[int]]) -> None:
+        largest = max((max(tokens) for tokens in encoded), default=0)
+        if largest >= self.n_embeddings:
+            raise UserError(
+                f"The tokenizer of '{self.name}' gives token {largest}, but the model knows only "
+                f"{self.n_embeddings} tokens: they do not belong together.",
+                hint="Put the tokenizer that the model was trained with into its folder.",
+            )
+
+
+def _n_after(marked: Sequence[int], plain: Sequence[int]) -> int:
+    """Count the tokens that the tokenizer adds after a text."""
+    for start in range(len(marked) - len(plain) + 1):
+        if list(marked[start : start + len(plain)]) == list(plain):
+            return len(marked) - len(plain) - start
+    return 0
+
+
+def _valid_unicode(text: str) -> str:
+    """Replace lone surrogates, which JSON can hold and no tokenizer accepts."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+@dataclass
+class _Stream:
+    context: list[int]
+    n_context: int = 0
+    """Characters that the context decodes to."""
+    new: list[int] = field(default_factory=list)
+    settled: str = ""
+    """Text before the context that no longer takes part."""
+
+
+class Detokenizer:
+    """The text of growing answers: what the new tokens add to the text of the prompt.
+
+    Decoding the new tokens alone would lose a leading space with SentencePiece tokenizers, so the
+    last tokens of the prompt are decoded along with them.
+
+    Args:
+        tokenizer: Of the model.
+        prompts: The token ids of each prompt.
+    """
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[int]]
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._streams = [_Stream(list(prompt[-_CONTEXT:])) for prompt in prompts]
+        texts = self._decode([stream.context for stream in self._streams])
+        for stream, text in zip(self._streams, texts, strict=True):
+            stream.n_context = len(text)
+
+    def extend(self, rows: Sequence[int], tokens: Sequence[int]) -> list[str]:
+        """Append one token to each of ``rows``; return the whole new text of each.
+
+        A text may end in U+FFFD while a character's bytes are incomplete.
+        """
+        streams = [self._streams[row] for row in rows]
+        for stream, token in zip(streams, tokens, strict=True):
+            stream.new.append(token)
+        decoded = self._decode([stream.context + stream.new for stream in streams])
+        texts = [
+            stream.settled + text[stream.n_context :]
+            for stream, text in zip(streams, decoded, strict=True)
+        ]
+        for stream, text in zip(streams, texts, strict=True):
+            if len(stream.new) >= _WINDOW and not text.endswith(_REPLACEMENT):
+                self._move_window(stream, text)
+        return texts
+
+    def _move_window(self, stream: _Stream, text: str) -> None:
+        stream.context, stream.new = (stream.context + stream.new)[-_CONTEXT:], []
+        stream.n_context = len(self._decode([stream.context])[0])
+        stream.settled = text
+
+    def _decode(self, sequences: list[list[int]]) -> list[str]:
+        options: dict[str, Any] = {
+            "skip_special_tokens": True,
+            "clean_up_tokenization_spaces": False,
+        }
+        # Of no sequences, batch_decode makes one empty text.
+        return list(self._tokenizer.batch_decode(sequences, **options)) if sequences else []
+
+
+def settled_text(text: str, stop: Sequence[str]) -> str:
+    r"""Return the part of ``text`` that more tokens can only extend.
+
+    Cut off are an incomplete character and what may be the beginning of a stop string.
+
+    Example:
+        >>> settled_text("12\n", ["\n\n"]), settled_text("caf\ufffd", [])
+        ('12', 'caf')
+    """
+    text = text.rstrip(_REPLACEMENT)
+    held = 0
+    for mark in stop:
+        for length in range(min(len(mark) - 1, len(text)), held, -1):
+            if text.endswith(mark[:length]):
+                held = length
+                break
+    return text[: len(text) - held]
+
+
+def cut_at(text: str, stop: Sequence[str]) -> str | None:
+    r"""Return the text before the first stop string, or ``None`` if there is none.
+
+    Example:
+        >>> cut_at("12\nInput:", ["Input", "\n"])
+        '12'
+    """
+    at = first_stop(text, filter(None, stop))
+    return None if at is None else text[:at]

@@ -1,0 +1,36 @@
+"""The embedded pair: ``rosetta:base`` and ``rosetta:tuned``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from palimpsest import rosetta
+from palimpsest.errors import UserError, did_you_mean
+from palimpsest.lm.models.huggingface import load as hf
+from palimpsest.lm.models.specs import ModelSpec
+
+if TYPE_CHECKING:
+    from palimpsest.lm.models.huggingface.model import HuggingFaceModel
+
+ROSETTA_WEIGHTS = Path(rosetta.__file__).parent / "weights"
+"""Where the two checkpoints lie inside the package."""
+
+NAMES = ("base", "tuned")
+
+
+def load(spec: ModelSpec) -> HuggingFaceModel:
+    """The small pair of models that comes with the package; options as for ``hf``."""
+    if spec.target not in NAMES:
+        raise UserError(
+            f"No Rosetta model named '{spec.target}'.{did_you_mean(spec.target, NAMES)}",
+            hint="There are two: rosetta:base and rosetta:tuned.",
+        )
+    folder = ROSETTA_WEIGHTS / spec.target
+    if not folder.is_dir():
+        raise UserError(
+            f"The weights of 'rosetta:{spec.target}' are not in this installation.",
+            hint="Reinstall the package, or train them with: palimpsest rosetta train",
+        )
+    return hf.load(replace(spec, target=str(folder)))

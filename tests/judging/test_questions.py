@@ -1,0 +1,136 @@
+"""What a question sends, when its reply is settled, and what the reply means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from palimpsest.errors import UserError
+from palimpsest.judging.questions import Expected, Question, Reply, Settings, expected_under
+from palimpsest.lm.conjugations import CONJUGATIONS, parse_via
+from palimpsest.lm.prompts import Message, Prompt
+from palimpsest.lm.suites.suite import Example, Suite
+from palimpsest.records.answers import AnswerRow
+
+
+def question(
+    spec: str, prompt: Prompt = "Input: What is 7?", *, language: str = "en", **settings: Any
+) -> Question:
+    answers: Mapping[str, tuple[str, ...]] = {"icl": ("What",), "instruction": ("12",)}
+    example = Example("1", "repeat/math", language, prompt, answers)
+    english = Example("1", "repeat/math", "en", "Input: plain", answers)
+    suite = Suite("tiny", (english, example) if language != "en" else (example,))
+    return Question.of("weights", suite, parse_via(spec, suite), example, Settings(**settings))
+
+
+def answered(asked: Question, raw: str) -> AnswerRow:
+    return asked.row(Reply(raw, "length", 0.5), role="base")
+
+
+@pytest.mark.parametrize("spec", list(CONJUGATIONS))
+@pytest.mark.parametrize(
+    ("said", "outcome"),
+    [("What is 7?", "right"), ("12 apples", "intruded"), ("Whatever", "broken"), ("", "broken")],
+)
+def test_an_answer_in_any_form_is_scored_as_it_would_be_in_plain_text(
+    spec: str, said: str, outcome: str
+) -> None:
+    asked = question(spec)
+    row = answered(asked, asked.via.conjugation.apply(said))
+    assert row.outcome == outcome
+    if asked.via.exact:
+        assert row.answer == said
+        assert row.round_trip is True
+
+
+@pytest.mark.parametrize("spec", list(CONJUGATIONS))
+@given(
+    raw=st.lists(st.sampled_from(["What", "12", ".5", "ay", "·", " ", "\n", "\\", "Wh47"])),
+    more=st.lists(st.sampled_from(["ever", "12", ".5", "x", "ay", "·", " ", "\n", "5"])),
+    stop=st.lists(st.sampled_from(["\n", "\n\n", ".5x", "er", " 1"]), max_size=2),
+)
+def test_nothing_that_is_added_to_a_settled_answer_changes_its_outcome(
+    spec: str, raw: list[str], more: list[str], stop: list[str]
+) -> None:
+    asked = question(spec, stop=tuple(stop))
+    begun, whole = "".join(raw), "".join(raw + more)
+    if asked.is_settled(begun):
+        assert answered(asked, whole).outcome == answered(asked, begun).outcome
+
+
+def test_a_lossy_conjugation_is_scored_by_what_it_gives_back() -> None:
+    row = answered(question("leet-paper"), "WH47 15 7")
+    assert row.answer == "what is t"
+    assert row.outcome == "right"
+    assert row.round_trip is False
+
+
+def test_a_row_names_the_texts_that_its_answer_was_compared_with() -> None:
+    row = answered(question("leet"), "Wh47")
+    assert (row.right_answers, row.intruding_answers) == ('["What"]', '["12"]')
+    row = answered(question("leet-paper"), "WH47")
+    assert (row.right_answers, row.intruding_answers) == ('["what"]', '["i2"]')
+
+
+def test_texts_that_a_lossy_conjugation_makes_alike_or_blank_are_named_once_or_not_at_all() -> None:
+    answers = {"icl": ("É",), "instruction": ("Twelve", "TWELVE", " ", "12")}
+    example = Example("1", "repeat/math", "en", "7 plus 5", answers)
+    expected = expected_under(parse_via("upper").conjugation, example)
+    assert expected == Expected(right=("é",), intruding=("twelve", "12"))
+
+
+def test_a_native_language_has_no_round_trip() -> None:
+    assert answered(question("fr", language="fr"), "What").round_trip is None
+    assert answered(question("fr|leet", language="fr"), "What").round_trip is True
+
+
+def test_chat_messages_are_conjugated_one_by_one_and_recorded_as_json() -> None:
+    asked = question("upper", (Message("system", "Be brief."), Message("user", "Say 7")))
+    assert asked.sent == (Message("system", "BE BRIEF."), Message("user", "SAY 7"))
+    recorded = '[{"role": "system", "content": "BE BRIEF."}, {"role": "user", "content": "SAY 7"}]'
+    assert answered(asked, "").prompt == recorded
+
+
+def test_only_line_breaks_are_sent_as_stops_and_the_rest_is_found_after_inversion() -> None:
+    # "N" in rot13 is a plain "A": sent as it is, the stop "N" would cut at the wrong letter.
+    asked = question("rot13", stop=("\n", "\r\n", "N", " "))
+    assert asked.settings.sent_stops == ("\n", "\r\n")
+    assert answered(asked, "ONANO").answer == "BA"
+    assert answered(question("identity", stop=("N",)), "ONANO").answer == "O"
+
+
+def test_an_answer_is_settled_once_a_stop_is_certain() -> None:
+    asked = question("leet", stop=("end",))
+    assert not asked.is_settled("Wh47")
+    assert asked.is_settled("Wh473nd")
+
+
+def test_a_stop_that_may_have_begun_keeps_the_answer_open() -> None:
+    # "12.5" is another number than 12, unless ".5x" ends the answer after 12.
+    assert question("identity", stop=()).is_settled("12.5")
+    asked = question("identity", stop=(".5x",))
+    assert not asked.is_settled("12.5")
+    assert answered(asked, "12.5x").outcome == "intruded"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"max_new_tokens": 0}, "0 tokens"), ({"stop": ("\n", "")}, "stop string is empty")],
+)
+def test_settings_that_allow_no_answer_are_refused(settings: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Settings(**settings)
+
+
+@pytest.mark.parametrize("spec", list(CONJUGATIONS))
+@pytest.mark.parametrize(
+    "text", ["\x00", "\ud800", "<script>alert(1)</script>", "\u202eשלום", "xyz " * 25_000, ""]
+)
+def test_no_text_breaks_a_question(spec: str, text: str) -> None:
+    asked = question(spec, text)
+    asked.is_settled(text)
+    assert answered(asked, text).raw == text

@@ -1,0 +1,330 @@
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.lab.micro import NO_REMEDIES, micro_file
+
+from palimpsest.engines.engines import Done, Engine, LocalEngine, Work, attempt, make_engine
+from palimpsest.errors import UserError
+from palimpsest.lab.runs.measures import MEASURES
+from palimpsest.lab.runs.sweep import plot_again, run_sweep
+from palimpsest.lab.runs.sweep_plan import Plan, Plot, load_sweep
+from palimpsest.lab.runs.sweep_table import (
+    csv_table,
+    parquet_table,
+    read_csv,
+    summary,
+    sweep_lines,
+)
+
+SWEEP = """
+name = "micro"
+config = "micro.toml"
+
+[over]
+"finetune.n_steps" = [4, 8]
+new_tasks = [false, true]
+
+[[plots]]
+measure = "tuned_cont"
+over = "finetune.n_steps"
+by = "new_tasks"
+"""
+
+
+class Here(Engine):
+    """Does the work in this process; may be stopped after some pieces."""
+
+    shares_disk = True
+
+    def __init__(self, *, stop_after: int = 10**6) -> None:
+        self.done: list[str] = []
+        self._left = stop_after
+
+    def map(self, work: Work, pieces: Sequence[tuple[Any, ...]]) -> Iterator[Done]:
+        for number, piece in enumerate(pieces):
+            if not self._left:
+                raise KeyboardInterrupt
+            self._left -= 1
+            self.done.append(work.__name__)
+            yield attempt(work, number, piece)
+
+
+def sweep_plan(folder: Path, content: str = SWEEP, settings: Sequence[str] = NO_REMEDIES) -> Plan:
+    micro_file(folder)
+    path = folder / "sweep.toml"
+    path.write_text(content, "utf-8")
+    return load_sweep(path, settings)
+
+
+def comparable(table: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in table]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]], Here]:
+    folder = tmp_path_factory.mktemp("sweep")
+    engine = Here()
+    table = run_sweep(sweep_plan(folder), folder / "out", engine=engine)
+    return folder / "out", table, engine
+
+
+def test_every_combination_is_run_and_bases_are_shared(
+    finished: tuple[Path, list[dict[str, Any]], Here],
+) -> None:
+    _, table, engine = finished
+    assert [(row["finetune.n_steps"], row["new_tasks"]) for row in table] == [
+        (4, False),
+        (4, True),
+        (8, False),
+        (8, True),
+    ]
+    assert engine.done == ["pretrain_job"] + ["run_job"] * 4
+    assert {row["base_cont"] for row in table if not row["new_tasks"]} == {table[0]["base_cont"]}
+
+
+def test_the_table_has_every_measure_and_no_error(
+    finished: tuple[Path, list[dict[str, Any]], Here],
+) -> None:
+    folder, table, _ = finished
+    assert all(set(MEASURES) <= row.keys() and row["error"] == "" for row in table)
+    with (folder / "table.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [float(row["tuned_cont"]) for row in rows] == [row["tuned_cont"] for row in table]
+
+
+def test_the_parquet_table_is_the_same(
+    finished: tuple[Path, list[dict[str, Any]], Here],
+) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs the package pyarrow")
+    folder, table, _ = finished
+    found = parquet.read_table(folder / "table.parquet").to_pylist()
+    assert [row["tuned_cont"] for row in found] == [row["tuned_cont"] for row in table]
+    assert [row["new_tasks"] for row in found] == [False, True, False, True]
+
+
+def test_the_plots_are_drawn_and_any_other_can_be_drawn_later(
+    finished: tuple[Path, list[dict[str, Any]], Here],
+) -> None:
+    folder, _, _ = finished
+    name = "tuned-cont-over-finetune-n-steps-by-new-tasks"
+    assert (folder / "figures" / f"{name}.png").exists()
+    assert (folder / "figures" / f"{name}.svg").exists()
+    assert plot_again(folder, measure="g_hat_tuned", over="new_tasks").exists()
+    with pytest.raises(UserError, match="Did you mean 'g_hat_tuned'"):
+        plot_again(folder, measure="g_hat_tune", over="new_tasks")
+    with pytest.raises(UserError, match="does not vary"):
+        plot_again(folder, measure="g_hat_tuned", over="problem.n_tasks")
+
+
+def test_a_finished_sweep_does_nothing_again(
+    finished: tuple[Path, list[dict[str, Any]], Here], tmp_path: Path
+) -> None:
+    folder, table, _ = finished
+    engine = Here()
+    assert run_sweep(sweep_plan(tmp_path), folder, engine=engine) == table
+    assert engine.done == []
+
+
+def test_an_interrupted_sweep_continues_to_the_same_table(
+    finished: tuple[Path, list[dict[str, Any]], Here], tmp_path: Path
+) -> None:
+    plan = sweep_plan(tmp_path)
+    for n in (0, 1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            run_sweep(plan, tmp_path / "out", engine=Here(stop_after=n))
+    engine = Here()
+    table = run_sweep(plan, tmp_path / "out", engine=engine)
+    assert comparable(table) == comparable(finished[1])
+    assert engine.done == ["run_job"] * 2
+
+
+def test_pretrained_models_can_be_shared_between_sweeps(tmp_path: Path) -> None:
+    first, second = Here(), Here()
+    content = SWEEP.replace("[false, true]", "[false]")
+    run_sweep(sweep_plan(tmp_path, content), tmp_path / "a", engine=first, bases=tmp_path / "bases")
+    content = content.replace("[4, 8]", "[6]")
+    run_sweep(
+        sweep_plan(tmp_path, content), tmp_path / "b", engine=second, bases=tmp_path / "bases"
+    )
+    assert first.done[0] == "pretrain_job"
+    assert second.done == ["run_job"]
+
+
+def test_a_run_that_fails_is_in_the_table_with_its_message_and_is_tried_again(
+    tmp_path: Path,
+) -> None:
+    content = SWEEP.replace("[false, true]", "[false]").replace(
+        '"finetune.n_steps" = [4, 8]', '"finetune.learning_rate" = [1e-3, 1e30]'
+    )
+    content = content.replace('over = "finetune.n_steps"', 'over = "finetune.learning_rate"')
+    plan = sweep_plan(tmp_path, content)
+    good, bad = run_sweep(plan, tmp_path / "out", engine=Here())
+    assert good["error"] == ""
+    assert "diverged at step" in bad["error"]
+    engine = Here()
+    run_sweep(plan, tmp_path / "out", engine=engine)
+    assert engine.done == ["run_job"]
+
+
+def test_a_folder_of_another_sweep_is_refused(
+    finished: tuple[Path, list[dict[str, Any]], Here], tmp_path: Path
+) -> None:
+    folder, _, _ = finished
+    other = sweep_plan(tmp_path, settings=[*NO_REMEDIES, "finetune.batch_size=4"])
+    with pytest.raises(UserError, match=r"finetune\.batch_size is 8 there and 4 here"):
+        run_sweep(other, folder, engine=Here())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"finetune.n_steps" = [4', '"finetune.steps" = [4', "Did you mean 'finetune.n_steps'?"),
+        ("new_tasks = [false, true]", "new_tasks = []", "no values for 'new_tasks'"),
+        ("new_tasks = [false, true]", "new_tasks = true", "no values for 'new_tasks'"),
+        ("new_tasks = [false, true]", "new_tasks = [1, 1]", "a value twice"),
+        ('"tuned_cont"', '"tuned_count"', "Did you mean 'tuned_cont'?"),
+        ('by = "new_tasks"', 'by = "seed"', "which the sweep does not vary"),
+        ('name = "micro"', 'nme = "micro"', "Did you mean 'name'?"),
+        ('config = "micro.toml"', 'config = "mikro.toml"', "There is no file"),
+        ('config = "micro.toml"', 'config = "mikro"', "No preset named 'mikro'"),
+        ("[4, 8]", "[4, 0]", "n_steps is 0"),
+    ],
+)
+def test_a_mistake_in_a_sweep_is_named_before_anything_runs(
+    old: str, new: str, said: str, tmp_path: Path
+) -> None:
+    assert old in SWEEP
+    with pytest.raises(UserError) as caught:
+        sweep_plan(tmp_path, SWEEP.replace(old, new))
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("path", sorted(Path("experiments/lab").glob("*.toml")), ids=str)
+def test_the_published_sweeps_can_be_read_and_have_three_seeds(path: Path) -> None:
+    plan = load_sweep(path)
+    assert len({job.config.seed for job in plan.jobs}) >= 3
+    assert plan.sweep.plots
+
+
+def test_lines_show_means_intervals_and_leave_out_what_is_undefined() -> None:
+    table = [
+        {"seed": seed, "x": x, "recovery": value}
+        for seed, x, value in ((0, 1, 0.5), (1, 1, 0.7), (0, 2, None), (1, 2, 0.4), (0, 3, None))
+    ]
+    [line] = sweep_lines(table, Plot(measure="recovery", over="x"))
+    one, two = line.points
+    # Student's t with one degree of freedom: 12.7062, times a standard error of 0.1.
+    assert one.mean == pytest.approx(0.6)
+    assert one.high == pytest.approx(0.6 + 1.27062, abs=1e-5)
+    assert (two.x, two.mean, two.low, two.values) == (2, 0.4, 0.4, [0.4])
+
+
+def test_results_of_another_version_are_named(
+    finished: tuple[Path, list[dict[str, Any]], Here], tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    shutil.copytree(finished[0], folder)
+    path = next(folder.glob("runs/*/results.json"))
+    path.write_text('{"schema": "palimpsest.lab/0"}', "utf-8")
+    with pytest.raises(UserError, match="holds no results of this version"):
+        plot_again(folder, measure="recovery", over="new_tasks")
+    with pytest.raises(UserError, match="holds no results of this version"):
+        run_sweep(sweep_plan(tmp_path), folder, engine=Here())
+
+
+def test_tables_hold_lists_and_missing_values() -> None:
+    table = [{"a": [1, 2], "b": None, "seconds": 1.0, "error": ""}]
+    assert csv_table(table) == 'a,b,seconds,error\n"[1, 2]",,1.0,\n'
+    assert parquet_table(table)
+
+
+def test_a_table_is_read_back_and_summed_up_by_the_values_of_its_keys() -> None:
+    table: list[dict[str, Any]] = [
+        {"new": new, "steps": steps, "recovery": steps / 10 + seed, "error": ""}
+        for new in (False, True)
+        for steps in (1, 2)
+        for seed in (0, 1)
+    ]
+    table[0]["recovery"] = None  # undefined where nothing was forgotten
+    read = read_csv(csv_table(table))
+    assert read[1] == {"new": "False", "steps": 1, "recovery": 1.1, "seconds": None, "error": None}
+    text = summary(read, over="steps", measures=["recovery"], by="new")
+    # One run has no width; two have 12.706 (t with one degree of freedom) times 0.5.
+    assert text.splitlines() == [
+        "| new | steps | recovery |",
+        "|---|---|---|",
+        "| False | 1 | 1.10 [1.10, 1.10] |",
+        "| False | 2 | 0.70 [−5.65, 7.05] |",
+        "| True | 1 | 0.60 [−5.75, 6.95] |",
+        "| True | 2 | 0.70 [−5.65, 7.05] |",
+    ]
+
+
+def test_an_address_without_ray_is_a_mistake() -> None:
+    with pytest.raises(UserError, match="The address 'auto' is for Ray"):
+        make_engine("local", address="auto")
+
+
+@pytest.mark.slow
+def test_processes_give_the_same_table(
+    finished: tuple[Path, list[dict[str, Any]], Here], tmp_path: Path
+) -> None:
+    table = run_sweep(sweep_plan(tmp_path), tmp_path / "out", engine=LocalEngine(2))
+    assert comparable(table) == comparable(finished[1])
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Ray's own, of several kinds
+def test_a_ray_cluster_gives_the_same_table(
+    finished: tuple[Path, list[dict[str, Any]], Here], tmp_path: Path
+) -> None:
+    pytest.importorskip("ray", reason="needs the package ray")
+    from palimpsest.engines.engines import RayEngine
+
+    engine = make_engine("ray", workers=2)
+    assert isinstance(engine, RayEngine)
+    try:
+        table = run_sweep(sweep_plan(tmp_path), tmp_path / "out", engine=engine)
+    finally:
+        engine.close()
+    assert comparable(table) == comparable(finished[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
+def test_a_killed_sweep_leaves_no_process_behind_and_continues(
+    kill: signal.Signals, finished: tuple[Path, list[dict[str, Any]], Here], tmp_path: Path
+) -> None:
+    sweep_plan(tmp_path)
+    palimpsest = Path(sys.executable).with_name("palimpsest")
+    command = [str(palimpsest), "lab", "sweep", "sweep.toml", "-q"]
+    command += ["--out", "out", "--workers", "2"]
+    command += [word for setting in NO_REMEDIES for word in ("--set", setting)]
+    process = subprocess.Popen(command, cwd=tmp_path, start_new_session=True)
+    while not (tmp_path / "out" / "pretraining").exists():
+        time.sleep(0.05)
+    if kill is signal.SIGINT:
+        os.killpg(process.pid, kill)  # as a terminal does
+        assert process.wait(60) == 130
+    else:
+        process.kill()
+        process.wait(60)
+    for _ in range(600):
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.1)
+    else:
+        pytest.fail("a worker goes on after the sweep was killed")
+    table = run_sweep(sweep_plan(tmp_path), tmp_path / "out", engine=Here())
+    assert comparable(table) == comparable(finished[1])

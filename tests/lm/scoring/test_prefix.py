@@ -1,0 +1,191 @@
+import unicodedata
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from palimpsest.lm.scoring.prefix import Scorer, normalise
+
+# Texts that meet in the middle: prefixes of each other, accents, joiners, scripts without spaces.
+WORDS = ["New", "New York", "New Year", "12", "120", "12.5", "____", "don", "don't", "café", "cafe"]
+WORDS += ["猫", "猫背", "ő", "한", "하", "C++", r"\1\2", "in·nes", "Hi!", "الكتاب"]
+PIECES = [*WORDS, " ", "\n", "\u00a0", ".", ",", "'", "’", "-", "_", "?", "=", "\x00"]
+PIECES += ["\\", "\\_", "0", "5", "s", "York", "ᆫ", "です", "\u0301", "\u0328", "\u0338"]
+
+texts = st.lists(st.sampled_from(PIECES), max_size=6).map("".join) | st.text(max_size=8)
+answers = st.lists(st.sampled_from(WORDS), min_size=1, max_size=3)
+
+
+def test_normalising_composes_accents_and_collapses_space() -> None:
+    assert normalise("\u00a0 cafe\u0301 \t\n au lait") == "café au lait"
+
+
+def test_normalising_undoes_the_underscores_that_markdown_escapes() -> None:
+    assert normalise(r"\_\_\_\_ bus") == "____ bus"
+
+
+@given(texts)
+def test_normalising_twice_is_normalising_once(text: str) -> None:
+    once = normalise(text)
+    # A backslash run before an underscore loses one backslash each time, as Markdown would have it.
+    if "\\_" not in once:
+        assert normalise(once) == once
+
+
+@pytest.mark.parametrize(
+    ("expected", "answer"),
+    [
+        ("12", "12"),
+        ("12", "  12\n"),
+        ("12", "12."),
+        ("12", "12, of course"),
+        ("12", "12です"),
+        ("12", "12 500"),
+        ("-7", "-7."),
+        ("What", "What is 5 plus 7?"),
+        ("What", "What?"),
+        ("____", r"\_\_\_\_ bus is late."),
+        ("¿Cuánto", "¿Cua\u0301nto es 5 más 7?"),
+        ("the", "the 'old' one"),
+        ("well", "well- "),
+        ("猫", "猫がいる"),
+        ("C++", "C++20"),
+        ("in·nes", "in·nes!"),
+        ("الكتاب", "الكتاب هنا"),
+    ],
+)
+def test_an_answer_that_begins_with_the_whole_word_counts(expected: str, answer: str) -> None:
+    assert Scorer(right=(expected,), intruding=()).outcome(answer) == "right"
+
+
+@pytest.mark.parametrize(
+    ("expected", "answer"),
+    [
+        ("12", "120"),
+        ("12", "12.5"),
+        ("12", "12,000"),
+        ("12", "12th"),
+        ("12", "12-3"),
+        ("12", "The answer is 12"),
+        ("12", "5 plus 7 is 12"),
+        ("7", "-7"),
+        ("What", "Whatever"),
+        ("What", "what is"),
+        ("WHAT", "What is"),
+        ("I", "I'm"),
+        ("Est", "Est-ce"),
+        ("____", "_____ bus"),
+        ("____", "___ bus"),
+        ("cafe", "cafe\u0301"),
+        ("하", "한국"),
+        ("in", "in·nes"),
+        (r"\1\2", r"\1\2\0"),
+        (r"\1\2", r"\1\2.\5"),
+        ("12", ""),
+    ],
+)
+def test_an_answer_that_goes_on_differently_is_broken(expected: str, answer: str) -> None:
+    assert Scorer(right=(expected,), intruding=()).outcome(answer) == "broken"
+
+
+def test_the_longest_match_decides() -> None:
+    scorer = Scorer(right=("New",), intruding=("New York",))
+
+    assert scorer.outcome("New York is big") == "intruded"
+    assert scorer.outcome("New Yorkers are many") == "right"
+    assert Scorer(right=("猫背",), intruding=("猫",)).outcome("猫背だ") == "right"
+
+
+def test_a_text_accepted_on_both_sides_is_never_guessed() -> None:
+    scorer = Scorer(right=("Two", "2"), intruding=("2",))
+
+    assert scorer.ambiguous
+    assert scorer.outcome("2") == "broken"
+    assert scorer.outcome("Two") == "right"
+
+
+@pytest.mark.parametrize(
+    ("right", "intruding", "separable"),
+    [
+        (("What",), ("12",), True),
+        (("____",), ("The",), True),
+        (("New",), ("New York",), False),
+        (("New York",), ("New",), False),
+        (("Ne",), ("New",), True),
+        (("cafe\u0301",), ("café",), False),
+        (("",), ("12",), False),
+    ],
+)
+def test_separable_says_whether_the_two_tasks_can_be_told_apart(
+    right: tuple[str, ...], intruding: tuple[str, ...], separable: bool
+) -> None:
+    assert Scorer(right=right, intruding=intruding).separable is separable
+
+
+def test_an_empty_expected_text_matches_nothing() -> None:
+    assert Scorer(right=("", "  "), intruding=("",)).outcome("anything") == "broken"
+
+
+@pytest.mark.parametrize(
+    ("certain", "decided"),
+    [
+        ("", False),
+        ("  ", False),
+        ("Wh", False),
+        ("What", False),
+        ("What ", True),
+        ("Whate", True),
+        ("12", False),
+        ("12.", False),
+        ("12. ", True),
+        ("12\\", False),
+        ("The", True),
+        ("New", False),
+        ("New ", False),
+        ("New Zealand", True),
+        ("New Y", False),
+        ("New Yo ", True),
+    ],
+)
+def test_an_answer_is_decided_once_no_continuation_can_change_it(
+    certain: str, decided: bool
+) -> None:
+    scorer = Scorer(right=("What", "New"), intruding=("12", "New York"))
+
+    assert scorer.decided(certain) is decided
+
+
+@given(answers, answers, texts, texts)
+@example(["café"], ["cafe"], "cafe", "\u0301")
+@example(["12"], ["120"], "12\\", "_")
+@example(["a\u0328\u0301"], ["x"], "a\u0301", "\u0328")
+@example(["="], ["x"], "=", "\u0338")
+def test_a_decided_answer_keeps_its_outcome_whatever_follows(
+    right: list[str], intruding: list[str], certain: str, more: str
+) -> None:
+    scorer = Scorer(right, intruding)
+
+    if scorer.decided(certain):
+        assert scorer.outcome(certain + more) == scorer.outcome(certain)
+
+
+@given(answers, answers, texts)
+def test_the_outcome_does_not_depend_on_how_accents_are_encoded(
+    right: list[str], intruding: list[str], answer: str
+) -> None:
+    scorer = Scorer(right, intruding)
+
+    assert scorer.outcome(unicodedata.normalize("NFD", answer)) == scorer.outcome(
+        unicodedata.normalize("NFC", answer)
+    )
+
+
+@given(answers, answers)
+def test_every_accepted_text_is_scored_as_what_it_is_when_separable(
+    right: list[str], intruding: list[str]
+) -> None:
+    scorer = Scorer(right, intruding)
+
+    if scorer.separable:
+        assert {scorer.outcome(text) for text in right} == {"right"}
+        assert {scorer.outcome(text) for text in intruding} == {"intruded"}
