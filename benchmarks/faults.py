@@ -20,7 +20,7 @@ from typing import NamedTuple
 from tests.fault_server import FaultServer
 
 from palimpsest.judging.evaluate import evaluate
-from palimpsest.lm.conjugations import parse_via
+from palimpsest.judging.via import parse_via
 from palimpsest.lm.models.specs import load_model
 from palimpsest.lm.suites.suite import Example, Suite
 from palimpsest.records.answers import AnswerRow

@@ -45,9 +45,11 @@ def test_every_link_leads_to_something_on_the_site(sources: Path) -> None:
 
 def test_a_link_out_of_the_docs_becomes_one_to_a_page() -> None:
     page = PurePosixPath("docs/how-to/x.md")
-    text = "[a](../../src/palimpsest/lm/ask.py) [b](../adding) `[c](d)` ![e](../figures/e.png#f)"
+    text = (
+        "[a](../../src/palimpsest/judging/via.py) [b](../adding) `[c](d)` ![e](../figures/e.png#f)"
+    )
     assert site_links(text, page, lambda path: path.name == "adding") == (
-        "[a](../reference/palimpsest/lm/ask.md) [b](../adding/index.md) `[c](d)` "
+        "[a](../reference/palimpsest/judging/via.md) [b](../adding/index.md) `[c](d)` "
         "![e](../figures/e.png#f)"
     )
 

@@ -23,8 +23,8 @@ CODE = re.compile(
 """A block or a span of code, in which nothing is a link."""
 
 PUBLIC = {
-    "__init__", "conjugation", "errors", "registry",
-    "stats", "records", "lm", "lab", "integrations",
+    "__init__", "conjugation", "errors", "registry", "files", "specs",
+    "stats", "records", "lm", "judging", "lab", "training", "engines", "rosetta", "integrations",
 }  # fmt: skip
 """Parts of the package that programs may import; the others are behind the command line."""
 

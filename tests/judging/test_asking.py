@@ -11,8 +11,8 @@ import pytest
 from palimpsest.errors import UserError
 from palimpsest.judging.evaluate import evaluate
 from palimpsest.judging.questions import expected_under
+from palimpsest.judging.via import Via, parse_via
 from palimpsest.judging.warnings import find_oddities
-from palimpsest.lm.conjugations import Via, parse_via
 from palimpsest.lm.conjugations.text import TextChain, TextConjugation
 from palimpsest.lm.models.scripted import ScriptedModel
 from palimpsest.lm.suites.suite import Example, Suite

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from palimpsest.judging.evaluate import Settings, evaluate
+from palimpsest.judging.via import parse_via
 from palimpsest.judging.warnings import find_oddities
 from palimpsest.lm.choosing import sent_choices
-from palimpsest.lm.conjugations import parse_conjugation, parse_via
+from palimpsest.lm.conjugations import parse_conjugation
 from palimpsest.lm.models.protocol import ScoringUnavailableError
 from palimpsest.lm.models.scripted import ScriptedModel
 from palimpsest.lm.prompts import Message, Prompt

@@ -12,8 +12,8 @@ import pytest
 from palimpsest.errors import UserError
 from palimpsest.judging.evaluate import Settings, evaluate
 from palimpsest.judging.questions import UNINVERTIBLE
+from palimpsest.judging.via import Via, parse_via
 from palimpsest.judging.warnings import find_oddities
-from palimpsest.lm.conjugations import Via, parse_via
 from palimpsest.lm.conjugations.text import TextConjugation
 from palimpsest.lm.models.protocol import Generation
 from palimpsest.lm.models.scripted import ScriptedModel

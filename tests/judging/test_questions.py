@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from palimpsest.errors import UserError
 from palimpsest.judging.questions import Expected, Question, Reply, Settings, expected_under
-from palimpsest.lm.conjugations import CONJUGATIONS, parse_via
+from palimpsest.judging.via import parse_via
+from palimpsest.lm.conjugations import CONJUGATIONS
 from palimpsest.lm.prompts import Message, Prompt
 from palimpsest.lm.suites.suite import Example, Suite
 from palimpsest.records.answers import AnswerRow

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from palimpsest.judging.evaluate import evaluate
-from palimpsest.lm.conjugations import parse_via
+from palimpsest.judging.via import parse_via
 from palimpsest.lm.models.protocol import Generation
 from palimpsest.lm.models.scripted import ScriptedModel
 from palimpsest.lm.prompts import Prompt

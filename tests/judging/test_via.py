@@ -1,7 +1,8 @@
 import pytest
 
 from palimpsest.errors import UserError
-from palimpsest.lm.conjugations import parse_conjugation, parse_via
+from palimpsest.judging.via import parse_via
+from palimpsest.lm.conjugations import parse_conjugation
 from palimpsest.lm.suites.suite import Example, Suite
 
 

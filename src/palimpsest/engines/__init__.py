@@ -1,1 +1,1 @@
-"""TODO."""
+"""Where work runs: in this process, in several, or on a Ray cluster."""

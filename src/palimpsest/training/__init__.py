@@ -1,1 +1,1 @@
-"""TODO."""
+"""Parts of a training loop: optimisers, schedules, checkpoints, interrupts, devices."""

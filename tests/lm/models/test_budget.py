@@ -13,7 +13,7 @@ from tests.fault_server import FaultServer
 
 from palimpsest.errors import UserError
 from palimpsest.judging.evaluate import evaluate
-from palimpsest.lm.conjugations import parse_via
+from palimpsest.judging.via import parse_via
 from palimpsest.lm.models.budget import (
     Budget,
     BudgetExceededError,

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Conjugations of regression prompts, and ensembles of them."""

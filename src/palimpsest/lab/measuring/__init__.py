@@ -1,1 +1,1 @@
-"""TODO."""
+"""What tuning has done to a predictor: losses, inference, recovery, closeness."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Predictors of the next label: exact Bayes estimators and transformers, called alike."""

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Regression problems: distributions of tasks, features, and the random streams behind them."""

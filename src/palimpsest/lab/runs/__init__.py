@@ -1,1 +1,1 @@
-"""TODO."""
+"""Runs of the laboratory: configuration, stages, sweeps, and the claims judged by them."""

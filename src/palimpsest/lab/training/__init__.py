@@ -1,1 +1,1 @@
-"""TODO."""
+"""Pretraining and tuning of the laboratory's models, with remedies against forgetting."""

@@ -1,7 +1,6 @@
-"""Rewriting prompts by rule, and reading the answers back."""
+"""Text conjugations: rewriting prompts by rule or translation, and reading the answers back."""
 
-from palimpsest.judging.via import Via, parse_via
 from palimpsest.lm.conjugations.specs import CONJUGATIONS, parse_conjugation
 from palimpsest.lm.conjugations.text import TextConjugation
 
-__all__ = ["CONJUGATIONS", "TextConjugation", "Via", "parse_conjugation", "parse_via"]
+__all__ = ["CONJUGATIONS", "TextConjugation", "parse_conjugation"]

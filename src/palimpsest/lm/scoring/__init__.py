@@ -1,1 +1,1 @@
-"""TODO."""
+"""Scorers: which task an answer belongs to."""

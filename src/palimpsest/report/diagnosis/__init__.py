@@ -1,1 +1,1 @@
-"""TODO."""
+"""The report of a diagnosis: figures, tables, and one HTML page."""

@@ -15,7 +15,7 @@ from tests.lm.models.openai.conftest import endpoint
 
 from palimpsest.errors import UserError
 from palimpsest.judging.evaluate import evaluate
-from palimpsest.lm.conjugations import parse_via
+from palimpsest.judging.via import parse_via
 from palimpsest.lm.models.openai.endpoint import Endpoint
 from palimpsest.lm.suites.suite import Example, Suite
 from palimpsest.records.run_folder import RunFolder

@@ -1,1 +1,1 @@
-"""TODO."""
+"""The back end ``hf``: causal language models in Hugging Face format."""
