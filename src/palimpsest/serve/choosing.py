@@ -41,7 +41,7 @@ class Chosen(NamedTuple):
     @property
     def is_identity(self) -> bool:
         """Whether nothing is conjugated."""
-        return self.ensemble.name == "identity"
+        return self.ensemble.is_identity
 
 
 class Chooser:
@@ -79,7 +79,7 @@ class Chooser:
         self._names: tuple[str, ...] = ()
         self._names_until = 0.0
         shown = list(offered) or _exact_names()
-        if self._default.name != "identity":
+        if not self._default.is_identity:
             shown = [default, *shown]
         self.offered = tuple(dict.fromkeys(map(_compact, shown)))
         """Specs shown among the models."""
@@ -174,6 +174,6 @@ def _exact_names() -> list[str]:
             ensemble = parse_ensemble(name)
         except UserError:  # a plugin that is broken, or a name that needs more than itself
             continue
-        if name != "identity" and all(member.exact for member in ensemble.members):
+        if not ensemble.is_identity and all(member.exact for member in ensemble.members):
             exact.append(name)
     return exact

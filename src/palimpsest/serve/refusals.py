@@ -1,4 +1,4 @@
-"""What a request may not ask for when its text is conjugated, and why."""
+"""Refusals of what a request may not ask for when its text is conjugated."""
 
 from __future__ import annotations
 
@@ -6,38 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from palimpsest.lm.exchange import CANNOT_HONOUR, TOOLS_AND_VOTES, asks_for
 from palimpsest.serve.errors import ApiError, bad_request
 from palimpsest.serve.upstream import Body, Endpoint
-
-_TOKENS = "it is about the tokens of the conjugated text, which the inverted answer does not have"
-_FORMAT = "the model answers in conjugated text, which has not that form"
-
-REASONS: Mapping[str, str] = MappingProxyType(
-    {
-        "logprobs": _TOKENS,
-        "top_logprobs": _TOKENS,
-        "prompt_logprobs": _TOKENS,
-        "logit_bias": _TOKENS,
-        "return_token_ids": _TOKENS,
-        "bad_words": _TOKENS,
-        "allowed_token_ids": _TOKENS,
-        "echo": "the prompt would come back conjugated, and as a part of the answer",
-        "suffix": "the text after the answer is no message or prompt that can be conjugated alone",
-        "prediction": "it foretells the answer in plain text, but the model answers conjugated",
-        "response_format": _FORMAT,
-        "guided_json": _FORMAT,
-        "guided_regex": _FORMAT,
-        "guided_choice": _FORMAT,
-        "guided_grammar": _FORMAT,
-        "structured_outputs": _FORMAT,
-        "json_schema": _FORMAT,
-        "grammar": _FORMAT,
-        "audio": "speech cannot be inverted",
-        "web_search_options": "its citations point to places in the conjugated answer",
-        "include_stop_str_in_output": "answers are cut before a stop string, after inversion",
-    }
-)
-"""Fields that cannot be honoured under a conjugation, with the reason that the client is told."""
 
 _WITH_TOOLS = ("tools", "functions")
 
@@ -48,30 +19,16 @@ def check_honourable(endpoint: Endpoint, body: Body, via: str, *, n_members: int
     Raises:
         ApiError: 400, with the field as ``param``.
     """
-    for field, reason in REASONS.items():
-        if asks(endpoint, field, body.get(field)):
+    for field, reason in CANNOT_HONOUR.items():
+        if asks_for(field, body.get(field), chat=endpoint is Endpoint.chat):
             raise _refused(field, via, reason)
     modalities = body.get("modalities")
     if isinstance(modalities, list) and modalities not in ([], ["text"]):
-        raise _refused("modalities", via, REASONS["audio"])
+        raise _refused("modalities", via, CANNOT_HONOUR["audio"])
     if n_members > 1:
         for field in _WITH_TOOLS:
             if body.get(field):
-                raise _refused(field, via, "calls of tools cannot be put to the vote")
-
-
-def asks(endpoint: Endpoint, field: str, value: Any) -> bool:
-    """Return whether the value of a field asks for anything.
-
-    Example:
-        >>> asks(Endpoint.chat, "logprobs", False), asks(Endpoint.completions, "logprobs", 0)
-        (False, True)
-    """
-    if field == "logprobs" and endpoint is Endpoint.completions:
-        return value is not None and value is not False  # 0 asks for the chosen token's
-    if field == "response_format":
-        return value is not None and value != {"type": "text"}
-    return bool(value)
+                raise _refused(field, via, TOOLS_AND_VOTES)
 
 
 def _refused(field: str, via: str, reason: str) -> ApiError:
@@ -92,8 +49,8 @@ def without_defaults(body: Body, endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _is_idle(endpoint: Endpoint, field: str, value: Any) -> bool:
-    if field in REASONS:
-        return not asks(endpoint, field, value)
+    if field in CANNOT_HONOUR:
+        return not asks_for(field, value, chat=endpoint is Endpoint.chat)
     return field in _IDLE and value in _IDLE[field]
 
 

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from palimpsest.lm.conjugations.text import TextConjugation
+from palimpsest.lm.exchange import SPOKEN_ROLES, Exchange
 from palimpsest.serve.errors import bad_request
 from palimpsest.serve.refusals import check_honourable, without_defaults
-from palimpsest.serve.stops import sent_stops
 from palimpsest.serve.upstream import Body, Endpoint
-
-CONJUGATED_ROLES = frozenset({"system", "developer", "user", "assistant"})
-"""Messages with these roles are conjugated; what tools say stays as it is."""
 
 _Transform = Callable[[str], str]
 
@@ -51,7 +47,7 @@ def check_request(endpoint: Endpoint, body: object) -> Body:
 
 
 def conjugate_request(
-    endpoint: Endpoint, body: Body, conjugation: TextConjugation, *, model: str
+    endpoint: Endpoint, body: Body, exchange: Exchange, *, model: str
 ) -> Rewritten:
     """Conjugate every text in a request, and its stop strings where that means the same.
 
@@ -61,15 +57,13 @@ def conjugate_request(
         UserError: A translator failed.
     """
     texts = texts_of(endpoint, body)
-    conjugation.prepare(prompts=texts)
-    sent = without_defaults(map_texts(endpoint, body, conjugation.apply), endpoint)
+    exchange.prepare(prompts=texts)
+    sent = without_defaults(map_texts(endpoint, body, exchange.apply), endpoint)
     sent["model"] = model
-    stops = sent_stops(conjugation, stops_of(body))
     sent.pop("stop", None)
-    if stops:
-        sent["stop"] = list(stops)
-    flags = (flag for text in texts for flag in conjugation.flags(text))
-    return Rewritten(sent, tuple(dict.fromkeys(flags)))
+    if exchange.sent_stops:
+        sent["stop"] = list(exchange.sent_stops)
+    return Rewritten(sent, exchange.flags(texts))
 
 
 def check_rewritable(endpoint: Endpoint, body: Body, via: str, *, n_members: int) -> None:
@@ -148,7 +142,7 @@ def wants_usage(body: Body) -> bool:
 
 def _map_message(message: Body, transform: _Transform) -> Body:
     content = message.get("content")
-    if message["role"] not in CONJUGATED_ROLES or content is None:
+    if message["role"] not in SPOKEN_ROLES or content is None:
         return message
     if isinstance(content, str):
         return {**message, "content": transform(content)}

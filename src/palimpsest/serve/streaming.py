@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from palimpsest.lm.conjugations.text import TextConjugation
+from palimpsest.lm.exchange import Exchange, Reader, off_loop
 from palimpsest.serve.errors import ApiError
-from palimpsest.serve.inversion import Inverse, off_loop
 from palimpsest.serve.upstream import Body, Endpoint
 
 _FINISHED = "stop"
@@ -18,7 +17,7 @@ _FINISHED = "stop"
 class _Choice:
     """One of the answers in a stream."""
 
-    inverse: Inverse
+    reader: Reader
     begun: bool = False
     ended: bool = False
 
@@ -32,8 +31,7 @@ class StreamInverter:
 
     Args:
         endpoint: Of the request.
-        conjugation: Under which the model was asked.
-        stops: As the client gave them.
+        exchange: By which the model was asked.
         n_choices: How many answers the stream will hold.
         model: What the chunks call the model.
         usage: Whether the client wants the count of tokens.
@@ -42,16 +40,14 @@ class StreamInverter:
     def __init__(
         self,
         endpoint: Endpoint,
-        conjugation: TextConjugation,
-        stops: tuple[str, ...],
+        exchange: Exchange,
         *,
         n_choices: int,
         model: str,
         usage: bool,
     ) -> None:
         self._endpoint = endpoint
-        self._conjugation = conjugation
-        self._stops = stops
+        self._exchange = exchange
         self._n_choices = n_choices
         self._model = model
         self._wants_usage = usage
@@ -90,7 +86,7 @@ class StreamInverter:
     def _all_ended(self) -> bool:
         n_ended = sum(state.ended for state in self._choices.values())
         return n_ended >= self._n_choices and any(
-            state.inverse.stopped for state in self._choices.values()
+            state.reader.stopped for state in self._choices.values()
         )
 
     async def _rewrite_choice(self, choice: Body) -> AsyncIterator[Body]:
@@ -99,7 +95,7 @@ class StreamInverter:
             raise malformed("the index of a choice")
         state = self._choices.get(index)
         if state is None:
-            state = _Choice(Inverse(self._conjugation, self._stops))
+            state = _Choice(self._exchange.reader())
             self._choices[index] = state
         if state.ended:
             return
@@ -114,21 +110,21 @@ class StreamInverter:
         if new:
             yield self._write(frame, new, {})
         reason = choice.get("finish_reason")
-        if state.inverse.stopped or reason is not None:
+        if state.reader.stopped or reason is not None:
             async for rewritten in self._end(state, frame, reason):
                 yield rewritten
 
     async def _end(self, state: _Choice, frame: Body, reason: str | None) -> AsyncIterator[Body]:
         state.ended = True
-        rest = await off_loop(state.inverse.slow, state.inverse.finish)
+        rest = await off_loop(state.reader.is_slow, state.reader.finish)
         if rest:
             yield self._write(frame, rest, {})
-        if state.inverse.stopped:
+        if state.reader.stopped:
             reason = _FINISHED
         yield {**self._write(frame, None, {}), "finish_reason": reason}
 
     async def _inverted(self, state: _Choice, text: str) -> str:
-        return await off_loop(state.inverse.slow, state.inverse.feed, text)
+        return await off_loop(state.reader.is_slow, state.reader.feed, text)
 
     def _read(self, choice: Body) -> tuple[str, dict[str, Any]]:
         """Return the text of a choice, and what else its delta holds."""

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
-from typing import Any, TypeVar
 
-import anyio
 from inspect_ai.model import ChatMessage, GenerateConfig, ModelOutput
 
 from palimpsest.integrations.inspect_ai.host import told_to_the_user
@@ -19,12 +16,9 @@ from palimpsest.integrations.inspect_ai.rewriting import (
     voted_output,
 )
 from palimpsest.lm.conjugations.ensembles import TextEnsemble
-from palimpsest.lm.conjugations.text import TextConjugation
-from palimpsest.serve.inversion import is_slow
+from palimpsest.lm.exchange import Exchange, off_loop
 
-_T = TypeVar("_T")
-
-Ask = Callable[[TextConjugation, Sent], Awaitable[ModelOutput | Exception]]
+Ask = Callable[[Exchange, Sent], Awaitable[ModelOutput | Exception]]
 """Gives the model's own answer to what it is sent, or the provider's error."""
 
 
@@ -51,28 +45,20 @@ async def ask_conjugated(
         PrerequisiteError: Something is asked for that cannot be honoured under a conjugation, or a
             translator failed.
     """
-    stops = config.stop_seqs or []
+    exchanges = [Exchange(each, config.stop_seqs or []) for each in ensemble.members]
     answers: list[Answered] = []
     with told_to_the_user():
         check_honourable(config, ensemble, tools=tools)
-        for member in ensemble.members:
-            slow = _is_slow(member, messages)
-            sent = await off_loop(slow, conjugated_messages, messages, member, stops)
-            output = await ask(member, sent)
+        for exchange in exchanges:
+            slow = _is_slow(exchange, messages)
+            sent = await off_loop(slow, conjugated_messages, messages, exchange)
+            output = await ask(exchange, sent)
             if isinstance(output, Exception):
                 return output
-            slow = _is_slow(member, [choice.message for choice in output.choices])
-            answer = await off_loop(slow, inverted_output, output, member, stops, sent.flags)
-            answers.append(answer)
+            slow = _is_slow(exchange, [choice.message for choice in output.choices])
+            answers.append(await off_loop(slow, inverted_output, output, exchange, sent.flags))
         return voted_output(ensemble, answers)
 
 
-async def off_loop(slow: bool, function: Callable[..., _T], *args: Any) -> _T:
-    """Call a function, in a thread if it is slow, so that other samples go on."""
-    if slow:
-        return await anyio.to_thread.run_sync(partial(function, *args))
-    return function(*args)
-
-
-def _is_slow(member: TextConjugation, messages: Sequence[ChatMessage]) -> bool:
-    return is_slow(member, sum(len(message.text) for message in messages))
+def _is_slow(exchange: Exchange, messages: Sequence[ChatMessage]) -> bool:
+    return exchange.is_slow(sum(len(message.text) for message in messages))

@@ -16,6 +16,8 @@ class Identity(TextConjugation):
 
     name = "identity"
     exact = True
+    changes_nothing = True
+    kept_spans = frozenset({"code", "urls", "labels", "placeholders", "numbers"})
 
     def apply(self, prompt: str) -> str:
         """Return the prompt."""
@@ -75,6 +77,9 @@ class Rot13(TextConjugation):
 
     name = "rot13"
     exact = True
+    # Letters stay letters, and the patterns name no particular letter. URLs are out: "uggc://"
+    # becomes "http://".
+    kept_spans = frozenset({"code", "labels", "placeholders", "numbers"})
 
     def apply(self, prompt: str) -> str:
         """Return the prompt with every ASCII letter moved thirteen places."""
@@ -101,6 +106,9 @@ class Base64(TextConjugation):
 
     name = "base64"
     exact = True
+    # It writes no backtick, brace, colon or line break, so every one of them is a span's. Numbers
+    # are out for its digits, URLs because the next piece would join them.
+    kept_spans = frozenset({"code", "labels", "placeholders"})
 
     def apply(self, prompt: str) -> str:
         """Return the prompt in base64; lone surrogates are encoded like any other code point."""

@@ -17,6 +17,22 @@ class TextConjugation(Conjugation[str, str]):
     """Whether texts may come back in other words, and with another first letter's case, as from a
     translator. What is accepted as an answer then also counts as it stands."""
 
+    changes_nothing: bool = False
+    """Whether it is the identity, so that asking under it is asking plainly."""
+
+    local: bool = True
+    """Whether a text may be cut, and its parts conjugated and inverted one by one, except for what
+    the characters beside the cut do. A stop string can be told in conjugated form only then."""
+
+    beside: tuple[str, ...] = ()
+    """What may stand beside a word in conjugated text and is not found in plain text, such as a
+    separator of syllables. Stop strings are tried between them."""
+
+    kept_spans: frozenset[str] = frozenset()
+    """Kinds of protected spans (:data:`~palimpsest.lm.conjugations.spans.PATTERNS`) that
+    ``s(P)`` has where ``P`` has them, if they are left alone, and no others: then each piece
+    between them is inverted by itself, and protecting them is exact."""
+
     def certain(self, partial: str) -> str:
         """Return the part of the inverted answer that no further text can change.
 
@@ -60,6 +76,8 @@ class TextChain(Chain[str, str], TextConjugation):
         self._text_links = links
         self.batched = any(link.batched for link in links)
         self.rephrases = any(link.rephrases for link in links)
+        self.local = all(link.local for link in links)
+        self.beside = tuple(dict.fromkeys(text for link in links for text in link.beside))
 
     def certain(self, partial: str) -> str:
         """Return what is certain of what is certain, last link first."""

@@ -67,6 +67,7 @@ class Translate(TextConjugation):
     exact = False
     rephrases = True
     batched = True
+    local = False
     keeps = (
         "lines, labels, numbers, code, addresses and placeholders; of sentences, what survives "
         "being translated there and back"

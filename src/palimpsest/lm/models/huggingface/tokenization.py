@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from palimpsest.errors import UserError
 from palimpsest.lm.models.huggingface.quiet import quietly
 from palimpsest.lm.prompts import Message, Prompt
-from palimpsest.lm.stopping import first_stop
+from palimpsest.lm.stops import first_stop
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

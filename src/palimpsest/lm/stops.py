@@ -1,4 +1,4 @@
-"""Where an answer ends: before the first of its stop strings."""
+"""Stop strings in a text: where an answer ends, and where one may yet begin."""
 
 from __future__ import annotations
 
@@ -23,3 +23,19 @@ def cut(text: str, stops: Iterable[str]) -> str:
         '12'
     """
     return text[: first_stop(text, stops)]
+
+
+def n_open(text: str, stops: Iterable[str]) -> int:
+    r"""Return how many characters at the end may be the beginning of a stop string.
+
+    Example:
+        >>> n_open("12\n", ["\n\n", "x"])
+        1
+    """
+    lengths = (
+        length
+        for stop in stops
+        for length in range(min(len(stop) - 1, len(text)), 0, -1)
+        if text.endswith(stop[:length])
+    )
+    return max(lengths, default=0)
