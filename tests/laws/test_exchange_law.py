@@ -33,7 +33,7 @@ from palimpsest.serve.upstream_local import LocalUpstream
 
 SPECS = [*CONJUGATIONS, "leet|rot13", "pig-latin|upper", "protect(leet)", "protect(upper,numbers)"]
 PROMPT = "Input: What is 5 plus 7?\nOutput:"
-STOPS = ([], ["END"], ["\n", "User:"], ["<|im_end|>", "7"], ["ab", "·"])
+STOPS: tuple[list[str], ...] = ([], ["END"], ["\n", "User:"], ["<|im_end|>", "7"], ["ab", "·"])
 PLAIN = ("yes END more", " No. 7 of 12\nUser: ab", "It·is <|im_end|> so", "a\\b ab", "")
 
 Caller = Callable[[str, str, list[str]], str]

@@ -11,17 +11,19 @@ import math
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from itertools import product
 from types import MappingProxyType
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 from palimpsest.errors import UserError
-from palimpsest.lm.conjugations.fidelity import round_trip_chrf
 from palimpsest.lm.conjugations.spans import survival
 from palimpsest.lm.conjugations.text import TextConjugation
 from palimpsest.lm.prompts import Prompt, map_text, texts_of
 from palimpsest.lm.stops import first_stop, n_open
+
+if TYPE_CHECKING:
+    from sacrebleu.metrics.chrf import CHRF
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -234,6 +236,29 @@ class Exchange:
                 f"{error!r}.",
                 hint="Leave it out, or tell the authors of the plugin that provides it.",
             ) from error
+
+
+def round_trip_chrf(prompt: str, back: str) -> float:
+    """Return the chrF of ``invert(apply(prompt))`` against the prompt, from 0 to 1.
+
+    chrF compares character n-grams up to six (Popović, WMT 2015), as computed by sacrebleu.
+
+    Example:
+        >>> round_trip_chrf("The cat sleeps.", "The cat sleeps.")
+        1.0
+        >>> 0.5 < round_trip_chrf("The cat sleeps.", "The cat is sleeping.") < 1
+        True
+    """
+    if prompt == back:
+        return 1.0
+    return float(_metric().sentence_score(back, [prompt]).score) / 100
+
+
+@cache
+def _metric() -> CHRF:
+    from sacrebleu.metrics.chrf import CHRF
+
+    return CHRF()
 
 
 class Reader:

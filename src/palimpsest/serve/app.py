@@ -32,7 +32,7 @@ from palimpsest.serve.limits import (
 )
 from palimpsest.serve.logs import Record, log_failure
 from palimpsest.serve.replying import STREAM_HEADERS, Reply
-from palimpsest.serve.rewriting import check_request
+from palimpsest.serve.requests import check_request
 from palimpsest.serve.settings import ServeSettings
 from palimpsest.serve.streaming import text_pieces
 from palimpsest.serve.upstream import Body, Endpoint, Raw, Upstream

@@ -12,7 +12,7 @@ from palimpsest.lm.conjugations.ensembles import TextEnsemble, agreeing
 from palimpsest.lm.exchange import ConjugationError, Exchange, off_loop
 from palimpsest.serve.choosing import SEPARATOR, Chosen
 from palimpsest.serve.errors import ApiError, sentence
-from palimpsest.serve.rewriting import (
+from palimpsest.serve.requests import (
     Rewritten,
     check_rewritable,
     conjugate_request,

@@ -11,7 +11,7 @@ from palimpsest.lm.exchange import asks_for
 from palimpsest.lm.models.protocol import Generation
 from palimpsest.lm.prompts import Message, Prompt
 from palimpsest.serve.errors import ApiError, bad_request
-from palimpsest.serve.rewriting import check_request, stops_of
+from palimpsest.serve.requests import check_request, stops_of
 from palimpsest.serve.upstream import Body, Endpoint
 
 DEFAULT_MAX_TOKENS = {Endpoint.completions: 16, Endpoint.chat: 256}

@@ -18,9 +18,12 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from palimpsest.errors import UserError
-from palimpsest.integrations.inspect_ai.asking import ask_conjugated
+from palimpsest.integrations.inspect_ai.conversation import (
+    Sent,
+    ask_conjugated,
+    conjugated_messages,
+)
 from palimpsest.integrations.inspect_ai.host import told_to_the_user, typed
-from palimpsest.integrations.inspect_ai.rewriting import Sent, conjugated_messages
 from palimpsest.lm.conjugations.ensembles import TextEnsemble, parse_ensemble
 from palimpsest.lm.exchange import Exchange
 

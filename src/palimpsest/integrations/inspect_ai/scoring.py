@@ -10,7 +10,7 @@ from inspect_ai.model import ModelOutput
 from inspect_ai.scorer import Score, Scorer, Target
 from inspect_ai.solver import TaskState
 
-from palimpsest.integrations.inspect_ai.rewriting import KEY
+from palimpsest.integrations.inspect_ai.conversation import KEY
 from palimpsest.judging.questions import Expected, expected_under
 from palimpsest.lm.conjugations import parse_conjugation
 from palimpsest.lm.exchange import off_loop

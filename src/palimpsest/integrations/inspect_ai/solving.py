@@ -9,9 +9,13 @@ from inspect_ai.solver import Generate, Solver, TaskState
 from typing_extensions import Unpack
 
 from palimpsest.errors import UserError
-from palimpsest.integrations.inspect_ai.asking import ask_conjugated
+from palimpsest.integrations.inspect_ai.conversation import (
+    KEY,
+    Sent,
+    ask_conjugated,
+    inverted_message,
+)
 from palimpsest.integrations.inspect_ai.host import task_config, told_to_the_user, typed
-from palimpsest.integrations.inspect_ai.rewriting import KEY, Sent, inverted_message
 from palimpsest.lm.conjugations.ensembles import TextEnsemble, parse_ensemble
 from palimpsest.lm.exchange import Exchange
 
