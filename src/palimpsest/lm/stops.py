@@ -32,10 +32,27 @@ def n_open(text: str, stops: Iterable[str]) -> int:
         >>> n_open("12\n", ["\n\n", "x"])
         1
     """
-    lengths = (
-        length
-        for stop in stops
-        for length in range(min(len(stop) - 1, len(text)), 0, -1)
-        if text.endswith(stop[:length])
-    )
-    return max(lengths, default=0)
+    return max((_overlap(text, stop) for stop in stops if len(stop) > 1), default=0)
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Return the length of the longest proper beginning of a stop string with which a text ends.
+
+    By the failure function of Knuth, Morris and Pratt, so in linear time whatever the texts are.
+    """
+    end = text[1 - len(stop) :]
+    if stop[0] not in end:
+        return 0
+    failure = [0]
+    for char in stop[1:]:
+        failure.append(_step(stop, failure, failure[-1], char))
+    length = 0
+    for char in end:
+        length = _step(stop, failure, length, char)
+    return length
+
+
+def _step(stop: str, failure: list[int], length: int, char: str) -> int:
+    while length and (length == len(stop) or stop[length] != char):
+        length = failure[length - 1]
+    return length + (stop[length] == char)

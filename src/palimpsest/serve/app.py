@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from palimpsest.lm.network import strict_json
 from palimpsest.serve import sse
 from palimpsest.serve.choosing import SEPARATOR, VIA_HEADER, Chooser, Chosen
 from palimpsest.serve.conjugated import Conjugated
@@ -229,22 +230,19 @@ def _about(chosen: Chosen, flags: tuple[str, ...]) -> dict[str, str]:
 
 def _parse(content: bytes) -> dict[str, Any]:
     try:
-        body = json.loads(content.decode(), parse_constant=_no_number)
+        body = strict_json(content.decode())
     except UnicodeDecodeError as error:
         raise bad_request(
             f"The request is not UTF-8: byte {error.start} is {content[error.start]:#04x}.",
             code="invalid_json",
         ) from error
-    except (ValueError, RecursionError) as error:
-        what = str(error) if isinstance(error, json.JSONDecodeError) else "a value is out of range"
-        raise bad_request(f"The request is not valid JSON: {what}.", code="invalid_json") from error
+    except ValueError as error:
+        raise bad_request(
+            f"The request is not valid JSON: {error}.", code="invalid_json"
+        ) from error
     if not isinstance(body, dict):
         raise bad_request("The request is JSON, but no object.", code="invalid_json")
     return body
-
-
-def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is no JSON")
 
 
 async def _health(_: Request) -> Response:

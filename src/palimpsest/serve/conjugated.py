@@ -21,7 +21,7 @@ from palimpsest.serve.requests import (
     texts_of,
     wants_usage,
 )
-from palimpsest.serve.streaming import StreamInverter, chunks_of, malformed
+from palimpsest.serve.streaming import StreamInverter, chunks_of, content_text, malformed
 from palimpsest.serve.upstream import Answered, Body, Endpoint, Streamed, Upstream
 
 _T = TypeVar("_T")
@@ -177,9 +177,7 @@ def text_of(endpoint: Endpoint, choice: Body) -> str | None:
         if not isinstance(message, dict):
             raise malformed("a message")
         text = message.get("content")
-    if not isinstance(text, str | None):
-        raise malformed("an answer's text")
-    return text
+    return content_text(text)
 
 
 def inverted_choice(endpoint: Endpoint, choice: Body, exchange: Exchange) -> Body:

@@ -16,6 +16,11 @@ from palimpsest.lm.exchange import (
 from palimpsest.serve.errors import ApiError, bad_request
 from palimpsest.serve.upstream import Body, Endpoint
 
+MOST_STOPS = 16
+"""OpenAI takes 4; others take more."""
+
+LONGEST_STOP = 256
+
 _Transform = Callable[[str], str]
 
 
@@ -126,6 +131,12 @@ def stops_of(body: Body) -> tuple[str, ...]:
         raise _wrong("stop", stop, "a text or a list of texts")
     if "" in stops:
         raise bad_request("A stop string is empty: it would end every answer at once.", "stop")
+    if len(stops) > MOST_STOPS or any(len(each) > LONGEST_STOP for each in stops):
+        raise bad_request(
+            f"'stop' has {len(stops)} texts, the longest of {max(map(len, stops))} characters; at "
+            f"most {MOST_STOPS} of {LONGEST_STOP} characters are taken.",
+            "stop",
+        )
     return tuple(stops)
 
 

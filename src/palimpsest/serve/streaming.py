@@ -20,6 +20,8 @@ class _Choice:
     reader: Reader
     begun: bool = False
     ended: bool = False
+    reason: str | None = None
+    """Why it ends, as the upstream says; some say so on every chunk and yet go on."""
 
 
 class StreamInverter:
@@ -72,22 +74,20 @@ class StreamInverter:
             for choice in _choices_of(chunk):
                 async for rewritten in self._rewrite_choice(choice):
                     yield self._chunk([rewritten])
-            if self._all_ended and not self._wants_usage:
+            if self._all_stopped and not self._wants_usage:
                 return  # which has the upstream stop: nothing that it might say would be shown
         for index, state in self._choices.items():
             if not state.ended:
                 # Some servers end without a reason; what is held back is due all the same.
-                async for rewritten in self._end(state, {"index": index}, _FINISHED):
+                async for rewritten in self._end(state, {"index": index}):
                     yield self._chunk([rewritten])
         if self._wants_usage and self.usage is not None:
             yield {**self._chunk([]), "usage": self.usage}
 
     @property
-    def _all_ended(self) -> bool:
-        n_ended = sum(state.ended for state in self._choices.values())
-        return n_ended >= self._n_choices and any(
-            state.reader.stopped for state in self._choices.values()
-        )
+    def _all_stopped(self) -> bool:
+        n_stopped = sum(state.reader.stopped for state in self._choices.values())
+        return n_stopped >= self._n_choices
 
     async def _rewrite_choice(self, choice: Body) -> AsyncIterator[Body]:
         index = choice.get("index", 0)
@@ -109,18 +109,17 @@ class StreamInverter:
         new = await self._inverted(state, text) if text else ""
         if new:
             yield self._write(frame, new, {})
-        reason = choice.get("finish_reason")
-        if state.reader.stopped or reason is not None:
-            async for rewritten in self._end(state, frame, reason):
+        state.reason = choice.get("finish_reason") or state.reason
+        if state.reader.stopped:
+            async for rewritten in self._end(state, frame):
                 yield rewritten
 
-    async def _end(self, state: _Choice, frame: Body, reason: str | None) -> AsyncIterator[Body]:
+    async def _end(self, state: _Choice, frame: Body) -> AsyncIterator[Body]:
         state.ended = True
         rest = await off_loop(state.reader.is_slow, state.reader.finish)
         if rest:
             yield self._write(frame, rest, {})
-        if state.reader.stopped:
-            reason = _FINISHED
+        reason = _FINISHED if state.reader.stopped else state.reason or _FINISHED
         yield {**self._write(frame, None, {}), "finish_reason": reason}
 
     async def _inverted(self, state: _Choice, text: str) -> str:
@@ -129,13 +128,12 @@ class StreamInverter:
     def _read(self, choice: Body) -> tuple[str, dict[str, Any]]:
         """Return the text of a choice, and what else its delta holds."""
         if self._endpoint is Endpoint.completions:
-            return str(choice.get("text") or ""), {}
+            return content_text(choice.get("text")) or "", {}
         delta = choice.get("delta") or {}
         if not isinstance(delta, dict):
             raise malformed("a delta")
-        text = delta.get("content") or ""
         other = {name: value for name, value in delta.items() if name != "content" and value}
-        return str(text), other
+        return content_text(delta.get("content")) or "", other
 
     def _write(self, frame: Body, text: str | None, other: Body) -> dict[str, Any]:
         # As OpenAI has it: every chunk says that it is not the last, and that it has no logprobs.
@@ -154,6 +152,26 @@ def _choices_of(chunk: Body) -> list[Body]:
     if not isinstance(choices, list) or not all(isinstance(each, dict) for each in choices):
         raise malformed("a chunk's choices")
     return choices
+
+
+def content_text(content: Any) -> str | None:
+    """Return the text of an answer's content, which may be typed parts; thoughts are none of it.
+
+    Raises:
+        ApiError: 502 for content in an unknown form.
+
+    Example:
+        >>> content_text([{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "12"}])
+        '12'
+    """
+    if content is None or isinstance(content, str):
+        return content
+    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
+        raise malformed("an answer's text")
+    texts = [part.get("text") for part in content if part.get("type") in ("text", "output_text")]
+    if not all(isinstance(text, str) for text in texts):
+        raise malformed("a part of an answer's text")
+    return "".join(map(str, texts))
 
 
 def malformed(what: str) -> ApiError:
@@ -203,7 +221,7 @@ def _parts_of(endpoint: Endpoint, choice: Body) -> list[Body]:
 def text_pieces(body: Body) -> list[tuple[int, str]]:
     """Return the texts in an answer or a chunk, each with the index of its choice."""
     return [
-        (choice.get("index", 0), str(said.get("content") or said.get("text") or ""))
+        (choice.get("index", 0), content_text(said.get("content") or said.get("text")) or "")
         for choice in body.get("choices") or []
         for said in (choice.get("message") or choice.get("delta") or choice,)
     ]
