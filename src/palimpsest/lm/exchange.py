@@ -41,6 +41,9 @@ _BESIDE: tuple[str, ...] = (
 )  # fmt: skip
 """What may stand beside a stop string: one of each kind of text that rules tell apart."""
 
+_LONGEST_STOP = 4096
+"""Characters of a conjugated stop string; a longer one is only read in the answer."""
+
 _SHORT = 2048
 """Characters up to which a growing answer is inverted anew with each piece."""
 
@@ -104,6 +107,7 @@ class Exchange:
     Args:
         conjugation: Under which a model is asked.
         stops: Where an answer ends, as they stand in *plain* text. None of them empty.
+        most_characters: Of all that is sent together; by default as many as it takes.
 
     Example:
         >>> from palimpsest.lm.conjugations import parse_conjugation
@@ -114,8 +118,15 @@ class Exchange:
         ' it is. '
     """
 
-    def __init__(self, conjugation: TextConjugation, stops: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        conjugation: TextConjugation,
+        stops: Iterable[str] = (),
+        *,
+        most_characters: int | None = None,
+    ) -> None:
         self.conjugation = conjugation
+        self._n_left = most_characters
         self.stops = tuple(dict.fromkeys(stops))
         self._marks = tuple(filter(_MARK.fullmatch, self.stops))
 
@@ -165,9 +176,16 @@ class Exchange:
 
         Raises:
             ConjugationError: The conjugation fails on the text.
+            TooLongError: It could make more of it than is allowed.
             UserError: It needs something that is not there, such as a translator.
         """
-        return self._guard(self.conjugation.apply, text) if text else ""
+        if not text:
+            return ""
+        if self._n_left is None:
+            return self._guard(self.conjugation.apply, text)
+        sent = self._guard(self.conjugation.apply_within, text, self._n_left)
+        self._n_left -= len(sent)
+        return sent
 
     def send(self, prompt: Prompt) -> Prompt:
         """Return the prompt as the model gets it: ``s`` of every text in it."""
@@ -220,8 +238,15 @@ class Exchange:
         chrf = round_trip_chrf(before, "\n".join(back))
         return Fidelity(back == texts, chrf, survival(before, after))
 
-    def is_slow(self, n_characters: int) -> bool:
-        """Return whether rewriting so much text should not be done on an event loop."""
+    def is_slow(self, n_characters: int, *, sending: bool = False) -> bool:
+        """Return whether rewriting so much text should not be done on an event loop.
+
+        In sending, what counts is how long it can become, and that stop strings are tried in many
+        places.
+        """
+        if sending:
+            n_tried = sum(map(len, self.stops)) * (len(_BESIDE) + len(self.conjugation.beside)) ** 2
+            n_characters = int((n_characters + n_tried) * self.conjugation.growth)
         return self.conjugation.batched or n_characters > _MOST_ON_LOOP
 
     def _guard(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -345,6 +370,8 @@ def _sent_stop(conjugation: TextConjugation, stop: str) -> str | None:
     if not conjugation.local:
         return None
     written = conjugation.apply(stop)
+    if len(written) > _LONGEST_STOP:
+        return None
     read = _read_stops(conjugation, (stop,))
     for before, after in product((*_BESIDE, *conjugation.beside), repeat=2):
         whole = conjugation.invert(before + written + after)

@@ -168,7 +168,10 @@ class _Ask:
                     await _pass_on(raw, reply)
                 return
         checked = check_request(self._endpoint, body)
-        asks = Conjugated(self._service.upstream, self._endpoint, checked, chosen)
+        most = self._service.settings.max_conjugated_characters
+        asks = Conjugated(
+            self._service.upstream, self._endpoint, checked, chosen, most_characters=most
+        )
         await (self._stream if record.stream else self._whole)(asks, chosen, reply, record)
 
     async def _whole(self, asks: Conjugated, chosen: Chosen, reply: Reply, record: Record) -> None:

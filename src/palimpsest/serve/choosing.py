@@ -17,7 +17,7 @@ VIA_HEADER = "X-Palimpsest-Via"
 SEPARATOR = "@"
 
 _LONGEST_SPEC = 300
-_MOST_LINKS = 24
+_MOST_LINKS = 8
 """Conjugations in one spec: a chain costs time with each of them."""
 _MOST_REMEMBERED = 1024
 _FRESH_SECONDS = 300.0
@@ -141,7 +141,8 @@ class Chooser:
         return ensemble
 
     def _check_allowed(self, spec: str) -> None:
-        if len(spec) > _LONGEST_SPEC or spec.count("|") + spec.count("(") > _MOST_LINKS:
+        n_links = max(member.count("|") + member.count("(") for member in spec.split(","))
+        if len(spec) > _LONGEST_SPEC or n_links > _MOST_LINKS:
             raise UserError(
                 f"A conjugation of {len(spec)} characters is too long for a request.",
                 hint="Have it offered by the server.",

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from palimpsest.errors import UserError
 from palimpsest.lm.conjugations.ensembles import TextEnsemble, agreeing
+from palimpsest.lm.conjugations.text import TooLongError
 from palimpsest.lm.exchange import ConjugationError, Exchange, off_loop
 from palimpsest.serve.choosing import SEPARATOR, Chosen
 from palimpsest.serve.errors import ApiError, sentence
@@ -51,18 +52,29 @@ class Conjugated:
         endpoint: Chat or completions.
         body: The request, checked.
         chosen: The model and its conjugations.
+        most_characters: How long the conjugated request may be.
 
     Raises:
         ApiError: 400 for what cannot be honoured under a conjugation.
     """
 
-    def __init__(self, upstream: Upstream, endpoint: Endpoint, body: Body, chosen: Chosen) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        endpoint: Endpoint,
+        body: Body,
+        chosen: Chosen,
+        *,
+        most_characters: int,
+    ) -> None:
         self._upstream = upstream
         self._endpoint = endpoint
         self._body = body
         self._chosen = chosen
         stops = stops_of(body)
-        self._exchanges = [Exchange(each, stops) for each in chosen.ensemble.members]
+        members = chosen.ensemble.members
+        most = most_characters // len(members)
+        self._exchanges = [Exchange(each, stops, most_characters=most) for each in members]
         if not chosen.is_identity:
             n_members = len(chosen.ensemble.members)
             check_rewritable(endpoint, body, chosen.ensemble.name, n_members=n_members)
@@ -114,7 +126,8 @@ class Conjugated:
         return Asked(answer, dict(answered.headers), (*request.flags, *flags))
 
     async def _rewrite(self, exchange: Exchange, body: Body) -> Rewritten:
-        slow = exchange.is_slow(sum(map(len, texts_of(self._endpoint, body))))
+        n_characters = sum(map(len, texts_of(self._endpoint, body)))
+        slow = exchange.is_slow(n_characters, sending=True)
         try:
             return await off_loop(
                 slow, conjugate_request, self._endpoint, body, exchange, model=self._chosen.model
@@ -157,10 +170,13 @@ async def _inverting(inverter: StreamInverter, streamed: Streamed) -> AsyncGener
 def conjugation_failed(error: UserError) -> Exception:
     """Return the error for a prompt or answer that could not be rewritten.
 
-    What a plugin raised may hold the prompt: it is a failure of the server, which tells nobody.
+    A prompt that would become too long is the client's. What a plugin raised may hold the prompt:
+    it is a failure of the server, which tells nobody.
     """
     if isinstance(error, ConjugationError) and isinstance(error.__cause__, Exception):
         return error.__cause__
+    if isinstance(error, TooLongError):
+        return ApiError(413, sentence(error), code="request_too_large")
     return ApiError(502, sentence(error), code="conjugation_failed")
 
 

@@ -37,6 +37,9 @@ class ServeSettings:
     max_body_bytes: int = 8 * 2**20
     """Longest request."""
 
+    max_conjugated_characters: int = 4 * 2**20
+    """Longest that conjugations may make a request, all members of a vote together."""
+
     max_concurrent: int = 256
     """Requests at a time; more are sent away with 503 and ``Retry-After``."""
 

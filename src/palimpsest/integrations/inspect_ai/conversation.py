@@ -237,7 +237,7 @@ async def ask_conjugated(
     with told_to_the_user():
         check_honourable(config, ensemble, tools=tools)
         for exchange in exchanges:
-            slow = _is_slow(exchange, messages)
+            slow = _is_slow(exchange, messages, sending=True)
             sent = await off_loop(slow, conjugated_messages, messages, exchange)
             output = await ask(exchange, sent)
             if isinstance(output, Exception):
@@ -247,5 +247,5 @@ async def ask_conjugated(
         return voted_output(ensemble, answers)
 
 
-def _is_slow(exchange: Exchange, messages: Sequence[ChatMessage]) -> bool:
-    return exchange.is_slow(sum(len(message.text) for message in messages))
+def _is_slow(exchange: Exchange, messages: Sequence[ChatMessage], *, sending: bool = False) -> bool:
+    return exchange.is_slow(sum(len(message.text) for message in messages), sending=sending)

@@ -26,6 +26,7 @@ class Leet(TextConjugation):
 
     name = "leet"
     exact = True
+    growth = 2
     # No capital, colon, brace, backtick, slash or white space appears or goes, and a digit without
     # a backslash was a letter, so what looks like a label or placeholder was one; "http" is never
     # written. Numbers are out: "it" becomes "17".

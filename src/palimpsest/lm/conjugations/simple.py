@@ -17,6 +17,7 @@ class Identity(TextConjugation):
     name = "identity"
     exact = True
     changes_nothing = True
+    growth = 1
     kept_spans = frozenset({"code", "urls", "labels", "placeholders", "numbers"})
 
     def apply(self, prompt: str) -> str:
@@ -42,6 +43,7 @@ class Upper(TextConjugation):
 
     name = "upper"
     exact = False
+    growth = 3  # as ΐ has no capital of its own
     keeps = "everything but case (answers come back in lower case; ß as ss)"
 
     def apply(self, prompt: str) -> str:
@@ -77,6 +79,7 @@ class Rot13(TextConjugation):
 
     name = "rot13"
     exact = True
+    growth = 1
     # Letters stay letters, and the patterns name no particular letter. URLs are out: "uggc://"
     # becomes "http://".
     kept_spans = frozenset({"code", "labels", "placeholders", "numbers"})
@@ -148,6 +151,7 @@ class ReverseWords(TextConjugation):
 
     name = "reverse-words"
     exact = True
+    growth = 1
 
     def apply(self, prompt: str) -> str:
         """Return the prompt with the words of each line in reverse order."""

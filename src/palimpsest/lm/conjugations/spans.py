@@ -63,6 +63,7 @@ class Protected(TextConjugation):
         self.name = f"protect({inner.name}{listed})"
         self.batched = inner.batched
         self.rephrases = inner.rephrases
+        self.growth = inner.growth
         self.exact = inner.exact and wanted <= inner.kept_spans
         self.keeps = "everything" if self.exact else self._keeps()
 
