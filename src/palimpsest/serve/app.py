@@ -24,8 +24,10 @@ from palimpsest.serve.choosing import SEPARATOR, VIA_HEADER, Chooser, Chosen
 from palimpsest.serve.conjugated import Conjugated
 from palimpsest.serve.errors import ApiError, bad_request
 from palimpsest.serve.limits import (
+    BodyBudget,
     ClientGoneError,
     Slots,
+    check_framing,
     check_host,
     check_token,
     read_body,
@@ -39,6 +41,9 @@ from palimpsest.serve.streaming import text_pieces
 from palimpsest.serve.upstream import Body, Endpoint, Raw, Upstream
 
 HEALTH_PATH = "/health"
+_BODIES = 32
+"""Requests of the greatest length that may be arriving at a time."""
+
 CLIENT_GONE = 499
 """What the log calls the status of a request that its client gave up, as nginx does."""
 
@@ -101,6 +106,7 @@ class _Service:
         self.settings = settings
         self.upstream = upstream
         self.slots = Slots(settings.max_concurrent)
+        self.bodies = BodyBudget(_BODIES * settings.max_body_bytes)
         self.chooser = Chooser(settings.via, settings.offer, self._names)
 
     async def list_models(self, _: Request) -> Response:
@@ -145,8 +151,8 @@ class _Ask:
         reply: Reply = scope["state"]["reply"]
         record: Record = scope["state"]["record"]
         headers = Headers(scope=scope)
+        content = await read_body(receive, headers, settings, self._service.bodies)
         with self._service.slots.taken():
-            content = await read_body(receive, headers, settings)
             work = self._answer(content, headers.get(VIA_HEADER), reply, record)
             await while_wanted(work, receive, timeout_seconds=settings.timeout_seconds)
 
@@ -282,6 +288,7 @@ class _Gate:
         scope.setdefault("state", {}).update(record=record, reply=reply)
         try:
             headers = Headers(scope=scope)
+            check_framing(headers)
             check_host(headers, self._settings)
             if scope["path"] != HEALTH_PATH:
                 check_token(headers, self._settings)
