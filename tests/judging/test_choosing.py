@@ -11,7 +11,8 @@ from palimpsest.judging.evaluate import Settings, evaluate
 from palimpsest.judging.via import parse_via
 from palimpsest.judging.warnings import find_oddities
 from palimpsest.lm.conjugations import parse_conjugation
-from palimpsest.lm.exchange import Exchange, sent_choices
+from palimpsest.lm.continuations import sent_choices
+from palimpsest.lm.exchange import Exchange
 from palimpsest.lm.models.protocol import ScoringUnavailableError
 from palimpsest.lm.models.scripted import ScriptedModel
 from palimpsest.lm.prompts import Message, Prompt

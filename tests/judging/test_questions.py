@@ -107,7 +107,7 @@ def test_stops_are_sent_in_conjugated_form_and_found_after_inversion() -> None:
 def test_an_answer_is_settled_once_a_stop_is_certain() -> None:
     asked = question("leet", stop=("end",))
     assert not asked.is_settled("Wh47")
-    assert asked.is_settled("Wh473nd")
+    assert asked.is_settled("Wh47 3nd ")
 
 
 def test_a_stop_that_may_have_begun_keeps_the_answer_open() -> None:

@@ -10,7 +10,14 @@ from tests.laws.test_conjugation_laws import EXACT, texts
 
 from palimpsest.errors import UserError
 from palimpsest.lm.conjugations import CONJUGATIONS, TextConjugation, parse_conjugation
-from palimpsest.lm.exchange import BrokenPromiseError, Continued, Exchange, continue_all
+from palimpsest.lm.continuations import Continued, continue_all
+from palimpsest.lm.exchange import (
+    IN_PLAIN_TEXT,
+    PARTLY_PLAIN,
+    THOUGHT_ALONE,
+    BrokenPromiseError,
+    Exchange,
+)
 from palimpsest.lm.stops import cut
 
 SPECS = [*CONJUGATIONS, "leet|rot13", "pig-latin|leet", "protect(leet)", "protect(leet-paper)"]
@@ -140,10 +147,11 @@ def test_what_is_streamed_is_together_what_is_answered_at_once(
     conjugation: TextConjugation, text: str, stops: list[str], sizes: list[int]
 ) -> None:
     exchange = Exchange(conjugation, stops)
-    before_mark = cut(text, [stop for stop in stops if stop == MARK])
-    whole = cut(conjugation.invert(before_mark), exchange.read_stops)
-    assert exchange.read(text).text == whole
+    whole = exchange.read(text).text
     assert "".join(_streamed(conjugation, stops, _pieces(text, sizes))) == whole
+    if exchange.form(text) == "conjugated":
+        before_mark = cut(text, [stop for stop in stops if stop == MARK])
+        assert whole == cut(conjugation.invert(before_mark), exchange.read_stops)
 
 
 @over_all
@@ -153,10 +161,10 @@ def test_what_is_settled_of_a_beginning_begins_the_answer_and_a_stop_in_it_ends_
     conjugation: TextConjugation, text: str, stops: list[str], share: float
 ) -> None:
     exchange = Exchange(conjugation, stops)
-    settled, whole = exchange.settled(text[: round(share * len(text))]), exchange.read(text)
-    assert whole.text.startswith(settled.text)
-    if settled.stopped:
-        assert whole == settled
+    readings, whole = exchange.settled(text[: round(share * len(text))]), exchange.read(text)
+    assert any(
+        whole == each if each.stopped else whole.text.startswith(each.text) for each in readings
+    )
 
 
 @over_exact
@@ -210,3 +218,56 @@ class _Liar(TextConjugation):
 def test_a_conjugation_that_takes_back_what_was_certain_is_caught() -> None:
     with pytest.raises(BrokenPromiseError):
         _streamed(_Liar(), [], ["abc", "def"])
+
+
+CONJUGATED = {
+    "leet": "7h3 4n5w3r 15 \\\\10",
+    "pig-latin": "E·thay answer·ay is·ay 10",
+    "leet-paper": "7H3 4N5W3R 15 10",
+    "upper": "THE ANSWER IS 10",
+    "rot13": "Gur nafjre vf 10",
+}
+
+
+@pytest.mark.parametrize("name", CONJUGATED)
+def test_an_answer_in_plain_text_is_left_as_it_is(name: str) -> None:
+    exchange = Exchange(parse_conjugation(name))
+    for plain in ("The answer is: 10", "The number 15 is"):
+        assert exchange.form(plain) == "plain"
+        assert exchange.read(plain).text == exchange.image(plain)
+        assert exchange.answer_flags([plain]) == (IN_PLAIN_TEXT,)
+
+
+@pytest.mark.parametrize(("name", "raw"), CONJUGATED.items())
+def test_an_answer_that_is_conjugated_is_inverted(name: str, raw: str) -> None:
+    exchange = Exchange(parse_conjugation(name))
+    assert exchange.form(raw) == "conjugated"
+    assert exchange.read(raw).text == exchange.conjugation.invert(raw)
+    mixed = f"{raw} The answer is"
+    assert exchange.form(mixed) == "mixed"
+    assert PARTLY_PLAIN in exchange.answer_flags([mixed])
+
+
+@pytest.mark.parametrize("raw", ["10", "", " ...", "15 17"])
+def test_where_nothing_can_tell_a_model_is_taken_to_answer_as_it_was_asked(raw: str) -> None:
+    leet = Exchange(parse_conjugation("leet"))
+    assert leet.form(raw) == "conjugated"
+    assert leet.read(raw).text == leet.conjugation.invert(raw)
+
+
+THOUGHTS = {
+    "<think>Let me see.\n</think>\n\nWh3r3": "Where",
+    "[THINK]hm[/THINK]Wh3r3": "Where",
+    "<thinking>\nhm": "",
+    "<think>": "",
+    "<7h 15": "<th is",
+}
+
+
+@pytest.mark.parametrize(("raw", "answer"), THOUGHTS.items())
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_a_thought_is_no_answer_and_stops_nothing(raw: str, answer: str, size: int) -> None:
+    exchange = Exchange(parse_conjugation("leet"), ["\n"])
+    assert exchange.read(raw).text == answer
+    assert "".join(_streamed(exchange.conjugation, ["\n"], _pieces(raw, [size]))) == answer
+    assert (THOUGHT_ALONE in exchange.answer_flags([raw])) == (answer == "")

@@ -13,7 +13,8 @@ from typing import Protocol
 from palimpsest.errors import UserError
 from palimpsest.judging.questions import UNINVERTIBLE, Question, RawAnswer, Settings, as_recorded
 from palimpsest.judging.via import Via, distinct_vias
-from palimpsest.lm.exchange import Exchange, choices_as_raw, read_together, shared_stops
+from palimpsest.lm.continuations import choices_as_raw
+from palimpsest.lm.exchange import Exchange, read_together, shared_stops
 from palimpsest.lm.models.protocol import LanguageModel, can_score
 from palimpsest.lm.prompts import Prompt, texts_of
 from palimpsest.lm.suites.suite import Example, Suite

@@ -12,7 +12,8 @@ from typing import NamedTuple, Self
 from palimpsest.errors import UserError
 from palimpsest.judging.via import Via
 from palimpsest.lm.conjugations.text import TextConjugation
-from palimpsest.lm.exchange import ConjugationError, Exchange, Fidelity, chosen, sent_choices
+from palimpsest.lm.continuations import chosen, sent_choices
+from palimpsest.lm.exchange import ConjugationError, Exchange, Fidelity
 from palimpsest.lm.prompts import Prompt, texts_of
 from palimpsest.lm.scoring.prefix import Scorer
 from palimpsest.lm.suites.suite import Example, Suite
@@ -139,8 +140,10 @@ class Question:
 
     def is_settled(self, raw: str) -> bool:
         """Return whether nothing that the model may add to ``raw`` changes the outcome."""
-        settled = self.exchange.settled(raw)
-        return settled.stopped or self.scorer.decided(settled.text)
+        readings = self.exchange.settled(raw)
+        if not all(each.stopped or self.scorer.decided(each.text) for each in readings):
+            return False
+        return len({self.scorer.outcome(each.text) for each in readings}) == 1
 
     def row(self, reply: RawAnswer, *, role: str) -> AnswerRow:
         """Return the answer as it is recorded, inverted and scored."""

@@ -6,21 +6,19 @@ an :class:`Exchange`, so that one prompt with one raw answer means the same to a
 
 from __future__ import annotations
 
-import json
-import math
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache, cached_property, lru_cache
 from itertools import product
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, TypeVar
 
 from palimpsest.errors import UserError
 from palimpsest.lm.conjugations.spans import survival
 from palimpsest.lm.conjugations.text import TextConjugation
 from palimpsest.lm.prompts import Prompt, map_text, texts_of
-from palimpsest.lm.stops import first_stop, n_open
+from palimpsest.lm.stops import answer_start, first_stop, may_open_thought, n_open
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.chrf import CHRF
@@ -54,14 +52,22 @@ take quadratic time."""
 _MOST_ON_LOOP = 50_000
 """Characters that a rule rewrites in some milliseconds; more would keep other requests waiting."""
 
-_N_TOGETHER = 512
-"""Pairs that are conjugated at a time: many for a translator, few enough to hold in memory."""
-
 _N_WAITING = 64
 """Answers that wait to be inverted together, where that is faster."""
 
 _WAIT_SECONDS = 2.0
 """How long the first of them waits at most: so much is asked again after a crash."""
+
+
+_LIKE = 0.5
+"""A word that is likelier than this an image of the conjugation counts as one."""
+
+_WORD = re.compile(r"\S+")
+
+THOUGHT_ALONE = "a thought without an answer"
+IN_PLAIN_TEXT = "in plain text"
+PARTLY_PLAIN = "partly in plain text"
+"""Flags of answers."""
 
 
 class ConjugationError(UserError):
@@ -78,11 +84,15 @@ class BrokenPromiseError(ConjugationError):
         )
 
 
+Form = Literal["conjugated", "plain", "mixed"]
+"""What an answer to a conjugated prompt is written in."""
+
+
 class Reading(NamedTuple):
     """A raw answer as the one who asked is to read it."""
 
     text: str
-    """The inverted answer, cut before the first stop string."""
+    """The answer, inverted if it was conjugated, and cut before the first stop string."""
 
     stopped: bool
     """Whether a stop string was met."""
@@ -209,14 +219,68 @@ class Exchange:
         """Return ``s⁻¹(raw)``, uncut."""
         return self._guard(self.conjugation.invert, raw)
 
-    def settled(self, raw: str) -> Reading:
-        """Return the beginning of the answer that nothing which may follow ``raw`` changes."""
-        marked = first_stop(raw, self._marks) if self._marks else None
-        text = self.conjugation.certain(raw[:marked])
+    def settled(self, raw: str) -> list[Reading]:
+        """Return what nothing that may follow ``raw`` changes of the answer's beginning.
+
+        Several readings are possible as long as it cannot be told in which form the answer is;
+        none is certain within a thought.
+        """
+        start = answer_start(raw)
+        if start is None or (start == 0 and raw.strip() and may_open_thought(raw)):
+            return [Reading("", stopped=False)]
+        raw = raw[start:]
+        raw = raw[: first_stop(raw, self._marks) if self._marks else None]
+        is_image = self._is_image(raw[: _end_of_words(raw)])
+        texts = [] if is_image is False else [self._guard(self.conjugation.certain, raw)]
+        if is_image is not True and self._tells:
+            texts.append(self._plain(raw, whole=False))
+        return list(dict.fromkeys(map(self._up_to_stop, texts)))
+
+    def _up_to_stop(self, text: str) -> Reading:
         found = first_stop(text, self.read_stops)
         if found is not None:
             return Reading(text[:found], stopped=True)
         return Reading(text[: len(text) - n_open(text, self.read_stops)], stopped=False)
+
+    def form(self, raw: str) -> Form:
+        """Return in which form an answer is.
+
+        The first word that can tell decides how it is read; another word that says otherwise makes
+        it mixed. Where no word can tell, the model is taken to have answered as it was asked.
+        """
+        start = answer_start(raw)
+        words = raw[start:].split() if start is not None else []
+        likenesses = (self.conjugation.likeness(word) for word in words)
+        told = {likeness >= _LIKE for likeness in likenesses if likeness is not None}
+        if len(told) > 1:
+            return "mixed"
+        return "plain" if told == {False} else "conjugated"
+
+    @cached_property
+    def _tells(self) -> bool:
+        """Whether the conjugation recognises any word: the base class recognises none."""
+        return not self.conjugation.changes_nothing and (
+            self.conjugation.likeness("seen") is not None
+            or self.conjugation.likeness("the") is not None
+        )
+
+    def _is_image(self, text: str) -> bool | None:
+        """Return whether an answer is to be inverted, by its first word that can tell."""
+        if not self._tells:
+            return True
+        for word in _WORD.finditer(text):
+            likeness = self._guard(self.conjugation.likeness, word[0])
+            if likeness is not None:
+                return likeness >= _LIKE
+        return None
+
+    def _plain(self, text: str, *, whole: bool) -> str:
+        """Return what is read of a plain answer: what a lossy conjugation would leave of it."""
+        if self.conjugation.exact:
+            return text
+        if whole:
+            return self.image(text)
+        return self._guard(self.conjugation.certain, self.apply(text[: _end_of_words(text)]))
 
     def flags(self, texts: Iterable[str]) -> tuple[str, ...]:
         """Return what went wrong in conjugating these texts, each phrase once."""
@@ -224,9 +288,18 @@ class Exchange:
         return tuple(dict.fromkeys(found))
 
     def answer_flags(self, raws: Iterable[str]) -> tuple[str, ...]:
-        """Return what went wrong in inverting these answers, each phrase once."""
-        found = (flag for raw in raws for flag in self._guard(self.conjugation.answer_flags, raw))
+        """Return what went wrong in reading these answers, each phrase once."""
+        found = (flag for raw in raws for flag in self._flags_of(raw))
         return tuple(dict.fromkeys(found))
+
+    def _flags_of(self, raw: str) -> Iterator[str]:
+        if answer_start(raw) is None:
+            yield THOUGHT_ALONE
+        form = self.form(raw)
+        if form != "conjugated":
+            yield {"plain": IN_PLAIN_TEXT, "mixed": PARTLY_PLAIN}[form]
+        if form != "plain":
+            yield from self._guard(self.conjugation.answer_flags, raw)
 
     def fidelity(self, prompt: Prompt, sent: Prompt) -> Fidelity:
         """Return how well a prompt survives; ``sent`` is what :meth:`send` made of it."""
@@ -295,8 +368,8 @@ class Reader:
     Example:
         >>> from palimpsest.lm.conjugations import parse_conjugation
         >>> reader = Exchange(parse_conjugation("leet"), ["\n"]).reader()
-        >>> [reader.feed(piece) for piece in ["17 15 \\", "7", "\n3nd"]], reader.stopped
-        (['it is ', '7', ''], True)
+        >>> [reader.feed(piece) for piece in ["Wh3r3 15 \\", "7", "\n3nd"]], reader.stopped
+        (['Where is ', '7', ''], True)
     """
 
     def __init__(self, exchange: Exchange) -> None:
@@ -305,7 +378,11 @@ class Reader:
         self._raw = ""
         self._next = 0
         self._given = ""
+        self._begun = False
         self._marked = False
+        self._is_image: bool | None = None
+        self.thought = ""
+        """What the model thought before it answered, once it has answered."""
         self.stopped = False
         """Whether a stop string was met, so that nothing more will come."""
 
@@ -316,25 +393,26 @@ class Reader:
 
     def append(self, piece: str) -> None:
         """Take what the model said next, without asking what is certain."""
-        if self._marks and not self._marked:
-            start = max(len(self._raw) - max(map(len, self._marks)), 0)
-            whole = self._raw + piece
-            end = first_stop(whole, self._marks, start)
-            self._raw, self._marked = whole[:end], end is not None
-        elif not self._marked:
+        if self._marked:
+            return
+        if not self._begun or not self._marks:
             self._raw += piece
+        else:
+            self._cut(self._raw + piece, len(self._raw) - max(map(len, self._marks)))
 
     def feed(self, piece: str) -> str:
         """Take what the model said next; return what has become certain by it."""
         self.append(piece)
-        if self.stopped or (len(self._raw) < self._next and not self._marked):
+        if self.stopped or not (self._begun or self._begin(more=True)):
             return ""
         if self._marked:
             return self.finish()
+        if len(self._raw) < self._next:
+            return ""
         n = len(self._raw)
         self._next = n + (n // _SHARE if n > _SHORT else 1)
         raw = self._raw[: n - n_open(self._raw, self._marks)]
-        certain = self._exchange._guard(self._exchange.conjugation.certain, raw)
+        certain = self._read(raw, whole=False)
         held = n_open(certain[len(self._given) :], self._exchange.read_stops)
         return self._advance(certain, len(certain) - held)
 
@@ -344,14 +422,44 @@ class Reader:
         Raises:
             BrokenPromiseError: The conjugation called something certain that was not.
         """
-        if self.stopped:
+        if self.stopped or not (self._begun or self._begin(more=False)):
             return ""
-        whole = self._exchange.invert(self._raw)
+        whole = self._read(self._raw, whole=True)
         if not whole.startswith(self._given):
             raise BrokenPromiseError(self._exchange.conjugation.name)
         rest = self._advance(whole, len(whole))
         self.stopped = self.stopped or self._marked
         return rest
+
+    def _begin(self, *, more: bool) -> bool:
+        """Return whether the answer has begun, and leave the thought before it behind."""
+        start = answer_start(self._raw)
+        if start is None or (more and (start == len(self._raw) or may_open_thought(self._raw))):
+            return False
+        self._begun = True
+        self.thought, answer = self._raw[:start], self._raw[start:]
+        self._raw = answer
+        if self._marks:
+            self._cut(answer, 0)
+        return True
+
+    def _cut(self, raw: str, start: int) -> None:
+        end = first_stop(raw, self._marks, max(start, 0))
+        self._raw, self._marked = raw[:end], end is not None
+
+    def _read(self, raw: str, *, whole: bool) -> str:
+        exchange = self._exchange
+        if self._is_image is None:
+            self._is_image = exchange._is_image(raw if whole else raw[: _end_of_words(raw)])
+            if self._is_image is None and whole:
+                self._is_image = True
+        if self._is_image is None:  # nothing is certain but that nothing stands before a word
+            return ""
+        if not self._is_image:
+            return exchange._plain(raw, whole=whole)
+        if whole:
+            return exchange.invert(raw)
+        return exchange._guard(exchange.conjugation.certain, raw)
 
     def _advance(self, text: str, settled: int) -> str:
         """Return what is new up to a stop string, or to where one may yet begin."""
@@ -361,6 +469,11 @@ class Reader:
         new = text[len(self._given) : end]
         self._given += new
         return new
+
+
+def _end_of_words(text: str) -> int:
+    """Return where the last word begins, which may still grow."""
+    return len(text) if text[-1:].isspace() else text.rfind((text.split() or [""])[-1])
 
 
 @lru_cache(maxsize=4096)
@@ -439,132 +552,6 @@ async def off_loop(slow: bool, work: Callable[P, T], *args: P.args, **kwargs: P.
     from anyio.to_thread import run_sync
 
     return await run_sync(lambda: work(*args, **kwargs))
-
-
-class Continued(NamedTuple):
-    """A context with one continuation, as the model is to see them."""
-
-    context: str
-    """``s(context)``."""
-
-    continuation: str
-    """What the model may say after it."""
-
-    joined: bool
-    """Whether the two together are ``s(context + continuation)``."""
-
-
-def continue_all(exchange: Exchange, pairs: Sequence[tuple[str, str]]) -> Iterator[Continued]:
-    r"""Yield contexts with what is to follow them, conjugated: what a likelihood is asked of.
-
-    A context becomes ``s(context)`` whatever follows: what is sent as well where the answer is
-    generated, and the same for all choices of a question. The continuation is what
-    ``s(context + continuation)`` adds to it, the text as ``s`` writes it whole. Where ``s`` writes
-    the context otherwise when more follows (another order of words, a word cut in two), or drops
-    the white space between, it is ``s(continuation)`` behind its own white space: the answer that
-    inverts to it. An empty context stays empty.
-
-    Raises:
-        UserError: The conjugation leaves nothing of a continuation.
-
-    Example:
-        >>> from palimpsest.lm.conjugations import parse_conjugation
-        >>> list(continue_all(Exchange(parse_conjugation("leet")), [("Is it?", " Yes")]))
-        [Continued(context='I5 17?', continuation=' Y35', joined=True)]
-        >>> reverse = Exchange(parse_conjugation("reverse-words"))
-        >>> list(continue_all(reverse, [("Is it?", " I am sure")]))
-        [Continued(context='it? Is', continuation=' sure am I', joined=False)]
-    """
-    for first in range(0, len(pairs), _N_TOGETHER):
-        yield from _continue(exchange, pairs[first : first + _N_TOGETHER])
-
-
-def _continue(exchange: Exchange, pairs: Sequence[tuple[str, str]]) -> Iterator[Continued]:
-    contexts = _applied(exchange, [context for context, _ in pairs])
-    wholes = _applied(exchange, ["".join(pair) for pair in pairs])
-    ends = [_end(contexts[pair[0]], wholes["".join(pair)], pair[1]) for pair in pairs]
-    bodies = _applied(
-        exchange,
-        [pair[1].lstrip() for pair, end in zip(pairs, ends, strict=True) if end is None],
-    )
-    for (context, continuation), end in zip(pairs, ends, strict=True):
-        body = continuation.lstrip()
-        sent = _lead(continuation) + bodies[body] if end is None else end
-        if body and not sent.strip():
-            raise UserError(
-                f"The conjugation '{exchange.conjugation.name}' leaves nothing of the continuation "
-                f"{continuation!r}: how likely it is cannot be asked.",
-                hint="Choose another conjugation, or leave the task out.",
-            )
-        yield Continued(contexts[context], sent, joined=end is not None)
-
-
-def _applied(exchange: Exchange, texts: Sequence[str]) -> dict[str, str]:
-    exchange.prepare(prompts=texts)
-    return {text: exchange.apply(text) for text in dict.fromkeys(texts)}
-
-
-def _end(context: str, whole: str, continuation: str) -> str | None:
-    """Return what a conjugated text adds to the conjugated context, if that is its beginning."""
-    if not whole.startswith(context):
-        return None
-    end = whole[len(context) :]
-    if not end.startswith(_lead(continuation)) or (continuation.strip() and not end.strip()):
-        return None
-    return end
-
-
-def _lead(text: str) -> str:
-    """Return the white space that a text begins with."""
-    return text[: len(text) - len(text.lstrip())]
-
-
-def sent_choices(exchange: Exchange, sent: Prompt, choices: Sequence[str]) -> tuple[str, ...]:
-    """Return a question's choices as continuations of the sent prompt, each conjugated by itself.
-
-    A space stands between text and choice unless the text ends in one; an answer to messages
-    begins a line of its own.
-
-    Example:
-        >>> from palimpsest.lm.conjugations import parse_conjugation
-        >>> sent_choices(Exchange(parse_conjugation("leet")), "15 17? 4n5w3r:", ["Yes", "No"])
-        (' Y35', ' N0')
-    """
-    glue = " " if isinstance(sent, str) and sent and not sent[-1].isspace() else ""
-    return tuple(glue + exchange.apply(choice) for choice in choices)
-
-
-def choices_as_raw(sent: Sequence[str], scores: Sequence[float]) -> str:
-    """Return sent choices with their natural-log probabilities as they are recorded.
-
-    Choices that the model cannot take, being too long for its context, are null.
-
-    Example:
-        >>> choices_as_raw([" Yes", " No"], [-0.25, -math.inf])
-        '{" Yes": -0.25, " No": null}'
-    """
-    finite = [score if math.isfinite(score) else None for score in scores]
-    return json.dumps(dict(zip(sent, finite, strict=True)), ensure_ascii=False)
-
-
-def chosen(raw: str, sent: Sequence[str]) -> int | None:
-    """Return the index of the likeliest choice; ``None`` if several are, or none is possible.
-
-    Args:
-        raw: What :func:`choices_as_raw` returned.
-        sent: The choices in the order of the example. Two that the conjugation made the same are
-            equally likely.
-
-    Example:
-        >>> chosen('{" Yes": -0.25, " No": -1.5}', [" Yes", " No"])
-        0
-    """
-    found = json.loads(raw)
-    scores = [-math.inf if found[text] is None else float(found[text]) for text in sent]
-    best = max(scores)
-    if best == -math.inf or scores.count(best) > 1:
-        return None
-    return scores.index(best)
 
 
 _TOKENS = "it is about the tokens of the conjugated text, which the inverted answer does not have"

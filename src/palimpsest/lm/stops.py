@@ -1,4 +1,4 @@
-"""Stop strings in a text: where an answer ends, and where one may yet begin."""
+"""Where an answer begins and ends: behind a thought, and before the first stop string."""
 
 from __future__ import annotations
 
@@ -13,6 +13,58 @@ def first_stop(text: str, stops: Iterable[str], start: int = 0) -> int | None:
         2
     """
     return min((at for stop in stops if (at := text.find(stop, start)) >= 0), default=None)
+
+
+THOUGHTS = (
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<reasoning>", "</reasoning>"),
+    ("[THINK]", "[/THINK]"),
+)
+"""How models mark what they think before they answer."""
+
+
+def answer_start(text: str) -> int | None:
+    r"""Return where the answer begins, behind a thought that opens the text; ``None`` before it.
+
+    Example:
+        >>> answer_start("<think>Well.</think>\n\nParis"), answer_start("Paris")
+        (22, 0)
+        >>> answer_start("<think>Well") is None
+        True
+    """
+    body = text.lstrip()
+    for opening, closing in THOUGHTS:
+        if body.startswith(opening):
+            end = text.find(closing)
+            if end < 0:
+                return None
+            answer = text[end + len(closing) :]
+            return len(text) - len(answer.lstrip())
+    return 0
+
+
+def may_open_thought(text: str) -> bool:
+    """Return whether a text may turn out to be the beginning of a thought.
+
+    Example:
+        >>> may_open_thought(" <thi"), may_open_thought("<b>")
+        (True, False)
+    """
+    body = text.lstrip()
+    return any(opening.startswith(body) for opening, _ in THOUGHTS)
+
+
+def end_of_answer(text: str, stops: Iterable[str]) -> int | None:
+    r"""Return where the first stop string behind the thought begins, if there is one.
+
+    Example:
+        >>> end_of_answer("<think>\nHm.\n</think>\n12\nSo", ["\n"])
+        23
+    """
+    start = answer_start(text)
+    return None if start is None else first_stop(text, stops, start)
 
 
 def cut(text: str, stops: Iterable[str]) -> str:

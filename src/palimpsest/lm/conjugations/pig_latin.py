@@ -6,7 +6,7 @@ import re
 import unicodedata
 from functools import lru_cache
 
-from palimpsest.lm.conjugations.text import TextConjugation
+from palimpsest.lm.conjugations.text import TextConjugation, likeness_by_rule
 
 DOT = "·"
 
@@ -47,6 +47,10 @@ class PigLatin(TextConjugation):
     def invert(self, answer: str) -> str:
         """Return the answer in plain spelling; what is not our pig latin stays as it is."""
         return _BACKWARD.sub(_read_match, answer)
+
+    def likeness(self, word: str) -> float | None:
+        """Tell by the separator, and by vowels without it."""
+        return likeness_by_rule(self, word)
 
     def certain(self, partial: str) -> str:
         """Return everything before the word that may still grow."""

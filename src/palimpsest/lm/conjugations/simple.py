@@ -54,6 +54,13 @@ class Upper(TextConjugation):
         """Return the answer in lower case."""
         return lower_each(answer)
 
+    def likeness(self, word: str) -> float | None:
+        """Tell by small letters; one capital alone may begin a sentence."""
+        letters = [char for char in word if char.isalpha()]
+        if any(map(str.islower, letters)):
+            return 0.0
+        return 1.0 if len(letters) > 1 else None
+
     def certain(self, partial: str) -> str:
         """Return all of it in lower case."""
         return self.invert(partial)
@@ -66,6 +73,14 @@ _ROTATED = str.maketrans(
         letters[_HALF:] + letters[:_HALF]
         for letters in (string.ascii_lowercase, string.ascii_uppercase)
     ),
+)
+
+
+_COMMON = frozenset(
+    """
+    the of and to in is it that was for on are as with be at this have from not by he she they you
+    we what which answer yes no true false there sum number an or word result sentence
+    """.split()  # noqa: SIM905  # a list would take fifty lines
 )
 
 
@@ -91,6 +106,13 @@ class Rot13(TextConjugation):
     def invert(self, answer: str) -> str:
         """Move the letters on by thirteen places more, which brings them home."""
         return answer.translate(_ROTATED)
+
+    def likeness(self, word: str) -> float | None:
+        """Tell by the commonest English words; every other word may be the image of one."""
+        bare = word.strip(string.punctuation).lower()
+        if bare in _COMMON:
+            return 0.0
+        return 1.0 if self.invert(bare) in _COMMON else None
 
     def certain(self, partial: str) -> str:
         """Return all of it, letter by letter."""

@@ -103,6 +103,10 @@ class Protected(TextConjugation):
         found = (flag for piece in self._free([answer]) for flag in self.inner.answer_flags(piece))
         return tuple(dict.fromkeys(found))
 
+    def likeness(self, word: str) -> float | None:
+        """Say nothing of plain words: they may stand in a span."""
+        return 1.0 if self.inner.likeness(word) == 1.0 else None
+
     def notes(self) -> tuple[str, ...]:
         """Return the notes of the conjugation inside."""
         return self.inner.notes()

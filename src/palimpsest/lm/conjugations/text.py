@@ -51,6 +51,15 @@ class TextConjugation(Conjugation[str, str]):
         """
         return ""
 
+    def likeness(self, word: str) -> float | None:
+        """Return how likely a word of an answer is an image of ``s``, from 0 (plain) to 1.
+
+        ``None`` where the word cannot tell, being the same in both forms or nothing but digits. By
+        it an answer is recognised that a model gave in plain text: it must not be inverted. Unless
+        a subclass knows better, no word can tell.
+        """
+        return None
+
     def apply_within(self, prompt: str, most: int) -> str:
         """Return ``s(prompt)``, if it cannot have more than ``most`` characters.
 
@@ -141,6 +150,10 @@ class TextChain(Chain[str, str], TextConjugation):
             answer = link.invert(answer)
         return tuple(found)
 
+    def likeness(self, word: str) -> float | None:
+        """Return what the last link says, whose text the model was sent."""
+        return self._text_links[-1].likeness(word)
+
     def notes(self) -> tuple[str, ...]:
         """Return the notes of every link, each once."""
         return tuple(dict.fromkeys(note for link in self._text_links for note in link.notes()))
@@ -161,3 +174,15 @@ def lower_each(text: str) -> str:
         'οδοσ'
     """
     return text.replace("Σ", "σ").lower()
+
+
+def likeness_by_rule(conjugation: TextConjugation, word: str) -> float | None:
+    """Return the likeness of a word where ``s`` rewrites words one by one.
+
+    An image is what ``s`` makes again of its inverse. A word that is none, and that ``s`` would
+    have written otherwise, is plain.
+    """
+    plain = conjugation.invert(word)
+    if plain != word and conjugation.apply(plain) == word:
+        return 1.0
+    return None if conjugation.apply(word) == word else 0.0
