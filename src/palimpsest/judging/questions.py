@@ -75,6 +75,11 @@ class RawAnswer(NamedTuple):
     n_prompt_tokens: int | None = None
     n_answer_tokens: int = 0
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether the model might have gone on."""
+        return self.finish in ("decided", "length")
+
 
 @dataclass(frozen=True)
 class Question:
@@ -149,7 +154,7 @@ class Question:
         """Return the answer as it is recorded, inverted and scored."""
         finish = reply.finish
         try:
-            answer, outcome = self._read(reply.raw)
+            answer, outcome = self._read(reply)
         except ConjugationError:  # of a plugin; ours never fail, which the laws test
             answer, outcome, finish = "", "broken", UNINVERTIBLE
         right, intruding = self._expected_if_possible()
@@ -170,27 +175,28 @@ class Question:
             round_trip=fidelity and fidelity.round_trip,
             fidelity=fidelity and fidelity.chrf,
             survival=fidelity and fidelity.survival,
-            flags="; ".join((*flags, *self._answer_flags(reply.raw))),
+            flags="; ".join((*flags, *self._answer_flags(reply))),
             n_prompt_tokens=reply.n_prompt_tokens,
             n_answer_tokens=reply.n_answer_tokens,
             latency_seconds=reply.latency_seconds,
         )
 
-    def _answer_flags(self, raw: str) -> list[str]:
+    def _answer_flags(self, reply: RawAnswer) -> list[str]:
         if self.by_likelihood:
             return []
         try:
-            return [f"{IN_ANSWER}{flag}" for flag in self.exchange.answer_flags([raw])]
+            flags = self.exchange.answer_flags([reply.raw], cut_off=reply.cut_off)
+            return [f"{IN_ANSWER}{flag}" for flag in flags]
         except ConjugationError:
             return []
 
-    def _read(self, raw: str) -> tuple[str, Outcome]:
+    def _read(self, reply: RawAnswer) -> tuple[str, Outcome]:
         """Return the inverted answer and its score."""
         if self.by_likelihood:
-            index = chosen(raw, self.sent_choices)
+            index = chosen(reply.raw, self.sent_choices)
             answer = "" if index is None else self.example.choices[index]
             return answer, Scorer(self.example.right, self.example.intruding).outcome(answer)
-        answer = self.exchange.read(raw).text
+        answer = self.exchange.read(reply.raw, cut_off=reply.cut_off).text
         return answer, self.scorer.outcome(answer)
 
     def _expected_if_possible(self) -> Expected:

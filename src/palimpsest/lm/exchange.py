@@ -201,11 +201,16 @@ class Exchange:
         """Return the prompt as the model gets it: ``s`` of every text in it."""
         return map_text(prompt, self.apply)
 
-    def read(self, raw: str) -> Reading:
-        """Return what a raw answer means, taken as complete."""
+    def read(self, raw: str, *, cut_off: bool = False) -> Reading:
+        """Return what a raw answer means.
+
+        Args:
+            raw: As the model gave it.
+            cut_off: Whether it might have gone on: its last word may be half of one.
+        """
         reader = self.reader()
         reader.append(raw)
-        return Reading(reader.finish(), reader.stopped)
+        return Reading(reader.finish(cut_off=cut_off), reader.stopped)
 
     def reader(self) -> Reader:
         """Return what reads one answer piece by piece."""
@@ -242,14 +247,16 @@ class Exchange:
             return Reading(text[:found], stopped=True)
         return Reading(text[: len(text) - n_open(text, self.read_stops)], stopped=False)
 
-    def form(self, raw: str) -> Form:
+    def form(self, raw: str, *, cut_off: bool = False) -> Form:
         """Return in which form an answer is.
 
         The first word that can tell decides how it is read; another word that says otherwise makes
         it mixed. Where no word can tell, the model is taken to have answered as it was asked.
         """
         start = answer_start(raw)
-        words = raw[start:].split() if start is not None else []
+        if start is None:
+            return "conjugated"
+        words = raw[start : _end_of_words(raw) if cut_off else None].split()
         likenesses = (self.conjugation.likeness(word) for word in words)
         told = {likeness >= _LIKE for likeness in likenesses if likeness is not None}
         if len(told) > 1:
@@ -287,15 +294,15 @@ class Exchange:
         found = (flag for text in texts for flag in self._guard(self.conjugation.flags, text))
         return tuple(dict.fromkeys(found))
 
-    def answer_flags(self, raws: Iterable[str]) -> tuple[str, ...]:
+    def answer_flags(self, raws: Iterable[str], *, cut_off: bool = False) -> tuple[str, ...]:
         """Return what went wrong in reading these answers, each phrase once."""
-        found = (flag for raw in raws for flag in self._flags_of(raw))
+        found = (flag for raw in raws for flag in self._flags_of(raw, cut_off))
         return tuple(dict.fromkeys(found))
 
-    def _flags_of(self, raw: str) -> Iterator[str]:
+    def _flags_of(self, raw: str, cut_off: bool) -> Iterator[str]:
         if answer_start(raw) is None:
             yield THOUGHT_ALONE
-        form = self.form(raw)
+        form = self.form(raw, cut_off=cut_off)
         if form != "conjugated":
             yield {"plain": IN_PLAIN_TEXT, "mixed": PARTLY_PLAIN}[form]
         if form != "plain":
@@ -416,14 +423,17 @@ class Reader:
         held = n_open(certain[len(self._given) :], self._exchange.read_stops)
         return self._advance(certain, len(certain) - held)
 
-    def finish(self) -> str:
-        """Return the rest of the answer: the model will say no more.
+    def finish(self, *, cut_off: bool = False) -> str:
+        """Return the rest of the answer: the model will say no more, though it may have wanted to.
 
         Raises:
             BrokenPromiseError: The conjugation called something certain that was not.
         """
         if self.stopped or not (self._begun or self._begin(more=False)):
             return ""
+        if cut_off and self._is_image is None:
+            told = self._exchange._is_image(self._raw[: _end_of_words(self._raw)])
+            self._is_image = told is not False
         whole = self._read(self._raw, whole=True)
         if not whole.startswith(self._given):
             raise BrokenPromiseError(self._exchange.conjugation.name)
