@@ -19,8 +19,8 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging
 
 from palimpsest.errors import UserError
-from palimpsest.lm.models.huggingface import asker
-from palimpsest.lm.models.huggingface.decoders import new_decoder
+from palimpsest.lm.models.huggingface import causal
+from palimpsest.lm.models.huggingface.decoding import new_decoder
 from palimpsest.lm.models.huggingface.model import HuggingFaceModel
 from palimpsest.lm.models.protocol import Generation
 from palimpsest.lm.models.specs import load_model
@@ -228,7 +228,7 @@ def test_batches_are_halved_until_they_fit_into_memory(
             raise error
         return real(model, prompts, **options)
 
-    monkeypatch.setattr(asker, "new_decoder", short_of_memory)
+    monkeypatch.setattr(causal, "new_decoder", short_of_memory)
     assert texts(opened(llama), PROMPTS) == expected
     assert sizes == [11, 5, 2, 2, 2, 2, 2, 1]
 
@@ -254,7 +254,7 @@ def test_rows_that_were_answered_before_memory_ran_out_are_not_asked_again(
             decoder.feed = feed
         return decoder
 
-    monkeypatch.setattr(asker, "new_decoder", fails_later)
+    monkeypatch.setattr(causal, "new_decoder", fails_later)
     found = list(
         opened(llama).generate(PROMPTS, max_new_tokens=24, decided=lambda index, _: index in (0, 3))
     )
@@ -268,7 +268,7 @@ def test_a_single_prompt_that_does_not_fit_into_memory_is_a_message(
     def full(model: Any, prompts: Any, **options: Any) -> Any:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(asker, "new_decoder", full)
+    monkeypatch.setattr(causal, "new_decoder", full)
     with pytest.raises(UserError, match="not enough memory for a single prompt"):
         answers(opened(llama), PROMPTS)
 
@@ -279,7 +279,7 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory(
     def broken(model: Any, prompts: Any, **options: Any) -> Any:
         raise RuntimeError("shape mismatch")
 
-    monkeypatch.setattr(asker, "new_decoder", broken)
+    monkeypatch.setattr(causal, "new_decoder", broken)
     with pytest.raises(RuntimeError, match="shape mismatch"):
         answers(opened(llama), PROMPTS)
 
@@ -331,7 +331,7 @@ def test_a_run_that_is_left_early_harms_no_later_one(llama: Path) -> None:
 def test_numbers_left_in_memory_by_an_earlier_batch_do_not_count(llama: Path) -> None:
     model = opened(llama)
     expected = texts(model, PROMPTS)
-    for memory in model._asker._pool._idle:
+    for memory in model._pool._idle:
         for block in memory._blocks.values():
             with torch.inference_mode():
                 block.fill_(float("nan"))

@@ -8,9 +8,9 @@ import pytest
 import torch
 from tests.lm.models.checkpoints import random_network
 
-from palimpsest.lm.models.huggingface import llama
-from palimpsest.lm.models.huggingface.cache import reserved_cache
-from palimpsest.lm.models.huggingface.llama import FusedLlama, fused
+from palimpsest.lm.models.huggingface import small_networks
+from palimpsest.lm.models.huggingface.memory import reserved_cache
+from palimpsest.lm.models.huggingface.small_networks import FusedLlama, fused
 
 LLAMA3 = {
     "rope_type": "llama3",
@@ -93,4 +93,4 @@ def test_the_check_is_strict_enough_to_see_a_changed_weight() -> None:
     network = random_network().eval()
     other = FusedLlama(random_network(seed=1).eval())
     with torch.inference_mode():
-        assert not llama._agrees(other, network)
+        assert not small_networks._agrees(other, network)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from palimpsest.lm.models.huggingface.threads import DividedDecoder, Threads
+from palimpsest.lm.models.huggingface.small_networks import DividedDecoder, Threads
 from palimpsest.lm.models.specs import load_model
 
 PROMPTS = ["The cat", "", "où est le garçon", "Wat is vijf plus zeven?", "12 " * 9, "a", "bb"]

@@ -12,8 +12,7 @@ from tests.lm.models.openai.echo_server import echo_app
 from tests.servers import serving
 
 from palimpsest.errors import UserError
-from palimpsest.lm.models.openai.replies import Echo
-from palimpsest.lm.models.openai.scoring import continuation_logprob
+from palimpsest.lm.models.openai.replies import Echo, continuation_logprob
 from palimpsest.lm.models.protocol import ScoringUnavailableError, can_score
 from palimpsest.lm.models.specs import load_model
 from palimpsest.lm.prompts import Message, Prompt
