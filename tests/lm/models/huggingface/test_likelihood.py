@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,16 @@ def opened(folder: Path, options: str = "") -> HuggingFaceModel:
     return model
 
 
+@cache
+def theirs(folder: Path) -> tuple[Any, Any]:
+    """The network of a folder as transformers opens it, and the tokenizer."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return model, opened(folder).tokenizer
+
+
 def naive(folder: Path, prompt: Prompt, candidate: str) -> float:
     """The sum over the tokens after the context, from one forward pass of the whole text."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    tokenizer = opened(folder).tokenizer
+    model, tokenizer = theirs(folder)
     assert isinstance(prompt, str)
     n_context = len(tokenizer(prompt.rstrip())["input_ids"])
     ids = torch.tensor([tokenizer(prompt + candidate)["input_ids"]])

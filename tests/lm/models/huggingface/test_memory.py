@@ -6,7 +6,6 @@ from transformers import LlamaConfig
 
 from palimpsest.errors import UserError
 from palimpsest.lm.models.huggingface import memory
-from palimpsest.lm.models.huggingface.decoding import split_by_length
 from palimpsest.lm.models.huggingface.memory import (
     BatchBudget,
     default_budget,
@@ -73,16 +72,6 @@ def test_little_free_memory_makes_small_batches(monkeypatch: pytest.MonkeyPatch)
 def test_the_free_memory_of_this_machine_is_known_or_unknown() -> None:
     free = memory._free_bytes(CPU)
     assert free is None or free > 0
-
-
-@pytest.mark.parametrize("limit", [1, 7, 20, 1000])
-def test_parts_cover_all_rows_in_order(limit: int) -> None:
-    lengths = [9, 9, 9, 7, 7, 7, 7, 6, 5, 5, 1]
-    parts = split_by_length(lengths, limit)
-    assert [row for part in parts for row in range(len(lengths))[part]] == list(range(len(lengths)))
-    for part in parts:
-        own = lengths[part]
-        assert len(own) == 1 or len(own) * own[0] <= limit
 
 
 def test_gaps_are_filled_from_the_end() -> None:
