@@ -1,4 +1,4 @@
-"""What every HTTP client and server here must know: which hosts are near, how long to wait."""
+"""Hosts that are this machine's own, and waits that servers ask for."""
 
 from __future__ import annotations
 

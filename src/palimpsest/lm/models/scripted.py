@@ -1,4 +1,4 @@
-"""A model that answers by rule: for tests, tutorials and dry runs, without a network."""
+"""Model that answers by rule: for tests, tutorials and dry runs, without a network."""
 
 from __future__ import annotations
 

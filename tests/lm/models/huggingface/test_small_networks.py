@@ -15,8 +15,8 @@ from palimpsest.lm.models.huggingface.memory import reserved_cache
 from palimpsest.lm.models.huggingface.small_networks import (
     DividedDecoder,
     FusedLlama,
-    Threads,
     fused,
+    one_core_threads,
 )
 from palimpsest.lm.models.specs import load_model
 
@@ -133,14 +133,14 @@ class Counting:
 
 
 def test_every_worker_computes_on_one_core_and_the_caller_on_all(n_cores: int) -> None:
-    threads = Threads(n_cores)
-    assert threads.map(lambda _: torch.get_num_threads(), range(9)) == [1] * 9
+    with one_core_threads(n_cores) as threads:
+        assert list(threads.map(lambda _: torch.get_num_threads(), range(9))) == [1] * 9
     assert torch.get_num_threads() == n_cores
-    threads.close()
 
 
 def test_rows_come_back_in_their_order(n_cores: int) -> None:
-    decoder = DividedDecoder(Threads(n_cores), [[10 * row] for row in range(7)], Counting)
+    threads = one_core_threads(n_cores)
+    decoder = DividedDecoder(threads, n_cores, [[10 * row] for row in range(7)], Counting)
     tokens = decoder.start()
     assert tokens == [0, 10, 20, 30, 40, 50, 60]
     assert decoder.feed(tokens) == [1, 11, 21, 31, 41, 51, 61]
@@ -169,4 +169,4 @@ def test_an_error_in_a_worker_reaches_the_caller(n_cores: int) -> None:
         raise MemoryError(item)
 
     with pytest.raises(MemoryError):
-        Threads(n_cores).map(fail, [1, 2, 3])
+        list(one_core_threads(n_cores).map(fail, [1, 2, 3]))

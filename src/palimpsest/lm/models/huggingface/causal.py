@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -27,8 +28,8 @@ from palimpsest.lm.models.huggingface.memory import (
 from palimpsest.lm.models.huggingface.small_networks import (
     DividedDecoder,
     FusedLlama,
-    Threads,
     fused,
+    one_core_threads,
 )
 from palimpsest.lm.models.huggingface.tokenization import PromptEncoder
 from palimpsest.lm.models.protocol import Decided, Generation
@@ -99,7 +100,7 @@ class CausalModel(ABC):
         self._batch_tokens = batch_tokens
         self._network: PreTrainedModel | None = None
         self._fast: PreTrainedModel | FusedLlama | None = None
-        self._threads: Threads | None = None
+        self._threads: ThreadPoolExecutor | None = None
         self._pool = MemoryPool()
 
     @abstractmethod
@@ -193,7 +194,7 @@ class CausalModel(ABC):
         self._network = self._fast = None
         self._pool.clear()
         if self._threads is not None:
-            self._threads.close()
+            self._threads.shutdown()
             self._threads = None
         empty_cache(self._device)
 
@@ -228,8 +229,8 @@ class CausalModel(ABC):
         if n_threads == 1 or len(prompts) == 1 or not self._is_small:
             return new(prompts)
         if self._threads is None:
-            self._threads = Threads(n_threads)
-        return DividedDecoder(self._threads, prompts, new)
+            self._threads = one_core_threads(n_threads)
+        return DividedDecoder(self._threads, n_threads, prompts, new)
 
     @cached_property
     def _n_parameters(self) -> int:

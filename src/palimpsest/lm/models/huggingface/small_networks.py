@@ -12,11 +12,11 @@ waiting for one another, most of all when the machine has other work; parts of a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
@@ -26,9 +26,6 @@ from palimpsest.lm.models.huggingface.memory import reserved_cache, without_gaps
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 _TOLERANCE = 1e-4
 """Relative to the largest logit: float32 sums in another order stay well below it."""
@@ -224,27 +221,13 @@ def _mask(attention_mask: torch.Tensor | None, n_seen: int, n_new: int) -> torch
     return allowed
 
 
-class Threads:
-    """Workers that compute on one core each.
-
-    Args:
-        n: How many.
-    """
-
-    def __init__(self, n: int) -> None:
-        self.n = n
-        before = torch.get_num_threads()
-        self._pool = ThreadPoolExecutor(n, "palimpsest", _use_one_core)
-        self.map(lambda _: None, range(n))
-        torch.set_num_threads(before)
-
-    def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-        """Call ``function`` with every item at once; return the results in order."""
-        return list(self._pool.map(function, items))
-
-    def close(self) -> None:
-        """End the workers."""
-        self._pool.shutdown()
+def one_core_threads(n: int) -> ThreadPoolExecutor:
+    """Return ``n`` workers that compute on one core each."""
+    before = torch.get_num_threads()
+    pool = ThreadPoolExecutor(n, "palimpsest", _use_one_core)
+    list(pool.map(lambda _: None, range(n)))
+    torch.set_num_threads(before)
+    return pool
 
 
 def _use_one_core() -> None:
@@ -259,23 +242,25 @@ class DividedDecoder:
 
     Args:
         threads: The workers.
+        n_parts: How many decoders there are at most.
         prompts: Token ids, none empty, the longest first.
         new: Makes the decoder of a part.
     """
 
     def __init__(
         self,
-        threads: Threads,
+        threads: ThreadPoolExecutor,
+        n_parts: int,
         prompts: Sequence[Sequence[int]],
         new: Callable[[Sequence[Sequence[int]]], Decoder],
     ) -> None:
         # All tensors are handled by the workers: after an operation on several cores, the
         # threads of OpenMP keep those cores busy with waiting for the next one.
         self._threads = threads
-        n_parts = min(threads.n, len(prompts))
+        n_parts = min(n_parts, len(prompts))
         # Dealt like cards, so that each part has as many long prompts as the others.
         self._rows = [list(range(len(prompts)))[part::n_parts] for part in range(n_parts)]
-        self._parts = threads.map(new, [prompts[part::n_parts] for part in range(n_parts)])
+        self._parts = list(threads.map(new, [prompts[part::n_parts] for part in range(n_parts)]))
 
     def start(self) -> list[int]:
         """Read the prompts and return the first new token of each."""
@@ -295,11 +280,11 @@ class DividedDecoder:
             for own in self._rows
         ]
         left = [work for work in zip(self._parts, self._rows, orders, strict=True) if work[2]]
-        self._threads.map(lambda work: work[0].keep(work[2]), left)
+        list(self._threads.map(lambda work: work[0].keep(work[2]), left))
         self._parts = [part for part, _, _ in left]
         self._rows = [[places[own[line]] for line in order] for _, own, order in left]
 
-    def _gathered(self, results: Sequence[Sequence[int]]) -> list[int]:
+    def _gathered(self, results: Iterable[Sequence[int]]) -> list[int]:
         tokens = [0] * sum(map(len, self._rows))
         for rows, found in zip(self._rows, results, strict=True):
             for row, token in zip(rows, found, strict=True):
