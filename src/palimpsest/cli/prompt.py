@@ -12,7 +12,7 @@ from palimpsest.cli.options import Json
 from palimpsest.errors import UserError
 
 if TYPE_CHECKING:
-    from palimpsest.judging.prompt import Asked, MemberAnswer
+    from palimpsest.judging.prompt import MemberAnswer, PromptAnswer
     from palimpsest.lm.prompts import Prompt
 
 MOST_BYTES = 1_000_000
@@ -108,7 +108,7 @@ def _prompt(text: str, *, system: str | None, chat: bool) -> Prompt:
     return (*turns, Message("user", text))
 
 
-def _show(asked: Asked) -> None:
+def _show(asked: PromptAnswer) -> None:
     for member in asked.members:
         _show_member(member, alone=len(asked.members) == 1)
     if len(asked.members) > 1:

@@ -107,7 +107,7 @@ def parse_via(spec: str, suite: Suite | None = None) -> Via:
 def _native(spec: str, language: str, conjugation: TextConjugation) -> Via:
     name = f"{_NATIVE}{language}" if language in CONJUGATIONS else language
     keeps = f"the task, in the suite's own words for '{language}'"
-    if conjugation.name != "identity":
+    if not conjugation.changes_nothing:
         name = f"{name}|{conjugation.name}"
         keeps = keeps if conjugation.exact else f"{keeps}; then {conjugation.keeps}"
     text = json.dumps(["native", language, conjugation.fingerprint])

@@ -15,7 +15,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
 from palimpsest.lm.conjugations import TextConjugation
-from palimpsest.lm.stopping import cut
+from palimpsest.lm.stops import cut
 from palimpsest.lm.suites.suite import Suite
 from palimpsest.rosetta.models import ROSETTA_WEIGHTS
 

@@ -261,7 +261,7 @@ def test_a_plugin_that_fails_is_named_and_one_that_doubts_is_quoted(
     for plugin in (Broken, Doubtful):
         path = f"{__name__}:{plugin.__name__}"
         monkeypatch.setitem(CONJUGATIONS._builtin, plugin.name, path)
-    with pytest.raises(UserError, match="The conjugation 'broken' fails on a prompt"):
+    with pytest.raises(UserError, match="The conjugation 'broken' fails on this prompt"):
         ranked(via=["broken"])
     warnings = ranked(via=["doubtful"]).warnings
     assert "2 prompts under 'doubtful' are flagged: unchanged line." in warnings

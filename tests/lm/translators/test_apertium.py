@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tests.lm.translators.needs import needs_apertium
 
 from palimpsest.errors import UserError
-from palimpsest.lm.conjugations.fidelity import round_trip_chrf
 from palimpsest.lm.conjugations.spans import survival
 from palimpsest.lm.conjugations.specs import parse_conjugation
+from palimpsest.lm.exchange import round_trip_chrf
 from palimpsest.lm.suites.sentences import BUILT_IN, read_sentences
 from palimpsest.lm.translators.apertium import Apertium
 from palimpsest.lm.translators.modes import Mode, find_route, installed_modes, read_stages

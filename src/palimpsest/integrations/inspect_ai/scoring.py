@@ -10,12 +10,12 @@ from inspect_ai.model import ModelOutput
 from inspect_ai.scorer import Score, Scorer, Target
 from inspect_ai.solver import TaskState
 
-from palimpsest.integrations.inspect_ai.asking import off_loop
-from palimpsest.integrations.inspect_ai.rewriting import KEY
+from palimpsest.integrations.inspect_ai.conversation import KEY
 from palimpsest.judging.questions import Expected, expected_under
 from palimpsest.lm.conjugations import parse_conjugation
+from palimpsest.lm.exchange import off_loop
 from palimpsest.lm.scoring.prefix import Scorer as PrefixScorer
-from palimpsest.lm.stopping import cut
+from palimpsest.lm.stops import cut
 from palimpsest.lm.suites.suite import Example
 
 Scored = Literal["right", "intruded", "broken", "unparsed"]

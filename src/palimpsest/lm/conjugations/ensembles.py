@@ -43,6 +43,11 @@ class TextEnsemble(Ensemble[str, str]):
         self.name = names[0] if len(names) == 1 else f"vote({','.join(names)})"
         """In its shortest form; an ensemble of one has the name of its member."""
 
+    @property
+    def is_identity(self) -> bool:
+        """Whether asking under it is asking plainly."""
+        return len(self.members) == 1 and self.members[0].changes_nothing
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
 

@@ -26,6 +26,11 @@ class Leet(TextConjugation):
 
     name = "leet"
     exact = True
+    growth = 2
+    # No capital, colon, brace, backtick, slash or white space appears or goes, and a digit without
+    # a backslash was a letter, so what looks like a label or placeholder was one; "http" is never
+    # written. Numbers are out: "it" becomes "17".
+    kept_spans = frozenset({"code", "urls", "labels", "placeholders"})
 
     def apply(self, prompt: str) -> str:
         """Return the prompt in leetspeak; capitals stay."""

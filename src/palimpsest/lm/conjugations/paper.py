@@ -31,6 +31,7 @@ class LeetPaper(TextConjugation):
 
     name = "leet-paper"
     exact = False
+    growth = 3
     keeps = "letters without their case; the digits 4 8 3 1 0 5 7 come back as a b e i o s t"
 
     def apply(self, prompt: str) -> str:

@@ -35,6 +35,10 @@ class PigLatin(TextConjugation):
 
     name = "pig-latin"
     exact = True
+    beside = (DOT, f"a{DOT}", f"{DOT}ay", "ay")
+    # A rewritten word has a "·", which no span but code and URLs may hold, and "http" has no vowel;
+    # numbers are not touched, found or not.
+    kept_spans = frozenset({"code", "urls", "labels", "placeholders", "numbers"})
 
     def apply(self, prompt: str) -> str:
         """Return the prompt in pig latin."""

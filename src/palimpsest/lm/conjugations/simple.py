@@ -16,6 +16,9 @@ class Identity(TextConjugation):
 
     name = "identity"
     exact = True
+    changes_nothing = True
+    growth = 1
+    kept_spans = frozenset({"code", "urls", "labels", "placeholders", "numbers"})
 
     def apply(self, prompt: str) -> str:
         """Return the prompt."""
@@ -40,6 +43,7 @@ class Upper(TextConjugation):
 
     name = "upper"
     exact = False
+    growth = 3  # as ΐ has no capital of its own
     keeps = "everything but case (answers come back in lower case; ß as ss)"
 
     def apply(self, prompt: str) -> str:
@@ -75,6 +79,10 @@ class Rot13(TextConjugation):
 
     name = "rot13"
     exact = True
+    growth = 1
+    # Letters stay letters, and the patterns name no particular letter. URLs are out: "uggc://"
+    # becomes "http://".
+    kept_spans = frozenset({"code", "labels", "placeholders", "numbers"})
 
     def apply(self, prompt: str) -> str:
         """Return the prompt with every ASCII letter moved thirteen places."""
@@ -101,6 +109,9 @@ class Base64(TextConjugation):
 
     name = "base64"
     exact = True
+    # It writes no backtick, brace, colon or line break, so every one of them is a span's. Numbers
+    # are out for its digits, URLs because the next piece would join them.
+    kept_spans = frozenset({"code", "labels", "placeholders"})
 
     def apply(self, prompt: str) -> str:
         """Return the prompt in base64; lone surrogates are encoded like any other code point."""
@@ -140,6 +151,7 @@ class ReverseWords(TextConjugation):
 
     name = "reverse-words"
     exact = True
+    growth = 1
 
     def apply(self, prompt: str) -> str:
         """Return the prompt with the words of each line in reverse order."""

@@ -65,7 +65,7 @@ def parse_conjugation(spec: str, *, source_language: str = "en") -> TextConjugat
 @lru_cache(maxsize=1024)
 def _parse(spec: str, source_language: str) -> TextConjugation:
     links = [parse_link(link, source_language=source_language) for link in split_links(spec)]
-    working = tuple(link for link in links if link.name != "identity") or (links[0],)
+    working = tuple(link for link in links if not link.changes_nothing) or (links[0],)
     return working[0] if len(working) == 1 else TextChain(working)
 
 

@@ -67,6 +67,8 @@ class Translate(TextConjugation):
     exact = False
     rephrases = True
     batched = True
+    growth = 20  # which no translation of more than a word comes near
+    local = False
     keeps = (
         "lines, labels, numbers, code, addresses and placeholders; of sentences, what survives "
         "being translated there and back"

@@ -12,7 +12,7 @@ from palimpsest.errors import UserError
 from palimpsest.lm.models.protocol import Decided, Finish, Generation
 from palimpsest.lm.models.specs import ModelSpec
 from palimpsest.lm.prompts import Prompt
-from palimpsest.lm.stopping import first_stop
+from palimpsest.lm.stops import first_stop
 
 
 class ScriptedModel:

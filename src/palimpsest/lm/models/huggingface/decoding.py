@@ -23,7 +23,7 @@ from palimpsest.lm.models.huggingface.memory import (
 from palimpsest.lm.models.huggingface.quiet import without_log
 from palimpsest.lm.models.huggingface.tokenization import Detokenizer, settled_text
 from palimpsest.lm.models.protocol import Decided, Finish, Generation
-from palimpsest.lm.stopping import first_stop
+from palimpsest.lm.stops import first_stop
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from palimpsest.errors import UserError
 from palimpsest.lm.models.huggingface.quiet import quietly
 from palimpsest.lm.prompts import Message, Prompt, valid_unicode
+from palimpsest.lm.stops import n_open
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -218,10 +219,4 @@ def settled_text(text: str, stop: Sequence[str]) -> str:
         ('12', 'caf')
     """
     text = text.rstrip(_REPLACEMENT)
-    held = 0
-    for mark in stop:
-        for length in range(min(len(mark) - 1, len(text)), held, -1):
-            if text.endswith(mark[:length]):
-                held = length
-                break
-    return text[: len(text) - held]
+    return text[: len(text) - n_open(text, stop)]

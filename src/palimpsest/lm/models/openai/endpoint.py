@@ -40,7 +40,7 @@ from palimpsest.lm.models.openai.session import Account, Session, SessionJob, as
 from palimpsest.lm.models.protocol import Decided, Generation, ScoringUnavailableError
 from palimpsest.lm.models.specs import ModelSpec
 from palimpsest.lm.prompts import Prompt, valid_unicode
-from palimpsest.lm.stopping import first_stop
+from palimpsest.lm.stops import first_stop
 
 T = TypeVar("T")
 

@@ -1,8 +1,8 @@
-"""Messages on their way to the model, and its answers on their way back."""
+"""Conversations under conjugations: messages out, outputs back, members put to the vote."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from inspect_ai.model import (
@@ -15,13 +15,16 @@ from inspect_ai.model import (
 )
 
 from palimpsest.errors import UserError
+from palimpsest.integrations.inspect_ai.host import told_to_the_user
 from palimpsest.lm.conjugations.ensembles import TextEnsemble, agreeing
-from palimpsest.lm.conjugations.text import TextConjugation
-from palimpsest.serve.inversion import Inverse
-from palimpsest.serve.refusals import REASONS, asks
-from palimpsest.serve.rewriting import CONJUGATED_ROLES
-from palimpsest.serve.stops import sent_stops
-from palimpsest.serve.upstream import Endpoint
+from palimpsest.lm.exchange import (
+    CANNOT_HONOUR,
+    SPOKEN_ROLES,
+    TOOLS_AND_VOTES,
+    Exchange,
+    asks_for,
+    off_loop,
+)
 
 KEY = "palimpsest"
 """Where an output's metadata, the store of a sample and the metadata of a task have our part."""
@@ -35,7 +38,7 @@ _OPENAI_NAMES = {
     "logit_bias": "logit_bias",
     "response_schema": "response_format",
 }
-"""Settings of Inspect that cannot be honoured, with the names by which :data:`REASONS` has them."""
+"""Settings of Inspect that cannot be honoured, with their names in :data:`CANNOT_HONOUR`."""
 
 
 class Sent(NamedTuple):
@@ -73,14 +76,16 @@ def check_honourable(config: GenerateConfig, ensemble: TextEnsemble, *, tools: b
     Raises:
         UserError: It is asked for.
     """
-    asked = {name: (getattr(config, name), REASONS[key]) for name, key in _OPENAI_NAMES.items()}
+    asked = {
+        name: (getattr(config, name), CANNOT_HONOUR[key]) for name, key in _OPENAI_NAMES.items()
+    }
     body = config.extra_body or {}
-    asked |= {name: (body[name], reason) for name, reason in REASONS.items() if name in body}
+    asked |= {name: (body[name], reason) for name, reason in CANNOT_HONOUR.items() if name in body}
     for name, (value, reason) in asked.items():
-        if asks(Endpoint.chat, name, value):
+        if asks_for(name, value):
             raise _refused(name, ensemble, reason)
     if tools and len(ensemble.members) > 1:
-        raise _refused("tools", ensemble, "calls of tools cannot be put to the vote")
+        raise _refused("tools", ensemble, TOOLS_AND_VOTES)
 
 
 def _refused(name: str, ensemble: TextEnsemble, reason: str) -> UserError:
@@ -90,59 +95,49 @@ def _refused(name: str, ensemble: TextEnsemble, reason: str) -> UserError:
     )
 
 
-def conjugated_messages(
-    messages: Sequence[ChatMessage], member: TextConjugation, stops: Sequence[str]
-) -> Sent:
+def conjugated_messages(messages: Sequence[ChatMessage], exchange: Exchange) -> Sent:
     """Conjugate every text that is said to the model; roles, tools, calls and media stay.
 
     Raises:
         UserError: A translator failed.
     """
     texts = [text for each in messages if _is_spoken(each) for text in _texts(each)]
-    member.prepare(prompts=texts)
-    sent = [_mapped(each, member.apply) if _is_spoken(each) else each for each in messages]
-    flags = dict.fromkeys(flag for text in texts for flag in member.flags(text))
-    return Sent(sent, sent_stops(member, stops), tuple(flags))
+    exchange.prepare(prompts=texts)
+    sent = [_mapped(each, exchange.apply) if _is_spoken(each) else each for each in messages]
+    return Sent(sent, exchange.sent_stops, exchange.flags(texts))
 
 
 def _is_spoken(message: ChatMessage) -> bool:
-    return message.role in CONJUGATED_ROLES
+    return message.role in SPOKEN_ROLES
 
 
 def _texts(message: ChatMessageBase) -> list[str]:
     return [part.text for part in message.content_list if isinstance(part, ContentText)]
 
 
-def inverted_output(
-    output: ModelOutput, member: TextConjugation, stops: Sequence[str], flags: Sequence[str] = ()
-) -> Answered:
+def inverted_output(output: ModelOutput, exchange: Exchange, flags: Sequence[str] = ()) -> Answered:
     """Invert every choice, cut before the first stop sequence.
 
     Raises:
         UserError: A translator failed.
     """
     raws = tuple(choice.message.text for choice in output.choices)
-    member.prepare(answers=[text for each in output.choices for text in _texts(each.message)])
-    choices = [_inverted_choice(choice, member, stops) for choice in output.choices]
+    exchange.prepare(answers=[text for each in output.choices for text in _texts(each.message)])
+    choices = [_inverted_choice(choice, exchange) for choice in output.choices]
     completion = choices[0].message.text if choices else output.completion
     inverted = output.model_copy(update={"choices": choices, "completion": completion})
-    found = dict.fromkeys([*flags, *(flag for raw in raws for flag in member.answer_flags(raw))])
-    return Answered(member.name, raws, inverted, tuple(found))
+    found = dict.fromkeys([*flags, *exchange.answer_flags(raws)])
+    return Answered(exchange.conjugation.name, raws, inverted, tuple(found))
 
 
-def _inverted_choice(
-    choice: ChatCompletionChoice, member: TextConjugation, stops: Sequence[str]
-) -> ChatCompletionChoice:
+def _inverted_choice(choice: ChatCompletionChoice, exchange: Exchange) -> ChatCompletionChoice:
     stopped = False
 
     def invert(text: str) -> str:
         nonlocal stopped
         if stopped:  # by a text before it in the same message
             return ""
-        inverse = Inverse(member, stops)
-        inverse.append(text)
-        plain = inverse.finish()
-        stopped = inverse.stopped
+        plain, stopped = exchange.read(text)
         return plain
 
     message = _mapped(choice.message, invert)
@@ -156,9 +151,9 @@ def _inverted_choice(
     )
 
 
-def inverted_message(message: ChatMessage, member: TextConjugation) -> ChatMessage:
+def inverted_message(message: ChatMessage, exchange: Exchange) -> ChatMessage:
     """Invert what a model said; messages of others stay as they are."""
-    return _mapped(message, member.invert) if message.role == "assistant" else message
+    return _mapped(message, exchange.invert) if message.role == "assistant" else message
 
 
 def _mapped(message: _Message, transform: Callable[[str], str]) -> _Message:
@@ -208,3 +203,49 @@ def voted_output(ensemble: TextEnsemble, answers: Sequence[Answered]) -> ModelOu
             "metadata": {**(outputs[first].metadata or {}), KEY: note},
         }
     )
+
+
+Ask = Callable[[Exchange, Sent], Awaitable[ModelOutput | Exception]]
+"""Gives the model's own answer to what it is sent, or the provider's error."""
+
+
+async def ask_conjugated(
+    ensemble: TextEnsemble,
+    messages: Sequence[ChatMessage],
+    config: GenerateConfig,
+    ask: Ask,
+    *,
+    tools: bool,
+) -> ModelOutput | Exception:
+    """Ask under every member and return the inverted answer, or the first error of a provider.
+
+    Members are asked one after the other, as Inspect counts one connection for all of them.
+
+    Args:
+        ensemble: The conjugations; mostly one.
+        messages: What is said to the model, plain.
+        config: How it is asked. Stop sequences are read in the inverted answer.
+        ask: Asks it.
+        tools: Whether it may call tools.
+
+    Raises:
+        PrerequisiteError: Something is asked for that cannot be honoured under a conjugation, or a
+            translator failed.
+    """
+    exchanges = [Exchange(each, config.stop_seqs or []) for each in ensemble.members]
+    answers: list[Answered] = []
+    with told_to_the_user():
+        check_honourable(config, ensemble, tools=tools)
+        for exchange in exchanges:
+            slow = _is_slow(exchange, messages, sending=True)
+            sent = await off_loop(slow, conjugated_messages, messages, exchange)
+            output = await ask(exchange, sent)
+            if isinstance(output, Exception):
+                return output
+            slow = _is_slow(exchange, [choice.message for choice in output.choices])
+            answers.append(await off_loop(slow, inverted_output, output, exchange, sent.flags))
+        return voted_output(ensemble, answers)
+
+
+def _is_slow(exchange: Exchange, messages: Sequence[ChatMessage], *, sending: bool = False) -> bool:
+    return exchange.is_slow(sum(len(message.text) for message in messages), sending=sending)

@@ -1,18 +1,25 @@
-"""Requests: their texts conjugated, everything else as it came."""
+"""Requests in OpenAI's format: checked, conjugated, and refused where that cannot be."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from palimpsest.lm.conjugations.text import TextConjugation
-from palimpsest.serve.errors import bad_request
-from palimpsest.serve.refusals import check_honourable, without_defaults
-from palimpsest.serve.stops import sent_stops
+from palimpsest.lm.exchange import (
+    CANNOT_HONOUR,
+    SPOKEN_ROLES,
+    TOOLS_AND_VOTES,
+    Exchange,
+    asks_for,
+)
+from palimpsest.serve.errors import ApiError, bad_request
 from palimpsest.serve.upstream import Body, Endpoint
 
-CONJUGATED_ROLES = frozenset({"system", "developer", "user", "assistant"})
-"""Messages with these roles are conjugated; what tools say stays as it is."""
+MOST_STOPS = 16
+"""OpenAI takes 4; others take more."""
+
+LONGEST_STOP = 256
 
 _Transform = Callable[[str], str]
 
@@ -51,7 +58,7 @@ def check_request(endpoint: Endpoint, body: object) -> Body:
 
 
 def conjugate_request(
-    endpoint: Endpoint, body: Body, conjugation: TextConjugation, *, model: str
+    endpoint: Endpoint, body: Body, exchange: Exchange, *, model: str
 ) -> Rewritten:
     """Conjugate every text in a request, and its stop strings where that means the same.
 
@@ -61,15 +68,13 @@ def conjugate_request(
         UserError: A translator failed.
     """
     texts = texts_of(endpoint, body)
-    conjugation.prepare(prompts=texts)
-    sent = without_defaults(map_texts(endpoint, body, conjugation.apply), endpoint)
+    exchange.prepare(prompts=texts)
+    sent = without_defaults(map_texts(endpoint, body, exchange.apply), endpoint)
     sent["model"] = model
-    stops = sent_stops(conjugation, stops_of(body))
     sent.pop("stop", None)
-    if stops:
-        sent["stop"] = list(stops)
-    flags = (flag for text in texts for flag in conjugation.flags(text))
-    return Rewritten(sent, tuple(dict.fromkeys(flags)))
+    if exchange.sent_stops:
+        sent["stop"] = list(exchange.sent_stops)
+    return Rewritten(sent, exchange.flags(texts))
 
 
 def check_rewritable(endpoint: Endpoint, body: Body, via: str, *, n_members: int) -> None:
@@ -126,6 +131,12 @@ def stops_of(body: Body) -> tuple[str, ...]:
         raise _wrong("stop", stop, "a text or a list of texts")
     if "" in stops:
         raise bad_request("A stop string is empty: it would end every answer at once.", "stop")
+    if len(stops) > MOST_STOPS or any(len(each) > LONGEST_STOP for each in stops):
+        raise bad_request(
+            f"'stop' has {len(stops)} texts, the longest of {max(map(len, stops))} characters; at "
+            f"most {MOST_STOPS} of {LONGEST_STOP} characters are taken.",
+            "stop",
+        )
     return tuple(stops)
 
 
@@ -148,7 +159,7 @@ def wants_usage(body: Body) -> bool:
 
 def _map_message(message: Body, transform: _Transform) -> Body:
     content = message.get("content")
-    if message["role"] not in CONJUGATED_ROLES or content is None:
+    if message["role"] not in SPOKEN_ROLES or content is None:
         return message
     if isinstance(content, str):
         return {**message, "content": transform(content)}
@@ -200,3 +211,53 @@ def _kind(value: object) -> str:
     if isinstance(value, list) and not value:
         return "an empty list"
     return names.get(type(value), "a number")
+
+
+_WITH_TOOLS = ("tools", "functions")
+
+
+def check_honourable(endpoint: Endpoint, body: Body, via: str, *, n_members: int) -> None:
+    """Refuse what cannot be honoured under a conjugation.
+
+    Raises:
+        ApiError: 400, with the field as ``param``.
+    """
+    for field, reason in CANNOT_HONOUR.items():
+        if asks_for(field, body.get(field), chat=endpoint is Endpoint.chat):
+            raise _refused(field, via, reason)
+    modalities = body.get("modalities")
+    if isinstance(modalities, list) and modalities not in ([], ["text"]):
+        raise _refused("modalities", via, CANNOT_HONOUR["audio"])
+    if n_members > 1:
+        for field in _WITH_TOOLS:
+            if body.get(field):
+                raise _refused(field, via, TOOLS_AND_VOTES)
+
+
+def _refused(field: str, via: str, reason: str) -> ApiError:
+    return bad_request(
+        f"'{field}' cannot be honoured under the conjugation '{via}': {reason}. Leave it out, or "
+        "ask the model without a conjugation.",
+        field,
+        "unsupported_under_conjugation",
+    )
+
+
+def without_defaults(body: Body, endpoint: Endpoint) -> dict[str, Any]:
+    """Return a request without the fields that ask for nothing.
+
+    Some servers refuse fields that they do not know even where these say what happens anyway.
+    """
+    return {field: value for field, value in body.items() if not _is_idle(endpoint, field, value)}
+
+
+def _is_idle(endpoint: Endpoint, field: str, value: Any) -> bool:
+    if field in CANNOT_HONOUR:
+        return not asks_for(field, value, chat=endpoint is Endpoint.chat)
+    return field in _IDLE and value in _IDLE[field]
+
+
+_IDLE: Mapping[str, tuple[Any, ...]] = MappingProxyType(
+    {"n": (None, 1), "best_of": (None, 1), "modalities": (None, [], ["text"])}
+)
+"""Values that ask for no more than their absence."""
