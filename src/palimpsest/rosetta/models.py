@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from palimpsest import rosetta
 from palimpsest.errors import UserError, did_you_mean
-from palimpsest.lm.models.huggingface import load as hf
+from palimpsest.lm.models.huggingface.options import load as load_checkpoint
 from palimpsest.lm.models.specs import ModelSpec
 
 if TYPE_CHECKING:
@@ -33,4 +33,4 @@ def load(spec: ModelSpec) -> HuggingFaceModel:
             f"The weights of 'rosetta:{spec.target}' are not in this installation.",
             hint="Reinstall the package, or train them with: palimpsest rosetta train",
         )
-    return hf.load(replace(spec, target=str(folder)))
+    return load_checkpoint(replace(spec, target=str(folder)))

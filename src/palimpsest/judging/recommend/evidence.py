@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -185,7 +185,7 @@ def score_texts(
         UserError: The model is opened with a chat template, which plain text does not go through.
         ScoringUnavailableError: The back end cannot tell.
     """
-    if getattr(model, "chat", False):
+    if model.chat:
         raise UserError(
             f"'{model.spec}' is opened with chat=true, but the likelihood of a prompt is that of "
             "its plain text.",
@@ -206,17 +206,6 @@ def score_texts(
                 f"Conjugations are ranked by the likelihood of whole prompts. {error.message}",
                 hint=error.hint,
             ) from error
-        return Likelihoods(bits, _n_tokens(model, texts), _vocabulary(model))
-
-
-def _n_tokens(model: LanguageModel, texts: Sequence[str]) -> dict[str, int] | None:
-    tokenizer: Any = getattr(model, "tokenizer", None)
-    if tokenizer is None:
-        return None
-    encoded = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
-    return {text: len(ids) for text, ids in zip(texts, encoded, strict=True)}
-
-
-def _vocabulary(model: LanguageModel) -> frozenset[str] | None:
-    tokenizer: Any = getattr(model, "tokenizer", None)
-    return None if tokenizer is None else frozenset(tokenizer.get_vocab())
+        counts = model.count_tokens(texts)
+        n_tokens = None if counts is None else dict(zip(texts, counts, strict=True))
+        return Likelihoods(bits, n_tokens, model.vocabulary())

@@ -1,4 +1,4 @@
-"""A model that answers by rule: for tests, tutorials and dry runs, without a network."""
+"""Model that answers by rule: for tests, tutorials and dry runs, without a network."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import Literal
 
 from palimpsest.errors import UserError
-from palimpsest.lm.models.protocol import Decided, Generation
+from palimpsest.lm.models.protocol import Decided, Finish, Generation
 from palimpsest.lm.models.specs import ModelSpec
 from palimpsest.lm.prompts import Prompt
 from palimpsest.lm.stops import first_stop
@@ -33,6 +32,8 @@ class ScriptedModel:
         ' 12'
     """
 
+    chat = False
+
     def __init__(
         self,
         answer: Callable[[Prompt], str],
@@ -41,18 +42,8 @@ class ScriptedModel:
         fingerprint: str | None = None,
     ) -> None:
         self._answer = answer
-        self._spec = name
-        self._fingerprint = fingerprint or _digest(name)
-
-    @property
-    def spec(self) -> str:
-        """The name it was given."""
-        return self._spec
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash of the name, or of the file that the answers come from."""
-        return self._fingerprint
+        self.spec = name
+        self.fingerprint = fingerprint or _digest(name)
 
     def describe(self) -> Mapping[str, str]:
         """Say that no network is behind the answers."""
@@ -79,7 +70,7 @@ class ScriptedModel:
         stop: Sequence[str],
         decided: Decided | None,
         index: int,
-    ) -> tuple[str, Literal["stop", "decided", "length"], int]:
+    ) -> tuple[str, Finish, int]:
         text, n_tokens = "", 0
         for n_tokens, word in enumerate(_words(self._answer(prompt)), start=1):
             text += word
@@ -101,6 +92,12 @@ class ScriptedModel:
             [0.0 if answer.startswith(text.lstrip()) else -100.0 for text in texts]
             for answer, texts in zip(answers, candidates, strict=True)
         ]
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int] | None:
+        """Return ``None``: nothing but the answers is known."""
+
+    def vocabulary(self) -> frozenset[str] | None:
+        """Return ``None``, too."""
 
     def close(self) -> None:
         """Do nothing: there is no memory to free."""

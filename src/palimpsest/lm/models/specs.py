@@ -40,8 +40,8 @@ ModelFactory = Callable[[ModelSpec], LanguageModel]
 MODELS: Registry[ModelFactory] = Registry(
     "model",
     {
-        "hf": "palimpsest.lm.models.huggingface.load:load",
-        "openai": "palimpsest.lm.models.openai:load",
+        "hf": "palimpsest.lm.models.huggingface.options:load",
+        "openai": "palimpsest.lm.models.openai.options:load",
         "rosetta": "palimpsest.rosetta.models:load",
         "scripted": "palimpsest.lm.models.scripted:load",
     },

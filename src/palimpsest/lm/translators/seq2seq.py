@@ -133,7 +133,7 @@ class _Model:
         from palimpsest.lm.models.huggingface.checkpoint import hash_files
 
         checkpoint = self._checkpoint
-        files = [*checkpoint.weights, *checkpoint.other_files(code=False)]
+        files = list(checkpoint.files)
         files += sorted(checkpoint.folder.glob("*.spm"))
         parts = [f"{name} {digest}" for name, digest in sorted(hash_files(files).items())]
         parts += [f"beams {self._settings.beams}", f"dtype {self._settings.dtype}"]
@@ -237,7 +237,7 @@ class _Model:
     def _open(self) -> PreTrainedModel:
         from transformers import AutoModelForSeq2SeqLM
 
-        from palimpsest.lm.models.huggingface.options import DTYPES, choose_device
+        from palimpsest.lm.models.huggingface.loading import DTYPES, choose_device
 
         if self._network is None:
             with _explained(f"The model '{self.name}'"):

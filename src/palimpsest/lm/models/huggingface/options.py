@@ -1,26 +1,28 @@
-"""The options of a Hugging Face model, and the device and dtype that follow from them."""
+"""Options of ``hf:PATH_OR_ID[,key=value…]``, and the model that they open.
+
+Nothing here loads torch or transformers, so that back ends can be listed without them.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-import torch
-
 from palimpsest.errors import UserError
 from palimpsest.lm.models.specs import ModelSpec
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
+    from palimpsest.lm.models.huggingface.model import HuggingFaceModel
 
-DTYPES = {
-    "float32": torch.float32,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "fp32": torch.float32,
-    "fp16": torch.float16,
-    "bf16": torch.bfloat16,
+DTYPE_NAMES = {
+    "float32": "float32",
+    "float16": "float16",
+    "bfloat16": "bfloat16",
+    "fp32": "float32",
+    "fp16": "float16",
+    "bf16": "bfloat16",
 }
+"""torch's name of each dtype that can be asked for."""
 
 _YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
 
@@ -68,7 +70,7 @@ class HuggingFaceOptions:
         if "batch_tokens" in spec.options:
             values["batch_tokens"] = _positive("batch_tokens", spec.options["batch_tokens"])
         options = cls(**values)  # type: ignore[arg-type]
-        if options.dtype != "auto" and options.dtype not in DTYPES:
+        if options.dtype != "auto" and options.dtype not in DTYPE_NAMES:
             raise UserError(
                 f"No dtype named '{options.dtype}'.",
                 hint="Use auto, float32, float16 or bfloat16.",
@@ -76,42 +78,11 @@ class HuggingFaceOptions:
         return options
 
 
-def choose_device(name: str) -> torch.device:
-    """Return the device called ``name``; ``auto`` is the first of cuda, mps and cpu that works.
+def load(spec: ModelSpec) -> HuggingFaceModel:
+    """A causal language model in Hugging Face format: a folder, or an id on the Hub."""
+    from palimpsest.lm.models.huggingface.model import HuggingFaceModel
 
-    Raises:
-        UserError: No such device, or it is not available here.
-    """
-    available = ["cpu"]
-    if torch.backends.mps.is_available():
-        available.insert(0, "mps")
-    if torch.cuda.is_available():
-        available.insert(0, "cuda")
-    if name == "auto":
-        return torch.device(available[0])
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UserError(
-            f"No device named '{name}'.", hint=f"Available here: auto, {', '.join(available)}."
-        ) from error
-    n_cuda = torch.cuda.device_count() if "cuda" in available else 0
-    if device.type not in available or (device.type == "cuda" and (device.index or 0) >= n_cuda):
-        raise UserError(
-            f"The device '{name}' is not available.",
-            hint=f"Available here: auto, {', '.join(available)}.",
-        )
-    return device
-
-
-def choose_dtype(name: str, config: PreTrainedConfig, device: torch.device) -> torch.dtype:
-    """Return the dtype called ``name``; ``auto`` is float32 on the CPU, else the checkpoint's."""
-    if name != "auto":
-        return DTYPES[name]
-    stored = getattr(config, "dtype", None)
-    if device.type == "cpu" or not isinstance(stored, torch.dtype):
-        return torch.float32
-    return stored
+    return HuggingFaceModel(spec, HuggingFaceOptions.parse(spec))
 
 
 def _boolean(name: str, text: str) -> bool:

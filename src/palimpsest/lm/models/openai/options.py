@@ -1,12 +1,16 @@
-"""What may follow ``openai:MODEL@URL``, and the address as it is used."""
+"""Options of ``openai:MODEL@URL[,key=value…]``: address, key and the model that they open.
+
+Nothing here loads an HTTP client, so that back ends can be listed without one.
+"""
 
 from __future__ import annotations
 
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import cast, get_args
+from typing import TYPE_CHECKING, cast, get_args
 from urllib.parse import SplitResult, urlsplit
 
 from palimpsest.errors import UserError, did_you_mean
@@ -14,11 +18,18 @@ from palimpsest.lm.models.openai.requests import Api
 from palimpsest.lm.models.specs import ModelSpec
 from palimpsest.lm.network import is_loopback
 
+if TYPE_CHECKING:
+    from palimpsest.lm.models.openai.endpoint import EndpointModel
+
 DEFAULT_KEY = "OPENAI_API_KEY"
 """The environment variable that holds the key unless another is named."""
 
+NO_KEY = "none"
+"""What ``key_env`` is where no key is to be sent."""
+
 _TARGET = re.compile(r"(.+?)@(https?://.+)", re.DOTALL | re.IGNORECASE)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_USABLE_KEY = re.compile(r"[!-~]+")
 _EXAMPLE = "Write openai:MODEL@URL, such as openai:llama@http://localhost:8000/v1."
 _YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
 
@@ -100,10 +111,44 @@ class EndpointOptions:
         """Whether the server is on this machine."""
         return is_loopback(urlsplit(self.url).hostname or "")
 
-    @property
-    def is_encrypted(self) -> bool:
-        """Whether nobody on the way can read along."""
-        return self.url.startswith("https:")
+    def read_key(self) -> str | None:
+        """Return the key from the environment, ``None`` where none is needed; it is not kept.
+
+        Raises:
+            UserError: The variable is not set, what it holds cannot be a key, or the key would
+                travel unencrypted.
+        """
+        if self.key_env == NO_KEY:
+            return None
+        variable = self.key_env or DEFAULT_KEY
+        key = os.environ.get(variable, "").strip()
+        if not key:
+            if self.key_env is None and self.is_local:
+                return None
+            raise UserError(
+                f"{self.url} needs a key, and the environment variable {variable} is not set.",
+                hint=f"export {variable}=…, name another with key_env=NAME, or send no key with "
+                f"key_env={NO_KEY}.",
+            )
+        if not _USABLE_KEY.fullmatch(key):
+            raise UserError(
+                f"The environment variable {variable} holds characters that no key has.",
+                hint=f"Set it to the key alone: export {variable}=…",
+            )
+        if not (self.is_local or self.url.startswith("https:") or self.insecure):
+            raise UserError(
+                f"The key in {variable} would travel unencrypted to {self.url}.",
+                hint=f"Use https, send no key with key_env={NO_KEY}, or accept it with "
+                "insecure=true.",
+            )
+        return key
+
+
+def load(spec: ModelSpec) -> EndpointModel:
+    """A model behind any OpenAI-compatible server: MODEL@URL, such as llama@http://localhost:8000."""
+    from palimpsest.lm.models.openai.endpoint import EndpointModel
+
+    return EndpointModel(spec, EndpointOptions.parse(spec))
 
 
 def normal_url(text: str) -> str:

@@ -5,10 +5,13 @@ import torch
 from transformers import LlamaConfig
 
 from palimpsest.errors import UserError
-from palimpsest.lm.models.huggingface import batching
-from palimpsest.lm.models.huggingface.batching import BatchBudget, default_budget, is_out_of_memory
-from palimpsest.lm.models.huggingface.cache import without_gaps
-from palimpsest.lm.models.huggingface.decoders import split_by_length
+from palimpsest.lm.models.huggingface import memory
+from palimpsest.lm.models.huggingface.memory import (
+    BatchBudget,
+    default_budget,
+    is_out_of_memory,
+    without_gaps,
+)
 
 CPU = torch.device("cpu")
 SMALL = LlamaConfig(hidden_size=128, num_hidden_layers=4, num_attention_heads=4)
@@ -22,13 +25,13 @@ def test_a_batch_has_at_least_one_row() -> None:
 
 def test_halving_holds_for_all_later_batches() -> None:
     budget = BatchBudget(1000)
-    budget.halve(10, MemoryError())
+    budget.halve(10, MemoryError(), CPU)
     assert [budget.rows(n) for n in (10, 300)] == [5, 3]
 
 
 def test_one_row_cannot_be_halved() -> None:
     with pytest.raises(UserError, match="not enough memory for a single prompt"):
-        BatchBudget(1000).halve(1, MemoryError())
+        BatchBudget(1000).halve(1, MemoryError(), CPU)
 
 
 @pytest.mark.parametrize(
@@ -54,31 +57,21 @@ def test_a_real_failure_to_allocate_is_recognised() -> None:
 
 
 def test_small_models_get_larger_batches_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batching, "_free_bytes", lambda device: None)
+    monkeypatch.setattr(memory, "_free_bytes", lambda device: None)
     assert default_budget(SMALL, CPU, 4) == 32768
     assert default_budget(LARGE, CPU, 4) == 2048
 
 
 def test_little_free_memory_makes_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batching, "_free_bytes", lambda device: 10**9)
+    monkeypatch.setattr(memory, "_free_bytes", lambda device: 10**9)
     assert 100 < default_budget(LARGE, CPU, 4) < 500
-    monkeypatch.setattr(batching, "_free_bytes", lambda device: 0)
+    monkeypatch.setattr(memory, "_free_bytes", lambda device: 0)
     assert default_budget(LARGE, CPU, 4) == 1
 
 
 def test_the_free_memory_of_this_machine_is_known_or_unknown() -> None:
-    free = batching._free_bytes(CPU)
+    free = memory._free_bytes(CPU)
     assert free is None or free > 0
-
-
-@pytest.mark.parametrize("limit", [1, 7, 20, 1000])
-def test_parts_cover_all_rows_in_order(limit: int) -> None:
-    lengths = [9, 9, 9, 7, 7, 7, 7, 6, 5, 5, 1]
-    parts = split_by_length(lengths, limit)
-    assert [row for part in parts for row in range(len(lengths))[part]] == list(range(len(lengths)))
-    for part in parts:
-        own = lengths[part]
-        assert len(own) == 1 or len(own) * own[0] <= limit
 
 
 def test_gaps_are_filled_from_the_end() -> None:

@@ -6,8 +6,7 @@ import torch
 from peft import LoraConfig, PromptTuningConfig, get_peft_model
 
 from palimpsest.errors import UserError
-from palimpsest.lm.models.huggingface.model import HuggingFaceModel
-from palimpsest.lm.models.in_memory import InMemoryModel
+from palimpsest.lm.models.huggingface.model import HuggingFaceModel, InMemoryModel
 from palimpsest.lm.models.specs import load_model
 
 # peft 0.21 still asks for it.

@@ -1,10 +1,13 @@
-"""A key-value cache in memory reserved at the start, filled in parts and decoded as a whole."""
+"""Memory of a batch: how much goes into one, what happens when it runs out, and a cache in it."""
 
 from __future__ import annotations
 
+import gc
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -17,8 +20,123 @@ from transformers.cache_utils import (
     LinearAttentionCacheLayerMixin,
 )
 
+from palimpsest.errors import UserError
+
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
+
+_ACCELERATOR_TOKENS = 65536
+
+_CPU_WORK = 4 * 10**11
+"""Tokens × parameters of a batch on the CPU: some seconds, so that answers keep coming in."""
+
+_FEWEST_CPU_TOKENS = 2048
+_MOST_CPU_TOKENS = 32768
+_MEMORY_SHARE = 0.4
+"""How much of the free memory a batch may take by our estimate, which leaves out fragments."""
+
+_MEMORY_MESSAGES = ("not enough memory", "can't allocate memory", "out of memory")
+
+
+class BatchBudget:
+    """How much goes into one batch; halved whenever memory runs out.
+
+    Args:
+        n_tokens: Rows × columns of a batch, padding and room for new tokens included.
+    """
+
+    def __init__(self, n_tokens: int) -> None:
+        self.n_tokens = n_tokens
+        self.n_rows: int | None = None
+
+    def rows(self, n_columns: int) -> int:
+        """Return how many rows of ``n_columns`` go together, at least one."""
+        fitting = max(1, self.n_tokens // max(1, n_columns))
+        return min(fitting, self.n_rows or fitting)
+
+    def halve(self, n_rows: int, error: BaseException, device: torch.device) -> None:
+        """Free the memory of a batch that did not fit, and allow half of its rows from now on.
+
+        Any error that is no lack of memory is raised again.
+
+        Raises:
+            UserError: A single row did not fit.
+        """
+        if not is_out_of_memory(error):
+            raise error
+        error.__traceback__ = None  # it holds the frames, and with them the cache
+        free_memory(device)
+        if n_rows <= 1:
+            raise UserError(
+                "There is not enough memory for a single prompt of this suite.",
+                hint="Use a smaller dtype (dtype=bfloat16), a device with more memory, "
+                "or shorter prompts.",
+            ) from error
+        self.n_rows = n_rows // 2
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell a lack of memory from other errors; on the CPU torch raises a plain RuntimeError."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(part in text for part in _MEMORY_MESSAGES)
+
+
+def free_memory(device: torch.device) -> None:
+    """Collect what nobody refers to any more, and give cached blocks back to the device."""
+    gc.collect()
+    empty_cache(device)
+
+
+def empty_cache(device: torch.device) -> None:
+    """Give cached blocks back to the device."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
+def default_budget(config: PreTrainedConfig, device: torch.device, n_bytes: int) -> int:
+    """Return a number of tokens per batch that is fast and fits into the memory that is free.
+
+    Args:
+        config: Of the model.
+        device: Where it runs.
+        n_bytes: Per number, by the model's dtype.
+    """
+    text = config.get_text_config(decoder=True)
+
+    def size(name: str, default: int) -> int:
+        return int(getattr(text, name, None) or default)
+
+    width, n_layers = size("hidden_size", 4096), size("num_hidden_layers", 32)
+    wanted = _ACCELERATOR_TOKENS
+    if device.type == "cpu":  # the parameters of all blocks, by the usual proportions
+        fast = _CPU_WORK // (12 * n_layers * width**2)
+        wanted = min(max(fast, _FEWEST_CPU_TOKENS), _MOST_CPU_TOKENS)
+    free = _free_bytes(device)
+    if free is None:
+        return wanted
+    n_heads = size("num_attention_heads", 1)
+    head_width = size("head_dim", width // n_heads)
+    cache = 2 * n_layers * size("num_key_value_heads", n_heads) * head_width
+    # Of one layer; they are freed before the next.
+    activations = 8 * width + 3 * size("intermediate_size", 4 * width)
+    bytes_per_token = n_bytes * (cache + activations)
+    return max(1, min(wanted, int(_MEMORY_SHARE * free / bytes_per_token)))
+
+
+def _free_bytes(device: torch.device) -> int | None:
+    """Return what is free on the device, or ``None`` where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        text = Path("/proc/meminfo").read_text()
+    except OSError:
+        return None
+    found = re.search(r"^MemAvailable: +(\d+) kB$", text, re.MULTILINE)
+    return int(found[1]) * 1024 if found else None
 
 
 class CacheMemory:
@@ -178,18 +296,9 @@ def reserved_cache(
     return cache
 
 
-def show(cache: Cache, rows: slice, start: int, end: int) -> None:
-    """Call :meth:`ReservedLayer.show` on every layer."""
-    for layer in cache.layers:
-        if isinstance(layer, ReservedLayer):
-            layer.show(rows, start, end)
-
-
-def branch_rows(cache: Cache, rows: torch.Tensor) -> None:
-    """Call :meth:`ReservedLayer.branch` on every layer."""
-    for layer in cache.layers:
-        if isinstance(layer, ReservedLayer):
-            layer.branch(rows)
+def reserved_layers(cache: Cache) -> list[ReservedLayer]:
+    """Return the layers of a cache that are reserved; of another cache, none."""
+    return [layer for layer in cache.layers if isinstance(layer, ReservedLayer)]
 
 
 def keep_rows(cache: Cache, rows: Sequence[int], device: torch.device) -> None:

@@ -1,11 +1,15 @@
-"""Several processes train one model: the first measures, and all do what it says."""
+"""Network in the middle of its training: whole, undisturbed, asked by the first process alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
 import torch
+from torch import nn
 
 from palimpsest.errors import UserError
 
@@ -64,5 +68,37 @@ def unwrapped(trainer: Trainer) -> PreTrainedModel:
             "none of them can ask the model by itself.",
             hint="Use DDP or ZeRO up to stage 2, or run 'palimpsest diagnose' on the checkpoints.",
         )
-    assert isinstance(network, torch.nn.Module)
+    assert isinstance(network, nn.Module)
     return network  # type: ignore[return-value]
+
+
+@contextmanager
+def undisturbed(network: nn.Module) -> Iterator[None]:
+    """Put a network into evaluation mode, and every module and generator back afterwards.
+
+    Modes are set one by one and not by ``network.eval()``: a module may have a mode of its own,
+    such as a frozen one, and some merge weights when they are told.
+
+    Kept are the states of Python's, NumPy's and torch's generators, on the CPU and on every
+    accelerator that holds a part of the network. Gradients are not touched, since nothing inside
+    computes any.
+    """
+    modes = [(module, module.training) for module in network.modules()]
+    python, numpy_ = random.getstate(), np.random.get_state()  # noqa: NPY002 - others use it
+    devices = {parameter.device for parameter in network.parameters()}
+    kinds = {device.type for device in devices} - {"cpu", "meta"}
+    mps = torch.mps.get_rng_state() if "mps" in kinds else None  # which fork_rng does not know
+    (kind,) = kinds - {"mps"} or {"cuda"}  # one kind a process, perhaps several of that kind
+    indices = [device.index or 0 for device in devices if device.type == kind]
+    with torch.random.fork_rng(devices=indices, device_type=kind):
+        try:
+            for module, _ in modes:
+                module.training = False
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
+            random.setstate(python)
+            np.random.set_state(numpy_)  # noqa: NPY002
+            if mps is not None:
+                torch.mps.set_rng_state(mps)
