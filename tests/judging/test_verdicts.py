@@ -11,6 +11,8 @@ from palimpsest.records.results import Arm, Best, ConjugationResult, Interval, P
 from palimpsest.records.thresholds import THRESHOLDS
 from palimpsest.stats.proportions import wilson_interval
 
+DOCS = Path(__file__).parents[2] / "docs"
+
 
 def arm(accuracy: float, *, n: int = 100, intruded: float = 0.0) -> Arm:
     """Return an arm; ``intruded`` is the share of its errors."""
@@ -297,8 +299,8 @@ def test_a_sentence_follows_the_threshold_that_is_applied(monkeypatch: pytest.Mo
     assert suppressed.reason.endswith("so it is hidden, not gone.")
 
 
-def test_the_page_for_users_states_the_thresholds_that_are_applied() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "verdicts.md").read_text("utf-8")
+def test_the_pages_for_users_state_the_thresholds_that_are_applied() -> None:
+    page = (DOCS / "verdicts.md").read_text("utf-8")
     said, _, rest = page.partition("## The rule")
     rule, _, why = rest.partition("## Why these thresholds")
     margin, most, little = (
@@ -334,3 +336,9 @@ def test_the_page_for_users_states_the_thresholds_that_are_applied() -> None:
         f"**{THRESHOLDS.min_examples} examples.**",
     ):
         assert threshold in why
+    for name, threshold in {
+        "footguns.md": f"below {THRESHOLDS.min_examples} examples there is no verdict",
+        "how-to/trainer.md": f"Verdicts need {THRESHOLDS.min_examples} examples",
+    }.items():
+        assert threshold in (DOCS / name).read_text("utf-8")
+    assert f"excludes a fall of {margin} points" in (DOCS / "footguns.md").read_text("utf-8")
