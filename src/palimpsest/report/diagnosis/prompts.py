@@ -1,4 +1,4 @@
-"""The answers as the report's page carries them: compact, bounded, inert JSON."""
+"""Answers as the report's page carries them: compact, bounded, inert JSON."""
 
 from __future__ import annotations
 
