@@ -137,7 +137,6 @@ def write_demo() -> None:
     """Run the demo, and put its verdict, table and figure into the README."""
     import palimpsest
     from palimpsest.report.diagnosis.tables import markdown_table
-    from palimpsest.report.figure import figure_files
     from palimpsest.rosetta.check import read_manifest
     from palimpsest.rosetta.figure import curve_drawing
 
@@ -148,9 +147,9 @@ def write_demo() -> None:
     for name in ("accuracy", "outcomes", "recovery"):
         shutil.copyfile(DEMO_RUN / "figures" / f"{name}.png", FIGURES / f"{name}.png")
     _, manifest = read_manifest(None)
-    curve = figure_files(curve_drawing(manifest))
-    (FIGURES / "tuning-curve.png").write_bytes(curve.png)
-    (FIGURES / "tuning-curve.svg").write_bytes(curve.svg)
+    curve = curve_drawing(manifest)
+    for ending, content in curve.files().items():
+        (FIGURES / f"{curve.name}.{ending}").write_bytes(content)
     text = (
         f"`palimpsest demo` compares the embedded base model with one that was tuned on English "
         f"instructions alone. Verdict: **{results.verdict}**. {results.verdict_reason}\n\n"

@@ -10,8 +10,7 @@ from typing import Any
 from palimpsest.lab.runs.measures import MEASURES
 from palimpsest.lab.runs.sweep_plan import Plan, Plot
 from palimpsest.records.run_folder import RunFolder
-from palimpsest.report.figure import Drawing, figure_files
-from palimpsest.report.lab.sweep_charts import Line, Point, draw_sweep
+from palimpsest.report.lab.sweep import Line, Point, sweep_drawing
 from palimpsest.report.text import number
 from palimpsest.stats.means import mean_over_runs
 
@@ -35,11 +34,11 @@ def write_table(folder: RunFolder, plan: Plan, table: Table) -> None:
 
 def write_plot(folder: RunFolder, table: Table, plot: Plot) -> str:
     """Write one figure as PNG and SVG and return its name."""
-    drawing = sweep_drawing(table, plot)
-    files = figure_files(drawing)
-    folder.write_bytes(f"figures/{drawing.name}.svg", files.svg)
-    folder.write_bytes(f"figures/{drawing.name}.png", files.png)
-    return drawing.name
+    by = f"-by-{plot.by}" if plot.by else ""
+    name = f"{plot.measure}-over-{plot.over}{by}".replace(".", "-").replace("_", "-")
+    lines = sweep_lines(table, plot)
+    sweep_drawing(name, MEASURES[plot.measure], plot.over, lines).write(folder)
+    return name
 
 
 def csv_table(table: Table) -> str:
@@ -67,24 +66,6 @@ def parquet_table(table: Table) -> bytes | None:
     out = io.BytesIO()
     parquet.write_table(pyarrow.table(arrays), out)
     return out.getvalue()
-
-
-def sweep_drawing(table: Table, plot: Plot) -> Drawing:
-    """Return the figure of one measure over one key."""
-    lines = sweep_lines(table, plot)
-    title = f"{MEASURES[plot.measure]}, over {plot.over}"
-    said = "; ".join(
-        f"{line.name} {point.x}: {point.mean:.3f}" for line in lines for point in line.points
-    )
-    by = f"-by-{plot.by}" if plot.by else ""
-    return Drawing(
-        name=f"{plot.measure}-over-{plot.over}{by}".replace(".", "-").replace("_", "-"),
-        title=title[0].upper() + title[1:],
-        caption="Small marks are single runs; the line is their mean, the bar its 95 % interval "
-        "over runs (Student's t).",
-        alternative=said,
-        draw=lambda width: draw_sweep(title[0].upper() + title[1:], plot.over, lines, width),
-    )
 
 
 def sweep_lines(table: Table, plot: Plot) -> list[Line]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.report.factory import Via, fake_rows
+from tests.report.diagnosis.factory import Via, fake_rows
 
 from palimpsest.records.answers import AnswerRow
 

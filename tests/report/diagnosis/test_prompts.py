@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.report.factory import CELLS, VIAS, fake_rows
-from tests.report.hostile import CHAT, LONG, TEXTS, hostile_rows
+from tests.report.diagnosis.factory import CELLS, VIAS, fake_rows
+from tests.report.diagnosis.hostile import CHAT, LONG, TEXTS, hostile_rows
 
-from palimpsest.report.diagnosis.prompt_data import prompt_data, script_json
+from palimpsest.report.diagnosis.prompts import prompt_data, script_json
 
 SOURCE, CELL, VIA, LANGUAGE, PROMPT, RIGHT, INTRUDING, BASE, TUNED = range(9)
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.report.factory import CELLS, VIAS, fake_results, fake_rows
-from tests.report.hostile import IMAGE, LONG, NAMES, SCRIPT, TEXTS, hostile_rows
+from tests.report.diagnosis.factory import CELLS, VIAS, fake_results, fake_rows
+from tests.report.diagnosis.hostile import IMAGE, LONG, NAMES, SCRIPT, TEXTS, hostile_rows
 
-from palimpsest.report import write_report
+from palimpsest.report.writing import write_report
 
 pytestmark = pytest.mark.browser
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")

@@ -7,18 +7,18 @@ import re
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
-from tests.report.factory import CELLS, VIAS, fake_results
-from tests.report.hostile import NAMES
+from tests.report.diagnosis.factory import CELLS, VIAS, fake_results
+from tests.report.diagnosis.hostile import NAMES
 
 from palimpsest.records.results import Results
-from palimpsest.report.diagnosis.latex import latex_table
 from palimpsest.report.diagnosis.tables import (
     COLUMNS,
+    TerminalTable,
     csv_cells,
     csv_table,
+    latex_table,
     markdown_table,
     table_rows,
-    terminal_table,
 )
 
 
@@ -38,13 +38,13 @@ def records(text: str) -> list[dict[str, str]]:
 
 def printed(results: Results, width: int) -> str:
     console = Console(width=width, file=io.StringIO(), color_system=None, legacy_windows=False)
-    console.print(terminal_table(results))
+    console.print(TerminalTable(results))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
 
 def test_the_plain_row_comes_first_and_then_every_conjugation_in_order(results: Results) -> None:
-    rows = table_rows(results.plain, results.conjugations)
+    rows = table_rows(results)
     assert [row.name for row in rows] == ["identity", *(via.name for via in VIAS)]
     assert rows[0].is_plain
     assert not any(row.is_plain for row in rows[1:])
@@ -139,6 +139,7 @@ def test_the_terminal_table_takes_names_literally() -> None:
 
 
 def test_a_diagnosis_without_conjugations_still_has_a_plain_row() -> None:
-    results = fake_results(vias=())
+    results = fake_results(vias=(), cells=())
     assert len(records(csv_table(results))) == 1
+    assert csv_cells(results).startswith("cell,verdict,conjugation,kind,base_n,")
     assert len(markdown_table(results).splitlines()) == 3

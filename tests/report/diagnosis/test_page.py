@@ -6,20 +6,19 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
-from tests.report.factory import VIAS, fake_results, fake_rows, from_logs
-from tests.report.hostile import IMAGE, NAMES, SCRIPT, hostile_rows
+from tests.report.diagnosis.factory import VIAS, fake_results, fake_rows, from_logs
+from tests.report.diagnosis.hostile import IMAGE, NAMES, SCRIPT, hostile_rows
 
 from palimpsest.errors import UserError
-from palimpsest.judging import verdicts
-from palimpsest.records.results import Guessing, Scoring
-from palimpsest.report import write_report
-from palimpsest.report.diagnosis.charts import new_figure
-from palimpsest.report.diagnosis.html import MAX_CELL_TABLES, MAX_CELLS, render_page
-from palimpsest.report.diagnosis.prompt_data import prompt_data
-from palimpsest.report.diagnosis.wording import RULES, VERDICTS
-from palimpsest.report.figure import Drawing
+from palimpsest.records.results import Guessing, Results, Scoring, Verdict
+from palimpsest.records.thresholds import Thresholds
+from palimpsest.report.diagnosis.page import MAX_CELL_TABLES, MAX_CELLS, render_page
+from palimpsest.report.diagnosis.prompts import prompt_data
+from palimpsest.report.figure import Drawing, Sheet
+from palimpsest.report.writing import write_report
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +34,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def page(folder: Path) -> str:
     return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def page_of(results: Results) -> str:
+    """Return the page without figures and answers, which take most of the time."""
+    return render_page(results, [], prompt_data([]))
 
 
 def test_everything_is_written_beside_the_page(folder: Path) -> None:
@@ -63,7 +67,8 @@ def test_the_same_diagnosis_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_the_page_says_verdict_reason_numbers_warning_and_how_to_repeat(page: str) -> None:
     results = fake_results()
-    assert VERDICTS["suppressed"].meaning in page
+    assert "Suppressed</h2>" in page
+    assert "Hidden, not gone: the tuned model no longer infers what is asked" in page
     assert results.verdict_reason in page
     assert "The vocabularies differ." in page
     assert results.provenance.command in page
@@ -79,14 +84,11 @@ def test_the_page_says_what_lossy_conjugations_cost_and_what_was_left_out(page: 
     assert "Guessing is right" not in page
 
 
-@pytest.mark.slow
-def test_the_page_shows_the_chance_level_in_words_and_in_the_figure(tmp_path: Path) -> None:
+def test_the_page_says_how_often_a_guess_is_right() -> None:
     results = fake_results()
     suite = results.suite.model_copy(update={"chance": 1 / 3})
-    path = write_report(tmp_path, results.model_copy(update={"suite": suite}), fake_rows(4))
-    page = path.read_text("utf-8")
+    page = page_of(results.model_copy(update={"suite": suite}))
     assert "Guessing is right on 33.3 % of these prompts" in page
-    assert "Dashed line: guessing, 33.3 %." in page
 
 
 def test_the_page_names_nothing_outside_itself(page: str) -> None:
@@ -130,28 +132,29 @@ def test_names_and_sentences_from_outside_are_inert(tmp_path: Path) -> None:
     assert not set(page) & {"\x00", "\u202e", "\u2028"}
 
 
-def test_extra_figures_come_after_the_others(tmp_path: Path) -> None:
-    def draw(width: float) -> object:
-        figure = new_figure("Accuracy over tuning steps", width, 2.0)
-        figure.add_subplot().plot([0, 1], [1, 0])
-        return figure
+def test_extra_figures_come_after_the_others_also_of_logs(tmp_path: Path) -> None:
+    def draw(sheet: Sheet) -> None:
+        sheet.axes(2.0).plot([0, 1], [1, 0])
 
-    extra = Drawing("curve", "Accuracy over tuning steps", "How it went.", "It fell.", draw)  # type: ignore[arg-type]
-    results = fake_results(vias=(), cells=())
-    page = write_report(tmp_path, results, [], extra_figures=[extra]).read_text("utf-8")
-    assert page.index('id="figure-outcomes"') < page.index('id="figure-curve"')
+    extra = Drawing("curve", "Accuracy over tuning steps", "How it went.", "It fell.", draw)
+    results = from_logs(fake_results(vias=(), cells=()), "binary")
+    rows = fake_rows(2, vias=())
+    page = write_report(tmp_path, results, rows, extra_figures=[extra]).read_text("utf-8")
+    assert page.index('id="figure-accuracy"') < page.index('id="figure-curve"')
+    assert '"abilities":false,"logged":true' in page
     assert 'aria-label="It fell."' in page
     assert (tmp_path / "figures" / "curve.svg").exists()
 
 
-@pytest.mark.parametrize("verdict", list(VERDICTS))
-def test_every_verdict_has_words(verdict: str) -> None:
-    page = render_page(fake_results(verdict=verdict), [], prompt_data([]))  # type: ignore[arg-type]
-    assert f"{VERDICTS[verdict].title}</h2>" in page
+@pytest.mark.parametrize("verdict", get_args(Verdict))
+def test_every_verdict_has_words(verdict: Verdict) -> None:
+    page = page_of(fake_results(verdict=verdict))
+    assert f"{verdict.capitalize()}</h2>" in page
+    assert f"<dt>{verdict.capitalize()}</dt>" in page
 
 
 def test_a_diagnosis_with_next_to_nothing_in_it_still_has_a_page() -> None:
-    page = render_page(fake_results(vias=(), cells=()), [], prompt_data([]))
+    page = page_of(fake_results(vias=(), cells=()))
     assert "Cell by cell" not in page
     assert "under 0 conjugations" in page
 
@@ -167,14 +170,41 @@ def test_what_is_left_out_of_the_page_is_said() -> None:
     assert "very long texts have lost their middle" in page
 
 
-def test_the_rules_on_the_page_are_those_that_are_applied() -> None:
-    rules = dict(RULES)
-    assert f"{100 * verdicts.KEPT_MARGIN:.0f} points" in rules["Kept"]
-    assert f"lies above {verdicts.MOST}" in rules["Suppressed"]
-    assert f"below {verdicts.ALPHA}" in rules["Suppressed"]
-    assert f"below {verdicts.LITTLE}" in rules["Lost"]
-    assert f"{verdicts.MIN_EXAMPLES} examples" in rules["Inconclusive"]
-    assert f"{100 * verdicts.ABILITY_FLOOR:.0f} %" in rules["Inconclusive"]
+def rules_of(results: Results) -> dict[str, str]:
+    """Return when each verdict is given, as the page says it."""
+    page = page_of(results).partition("<h3>Verdicts</h3>")[2]
+    return dict(re.findall(r"<dt>(\w+)</dt><dd>(.*?)</dd>", page))
+
+
+def test_the_rules_on_the_page_state_the_thresholds_that_are_applied(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rules = rules_of(fake_results())
+    assert "A fall of 5 points or more" in rules["Kept"]
+    assert rules["Suppressed"].count("below 0.05") == 2
+    assert "lies above 0.5," in rules["Suppressed"]
+    assert "lies below 0.25." in rules["Lost"]
+    assert "no more than 50 % of the tuned model’s errors" in rules["Lost"]
+    assert "fewer than 30 examples" in rules["Inconclusive"]
+    assert "not clearly above 10 %" in rules["Inconclusive"]
+    other = Thresholds(
+        min_examples=31,
+        ability_floor=0.11,
+        kept_margin=0.06,
+        alpha=0.01,
+        suppressed_above=0.7,
+        lost_below=0.2,
+        intruded_at_most=0.4,
+    )
+    monkeypatch.setattr("palimpsest.report.diagnosis.page.THRESHOLDS", other)
+    rules = rules_of(fake_results())
+    assert "A fall of 6 points or more" in rules["Kept"]
+    assert rules["Suppressed"].count("below 0.01") == 2
+    assert "lies above 0.7," in rules["Suppressed"]
+    assert "lies below 0.2." in rules["Lost"]
+    assert "no more than 40 % of the tuned model’s errors" in rules["Lost"]
+    assert "fewer than 31 examples" in rules["Inconclusive"]
+    assert "not clearly above 11 %" in rules["Inconclusive"]
 
 
 def test_a_folder_that_cannot_be_written_is_the_users_error(tmp_path: Path) -> None:
@@ -185,7 +215,7 @@ def test_a_folder_that_cannot_be_written_is_the_users_error(tmp_path: Path) -> N
 
 def test_importing_the_report_loads_nothing_heavy() -> None:
     program = (
-        "import sys, palimpsest.report, palimpsest.report.diagnosis.tables; "
+        "import sys, palimpsest.report.writing, palimpsest.report.diagnosis.tables; "
         "print([m for m in ('matplotlib', 'numpy', 'pydantic', 'jinja2', 'rich') "
         "if m in sys.modules])"
     )
@@ -195,18 +225,9 @@ def test_importing_the_report_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def prose(page: str) -> str:
-    """Return the page up to its data."""
-    return page.partition('<script type="application/json"')[0].partition("<main>")[2]
-
-
-def test_a_page_from_logs_claims_no_more_than_the_logs_say(tmp_path: Path) -> None:
-    def page_of(scoring: Scoring) -> str:
-        results = from_logs(fake_results(), scoring)
-        path = write_report(tmp_path / scoring, results, fake_rows(64))
-        return prose(path.read_text(encoding="utf-8"))
-
-    told, binary, graded = (page_of(one) for one in ("abilities", "binary", "graded"))
+def test_a_page_from_logs_claims_no_more_than_the_logs_say() -> None:
+    scorings: tuple[Scoring, ...] = ("abilities", "binary", "graded")
+    told, binary, graded = (page_of(from_logs(fake_results(), one)) for one in scorings)
     for page in (told, binary, graded):
         assert "Nothing was asked: the answers and their scores are those of the logs" in page
         assert "Logs of a test." in page
@@ -219,7 +240,7 @@ def test_a_page_from_logs_claims_no_more_than_the_logs_say(tmp_path: Path) -> No
     assert "Newcombe <span" not in graded
 
 
-def test_the_page_says_what_is_left_without_guesses(tmp_path: Path) -> None:
+def test_the_page_says_what_is_left_without_guesses() -> None:
     results = fake_results()
     guessing = Guessing(
         chance=0.25,
@@ -233,6 +254,6 @@ def test_the_page_says_what_is_left_without_guesses(tmp_path: Path) -> None:
     suite = results.suite.model_copy(update={"chance": 0.25})
     plain = results.plain.model_copy(update={"adjusted": guessing})
     results = results.model_copy(update={"suite": suite, "plain": plain})
-    page = write_report(tmp_path / "run", results, fake_rows(64)).read_text(encoding="utf-8")
+    page = page_of(results)
     said = "base 60.0 %, tuned 40.0 %; forgetting 20.0 points [10.0, 30.0]; 1→0 25.0 %, 0→1 5.0 %"
     assert said in page
