@@ -25,7 +25,7 @@ _REGISTRIES = {
     Kind.suites: "palimpsest.lm.suites.specs:SUITES",
     Kind.conjugations: "palimpsest.lm.conjugations.specs:CONJUGATIONS",
     Kind.models: "palimpsest.lm.models.specs:MODELS",
-    Kind.translators: "palimpsest.lm.translators.specs:TRANSLATORS",
+    Kind.translators: "palimpsest.lm.translators.translator:TRANSLATORS",
 }
 
 

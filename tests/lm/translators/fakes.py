@@ -6,7 +6,7 @@ import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 
-from palimpsest.lm.translators.protocol import TranslationError
+from palimpsest.lm.translators.translator import TranslationError
 
 
 class FakeTranslator:

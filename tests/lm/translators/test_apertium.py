@@ -15,10 +15,14 @@ from palimpsest.lm.conjugations.fidelity import round_trip_chrf
 from palimpsest.lm.conjugations.spans import survival
 from palimpsest.lm.conjugations.specs import parse_conjugation
 from palimpsest.lm.suites.sentences import BUILT_IN, read_sentences
-from palimpsest.lm.translators.apertium import Apertium
-from palimpsest.lm.translators.modes import Mode, find_route, installed_modes, read_stages
-from palimpsest.lm.translators.protocol import TranslationError
-from palimpsest.lm.translators.specs import load_translator
+from palimpsest.lm.translators.apertium import (
+    Apertium,
+    Mode,
+    find_route,
+    installed_modes,
+    read_stages,
+)
+from palimpsest.lm.translators.translator import TranslationError, load_translator
 
 SENTENCES = read_sentences(BUILT_IN, ["en", "es", "fr"]).lines
 APERTIUM = Apertium(timeout_seconds=30)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from palimpsest.lm.translators.pipeline import Pipeline
-from palimpsest.lm.translators.protocol import TranslationError
+from palimpsest.lm.translators.translator import TranslationError
 
 # A stage that speaks the protocol, and does what the text tells it.
 STAGE = """
@@ -145,7 +145,7 @@ def test_after_an_interruption_answers_belong_to_their_texts(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("palimpsest.lm.translators.programs.os.read", interrupted)
+        patch.setattr("palimpsest.lm.translators.pipeline.os.read", interrupted)
         with pytest.raises(KeyboardInterrupt):
             pipeline.translate(["two", "three"])
     assert pipeline.translate(["four", "five"]) == ["four", "five"]

@@ -31,7 +31,7 @@ from palimpsest.lm.suites.sentences import (
     sentence_languages,
 )
 from palimpsest.lm.suites.suite import Example, Suite
-from palimpsest.lm.suites.templates import OPERATIONS, TASKS, WORDINGS, Operation, Task
+from palimpsest.lm.suites.templates import OPERATIONS, TASK_WORDINGS, TASKS, Operation, Task
 
 Query = Literal["math", "blank"]
 
@@ -50,7 +50,7 @@ SMALLEST, LARGEST = 4, 20
 _WORD = re.compile(r"\w(?:[\w'’ʼ‐‑·-]*\w)?")
 
 
-class Request(NamedTuple):
+class AnswerableQuery(NamedTuple):
     """A query that asks for something."""
 
     text: str
@@ -92,7 +92,7 @@ def build(
     """
     folder = BUILT_IN if sentences is None else sentences.expanduser()
     languages = _chosen(folder, languages)
-    parallel = read_sentences(folder, [name for name in languages if name in WORDINGS])
+    parallel = read_sentences(folder, [name for name in languages if name in TASK_WORDINGS])
     usable = _usable_lines(parallel, folder)
     items = {
         f"{task}/{query}": [_draw(task, query, i, usable, seed) for i in range(n)]
@@ -123,7 +123,7 @@ def build(
 def _chosen(folder: Path, languages: Sequence[str] | None) -> tuple[str, ...]:
     """Return the languages to write in, checked as far as they need no reading."""
     present = sentence_languages(folder)
-    worded = [name for name in WORDINGS if name in present]
+    worded = [name for name in TASK_WORDINGS if name in present]
     possible = [*worded, *REWRITTEN_LANGUAGES]
     chosen = tuple(dict.fromkeys(languages or (*worded, *present, *REWRITTEN_LANGUAGES)))
     for name in chosen:
@@ -132,7 +132,7 @@ def _chosen(folder: Path, languages: Sequence[str] | None) -> tuple[str, ...]:
         if name in present:
             raise UserError(
                 f"There is no wording in '{name}' for the sentences in {folder / name}.txt.",
-                hint=f"There is wording in: {', '.join(WORDINGS)}. Move other files away, or "
+                hint=f"There is wording in: {', '.join(TASK_WORDINGS)}. Move other files away, or "
                 f"choose: languages={'+'.join(possible)}",
             )
         raise UserError(
@@ -147,24 +147,24 @@ def _chosen(folder: Path, languages: Sequence[str] | None) -> tuple[str, ...]:
     return chosen
 
 
-def blank_first_word(sentence: str) -> Request | None:
+def blank_first_word(sentence: str) -> AnswerableQuery | None:
     """Return a sentence with its first word blanked; nothing if it has no word.
 
     Punctuation before the word stays, and an answer may have it or not.
 
     Example:
         >>> blank_first_word("¡Es un pingüino!")
-        Request(text='¡__ un pingüino!', answers=('Es', '¡Es'))
+        AnswerableQuery(text='¡__ un pingüino!', answers=('Es', '¡Es'))
     """
     match = _WORD.search(sentence)
     if match is None:
         return None
     before, word, after = sentence[: match.start()], match[0], sentence[match.end() :]
     answers = tuple(dict.fromkeys((word, before + word)))
-    return Request(f"{before}{'_' * len(word)}{after}", answers)
+    return AnswerableQuery(f"{before}{'_' * len(word)}{after}", answers)
 
 
-def _expected(request: Request, task: Task) -> dict[str, tuple[str, ...]]:
+def _expected(request: AnswerableQuery, task: Task) -> dict[str, tuple[str, ...]]:
     """Return the accepted answers of both abilities."""
     transform = TRANSFORMS[task]
     output = transform(request.text)
@@ -228,7 +228,7 @@ def _order(n: int, seed: int, cell: int) -> tuple[int, ...]:
 def _example(item: Item, cell: str, source_id: str, language: str, sentences: Sentences) -> Example:
     if language in REWRITTEN_LANGUAGES:
         return _rewritten(_example(item, cell, source_id, "en", sentences), language)
-    wording, lines = WORDINGS[language], sentences.lines[language]
+    wording, lines = TASK_WORDINGS[language], sentences.lines[language]
     transform = TRANSFORMS[item.task]
     request = _request(item, language, lines)
     turns = [wording.turn(lines[place], transform(lines[place])) for place in item.shown]
@@ -243,14 +243,16 @@ def _example(item: Item, cell: str, source_id: str, language: str, sentences: Se
     )
 
 
-def _request(item: Item, language: str, lines: Sequence[str]) -> Request:
+def _request(item: Item, language: str, lines: Sequence[str]) -> AnswerableQuery:
     if isinstance(item.query, int):
         request = blank_first_word(lines[item.query])
         assert request is not None, "only usable lines are drawn"
         return request
     operation, first, second = item.query
     result = {"sum": first + second, "difference": first - second, "product": first * second}
-    return Request(WORDINGS[language].question(operation, first, second), (str(result[operation]),))
+    return AnswerableQuery(
+        TASK_WORDINGS[language].question(operation, first, second), (str(result[operation]),)
+    )
 
 
 def _rewritten(example: Example, language: str) -> Example:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import inspect
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from palimpsest.errors import UserError, did_you_mean
+from palimpsest.errors import UserError
 from palimpsest.lm.suites.suite import Suite
 from palimpsest.registry import Registry
+from palimpsest.specs import Spec, parse_spec
 
 SUITES = Registry[Callable[..., Suite]](
     "suite",
@@ -27,25 +28,6 @@ SUITES = Registry[Callable[..., Suite]](
 their types, the first line of its docstring the description; a positional parameter, if it has one,
 is what stands right behind the colon; with a default, it may be left out. Plugins use
 ``palimpsest.suites``."""
-
-_OPTION = re.compile(r"\s*([a-z_]+)=(.*)", re.DOTALL)
-
-
-@dataclass(frozen=True)
-class SuiteSpec:
-    """A suite as the user wrote it, taken apart."""
-
-    text: str
-    """The whole text, as typed."""
-
-    name: str
-    """A name in :data:`SUITES`."""
-
-    target: str | None = None
-    """What the suite opens, such as a file."""
-
-    options: Mapping[str, str] = field(default_factory=dict)
-    """The ``key=value`` parts."""
 
 
 def load_suite(spec: str, *, limit: int | None = None) -> Suite:
@@ -84,11 +66,11 @@ def load_suite(spec: str, *, limit: int | None = None) -> Suite:
     return suite
 
 
-def parse_suite_spec(text: str) -> SuiteSpec:
+def parse_suite_spec(text: str) -> Spec:
     """Take ``NAME[:TARGET][,key=value…]`` apart.
 
-    Commas that no ``key=`` follows belong to what stands before them, so file names and values may
-    have commas.
+    Right behind the colon stands the file of a suite that needs one, whatever its name; file names
+    and values may have commas.
 
     Raises:
         UserError: No such suite, or an option given twice.
@@ -98,47 +80,18 @@ def parse_suite_spec(text: str) -> SuiteSpec:
         >>> spec.name, spec.target, dict(spec.options)
         ('jsonl', 'a,b.jsonl', {'ability': 'sums'})
     """
-    text = text.strip()
-    end = re.search(r"[:,]|\Z", text)
-    assert end is not None
-    name, rest = text[: end.start()].strip(), text[end.end() :]
-    if name not in SUITES:
-        raise _unknown(text, name)
-    parts = rest.split(",") if rest else []
-    # Right behind the colon stands the file of a suite that needs one, whatever its name.
-    has_target = end[0] == ":" and _needs_target(SUITES.get(name))
-    target, options = _split(parts, has_target=has_target, text=text)
-    return SuiteSpec(text, name, target, options)
-
-
-def _unknown(text: str, name: str) -> UserError:
+    name = re.split("[:,]", text, maxsplit=1)[0].strip()
     if Path(name).suffix in {".jsonl", ".json"}:
-        return UserError(
-            f"No suite named '{name}'.", hint=f"To ask the prompts in a file, write: jsonl:{text}"
+        raise UserError(
+            f"No suite named '{name}'.",
+            hint=f"To ask the prompts in a file, write: jsonl:{text.strip()}",
         )
-    return SUITES.unknown(name)
-
-
-def _split(
-    parts: Sequence[str], *, has_target: bool, text: str
-) -> tuple[str | None, dict[str, str]]:
-    target: str | None = None
-    options: dict[str, str] = {}
-    key = ""
-    for place, part in enumerate(parts):
-        match = None if has_target and place == 0 else _OPTION.fullmatch(part)
-        if match is None and key:
-            options[key] += f",{part}"
-        elif match is None:
-            target = part if target is None else f"{target},{part}"
-        elif match[1] in options:
-            raise UserError(
-                f"The suite '{text}' gives '{match[1]}' twice.", hint="Keep one of the two."
-            )
-        else:
-            key = match[1]
-            options[key] = match[2]
-    return target, options
+    return parse_spec(
+        text,
+        SUITES,
+        needs_target=lambda name: _needs_target(SUITES.get(name)),
+        commas_in_values=True,
+    )
 
 
 def _target_name(builder: Callable[..., Suite]) -> str | None:
@@ -155,36 +108,26 @@ def _needs_target(builder: Callable[..., Suite]) -> bool:
     return inspect.signature(builder).parameters[name].default is inspect.Parameter.empty
 
 
-def _positional(spec: SuiteSpec, builder: Callable[..., Suite]) -> tuple[Any, ...]:
+def _positional(spec: Spec, builder: Callable[..., Suite]) -> tuple[Any, ...]:
     name = _target_name(builder)
-    if name is None and spec.target is not None:
+    if name is None and spec.target:
         raise UserError(
             f"The suite '{spec.name}' does not take '{spec.target}'.", hint=_listed(builder)
         )
-    if name is None:
-        return ()
-    if not spec.target or not spec.target.strip():
-        if not _needs_target(builder):
-            return ()
+    if name is not None and not spec.target and _needs_target(builder):
         raise UserError(
             f"The suite '{spec.text}' does not say which {name} to read.",
             hint=f"Write {spec.name}:{name.upper()}. {_listed(builder)}",
         )
-    return (_typed(spec, name, spec.target.strip(), builder),)
+    return (_typed(spec, name, spec.target, builder),) if name and spec.target else ()
 
 
-def _typed_options(spec: SuiteSpec, builder: Callable[..., Suite]) -> dict[str, Any]:
-    known = _option_names(builder)
-    for name in spec.options:
-        if name not in known:
-            raise UserError(
-                f"The suite '{spec.name}' has no option '{name}'.{did_you_mean(name, known)}",
-                hint=_listed(builder),
-            )
+def _typed_options(spec: Spec, builder: Callable[..., Suite]) -> dict[str, Any]:
+    spec.allow(_option_names(builder), hint=_listed(builder))
     return {name: _typed(spec, name, text, builder) for name, text in spec.options.items()}
 
 
-def _typed(spec: SuiteSpec, name: str, text: str, builder: Callable[..., Suite]) -> Any:
+def _typed(spec: Spec, name: str, text: str, builder: Callable[..., Suite]) -> Any:
     """Return the text as the kind of value that the builder's annotation asks for."""
     from pydantic import TypeAdapter, ValidationError
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from palimpsest.files import digest_json
 from palimpsest.lm.prompts import Message, Prompt
 
 
@@ -56,7 +55,9 @@ class Example:
     def fingerprint(self) -> str:
         """A hash of everything that decides how an answer to it is asked for and scored."""
         parts = [_plain(self.prompt), list(map(list, self.answers.items()))]
-        return _digest([*parts, list(self.choices), list(map(list, self.whole_answers.items()))])
+        return digest_json(
+            [*parts, list(self.choices), list(map(list, self.whole_answers.items()))]
+        )
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Suite:
     def fingerprint(self) -> str:
         """A hash of every example and of how answers are cut."""
         parts = [(e.source_id, e.cell, e.language, e.fingerprint) for e in self.examples]
-        return _digest([parts, self.max_new_tokens, self.stop, self.source_language])
+        return digest_json([parts, self.max_new_tokens, self.stop, self.source_language])
 
     @property
     def key(self) -> str:
@@ -125,7 +126,3 @@ def _plain(prompt: Prompt) -> Any:
     if isinstance(prompt, str):
         return prompt
     return [[message.role, message.content] for message in prompt if isinstance(message, Message)]
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, ensure_ascii=True).encode()).hexdigest()[:16]

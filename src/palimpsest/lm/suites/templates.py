@@ -1,4 +1,4 @@
-"""The wording of ``icl-vs-if`` in every language: instruction lines, labels and questions."""
+"""The wording of ``icl-vs-if`` and of ``nli`` in every language."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OPERATIONS: tuple[Operation, ...] = ("sum", "difference", "product")
 
 
 @dataclass(frozen=True)
-class Wording:
+class TaskWording:
     """How prompts are worded in one language."""
 
     tasks: Mapping[Task, str]
@@ -44,7 +44,7 @@ class Wording:
         r"""Return an input with its output; without one, the output label stays open.
 
         Example:
-            >>> WORDINGS["fr"].turn("Bonjour.")
+            >>> TASK_WORDINGS["fr"].turn("Bonjour.")
             'Entrée : Bonjour.\nSortie :'
         """
         input_label, output_label = map(self._written, self.labels)
@@ -54,7 +54,7 @@ class Wording:
         return parse_conjugation(self.conjugation).apply(text)
 
 
-_ENGLISH = Wording(
+_ENGLISH = TaskWording(
     tasks={
         "repeat": "Repeat the input.",
         "capitalise": "Write the input in capital letters.",
@@ -67,10 +67,10 @@ _ENGLISH = Wording(
     },
 )
 
-WORDINGS: Mapping[str, Wording] = MappingProxyType(
+TASK_WORDINGS: Mapping[str, TaskWording] = MappingProxyType(
     {
         "en": _ENGLISH,
-        "fr": Wording(
+        "fr": TaskWording(
             tasks={
                 "repeat": "Répète l'entrée.",
                 "capitalise": "Écris l'entrée en lettres majuscules.",
@@ -82,7 +82,7 @@ WORDINGS: Mapping[str, Wording] = MappingProxyType(
                 "product": "Combien font {first} fois {second} ?",
             },
         ),
-        "es": Wording(
+        "es": TaskWording(
             tasks={
                 "repeat": "Repite la entrada.",
                 "capitalise": "Escribe la entrada en letras mayúsculas.",
@@ -94,7 +94,7 @@ WORDINGS: Mapping[str, Wording] = MappingProxyType(
                 "product": "¿Cuánto es {first} por {second}?",
             },
         ),
-        "nl": Wording(
+        "nl": TaskWording(
             tasks={
                 "repeat": "Herhaal de invoer.",
                 "capitalise": "Schrijf de invoer in hoofdletters.",
@@ -106,7 +106,7 @@ WORDINGS: Mapping[str, Wording] = MappingProxyType(
                 "product": "Hoeveel is {first} keer {second}?",
             },
         ),
-        "de": Wording(
+        "de": TaskWording(
             tasks={
                 "repeat": "Wiederhole die Eingabe.",
                 "capitalise": "Schreibe die Eingabe in Großbuchstaben.",
@@ -118,7 +118,7 @@ WORDINGS: Mapping[str, Wording] = MappingProxyType(
                 "product": "Wie viel ist {first} mal {second}?",
             },
         ),
-        "hu": Wording(
+        "hu": TaskWording(
             tasks={
                 "repeat": "Ismételd meg a bemenetet.",
                 "capitalise": "Írd le a bemenetet csupa nagybetűvel.",
@@ -132,8 +132,78 @@ WORDINGS: Mapping[str, Wording] = MappingProxyType(
             },
         ),
         # The names under which the paper published its sentences: leetspeak and pig latin.
-        "ls": Wording(_ENGLISH.tasks, _ENGLISH.labels, _ENGLISH.questions, "leet-paper"),
-        "pl": Wording(_ENGLISH.tasks, _ENGLISH.labels, _ENGLISH.questions, "pig-latin-paper"),
+        "ls": TaskWording(_ENGLISH.tasks, _ENGLISH.labels, _ENGLISH.questions, "leet-paper"),
+        "pl": TaskWording(_ENGLISH.tasks, _ENGLISH.labels, _ENGLISH.questions, "pig-latin-paper"),
     }
 )
 """Languages that sentence files may be written in. ``pl`` is the paper's pig latin, not Polish."""
+
+
+Label = Literal["entailment", "neutral", "contradiction"]
+
+LABELS: tuple[Label, ...] = ("entailment", "neutral", "contradiction")
+"""In the order of XNLI's numbers 0, 1 and 2."""
+
+
+@dataclass(frozen=True)
+class InferenceWording:
+    """How a premise and a hypothesis are put in one language."""
+
+    question: str
+    """What stands before the hypothesis, with its colon."""
+
+    options: str
+    """What stands behind the hypothesis."""
+
+    answer: str
+    """What the prompt ends in, with its colon."""
+
+    choices: tuple[str, str, str]
+    """The answers for entailment, neutral and contradiction."""
+
+    def prompt(self, premise: str, hypothesis: str) -> str:
+        r"""Return the prompt that asks whether the premise makes the hypothesis true.
+
+        Example:
+            >>> INFERENCE_WORDINGS["de"].prompt("Es schneit.", "Es ist warm.")
+            'Es schneit.\nFrage: Es ist warm. Wahr, Falsch oder Weder?\nAntwort:'
+        """
+        return f"{premise}\n{self.question} {hypothesis} {self.options}\n{self.answer}"
+
+    def choice(self, label: Label) -> str:
+        """Return the answer for a label."""
+        return self.choices[LABELS.index(label)]
+
+
+# As in code_xnli/xnli.py of the paper's own code, github.com/kothasuhas/understanding-forgetting,
+# letter for letter: French has "Question" and no space before colon or question mark, Spanish no
+# inverted mark.
+INFERENCE_WORDINGS: Mapping[str, InferenceWording] = MappingProxyType(
+    {
+        "en": InferenceWording(
+            question="Question:",
+            options="True, False or Neither?",
+            answer="Answer:",
+            choices=("True", "Neither", "False"),
+        ),
+        "fr": InferenceWording(
+            question="Question:",
+            options="Vrai, Faux ou Ni?",
+            answer="Réponse:",
+            choices=("Vrai", "Ni", "Faux"),
+        ),
+        "es": InferenceWording(
+            question="Pregunta:",
+            options="Verdadero, Falso o Ni?",
+            answer="Respuesta:",
+            choices=("Verdadero", "Ni", "Falso"),
+        ),
+        "de": InferenceWording(
+            question="Frage:",
+            options="Wahr, Falsch oder Weder?",
+            answer="Antwort:",
+            choices=("Wahr", "Weder", "Falsch"),
+        ),
+    }
+)
+"""Languages that rows may be asked in, English first."""
