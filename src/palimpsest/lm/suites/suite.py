@@ -1,14 +1,21 @@
-"""What a suite is: examples with a known right answer and known wrong ones, perhaps in parallel."""
+"""Suites: what one is, and the registry by whose names users call them with their options."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import inspect
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from palimpsest.errors import UserError
 from palimpsest.files import digest_json
 from palimpsest.lm.prompts import Message, Prompt
+from palimpsest.registry import Registry
+from palimpsest.specs import Spec, parse_spec
 
 
 @dataclass(frozen=True)
@@ -126,3 +133,184 @@ def _plain(prompt: Prompt) -> Any:
     if isinstance(prompt, str):
         return prompt
     return [[message.role, message.content] for message in prompt if isinstance(message, Message)]
+
+
+SUITES = Registry[Callable[..., Suite]](
+    "suite",
+    {
+        "icl-vs-if": "palimpsest.lm.suites.icl_vs_if:build",
+        "jsonl": "palimpsest.lm.suites.jsonl:build",
+        "nli": "palimpsest.lm.suites.nli.suite:build",
+        "rosetta": "palimpsest.rosetta.suite:build",
+    },
+)
+"""Names to builders. A builder's keyword-only parameters are the suite's options, its annotations
+their types, the first line of its docstring the description; a positional parameter, if it has one,
+is what stands right behind the colon; with a default, it may be left out. Plugins use
+``palimpsest.suites``."""
+
+
+def load_suite(spec: str, *, limit: int | None = None) -> Suite:
+    """Build the suite that a spec describes.
+
+    Args:
+        spec: ``NAME``, ``NAME:key=value,…``, or for suites that read a file
+            ``NAME:FILE,key=value,…``. Lists are written with ``+`` between.
+        limit: At most so many source examples a cell, the first ones; their versions in other
+            languages stay with them.
+
+    Raises:
+        UserError: An unknown name or option, a value of the wrong kind, a suite that cannot be
+            built, or one without examples.
+
+    Example:
+        >>> load_suite("rosetta:n=5,languages=en+fr", limit=2).languages
+        ('en', 'fr')
+    """
+    if limit is not None and limit < 1:
+        raise UserError(
+            f"The limit is {limit}: nothing would be asked.", hint="Give at least 1 example a cell."
+        )
+    parsed = parse_suite_spec(spec)
+    builder = SUITES.get(parsed.name)
+    suite = builder(*_positional(parsed, builder), **_typed_options(parsed, builder))
+    suite = replace(suite, name=parsed.text)
+    if limit is not None:
+        suite = _limited(suite, limit)
+    if not suite.in_language(suite.source_language):
+        raise UserError(
+            f"The suite '{spec}' has no examples in its source language, "
+            f"'{suite.source_language}'.",
+            hint="There is nothing to ask. Check its options and files.",
+        )
+    return suite
+
+
+def parse_suite_spec(text: str) -> Spec:
+    """Take ``NAME[:TARGET][,key=value…]`` apart.
+
+    Right behind the colon stands the file of a suite that needs one, whatever its name; file names
+    and values may have commas.
+
+    Raises:
+        UserError: No such suite, or an option given twice.
+
+    Example:
+        >>> spec = parse_suite_spec("jsonl:a,b.jsonl,ability=sums")
+        >>> spec.name, spec.target, dict(spec.options)
+        ('jsonl', 'a,b.jsonl', {'ability': 'sums'})
+    """
+    name = re.split("[:,]", text, maxsplit=1)[0].strip()
+    if Path(name).suffix in {".jsonl", ".json"}:
+        raise UserError(
+            f"No suite named '{name}'.",
+            hint=f"To ask the prompts in a file, write: jsonl:{text.strip()}",
+        )
+    return parse_spec(
+        text,
+        SUITES,
+        needs_target=lambda name: _needs_target(SUITES.get(name)),
+        commas_in_values=True,
+    )
+
+
+def _target_name(builder: Callable[..., Suite]) -> str | None:
+    for parameter in inspect.signature(builder).parameters.values():
+        if parameter.kind is not parameter.KEYWORD_ONLY:
+            return parameter.name
+    return None
+
+
+def _needs_target(builder: Callable[..., Suite]) -> bool:
+    name = _target_name(builder)
+    if name is None:
+        return False
+    return inspect.signature(builder).parameters[name].default is inspect.Parameter.empty
+
+
+def _positional(spec: Spec, builder: Callable[..., Suite]) -> tuple[Any, ...]:
+    name = _target_name(builder)
+    if name is None and spec.target:
+        raise UserError(
+            f"The suite '{spec.name}' does not take '{spec.target}'.", hint=_listed(builder)
+        )
+    if name is not None and not spec.target and _needs_target(builder):
+        raise UserError(
+            f"The suite '{spec.text}' does not say which {name} to read.",
+            hint=f"Write {spec.name}:{name.upper()}. {_listed(builder)}",
+        )
+    return (_typed(spec, name, spec.target, builder),) if name and spec.target else ()
+
+
+def _typed_options(spec: Spec, builder: Callable[..., Suite]) -> dict[str, Any]:
+    spec.allow(_option_names(builder), hint=_listed(builder))
+    return {name: _typed(spec, name, text, builder) for name, text in spec.options.items()}
+
+
+def _typed(spec: Spec, name: str, text: str, builder: Callable[..., Suite]) -> Any:
+    """Return the text as the kind of value that the builder's annotation asks for."""
+    from pydantic import TypeAdapter, ValidationError
+
+    annotation = get_type_hints(builder, include_extras=True).get(name, str)
+    value = [part.strip() for part in text.split("+")] if _is_list(annotation) else text
+    try:
+        return TypeAdapter(annotation).validate_python(value)
+    except ValidationError as error:
+        message = error.errors()[0]["msg"]
+        raise UserError(
+            f"The suite '{spec.name}' cannot use {name}={text}: {message[0].lower()}{message[1:]}.",
+            hint=_listed(builder),
+        ) from error
+
+
+def _option_names(builder: Callable[..., Suite]) -> list[str]:
+    parameters = inspect.signature(builder).parameters.values()
+    return [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
+
+
+def _listed(builder: Callable[..., Suite]) -> str:
+    """Return the sentence that lists a suite's options with their kinds and defaults."""
+    hints = get_type_hints(builder)
+    parameters = inspect.signature(builder).parameters
+    options = []
+    for name in _option_names(builder):
+        default = parameters[name].default
+        shown = "+".join(default) if isinstance(default, tuple | list) else default
+        suffix = "" if default is None or default is inspect.Parameter.empty else f" [{shown}]"
+        options.append(f"{name}={_kind(hints.get(name, str))}{suffix}")
+    return f"Its options: {', '.join(options) or 'none'}."
+
+
+def _is_list(annotation: Any) -> bool:
+    kinds = (annotation, *get_args(annotation)) if _is_optional(annotation) else (annotation,)
+    origins = [get_origin(kind) for kind in kinds]
+    return any(isinstance(origin, type) and issubclass(origin, Sequence) for origin in origins)
+
+
+def _is_optional(annotation: Any) -> bool:
+    return type(None) in get_args(annotation)
+
+
+def _kind(annotation: Any) -> str:
+    for kind in (annotation, *get_args(annotation)):
+        if get_origin(kind) is Literal:
+            return "|".join(map(str, get_args(kind)))
+    if _is_list(annotation):
+        return "A+B"
+    kinds = {int: "NUMBER", float: "NUMBER", Path: "PATH"}
+    possible = {annotation, *get_args(annotation)}
+    possible |= {part for each in possible for part in get_args(each)}
+    return next((word for kind, word in kinds.items() if kind in possible), "TEXT")
+
+
+def _limited(suite: Suite, limit: int) -> Suite:
+    kept: dict[str, dict[str, None]] = defaultdict(dict)
+    for example in suite.in_language(suite.source_language):
+        if len(kept[example.cell]) < limit:
+            kept[example.cell][example.source_id] = None
+    ids = {source_id for cell in kept.values() for source_id in cell}
+    return replace(
+        suite,
+        examples=tuple(example for example in suite.examples if example.source_id in ids),
+        parameters={**suite.parameters, "limit": limit},
+    )

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, TypeVar
+
+from pydantic import TypeAdapter
 
 from palimpsest.lm.conjugations import parse_conjugation
+
+T = TypeVar("T")
 
 Task = Literal["repeat", "capitalise"]
 Operation = Literal["sum", "difference", "product"]
@@ -54,91 +60,6 @@ class TaskWording:
         return parse_conjugation(self.conjugation).apply(text)
 
 
-_ENGLISH = TaskWording(
-    tasks={
-        "repeat": "Repeat the input.",
-        "capitalise": "Write the input in capital letters.",
-    },
-    labels=("Input:", "Output:"),
-    questions={
-        "sum": "What is {first} plus {second}?",
-        "difference": "What is {first} minus {second}?",
-        "product": "What is {first} times {second}?",
-    },
-)
-
-TASK_WORDINGS: Mapping[str, TaskWording] = MappingProxyType(
-    {
-        "en": _ENGLISH,
-        "fr": TaskWording(
-            tasks={
-                "repeat": "Répète l'entrée.",
-                "capitalise": "Écris l'entrée en lettres majuscules.",
-            },
-            labels=("Entrée :", "Sortie :"),
-            questions={
-                "sum": "Combien font {first} plus {second} ?",
-                "difference": "Combien font {first} moins {second} ?",
-                "product": "Combien font {first} fois {second} ?",
-            },
-        ),
-        "es": TaskWording(
-            tasks={
-                "repeat": "Repite la entrada.",
-                "capitalise": "Escribe la entrada en letras mayúsculas.",
-            },
-            labels=("Entrada:", "Salida:"),
-            questions={
-                "sum": "¿Cuánto es {first} más {second}?",
-                "difference": "¿Cuánto es {first} menos {second}?",
-                "product": "¿Cuánto es {first} por {second}?",
-            },
-        ),
-        "nl": TaskWording(
-            tasks={
-                "repeat": "Herhaal de invoer.",
-                "capitalise": "Schrijf de invoer in hoofdletters.",
-            },
-            labels=("Invoer:", "Uitvoer:"),
-            questions={
-                "sum": "Hoeveel is {first} plus {second}?",
-                "difference": "Hoeveel is {first} min {second}?",
-                "product": "Hoeveel is {first} keer {second}?",
-            },
-        ),
-        "de": TaskWording(
-            tasks={
-                "repeat": "Wiederhole die Eingabe.",
-                "capitalise": "Schreibe die Eingabe in Großbuchstaben.",
-            },
-            labels=("Eingabe:", "Ausgabe:"),
-            questions={
-                "sum": "Wie viel ist {first} plus {second}?",
-                "difference": "Wie viel ist {first} minus {second}?",
-                "product": "Wie viel ist {first} mal {second}?",
-            },
-        ),
-        "hu": TaskWording(
-            tasks={
-                "repeat": "Ismételd meg a bemenetet.",
-                "capitalise": "Írd le a bemenetet csupa nagybetűvel.",
-            },
-            labels=("Bemenet:", "Kimenet:"),
-            questions={
-                "sum": "Mennyi {first} plusz {second}?",
-                "difference": "Mennyi {first} mínusz {second}?",
-                # "5-ször 7" would need a suffix in harmony with each number.
-                "product": "Mennyi {first} és {second} szorzata?",
-            },
-        ),
-        # The names under which the paper published its sentences: leetspeak and pig latin.
-        "ls": TaskWording(_ENGLISH.tasks, _ENGLISH.labels, _ENGLISH.questions, "leet-paper"),
-        "pl": TaskWording(_ENGLISH.tasks, _ENGLISH.labels, _ENGLISH.questions, "pig-latin-paper"),
-    }
-)
-"""Languages that sentence files may be written in. ``pl`` is the paper's pig latin, not Polish."""
-
-
 Label = Literal["entailment", "neutral", "contradiction"]
 
 LABELS: tuple[Label, ...] = ("entailment", "neutral", "contradiction")
@@ -175,35 +96,24 @@ class InferenceWording:
         return self.choices[LABELS.index(label)]
 
 
-# As in code_xnli/xnli.py of the paper's own code, github.com/kothasuhas/understanding-forgetting,
-# letter for letter: French has "Question" and no space before colon or question mark, Spanish no
-# inverted mark.
-INFERENCE_WORDINGS: Mapping[str, InferenceWording] = MappingProxyType(
+def _read(name: str, kind: type[T]) -> Mapping[str, T]:
+    """Return the wordings of a suite by language, in the order of its file."""
+    text = Path(__file__).with_name("data").joinpath(name).read_text("utf-8")
+    read = TypeAdapter(kind).validate_python
+    return MappingProxyType({name: read(entry) for name, entry in tomllib.loads(text).items()})
+
+
+_WRITTEN = _read("icl_vs_if.toml", TaskWording)
+
+# The names under which the paper published its sentences: leetspeak and pig latin.
+TASK_WORDINGS: Mapping[str, TaskWording] = MappingProxyType(
     {
-        "en": InferenceWording(
-            question="Question:",
-            options="True, False or Neither?",
-            answer="Answer:",
-            choices=("True", "Neither", "False"),
-        ),
-        "fr": InferenceWording(
-            question="Question:",
-            options="Vrai, Faux ou Ni?",
-            answer="Réponse:",
-            choices=("Vrai", "Ni", "Faux"),
-        ),
-        "es": InferenceWording(
-            question="Pregunta:",
-            options="Verdadero, Falso o Ni?",
-            answer="Respuesta:",
-            choices=("Verdadero", "Ni", "Falso"),
-        ),
-        "de": InferenceWording(
-            question="Frage:",
-            options="Wahr, Falsch oder Weder?",
-            answer="Antwort:",
-            choices=("Wahr", "Weder", "Falsch"),
-        ),
+        **_WRITTEN,
+        "ls": replace(_WRITTEN["en"], conjugation="leet-paper"),
+        "pl": replace(_WRITTEN["en"], conjugation="pig-latin-paper"),
     }
 )
-"""Languages that rows may be asked in, English first."""
+"""Languages that sentence files may be written in. ``pl`` is the paper's pig latin, not Polish."""
+
+INFERENCE_WORDINGS = _read("nli.toml", InferenceWording)
+"""Languages that rows of ``nli`` may be asked in, English first."""
