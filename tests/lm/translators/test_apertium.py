@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.lm.translators.fakes import processes_of
 from tests.lm.translators.needs import needs_apertium
 
 from palimpsest.errors import UserError
@@ -194,7 +195,7 @@ def test_reserved_characters_come_through() -> None:
 
 
 def pids(apertium: Apertium) -> list[int]:
-    return [pid for step in apertium._steps.values() for pid in step.pipeline.process_ids()]
+    return [pid for step in apertium._steps.values() for pid in processes_of(step.pipeline)]
 
 
 @needs_apertium

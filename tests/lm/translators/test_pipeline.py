@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.lm.translators.fakes import processes_of
 
 from palimpsest.lm.translators.pipeline import Pipeline
 from palimpsest.lm.translators.translator import TranslationError
@@ -48,10 +49,6 @@ def stages(tmp_path: Path) -> list[list[str]]:
 @pytest.fixture
 def pipeline(stages: list[list[str]]) -> Pipeline:
     return Pipeline(stages, name="fake", timeout_seconds=1.0)
-
-
-def processes_of(pipeline: Pipeline) -> list[int]:
-    return pipeline.process_ids()
 
 
 def is_alive(pid: int) -> bool:
@@ -206,7 +203,7 @@ def test_a_tagger_that_changes_itself_is_replaced(
     texts = ["one", "unknown", "two", "unknown", "unknown", "three"]
     answers = pipeline.translate(texts)
     assert (answers == texts) == ("-g" in options)
-    running = pipeline.process_ids()
+    running = processes_of(pipeline)
     pipeline.close()
     assert wait_until_gone(running)
 
@@ -216,7 +213,7 @@ import sys, time
 from palimpsest.lm.translators.pipeline import Pipeline
 pipeline = Pipeline([[sys.executable, sys.argv[1], "x"]] * 2, name="fake")
 pipeline.translate(["one"])
-print(*pipeline.process_ids(), flush=True)
+print(*(p.pid for g in pipeline._groups for p in g._running.processes), flush=True)
 {end}
 """
 

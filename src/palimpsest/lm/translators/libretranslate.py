@@ -76,30 +76,16 @@ class JsonService:
         self._sleep = sleep
         self._client: httpx.Client | None = None
 
-    def get(self, path: str) -> JsonReply:
-        """Return the answer to a GET."""
-        return self._ask("GET", path, None)
-
-    def post(
-        self, path: str, body: Mapping[str, Any], *, n_attempts: int | None = None
-    ) -> JsonReply:
-        """Return the answer to a POST of JSON; ``n_attempts`` for this one request."""
-        return self._ask("POST", path, body, n_attempts)
-
     def close(self) -> None:
         """Close the connections."""
         if self._client is not None:
             self._client.close()
             self._client = None
 
-    def _ask(
-        self,
-        method: str,
-        path: str,
-        body: Mapping[str, Any] | None,
-        n_attempts: int | None = None,
+    def ask(
+        self, path: str, body: Mapping[str, Any] | None = None, *, n_attempts: int | None = None
     ) -> JsonReply:
-        """Return the last answer that came.
+        """Return the last answer that came: to a POST of JSON, or without a body to a GET.
 
         Raises:
             TranslationError: None came.
@@ -109,7 +95,7 @@ class JsonService:
         problem, most = "", n_attempts or self._n_attempts
         for attempt in range(most):
             try:
-                reply, wait = self._once(method, path, body)
+                reply, wait = self._once(path, body)
             except httpx.HTTPError as error:
                 problem, reply, wait = _in_words(error), None, None
             last = attempt == most - 1
@@ -122,9 +108,7 @@ class JsonService:
             hint="Start it, or name another address.",
         )
 
-    def _once(
-        self, method: str, path: str, body: Mapping[str, Any] | None
-    ) -> tuple[JsonReply, float | None]:
+    def _once(self, path: str, body: Mapping[str, Any] | None) -> tuple[JsonReply, float | None]:
         import httpx
 
         if self._client is None:
@@ -133,7 +117,7 @@ class JsonService:
                 timeout=self._timeout_seconds, trust_env=not self._is_near, follow_redirects=False
             )
         deadline = time.monotonic() + self._timeout_seconds
-        content = bytearray()
+        content, method = bytearray(), "GET" if body is None else "POST"
         with self._client.stream(method, f"{self._url}{path}", json=body) as response:
             for chunk in response.iter_bytes():
                 content += chunk
@@ -246,7 +230,7 @@ class LibreTranslate:
         }
         if self._key is not None:
             body["api_key"] = self._key
-        reply = self._service.post("/translate", body, n_attempts=n_attempts)
+        reply = self._service.ask("/translate", body, n_attempts=n_attempts)
         answers = _answers(reply, len(texts))
         if answers is not None:
             return list(answers)
@@ -316,7 +300,7 @@ class LibreTranslate:
 
     def _read_languages(self) -> Mapping[str, frozenset[str]]:
         try:
-            reply = self._service.get("/languages")
+            reply = self._service.ask("/languages")
         except TranslationError as error:
             raise TranslationError(error.message, hint=_START_ONE) from error
         if reply.status != 200:
@@ -332,7 +316,7 @@ class LibreTranslate:
 
     def _read_release(self) -> str:
         """Return the release, which the description of the interface names."""
-        reply = self._service.get("/spec")
+        reply = self._service.ask("/spec")
         match reply.value:
             case {"info": {"version": str(release)}} if reply.status == 200:
                 return release[:40]

@@ -59,7 +59,7 @@ class Programs:
         self._pid = os.getpid()
         self.processes: list[subprocess.Popen[bytes]] = []
         # Runs at exit as well; a copy of this process made by fork has no business in it.
-        self._end = weakref.finalize(self, _end, self.processes, self._errors, self._pid)
+        self.end = weakref.finalize(self, _end, self.processes, self._errors, self._pid)
         source: IO[bytes] | int = subprocess.PIPE
         for stage in stages:
             process = self._start(stage, source)
@@ -94,7 +94,7 @@ class Programs:
 
     def is_usable(self) -> bool:
         """Return whether nothing came unasked, its end included, and this is still its process."""
-        if self._pid != os.getpid() or not self._end.alive:
+        if self._pid != os.getpid() or not self.end.alive:
             return False
         try:
             os.read(self._output.fileno(), 1)
@@ -156,12 +156,9 @@ class Programs:
             return ""
         return lines[-1] if lines else ""
 
-    def end(self) -> None:
-        """End the programs and wait for them."""
-        self._end()
-
 
 def _end(processes: Sequence[subprocess.Popen[bytes]], errors: IO[bytes], pid: int) -> None:
+    """End programs and wait for them."""
     if pid != os.getpid():
         return
     # None was waited for yet, so that the group's number cannot be anyone else's.
@@ -183,7 +180,6 @@ _FORMATTING = re.compile(r"[\n~]+")  # a tilde has a meaning between programs th
 _ESCAPED = re.compile(r"\\(.)|\[([\n~]+)\]", re.DOTALL)
 _UNUSABLE = re.compile("[\x00\ud800-\udfff]")  # ends a text too early; is no UTF-8
 
-_HELLO = "Hello."
 _START_SECONDS = 60.0
 _N_AT_ONCE = 500
 
@@ -234,10 +230,6 @@ class Pipeline:
         with self._lock:
             self._stop()
 
-    def process_ids(self) -> list[int]:
-        """Return the running programs."""
-        return [pid for group in self._groups for pid in group.process_ids()]
-
     def _exchange(self, texts: Sequence[str]) -> tuple[list[str], Failure | None]:
         """Return the translations up to the text at which a program failed, if one did."""
         payloads = [_encode(text, number) for number, text in enumerate(texts)]
@@ -258,7 +250,7 @@ class Pipeline:
         """Make sure that the programs work at all."""
         if self._has_started:
             return
-        payloads = [_encode(_HELLO, 0)]
+        payloads = [_encode("Hello.", 0)]
         for group in self._groups:
             payloads = group.warm_up(payloads)
         if _decode(payloads[0], 0) is None:
@@ -281,6 +273,7 @@ class _Group:
         self._stages = [list(stage) for stage in stages]
         self._timeout_seconds = timeout_seconds
         self._running: Programs | None = None
+        self._spare: Programs | None = None
         self._warm_up: list[bytes] = []
 
     def warm_up(self, payloads: list[bytes]) -> list[bytes]:
@@ -309,15 +302,11 @@ class _Group:
         return done
 
     def close(self) -> None:
-        """End the programs."""
-        if self._running is not None:
-            self._running.end()
-            self._running = None
-
-    def process_ids(self) -> list[int]:
-        """Return the running programs."""
-        running = self._running
-        return [process.pid for process in running.processes] if running is not None else []
+        """End the programs, also those that wait to replace others."""
+        for programs in (self._running, self._spare):
+            if programs is not None:
+                programs.end()
+        self._running = self._spare = None
 
     def _ready(self) -> Programs:
         if self._running is None or not self._running.is_usable():
@@ -329,12 +318,6 @@ class _Group:
 class _Tagger(_Group):
     """An HMM tagger, replaced as soon as it has said that it changed itself."""
 
-    def __init__(self, stage: Sequence[str], *, name: str, timeout_seconds: float) -> None:
-        program, *arguments = stage
-        stages = [[program, "-d", *arguments]]
-        super().__init__(stages, name=name, timeout_seconds=timeout_seconds)
-        self._spare: Programs | None = None
-
     def exchange(self, payloads: list[bytes]) -> ProgramReplies:
         """Return what it answers to each text, asked one after the other."""
         replies: list[bytes] = []
@@ -343,28 +326,17 @@ class _Tagger(_Group):
             done = programs.exchange([payload], self._timeout_seconds)
             replies += done.replies
             if done.failure is not None or programs.has_complained():
-                super().close()
+                programs.end()
+                self._running = None
             if done.failure is not None:
                 return ProgramReplies(replies, done.failure)
         return ProgramReplies(replies)
 
-    def close(self) -> None:
-        """End the tagger and the one that waits to replace it."""
-        super().close()
-        if self._spare is not None:
-            self._spare.end()
-            self._spare = None
-
-    def process_ids(self) -> list[int]:
-        """Return the tagger and the one that waits."""
-        spare = self._spare
-        waiting = [process.pid for process in spare.processes] if spare is not None else []
-        return [*super().process_ids(), *waiting]
-
     def _ready(self) -> Programs:
         """Return a tagger that has not changed itself; the next one starts meanwhile."""
         if self._running is not None and not self._running.is_usable():
-            super().close()
+            self._running.end()
+            self._running = None
         if self._running is None:
             spare = self._spare
             self._running = spare if spare and spare.is_usable() else Programs(self._stages)
@@ -377,7 +349,8 @@ def _grouped(stages: Sequence[Sequence[str]], *, name: str, timeout_seconds: flo
     groups: list[_Group] = []
     for is_tagger, some in itertools.groupby(stages, _is_hmm_tagger):
         if is_tagger:
-            groups += [_Tagger(stage, name=name, timeout_seconds=timeout_seconds) for stage in some]
+            alone = [[[program, "-d", *arguments]] for program, *arguments in some]
+            groups += [_Tagger(each, name=name, timeout_seconds=timeout_seconds) for each in alone]
         else:
             groups.append(_Group(list(some), name=name, timeout_seconds=timeout_seconds))
     return groups

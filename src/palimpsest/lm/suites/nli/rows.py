@@ -271,9 +271,9 @@ class _Gathered:
         for path in origin.paths:
             table = read_table(path, COLUMNS)
             self.sha256[table.name] = table.sha256
-            self._add(table, origin.language, origin.language or only)
+            self._add(table, origin.language or only)
 
-    def _add(self, table: Table, named: str | None, fallback: str | None) -> None:
+    def _add(self, table: Table, fallback: str | None) -> None:
         for version in versions(table):
             language = version.language or fallback
             if language is None:
