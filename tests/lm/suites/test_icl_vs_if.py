@@ -11,8 +11,7 @@ from palimpsest.errors import UserError
 from palimpsest.lm.conjugations import parse_conjugation
 from palimpsest.lm.scoring.prefix import Scorer
 from palimpsest.lm.suites import load_suite
-from palimpsest.lm.suites.icl_vs_if import LARGEST, SMALLEST, blank_first_word, build
-from palimpsest.lm.suites.sentences import BUILT_IN
+from palimpsest.lm.suites.icl_vs_if import BUILT_IN, LARGEST, SMALLEST, blank_first_word, build
 from palimpsest.lm.suites.suite import Example, Suite
 from palimpsest.lm.suites.templates import OPERATIONS, TASK_WORDINGS, TASKS
 

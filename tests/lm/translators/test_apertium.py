@@ -15,7 +15,7 @@ from palimpsest.errors import UserError
 from palimpsest.lm.conjugations.fidelity import round_trip_chrf
 from palimpsest.lm.conjugations.spans import survival
 from palimpsest.lm.conjugations.specs import parse_conjugation
-from palimpsest.lm.suites.sentences import BUILT_IN, read_sentences
+from palimpsest.lm.suites.icl_vs_if import BUILT_IN, read_sentences
 from palimpsest.lm.translators.apertium import (
     Apertium,
     Mode,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin
 
 from palimpsest.errors import UserError
 from palimpsest.files import digest_json
@@ -173,8 +173,8 @@ def load_suite(spec: str, *, limit: int | None = None) -> Suite:
         )
     parsed = parse_suite_spec(spec)
     builder = SUITES.get(parsed.name)
-    suite = builder(*_positional(parsed, builder), **_typed_options(parsed, builder))
-    suite = replace(suite, name=parsed.text)
+    positional, options = _Parameters(builder).arguments(parsed)
+    suite = replace(builder(*positional, **options), name=parsed.text)
     if limit is not None:
         suite = _limited(suite, limit)
     if not suite.in_language(suite.source_language):
@@ -209,86 +209,80 @@ def parse_suite_spec(text: str) -> Spec:
     return parse_spec(
         text,
         SUITES,
-        needs_target=lambda name: _needs_target(SUITES.get(name)),
+        needs_target=lambda name: _Parameters(SUITES.get(name)).need_target,
         commas_in_values=True,
     )
 
 
-def _target_name(builder: Callable[..., Suite]) -> str | None:
-    for parameter in inspect.signature(builder).parameters.values():
-        if parameter.kind is not parameter.KEYWORD_ONLY:
-            return parameter.name
-    return None
+class _Parameters:
+    """What the builder of a suite takes: what stands behind the colon, if anything, and options."""
 
+    def __init__(self, builder: Callable[..., Suite]) -> None:
+        found = inspect.signature(builder, eval_str=True).parameters.values()
+        self._options = {each.name: each for each in found if each.kind is each.KEYWORD_ONLY}
+        self._target = next((each for each in found if each.name not in self._options), None)
 
-def _needs_target(builder: Callable[..., Suite]) -> bool:
-    name = _target_name(builder)
-    if name is None:
-        return False
-    return inspect.signature(builder).parameters[name].default is inspect.Parameter.empty
+    @property
+    def need_target(self) -> bool:
+        """Whether something must stand behind the colon."""
+        return self._target is not None and self._target.default is inspect.Parameter.empty
 
+    def arguments(self, spec: Spec) -> tuple[list[Any], dict[str, Any]]:
+        """Return what a spec gives the builder, by position and by name.
 
-def _positional(spec: Spec, builder: Callable[..., Suite]) -> tuple[Any, ...]:
-    name = _target_name(builder)
-    if name is None and spec.target:
-        raise UserError(
-            f"The suite '{spec.name}' does not take '{spec.target}'.", hint=_listed(builder)
-        )
-    if name is not None and not spec.target and _needs_target(builder):
-        raise UserError(
-            f"The suite '{spec.text}' does not say which {name} to read.",
-            hint=f"Write {spec.name}:{name.upper()}. {_listed(builder)}",
-        )
-    return (_typed(spec, name, spec.target, builder),) if name and spec.target else ()
+        Raises:
+            UserError: It gives something else than the builder takes.
+        """
+        if self._target is None and spec.target:
+            raise UserError(
+                f"The suite '{spec.name}' does not take '{spec.target}'.", hint=self._listed()
+            )
+        if self._target is not None and self.need_target and not spec.target:
+            name = self._target.name
+            raise UserError(
+                f"The suite '{spec.text}' does not say which {name} to read.",
+                hint=f"Write {spec.name}:{name.upper()}. {self._listed()}",
+            )
+        spec.allow(list(self._options), hint=self._listed())
+        positional = [self._typed(spec, self._target, spec.target)] if spec.target else []
+        return positional, {
+            name: self._typed(spec, self._options[name], text)
+            for name, text in spec.options.items()
+        }
 
+    def _typed(self, spec: Spec, parameter: inspect.Parameter | None, text: str) -> Any:
+        """Return the text as the kind of value that the annotation asks for."""
+        from pydantic import TypeAdapter, ValidationError
 
-def _typed_options(spec: Spec, builder: Callable[..., Suite]) -> dict[str, Any]:
-    spec.allow(_option_names(builder), hint=_listed(builder))
-    return {name: _typed(spec, name, text, builder) for name, text in spec.options.items()}
+        assert parameter is not None
+        kind = parameter.annotation
+        kind = str if kind is inspect.Parameter.empty else kind
+        value = [part.strip() for part in text.split("+")] if _is_list(kind) else text
+        try:
+            return TypeAdapter(kind).validate_python(value)
+        except ValidationError as error:
+            message = error.errors()[0]["msg"]
+            raise UserError(
+                f"The suite '{spec.name}' cannot use {parameter.name}={text}: "
+                f"{message[0].lower()}{message[1:]}.",
+                hint=self._listed(),
+            ) from error
 
-
-def _typed(spec: Spec, name: str, text: str, builder: Callable[..., Suite]) -> Any:
-    """Return the text as the kind of value that the builder's annotation asks for."""
-    from pydantic import TypeAdapter, ValidationError
-
-    annotation = get_type_hints(builder, include_extras=True).get(name, str)
-    value = [part.strip() for part in text.split("+")] if _is_list(annotation) else text
-    try:
-        return TypeAdapter(annotation).validate_python(value)
-    except ValidationError as error:
-        message = error.errors()[0]["msg"]
-        raise UserError(
-            f"The suite '{spec.name}' cannot use {name}={text}: {message[0].lower()}{message[1:]}.",
-            hint=_listed(builder),
-        ) from error
-
-
-def _option_names(builder: Callable[..., Suite]) -> list[str]:
-    parameters = inspect.signature(builder).parameters.values()
-    return [each.name for each in parameters if each.kind is each.KEYWORD_ONLY]
-
-
-def _listed(builder: Callable[..., Suite]) -> str:
-    """Return the sentence that lists a suite's options with their kinds and defaults."""
-    hints = get_type_hints(builder)
-    parameters = inspect.signature(builder).parameters
-    options = []
-    for name in _option_names(builder):
-        default = parameters[name].default
-        shown = "+".join(default) if isinstance(default, tuple | list) else default
-        suffix = "" if default is None or default is inspect.Parameter.empty else f" [{shown}]"
-        options.append(f"{name}={_kind(hints.get(name, str))}{suffix}")
-    return f"Its options: {', '.join(options) or 'none'}."
+    def _listed(self) -> str:
+        """Return the sentence that lists the options with their kinds and defaults."""
+        listed = []
+        for name, each in self._options.items():
+            default = "+".join(each.default) if isinstance(each.default, tuple) else each.default
+            suffix = "" if default in (None, inspect.Parameter.empty) else f" [{default}]"
+            listed.append(f"{name}={_kind(each.annotation)}{suffix}")
+        return f"Its options: {', '.join(listed) or 'none'}."
 
 
 def _is_list(annotation: Any) -> bool:
-    kinds = (annotation, *get_args(annotation)) if _is_optional(annotation) else (annotation,)
+    is_optional = type(None) in get_args(annotation)
+    kinds = (annotation, *get_args(annotation)) if is_optional else (annotation,)
     origins = [get_origin(kind) for kind in kinds]
     return any(isinstance(origin, type) and issubclass(origin, Sequence) for origin in origins)
-
-
-def _is_optional(annotation: Any) -> bool:
-    return type(None) in get_args(annotation)
 
 
 def _kind(annotation: Any) -> str:

@@ -180,7 +180,7 @@ _FORMATTING = re.compile(r"[\n~]+")  # a tilde has a meaning between programs th
 _ESCAPED = re.compile(r"\\(.)|\[([\n~]+)\]", re.DOTALL)
 _UNUSABLE = re.compile("[\x00\ud800-\udfff]")  # ends a text too early; is no UTF-8
 
-_START_SECONDS = 60.0
+_START_SECONDS = 60.0  # reading the dictionaries may take a while
 _N_AT_ONCE = 500
 
 
@@ -278,8 +278,6 @@ class _Group:
 
     def warm_up(self, payloads: list[bytes]) -> list[bytes]:
         """Start, and return the answers to what every start is to begin with.
-
-        Reading the dictionaries may take a while.
 
         Raises:
             TranslationError: They do not start, or do not answer.

@@ -1,4 +1,4 @@
-"""Where the rows of ``nli`` are: one file or many, a folder a language, or splits of a dataset."""
+"""Places of the rows of ``nli``: one file or many, a folder a language, splits of a dataset."""
 
 from __future__ import annotations
 
