@@ -97,21 +97,6 @@ class RunFolder:
         return self.path / "results.json"
 
     @property
-    def report(self) -> Path:
-        """The HTML report."""
-        return self.path / "report.html"
-
-    @property
-    def figures(self) -> Path:
-        """The folder of the figures."""
-        return self.path / "figures"
-
-    @property
-    def tables(self) -> Path:
-        """The folder of the tables."""
-        return self.path / "tables"
-
-    @property
     def config(self) -> dict[str, Any]:
         """The configuration that was recorded last."""
         return cast("dict[str, Any]", self._read_marker()["config"])

@@ -9,7 +9,6 @@ Source: Kotha, Springer and Raghunathan, ICLR 2024 (arXiv 2309.10105), Section 3
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import re
 import unicodedata
@@ -24,7 +23,7 @@ import numpy as np
 from pydantic import NonNegativeInt, PositiveInt
 
 from palimpsest.errors import UserError, did_you_mean
-from palimpsest.files import read_bytes
+from palimpsest.files import decoded, lines_of, read_bytes, sha256_of
 from palimpsest.lm.conjugations import parse_conjugation
 from palimpsest.lm.scoring.prefix import Scorer
 from palimpsest.lm.suites.suite import Example, Suite
@@ -328,16 +327,8 @@ def read_sentences(folder: Path, languages: Sequence[str]) -> Sentences:
                 f"The folder '{folder}' has no {language}.txt.",
                 hint=f"It has sentences in: {', '.join(found)}.",
             )
-    contents = {
-        language: read_bytes(
-            folder / f"{language}.txt", most_bytes=MOST_BYTES, hint="Check its permissions."
-        )
-        for language in languages
-    }
-    lines = {
-        language: _lines(folder / f"{language}.txt", content)
-        for language, content in contents.items()
-    }
+    paths = {language: folder / f"{language}.txt" for language in languages}
+    lines = {language: _lines(path) for language, path in paths.items()}
     for language, sentences in lines.items():
         if len(sentences) != len(lines["en"]):
             raise UserError(
@@ -345,28 +336,25 @@ def read_sentences(folder: Path, languages: Sequence[str]) -> Sentences:
                 f"{folder / 'en'}.txt has {_n_lines(lines['en'])}.",
                 hint="The same line must hold the same sentence in every file.",
             )
-    hashes = {language: hashlib.sha256(data).hexdigest() for language, data in contents.items()}
-    return Sentences(lines, hashes)
+    return Sentences(lines, {language: sha256_of(path) for language, path in paths.items()})
 
 
-def _lines(path: Path, content: bytes) -> tuple[str, ...]:
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise UserError(
-            f"{path}, line {line}: not UTF-8 (byte 0x{error.object[error.start]:02x}).",
-            hint="Save the file as UTF-8.",
-        ) from error
+def _lines(path: Path) -> tuple[str, ...]:
     # Not str.splitlines: it also splits at characters that editors do not count as line ends.
-    lines = unicodedata.normalize("NFC", text).removesuffix("\n").split("\n")
-    stripped = tuple(line.strip() for line in lines)
-    if "" in stripped:
-        raise UserError(
-            f"{path}, line {stripped.index('') + 1}: empty.",
-            hint="Remove the line from every file, or fill it in.",
-        )
-    return stripped
+    lines = lines_of(read_bytes(path, most_bytes=MOST_BYTES).removesuffix(b"\n"))
+    found = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            sentence = unicodedata.normalize("NFC", decoded(line)).strip()
+        except ValueError as error:
+            raise UserError(f"{path}, line {number}: {error}") from None
+        if not sentence:
+            raise UserError(
+                f"{path}, line {number}: empty.",
+                hint="Remove the line from every file, or fill it in.",
+            )
+        found.append(sentence)
+    return tuple(found)
 
 
 def _n_lines(sentences: Sequence[str]) -> str:
