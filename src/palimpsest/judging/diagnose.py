@@ -27,7 +27,6 @@ from palimpsest.lm.models.specs import load_model
 from palimpsest.lm.suites import load_suite
 from palimpsest.lm.suites.suite import Suite
 from palimpsest.records.answers import AnswerRow
-from palimpsest.records.finished import keep_finished
 from palimpsest.records.provenance import commit_of, platform_facts, versions
 from palimpsest.records.results import ModelInfo, Provenance, Results, SuiteInfo, Usage
 from palimpsest.records.run_folder import RunFolder
@@ -136,7 +135,7 @@ def diagnose(
         rows = _ask_all(run, store, progress)
         warnings += find_oddities(rows, run.suite, run.vias)
         results = _conclude(run, rows, warnings, started)
-        keep_finished(folder, store, results, rows)
+        folder.finish(store, results, rows)
         if out is not None:
             write_report(folder.path, results, rows, extra_figures=extra_figures)
         return results

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -10,6 +9,7 @@ from functools import cached_property, lru_cache
 from typing import NamedTuple, Self
 
 from palimpsest.errors import UserError
+from palimpsest.files import digest_json
 from palimpsest.judging.via import Via
 from palimpsest.lm.conjugations.text import TextConjugation
 from palimpsest.lm.continuations import chosen, sent_choices
@@ -62,8 +62,7 @@ class Settings:
     @cached_property
     def fingerprint(self) -> str:
         """A hash of the settings and of :data:`ANSWERS_VERSION`."""
-        text = json.dumps([ANSWERS_VERSION, asdict(self)], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest_json([ANSWERS_VERSION, asdict(self)])
 
 
 class RawAnswer(NamedTuple):

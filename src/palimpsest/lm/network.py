@@ -8,6 +8,7 @@ import math
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 
 def is_loopback(host: str) -> bool:
@@ -79,3 +80,15 @@ def retry_after(text: str | None, now: float) -> float | None:
         except (ValueError, OverflowError):
             return None
     return max(seconds, 0.0) if math.isfinite(seconds) else None
+
+
+def bare_url(url: str) -> str:
+    """Return an address without user, password and query.
+
+    Example:
+        >>> bare_url("https://me:secret@example.org:5000/api?key=1")
+        'https://example.org:5000/api'
+    """
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))

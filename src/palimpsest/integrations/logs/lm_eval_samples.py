@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from palimpsest.errors import UserError, did_you_mean
-from palimpsest.files import read_bytes
+from palimpsest.files import json_lines, read_bytes
 from palimpsest.integrations.logs.choices import Notes, choose_metric, quoted, unused_note
-from palimpsest.integrations.logs.lines import fingerprint, json_lines, without_secrets
+from palimpsest.integrations.logs.lines import fingerprint, without_secrets
 from palimpsest.integrations.logs.lm_eval_rows import INTRUDED, item_fields, metrics_of, sample_of
 from palimpsest.judging.compare.collecting import Collector
 from palimpsest.judging.compare.fields import as_number, find_field, language_of

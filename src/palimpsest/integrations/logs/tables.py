@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from palimpsest.errors import UserError, did_you_mean
-from palimpsest.integrations.logs.lines import fingerprint, json_lines, unreadable
+from palimpsest.files import json_lines, unreadable
+from palimpsest.integrations.logs.lines import fingerprint
 from palimpsest.judging.compare.collecting import Collector
 from palimpsest.judging.compare.fields import as_number, digest, key_of, language_of
 from palimpsest.judging.compare.logged import LoggedRun, LogOptions, Sample

@@ -19,7 +19,6 @@ from palimpsest.judging.compare.matching import Matched, match
 from palimpsest.judging.pairing import PLAIN
 from palimpsest.lm.conjugations import CONJUGATIONS, parse_conjugation
 from palimpsest.lm.conjugations.specs import split_links
-from palimpsest.records.finished import keep_finished
 from palimpsest.records.provenance import commit_of, platform_facts, versions
 from palimpsest.records.results import ModelInfo, Provenance, Results, SuiteInfo
 from palimpsest.records.run_folder import RunFolder
@@ -87,7 +86,7 @@ def compare(
         )
         results = _results(pairs, matched, analysis, how, provenance)
         store.add(matched.rows)
-        keep_finished(folder, store, results, matched.rows)
+        folder.finish(store, results, matched.rows)
         if out is not None:
             write_report(folder.path, results, matched.rows)
         return results

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
+from palimpsest import files
 from palimpsest.errors import UserError
 from palimpsest.judging.compare.logged import LogOptions
 from palimpsest.lm.translators.languages import base_language, is_language
@@ -39,7 +39,7 @@ def digest(*parts: Any) -> str:
         True
     """
     text = json.dumps(parts, ensure_ascii=True, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return files.digest(text)
 
 
 def find_field(fields: Mapping[str, Any], path: str) -> Any:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from palimpsest.errors import UserError, did_you_mean
+from palimpsest.files import digest_json, parse_json, sha256_of
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -103,12 +102,7 @@ def read_json(path: Path) -> dict[str, object]:
     Raises:
         UserError: The file is not JSON, or holds something else.
     """
-    try:
-        value = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise UserError(
-            f"The file '{path}' is not valid JSON: {error}.", hint="Copy the checkpoint anew."
-        ) from error
+    value = parse_json(path.read_bytes(), f"The file '{path}'", hint="Copy the checkpoint anew.")
     if not isinstance(value, dict):
         raise UserError(f"The file '{path}' holds no JSON object.", hint="Copy it anew.")
     return value
@@ -117,12 +111,7 @@ def read_json(path: Path) -> dict[str, object]:
 def hash_files(paths: Sequence[Path]) -> Mapping[str, str]:
     """Return the SHA-256 of every file by its name; the whole of each file is read."""
     with ThreadPoolExecutor() as pool:  # hashing lets other threads run
-        return dict(zip((path.name for path in paths), pool.map(_hash, paths), strict=True))
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return dict(zip((path.name for path in paths), pool.map(sha256_of, paths), strict=True))
 
 
 class Fingerprint:
@@ -140,8 +129,7 @@ class Fingerprint:
         self._paths = [path for paths in files.values() for path in paths]
         self._states = self._look()
         hashes = {part: hash_files(paths) for part, paths in files.items()}
-        text = json.dumps([hashes, settings], sort_keys=True)
-        self.text = hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.text = digest_json([hashes, settings])
 
     def holds(self) -> bool:
         """Tell by size and time whether the files are still those that were hashed."""

@@ -21,7 +21,7 @@ from palimpsest.lm.models.huggingface.loading import (
 )
 from palimpsest.lm.models.huggingface.memory import free_memory
 from palimpsest.lm.models.huggingface.options import HuggingFaceOptions
-from palimpsest.lm.models.specs import ModelSpec
+from palimpsest.specs import Spec
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -41,7 +41,7 @@ class HuggingFaceModel(CausalModel):
         UserError: The checkpoint is missing or cannot be used.
     """
 
-    def __init__(self, spec: ModelSpec, options: HuggingFaceOptions) -> None:
+    def __init__(self, spec: Spec, options: HuggingFaceOptions) -> None:
         pickle, code = options.pickle, options.trust_remote_code
         self._checkpoint = find_model(
             spec.target, revision=options.revision, pickle=pickle, code=code

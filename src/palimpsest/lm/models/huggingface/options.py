@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from palimpsest.errors import UserError
-from palimpsest.lm.models.specs import ModelSpec
+from palimpsest.specs import Spec
 
 if TYPE_CHECKING:
     from palimpsest.lm.models.huggingface.model import HuggingFaceModel
@@ -23,8 +23,6 @@ DTYPE_NAMES = {
     "bf16": "bfloat16",
 }
 """torch's name of each dtype that can be asked for."""
-
-_YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
 
 
 @dataclass(frozen=True)
@@ -56,7 +54,7 @@ class HuggingFaceOptions:
     """Whether pickle weights may be opened where there are no safetensors."""
 
     @classmethod
-    def parse(cls, spec: ModelSpec) -> HuggingFaceOptions:
+    def parse(cls, spec: Spec) -> HuggingFaceOptions:
         """Read the options of ``spec``.
 
         Raises:
@@ -64,11 +62,9 @@ class HuggingFaceOptions:
         """
         spec.allow([field.name for field in fields(cls)])
         values: dict[str, object] = dict(spec.options)
-        for name in ("chat", "trust_remote_code", "pickle"):
-            if name in spec.options:
-                values[name] = _boolean(name, spec.options[name])
+        values |= {name: spec.flag(name) for name in ("chat", "trust_remote_code", "pickle")}
         if "batch_tokens" in spec.options:
-            values["batch_tokens"] = _positive("batch_tokens", spec.options["batch_tokens"])
+            values["batch_tokens"] = spec.count("batch_tokens", 8192)
         options = cls(**values)  # type: ignore[arg-type]
         if options.dtype != "auto" and options.dtype not in DTYPE_NAMES:
             raise UserError(
@@ -78,25 +74,8 @@ class HuggingFaceOptions:
         return options
 
 
-def load(spec: ModelSpec) -> HuggingFaceModel:
+def load(spec: Spec) -> HuggingFaceModel:
     """A causal language model in Hugging Face format: a folder, or an id on the Hub."""
     from palimpsest.lm.models.huggingface.model import HuggingFaceModel
 
     return HuggingFaceModel(spec, HuggingFaceOptions.parse(spec))
-
-
-def _boolean(name: str, text: str) -> bool:
-    if text.lower() not in (*_YES, *_NO):
-        raise UserError(
-            f"The option {name} is '{text}'; expected true or false.", hint=f"Write {name}=true."
-        )
-    return text.lower() in _YES
-
-
-def _positive(name: str, text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise UserError(
-            f"The option {name} is '{text}'; expected a whole number above zero.",
-            hint=f"Write {name}=8192, or leave it out.",
-        )
-    return int(text)

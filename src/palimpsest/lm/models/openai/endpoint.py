@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import ssl
 import time
@@ -14,6 +12,7 @@ from typing import TypeVar
 
 import httpx
 
+from palimpsest.files import digest_json
 from palimpsest.lm.models.budget import Budget
 from palimpsest.lm.models.openai.faults import (
     RefusedError,
@@ -38,9 +37,9 @@ from palimpsest.lm.models.openai.requests import (
 )
 from palimpsest.lm.models.openai.session import Account, Session, SessionJob, as_completed
 from palimpsest.lm.models.protocol import Decided, Generation, ScoringUnavailableError
-from palimpsest.lm.models.specs import ModelSpec
 from palimpsest.lm.prompts import Prompt, valid_unicode
 from palimpsest.lm.stops import first_stop
+from palimpsest.specs import Spec
 
 T = TypeVar("T")
 
@@ -66,7 +65,7 @@ class EndpointModel:
 
     chat = False  # the template is the server's own
 
-    def __init__(self, spec: ModelSpec, options: EndpointOptions) -> None:
+    def __init__(self, spec: Spec, options: EndpointOptions) -> None:
         self.spec = spec.text
         self.options = options
         self.account = Account()
@@ -83,7 +82,7 @@ class EndpointModel:
         """
         options = self.options
         facts = [options.url, options.model, options.api, options.temperature, options.revision]
-        return hashlib.sha256(json.dumps(["openai", *facts]).encode()).hexdigest()[:16]
+        return digest_json(["openai", *facts])
 
     def describe(self) -> Mapping[str, str]:
         """Say where the model is, what the server calls it, and what asking it took."""
