@@ -1,11 +1,13 @@
-"""What a log of an evaluation says, whoever wrote it: one model's scored answers to some items."""
+"""Scored answers of one model to some items, as a log has them, whoever wrote it."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from palimpsest.records.answers import Outcome
 
@@ -136,3 +138,14 @@ class LoggedRun:
     """What else the log says of the run."""
     notes: tuple[str, ...] = ()
     """What to know before trusting it."""
+
+
+def digest(*parts: Any) -> str:
+    """Return a short hash of texts and of whatever JSON can write.
+
+    Example:
+        >>> digest("a", 1) == digest("a", 1) != digest("a1")
+        True
+    """
+    text = json.dumps(parts, ensure_ascii=True, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -7,7 +7,7 @@ from tests.integrations.logs.rows import generated, write_samples
 
 from palimpsest.errors import UserError
 from palimpsest.integrations.logs import read_run
-from palimpsest.integrations.logs.reading import split_by_folder
+from palimpsest.integrations.logs.formats import split_by_folder
 
 
 def test_several_files_of_one_model_are_one_run(tmp_path: Path) -> None:
