@@ -19,6 +19,8 @@ class Kind(StrEnum):
     conjugations = "conjugations"
     models = "models"
     translators = "translators"
+    scorers = "scorers"
+    log_formats = "log-formats"
 
 
 _REGISTRIES = {
@@ -26,11 +28,13 @@ _REGISTRIES = {
     Kind.conjugations: "palimpsest.lm.conjugations.specs:CONJUGATIONS",
     Kind.models: "palimpsest.lm.models.specs:MODELS",
     Kind.translators: "palimpsest.lm.translators.specs:TRANSLATORS",
+    Kind.scorers: "palimpsest.lm.scoring.scorers:SCORERS",
+    Kind.log_formats: "palimpsest.integrations.logs.formats:LOG_FORMATS",
 }
 
 
 def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
-    """List the suites, conjugations, model back ends or translators, plugins included.
+    """List the suites, conjugations and whatever else has a name, plugins included.
 
     \b
     palimpsest list suites

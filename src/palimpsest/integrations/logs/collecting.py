@@ -189,14 +189,15 @@ class LogCollector:
 
     def _check_new(self, task: str, language: str | None, sample: Sample, place: str) -> None:
         key = (task, language, sample.key, sample.epoch)
-        earlier = self._places.setdefault(key, place)
-        if earlier != place:
+        earlier = self._places.get(key)
+        if earlier is not None:
             epoch = "" if sample.epoch == "1" else f", epoch {sample.epoch},"
             raise UserError(
                 f"{place}: '{sample.key}'{epoch} of {task} was answered before, at {earlier}.",
                 hint="Each item may come once in a run. If the id does not identify it, choose "
                 "the fields that do with --key.",
             )
+        self._places[key] = place
         if len(self._places) > MOST_ITEMS:
             raise UserError(
                 f"{place}: more than {MOST_ITEMS:,} answers; so many are not compared at once.",

@@ -10,6 +10,7 @@ from pydantic import PositiveInt
 
 from palimpsest.errors import UserError, did_you_mean
 from palimpsest.files import read_bytes
+from palimpsest.lm.scoring.scorers import DEFAULT_SCORER, SCORERS
 from palimpsest.lm.suites.rows import A_LINE, Numbered, Row, read_rows, report
 from palimpsest.lm.suites.suite import Example, Suite
 
@@ -34,8 +35,8 @@ def build(
 
     Args:
         file: Lines of ``{"id", "prompt" or "messages", "answers": {ability: [text, …]}, "lang",
-            "group", "choices"}``; the last three may be left out: they mean ``en``, ``all``, and
-            answers that are generated.
+            "group", "choices", "scorer"}``; the last four may be left out: they mean ``en``,
+            ``all``, answers that are generated, and ``prefix``.
         ability: The one under test; by default the first of the first row.
         source: The language of the plain prompts; by default ``en`` if there is any, else that of
             the first row.
@@ -133,6 +134,8 @@ def _check(rows: Sequence[Numbered], ability: str, source: str, path: Path) -> N
             sources[row.id] = (line, row)
         mistakes += _check_group(place, row, *sources[row.id])
         mistakes += _check_choices(place, row, ability)
+        if row.scorer not in (None, *SCORERS):
+            mistakes.append(f"{place} scorer: {SCORERS.unknown(row.scorer).message}")
     report(mistakes, hint="Rows of one id are versions of one example, each in its own language.")
 
 
@@ -157,6 +160,7 @@ def _example(row: Row, ability: str, group: str | None) -> Example:
         prompt=row.asked,
         answers=_first(row.answers, ability),
         choices=row.choices or (),
+        scorer=row.scorer or DEFAULT_SCORER,
     )
 
 

@@ -111,6 +111,9 @@ class Row(BaseModel):
     choices: Annotated[tuple[Text, ...], AfterValidator(_several)] | None = None
     """The answers to choose among by likelihood, where the model can say it."""
 
+    scorer: Filled | None = None
+    """What says to which ability an answer belongs."""
+
     @model_validator(mode="after")
     def _asks_once(self) -> Self:
         if self.prompt is not None and self.messages is not None:

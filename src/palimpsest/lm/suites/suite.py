@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from palimpsest.lm.prompts import Message, Prompt
+from palimpsest.lm.scoring.scorers import DEFAULT_SCORER
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ class Example:
     """The answers to choose among. If there are any, and the model can score continuations, the
     likeliest one is its answer; each follows the prompt after a space."""
 
+    scorer: str = DEFAULT_SCORER
+    """What says to which ability an answer belongs: a name in ``SCORERS``."""
+
     @property
     def right(self) -> tuple[str, ...]:
         """The answers of the ability under test."""
@@ -56,7 +60,9 @@ class Example:
     def fingerprint(self) -> str:
         """A hash of everything that decides how an answer to it is asked for and scored."""
         parts = [_plain(self.prompt), list(map(list, self.answers.items()))]
-        return _digest([*parts, list(self.choices), list(map(list, self.whole_answers.items()))])
+        parts += [list(self.choices), list(map(list, self.whole_answers.items()))]
+        # The default is left out, so that answers of before there were others are still found.
+        return _digest([*parts, *([] if self.scorer == DEFAULT_SCORER else [self.scorer])])
 
 
 @dataclass(frozen=True)
