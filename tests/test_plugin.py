@@ -51,7 +51,7 @@ def palimpsest(
     monkeypatch.syspath_prepend(installed)
 
     def call(*words: str) -> str:
-        assert run(words) == 0
+        assert run([*words]) == 0
         return capsys.readouterr().out
 
     return call

@@ -53,7 +53,7 @@ def test_a_row_may_name_a_scorer_from_outside_and_is_scored_by_it(tmp_path: Path
     suite = load_suite(f"jsonl:{path},max_new_tokens=20")
     said = {"right": " It is 12", "intruded": " What is 5 plus 7?"}
     for outcome, answer in said.items():
-        model = ScriptedModel(lambda _, answer=answer: answer, name=outcome)
+        model = ScriptedModel({row["prompt"]: answer}.__getitem__, name=outcome)
         with AnswerStore(tmp_path / "answers.sqlite") as store:
             found = evaluate(model, suite, [parse_via("identity")], store=store, role="base")
         assert [answered.outcome for answered in found] == [outcome, "broken"]

@@ -134,7 +134,7 @@ def _check(rows: Sequence[Numbered], ability: str, source: str, path: Path) -> N
             sources[row.id] = (line, row)
         mistakes += _check_group(place, row, *sources[row.id])
         mistakes += _check_choices(place, row, ability)
-        if row.scorer not in (None, *SCORERS):
+        if row.scorer is not None and row.scorer not in SCORERS:
             mistakes.append(f"{place} scorer: {SCORERS.unknown(row.scorer).message}")
     report(mistakes, hint="Rows of one id are versions of one example, each in its own language.")
 
