@@ -38,8 +38,7 @@ from palimpsest.judging.questions import Question, Reply, Settings
 from palimpsest.judging.via import Via, parse_via
 from palimpsest.lm.models.huggingface.model import HuggingFaceModel
 from palimpsest.lm.models.specs import load_model
-from palimpsest.lm.suites.specs import load_suite
-from palimpsest.lm.suites.suite import Suite
+from palimpsest.lm.suites.suite import Suite, load_suite
 from palimpsest.records.store import AnswerStore
 
 

@@ -1,4 +1,4 @@
-"""Names to lazily imported targets, with entry-point plugins and "did you mean"."""
+"""Registry of names to lazily imported targets, with entry-point plugins and "did you mean"."""
 
 from __future__ import annotations
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from palimpsest.cli.options import Failing, FailOn, Json, Out, Quiet, Seed, exit_if_failed
+from palimpsest.cli.terminal import command_line, show_results
 from palimpsest.errors import UserError
 
 if TYPE_CHECKING:
@@ -128,7 +127,6 @@ def compare(
     report.html; where a fall is clear and nothing shows whether it is hidden, run both models under
     a conjugation, too.
     """
-    from palimpsest.cli.running import show_results
     from palimpsest.integrations.logs import read_run
     from palimpsest.judging.compare import compare as compare_runs
     from palimpsest.judging.compare.logged import LogOptions
@@ -158,7 +156,7 @@ def compare(
         matching=matching,
         out=out,
         seed=seed,
-        command=shlex.join(["palimpsest", *sys.argv[1:]]),
+        command=command_line(),
     )
     show_results(results, out, quiet=quiet, as_json=json)
     exit_if_failed(results, fail_on)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from palimpsest.cli.options import Json
+from palimpsest.cli.terminal import json_text
 from palimpsest.errors import UserError
 
 if TYPE_CHECKING:
@@ -72,9 +73,7 @@ def prompt(
         stop=tuple(stop or ()),
     )
     if json:
-        from palimpsest.cli.printing import print_json
-
-        print_json(asked.to_json())
+        typer.echo(json_text(asked.to_json()))
     else:
         _show(asked)
 

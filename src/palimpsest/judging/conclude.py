@@ -16,7 +16,6 @@ from pydantic import ValidationError
 from palimpsest.errors import UserError
 from palimpsest.judging.analysis import Analysis
 from palimpsest.records.answers import AnswerRow
-from palimpsest.records.failures import explained
 from palimpsest.records.provenance import commit_of, platform_facts, versions
 from palimpsest.records.results import ModelInfo, Provenance, Results, SuiteInfo
 from palimpsest.records.run_folder import RunFolder
@@ -94,11 +93,7 @@ class OpenRun:
                 seconds=round(time.monotonic() - self.started, 3),
             ),
         )
-        # Figures and answers are replaced together: a killed run leaves no figures of others.
-        with explained(self.folder.results):
-            self.folder.results.unlink(missing_ok=True)
-        self.store.record_run(rows)
-        self.folder.write_text("results.json", results.to_json() + "\n")
+        self.folder.finish(self.store, results, rows)
         if self.is_kept:
             write_report(self.folder.path, results, rows, extra_figures=extra_figures)
         return results

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -10,6 +9,7 @@ from functools import cached_property
 from typing import NamedTuple, Self
 
 from palimpsest.errors import UserError
+from palimpsest.files import digest_json
 from palimpsest.judging.via import Via
 from palimpsest.lm.choosing import chosen, sent_choices
 from palimpsest.lm.conjugations.fidelity import round_trip_chrf
@@ -70,8 +70,7 @@ class Settings:
     @cached_property
     def fingerprint(self) -> str:
         """A hash of the settings and of :data:`ANSWERS_VERSION`."""
-        text = json.dumps([ANSWERS_VERSION, asdict(self)], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest_json([ANSWERS_VERSION, asdict(self)])
 
     @property
     def sent_stops(self) -> tuple[str, ...]:

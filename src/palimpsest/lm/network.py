@@ -1,10 +1,11 @@
-"""What every HTTP client and server here must know: which hosts are near, how long to wait."""
+"""Addresses and headers of HTTP, as clients and servers here read them."""
 
 from __future__ import annotations
 
 import ipaddress
 import math
 from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit, urlunsplit
 
 
 def is_loopback(host: str) -> bool:
@@ -41,3 +42,15 @@ def retry_after(text: str | None, now: float) -> float | None:
         except (ValueError, OverflowError):
             return None
     return max(seconds, 0.0) if math.isfinite(seconds) else None
+
+
+def bare_url(url: str) -> str:
+    """Return an address without user, password and query.
+
+    Example:
+        >>> bare_url("https://me:secret@example.org:5000/api?key=1")
+        'https://example.org:5000/api'
+    """
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from palimpsest import rosetta
 from palimpsest.errors import UserError, did_you_mean
 from palimpsest.lm.models.huggingface import load as hf
-from palimpsest.lm.models.specs import ModelSpec
+from palimpsest.specs import Spec
 
 if TYPE_CHECKING:
     from palimpsest.lm.models.huggingface.model import HuggingFaceModel
@@ -20,7 +20,7 @@ ROSETTA_WEIGHTS = Path(rosetta.__file__).parent / "weights"
 NAMES = ("base", "tuned")
 
 
-def load(spec: ModelSpec) -> HuggingFaceModel:
+def load(spec: Spec) -> HuggingFaceModel:
     """The small pair of models that comes with the package; options as for ``hf``."""
     if spec.target not in NAMES:
         raise UserError(

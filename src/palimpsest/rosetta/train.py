@@ -6,7 +6,6 @@ continues where it stopped and ends with the same weights.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
@@ -18,6 +17,7 @@ from typing import Any
 from pydantic import BaseModel
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from palimpsest.files import sha256_of, write_whole
 from palimpsest.lm.models.huggingface.quiet import quietly
 from palimpsest.records.provenance import platform_facts, versions
 from palimpsest.records.store import AnswerStore
@@ -132,10 +132,7 @@ def rule(recipe: Recipe) -> str:
 def checksums(pair: Path) -> dict[str, str]:
     """Return the SHA-256 of every model file under ``pair``."""
     files = sorted(path for path in pair.rglob("*") if path.is_file() and path.name != MANIFEST)
-    return {
-        path.relative_to(pair).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-    }
+    return {path.relative_to(pair).as_posix(): sha256_of(path) for path in files}
 
 
 def _tune_and_keep(
@@ -151,9 +148,7 @@ def _tune_and_keep(
     for step, loss in tune(recipe, model, tokenizer, folder, report):
         losses[step] = loss
         _save_checkpoint(model, tokenizer, _checkpoint(folder, step))
-        fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps(sorted(losses.items())), "utf-8")
-        fresh.replace(path)
+        write_whole(path, json.dumps(sorted(losses.items())).encode())
     return sorted(losses.items())
 
 

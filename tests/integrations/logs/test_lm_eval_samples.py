@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.integrations.logs.rows import chosen, generated, write_samples
 
+from palimpsest import files
 from palimpsest.errors import UserError
 from palimpsest.integrations.logs import collecting, read_run
 from palimpsest.judging.compare.logged import LoggedRun, LoggedTask, LogOptions, Scale
@@ -265,7 +266,7 @@ def test_lines_and_files_without_end_are_refused(
     monkeypatch.setattr(collecting, "MOST_ITEMS", 2)
     with pytest.raises(UserError, match="line 3: more than 2 answers"):
         read_run(tmp_path)
-    monkeypatch.setattr(collecting, "MOST_LINE_BYTES", 100)
+    monkeypatch.setattr(files, "MOST_LINE_BYTES", 100)
     with pytest.raises(UserError, match="line 1: longer than"):
         read_run(tmp_path)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from palimpsest.integrations.logs.collecting import LogCollector
-from palimpsest.judging.compare.logged import LoggedRun, LogOptions, Sample, digest
+from palimpsest.judging.compare.logged import LoggedRun, LogOptions, Sample, digest_of
 from palimpsest.records.answers import Outcome
 
 OUTCOMES: Mapping[str, Outcome] = {"1": "right", "0": "broken", "x": "intruded"}
@@ -14,7 +14,7 @@ OUTCOMES: Mapping[str, Outcome] = {"1": "right", "0": "broken", "x": "intruded"}
 
 def sample(key: str, score: float, **more: Any) -> Sample:
     """Return an answer whose item is what its key says."""
-    fields = {"item_hash": digest("item", key), "prompt_hash": digest("prompt", key), **more}
+    fields = {"item_hash": digest_of("item", key), "prompt_hash": digest_of("prompt", key), **more}
     return Sample(key=key, score=score, **fields)
 
 
@@ -40,7 +40,7 @@ def run(
         name=name,
         kind="a test",
         model=f"model of {name}",
-        fingerprint=digest(name, dict(tasks)),
+        fingerprint=digest_of(name, dict(tasks)),
         tasks=collector.tasks,
     )
 
@@ -53,4 +53,4 @@ def graded(name: str, scores: Mapping[str, float | list[float]]) -> LoggedRun:
             place = f"{name}, {key}, {epoch}"
             one = sample(key, score, epoch=str(epoch))
             collector.add("task", one, metric="f1", place=place)
-    return LoggedRun(name, "a test", name, digest(name), collector.tasks)
+    return LoggedRun(name, "a test", name, digest_of(name), collector.tasks)

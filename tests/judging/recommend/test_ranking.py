@@ -15,8 +15,7 @@ from palimpsest.lm.conjugations.text import TextConjugation
 from palimpsest.lm.models.protocol import ScoringUnavailableError
 from palimpsest.lm.models.scripted import ScriptedModel
 from palimpsest.lm.prompts import Message, Prompt
-from palimpsest.lm.suites.specs import load_suite
-from palimpsest.lm.suites.suite import Example, Suite
+from palimpsest.lm.suites.suite import Example, Suite, load_suite
 
 PLAIN = [f"Tell me why {n} is no prime number." for n in range(24)]
 

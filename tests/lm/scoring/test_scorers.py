@@ -4,6 +4,7 @@ import doctest
 import json
 import sys
 import types
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,7 @@ from palimpsest.judging.evaluate import evaluate
 from palimpsest.judging.via import parse_via
 from palimpsest.lm.models.scripted import ScriptedModel
 from palimpsest.lm.scoring.scorers import SCORERS, Scorer, scorer_for
-from palimpsest.lm.suites.specs import load_suite
-from palimpsest.lm.suites.suite import Example
+from palimpsest.lm.suites.suite import Example, load_suite
 from palimpsest.records.answers import Outcome
 from palimpsest.records.store import AnswerStore
 
@@ -26,6 +26,10 @@ LAWS = [
     laws.test_what_is_accepted_on_both_sides_is_ambiguous_and_never_guessed,
     laws.test_an_empty_answer_is_broken_and_blank_texts_match_nothing,
 ]
+
+
+def _always(answer: str, prompt: object) -> str:
+    return answer
 
 
 class Ending(Scorer):
@@ -53,7 +57,7 @@ def test_a_row_may_name_a_scorer_from_outside_and_is_scored_by_it(tmp_path: Path
     suite = load_suite(f"jsonl:{path},max_new_tokens=20")
     said = {"right": " It is 12", "intruded": " What is 5 plus 7?"}
     for outcome, answer in said.items():
-        model = ScriptedModel({row["prompt"]: answer}.__getitem__, name=outcome)
+        model = ScriptedModel(partial(_always, answer), name=outcome)
         with AnswerStore(tmp_path / "answers.sqlite") as store:
             found = evaluate(model, suite, [parse_via("identity")], store=store, role="base")
         assert [answered.outcome for answered in found] == [outcome, "broken"]

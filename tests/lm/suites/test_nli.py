@@ -19,8 +19,8 @@ from palimpsest.lm.prompts import Prompt
 from palimpsest.lm.scoring.scorers import scorer_for
 from palimpsest.lm.suites import load_suite
 from palimpsest.lm.suites.nli.suite import SAMPLE, build
-from palimpsest.lm.suites.nli.templates import LABELS, WORDINGS
 from palimpsest.lm.suites.suite import Example, Suite
+from palimpsest.lm.suites.templates import INFERENCE_WORDINGS, LABELS
 from palimpsest.records.store import AnswerStore
 
 
@@ -55,7 +55,7 @@ PAPER_ANSWERS = {
 
 @pytest.mark.parametrize("language", PAPER)
 def test_prompts_and_answers_are_those_of_the_paper(language: str) -> None:
-    wording = WORDINGS[language]
+    wording = INFERENCE_WORDINGS[language]
 
     expected = PAPER[language].format(premise="It's {cold}.", hypothesis="Snow?")
     assert wording.prompt("It's {cold}.", "Snow?") == expected
@@ -63,7 +63,7 @@ def test_prompts_and_answers_are_those_of_the_paper(language: str) -> None:
 
 
 def test_there_is_wording_in_the_four_languages_of_the_paper_and_no_other() -> None:
-    assert list(WORDINGS) == list(PAPER)
+    assert list(INFERENCE_WORDINGS) == list(PAPER)
 
 
 def label_of(example: Example) -> str:

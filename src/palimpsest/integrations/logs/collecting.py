@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from palimpsest.errors import UserError, did_you_mean
 from palimpsest.judging.compare.logged import LoggedItem, LoggedTask, LogOptions, Sample
-from palimpsest.lm.suites.rows import parse_object
 from palimpsest.lm.translators.languages import base_language, is_language
 
 MOST_ITEMS = 1_000_000
@@ -21,9 +19,6 @@ MOST_CHARACTERS = 8_000
 
 MOST_CHARACTERS_TOGETHER = 64 * 2**20
 """Of all texts of one model; what comes after them is compared, but not shown."""
-
-MOST_LINE_BYTES = 64 * 2**20
-"""Of one line; a prompt of a hundred thousand words with four choices has two of them."""
 
 LANGUAGE_FIELDS = ("lang", "language")
 """Fields that say in which language an item is."""
@@ -253,46 +248,3 @@ def find_field(fields: Mapping[str, Any], path: str) -> Any:
 def quoted(names: Sequence[str]) -> str:
     """Return names in quotes, with commas between them."""
     return ", ".join(f"'{name}'" for name in names)
-
-
-def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each line's object with its place, file and line; blank lines are skipped.
-
-    Raises:
-        UserError: The file cannot be read, a line is not a JSON object in UTF-8, or is longer than
-            :data:`MOST_LINE_BYTES`.
-    """
-    try:
-        with path.open("rb") as file:
-            number = 0
-            while line := file.readline(MOST_LINE_BYTES + 1):
-                number += 1
-                place = f"{path}, line {number}"
-                if len(line) > MOST_LINE_BYTES:
-                    raise UserError(
-                        f"{place}: longer than {MOST_LINE_BYTES / 2**20:.0f} MiB.",
-                        hint="A log has one answer a line; check that this is one.",
-                    )
-                if number == 1:
-                    line = line.removeprefix(b"\xef\xbb\xbf")
-                if line.strip():
-                    yield place, _parsed(line, place)
-    except OSError as error:
-        raise unreadable(path, error) from error
-
-
-def _parsed(line: bytes, place: str) -> dict[str, Any]:
-    try:
-        return parse_object(line)
-    except ValueError as error:
-        whole = "" if line.endswith(b"\n") else " It is the last line: the file may be cut off."
-        raise UserError(
-            f"{place}: {error}{whole}", hint="A log has one JSON object a line."
-        ) from None
-
-
-def unreadable(path: Path, error: OSError) -> UserError:
-    """Return the error for a file that the system does not give."""
-    return UserError(
-        f"{path} cannot be read: {error.strerror}.", hint="Check the path and its permissions."
-    )

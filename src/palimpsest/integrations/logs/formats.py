@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from palimpsest.errors import UserError
-from palimpsest.integrations.logs.collecting import LogCollector, unreadable
+from palimpsest.files import digest, sha256_of
+from palimpsest.integrations.logs.collecting import LogCollector
 from palimpsest.judging.compare.logged import LoggedRun, LogOptions
 from palimpsest.registry import Registry
 
@@ -95,7 +95,7 @@ def read_run(
         name=name,
         kind=reader.writer,
         model=facts.pop("model", name),
-        fingerprint=_fingerprint(paths),
+        fingerprint=digest("".join(sorted(map(sha256_of, paths)))),
         tasks=log.tasks,
         facts=facts,
         notes=(*(note for _, files in found for note in files.notes), *log.notes),
@@ -150,20 +150,6 @@ def _find(path: Path) -> tuple[str, LogFiles]:
 
 def _known() -> str:
     return "Known are: " + "; ".join(text.rstrip(".") for _, text in LOG_FORMATS.describe()) + "."
-
-
-def _fingerprint(paths: Iterable[Path]) -> str:
-    """Return a hash of the content of files, whatever they are called and in whatever order."""
-    hashes = sorted(map(_sha256, paths))
-    return hashlib.sha256("".join(hashes).encode()).hexdigest()[:16]
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise unreadable(path, error) from error
 
 
 def _without_secrets(text: str) -> str:

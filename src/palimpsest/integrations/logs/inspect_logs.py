@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from palimpsest.errors import MissingExtraError, UserError
 from palimpsest.integrations.logs.collecting import LogCollector, as_number
 from palimpsest.integrations.logs.formats import LogFiles, newest_of_each
-from palimpsest.judging.compare.logged import Sample, digest
+from palimpsest.judging.compare.logged import Sample, digest_of
 from palimpsest.records.answers import Outcome
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class InspectLogs:
         specs = {log: _header(log).eval for log in sorted(path.glob("*.eval"))}
         # Inspect dates logs to the second; of two in one second the one written last is the newer.
         dated = sorted(specs, key=lambda log: (specs[log].created, log.stat().st_mtime_ns))
-        tasks = [digest(specs[log].task, specs[log].task_args) for log in dated]
+        tasks = [digest_of(specs[log].task, specs[log].task_args) for log in dated]
         return newest_of_each(zip(tasks, dated, strict=True)) if specs else None
 
     def read(self, paths: Sequence[Path], log: LogCollector) -> dict[str, Any]:
@@ -235,8 +235,8 @@ def _sample(
     return Sample(
         key=log.key_of(_fields(sample), place, default=sample.id),
         score=scored.value,
-        item_hash=digest(asked, sample.choices, sample.target),
-        prompt_hash=digest(sent),
+        item_hash=digest_of(asked, sample.choices, sample.target),
+        prompt_hash=digest_of(sent),
         epoch=str(sample.epoch),
         chance=1 / n_choices if guessed else chance,
         prompt=_prompt(sent or asked),

@@ -9,16 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from palimpsest.errors import UserError, did_you_mean
-from palimpsest.files import read_bytes
-from palimpsest.integrations.logs.collecting import (
-    LogCollector,
-    as_number,
-    find_field,
-    json_lines,
-    quoted,
-)
+from palimpsest.files import json_lines, read_bytes
+from palimpsest.integrations.logs.collecting import LogCollector, as_number, find_field, quoted
 from palimpsest.integrations.logs.formats import LogFiles, newest_of_each
-from palimpsest.judging.compare.logged import Sample, digest
+from palimpsest.judging.compare.logged import Sample, digest_of
 from palimpsest.records.answers import Outcome
 
 HOW_TO_LOG = "Run the evaluation again with: lm_eval … --log_samples --output_path DIR"
@@ -228,10 +222,11 @@ def _sample(row: Mapping[str, Any], metric: str, log: LogCollector, place: str) 
     return Sample(
         key=log.key_of(_item_fields(row), place, default=row["doc_id"]),
         score=score,
-        item_hash=digest(
-            row.get("doc_hash") or digest(row.get("doc")), row.get("target_hash") or digest(target)
+        item_hash=digest_of(
+            row.get("doc_hash") or digest_of(row.get("doc")),
+            row.get("target_hash") or digest_of(target),
         ),
-        prompt_hash=str(row.get("prompt_hash") or digest(requests[:1])),
+        prompt_hash=str(row.get("prompt_hash") or digest_of(requests[:1])),
         chance=_chance(metric, score, choices, row),
         prompt=_prompt(requests),
         raw=raw,

@@ -8,14 +8,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from palimpsest.errors import UserError, did_you_mean
-from palimpsest.integrations.logs.collecting import (
-    LogCollector,
-    as_number,
-    json_lines,
-    unreadable,
-)
+from palimpsest.files import json_lines, unreadable
+from palimpsest.integrations.logs.collecting import LogCollector, as_number
 from palimpsest.integrations.logs.formats import LogFiles
-from palimpsest.judging.compare.logged import LogOptions, Sample, digest
+from palimpsest.judging.compare.logged import LogOptions, Sample, digest_of
 from palimpsest.records.answers import Outcome
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
@@ -112,8 +108,8 @@ def _sample(row: Mapping[str, Any], metric: str, log: LogCollector, place: str) 
     return Sample(
         key=log.key_of(row, place, default=row.get("id")),
         score=float(outcome == "right") if metric == "outcome" else _number(row, metric, place),
-        item_hash=digest(texts["target"]) if texts["target"] else "",
-        prompt_hash=digest(texts["prompt"]) if texts["prompt"] else "",
+        item_hash=digest_of(texts["target"]) if texts["target"] else "",
+        prompt_hash=digest_of(texts["prompt"]) if texts["prompt"] else "",
         epoch=str(row.get("epoch") or "1"),
         chance=_number(row, "chance", place) if row.get("chance") not in (None, "") else None,
         raw=texts["answer"],

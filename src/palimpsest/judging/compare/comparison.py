@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from palimpsest.judging.analysis import Analysis, analyse
-from palimpsest.judging.compare.logged import LoggedRun, digest
+from palimpsest.judging.compare.logged import LoggedRun, digest_of
 from palimpsest.judging.compare.matching import Matched, match
 from palimpsest.judging.compare.tasks import LoggedPair, MatchOptions
 from palimpsest.judging.conclude import open_run
@@ -102,7 +102,7 @@ def _suite(matched: Matched, base: LoggedRun, how: MatchOptions) -> SuiteInfo:
     name = ", ".join(matched.cells)
     return SuiteInfo(
         name=name if len(name) <= 60 else f"{len(matched.cells)} tasks",
-        fingerprint=digest(sorted(sources), matched.metrics),
+        fingerprint=digest_of(sorted(sources), matched.metrics),
         description=_description(matched, base),
         source_language=next(iter(languages), how.plain_language),
         languages=list(languages),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from palimpsest.files import digest
 from palimpsest.records.answers import Outcome
 
 
@@ -140,12 +140,11 @@ class LoggedRun:
     """What to know before trusting it."""
 
 
-def digest(*parts: Any) -> str:
+def digest_of(*parts: Any) -> str:
     """Return a short hash of texts and of whatever JSON can write.
 
     Example:
-        >>> digest("a", 1) == digest("a", 1) != digest("a1")
+        >>> digest_of("a", 1) == digest_of("a", 1) != digest_of("a1")
         True
     """
-    text = json.dumps(parts, ensure_ascii=True, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return digest(json.dumps(parts, sort_keys=True, default=str))

@@ -7,7 +7,6 @@ Source: Kotha, Springer and Raghunathan, ICLR 2024 (arXiv 2309.10105), Section 2
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -17,6 +16,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from palimpsest.errors import UserError, did_you_mean
+from palimpsest.files import digest
 from palimpsest.lab.problem.checks import check_count, check_share, check_std
 from palimpsest.lab.problem.features import Features, features_of
 from palimpsest.lab.problem.streams import stream
@@ -116,7 +116,7 @@ class Problem:
     @cached_property
     def task_fingerprint(self) -> str:
         """A hash of the discrete set, which a checkpoint is compared by."""
-        return hashlib.sha256(self.discrete.weights.numpy().tobytes()).hexdigest()[:16]
+        return digest(self.discrete.weights.numpy().tobytes())
 
     def tasks(self, distribution: str) -> Tasks:
         """Return the tasks of a distribution.

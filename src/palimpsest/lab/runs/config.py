@@ -12,13 +12,13 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from palimpsest.errors import UserError, did_you_mean
+from palimpsest.files import read_toml
 from palimpsest.lab.conjugations.ensembles import default_kind, symmetry_ensemble
 from palimpsest.lab.predictors.transformer import TransformerConfig
 from palimpsest.lab.problem.checks import check_count
 from palimpsest.lab.problem.problem import Problem
 from palimpsest.lab.training.settings import Remedies, Training
 from palimpsest.lab.training.train import check_fit
-from palimpsest.records.failures import explained
 
 _FINETUNE_SEEDS = 1000
 """Fine-tuning and new discrete sets draw from seeds this much higher."""
@@ -290,22 +290,6 @@ def read_table(source: str) -> dict[str, Any]:
             hint=f"There are: {', '.join(PRESETS)}.",
         )
     return merged(preset(first), table)
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Return what a TOML file holds.
-
-    Raises:
-        UserError: It is missing, cannot be read, or is no TOML.
-    """
-    with explained(path):
-        if not path.exists():
-            raise UserError(f"There is no file '{path}'.", hint="Check the path.")
-        content = path.read_bytes()
-    try:
-        return tomllib.loads(content.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"'{path}' is no TOML file: {error}.") from error
 
 
 def merged(table: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,9 +17,8 @@ from palimpsest.lab.runs.config import Config, flattened
 from palimpsest.lab.runs.findings import findings, warnings
 from palimpsest.lab.runs.stages import OnStage, Stages
 from palimpsest.records.lab_results import LabProvenance, LabResults
-from palimpsest.records.lock import WriterLock
 from palimpsest.records.provenance import commit_of, platform_facts, versions
-from palimpsest.records.run_folder import RunFolder
+from palimpsest.records.run_folder import RunFolder, WriterLock
 from palimpsest.training.checkpoints import fingerprint
 from palimpsest.training.devices import chosen_device
 

@@ -20,9 +20,8 @@ from palimpsest.lab.runs.stages import Stages
 from palimpsest.lab.runs.sweep_plan import Job, Plan, Plot, check_plot, load_sweep
 from palimpsest.lab.runs.sweep_table import Table, write_plot, write_table
 from palimpsest.records.lab_results import LabResults
-from palimpsest.records.lock import WriterLock
 from palimpsest.records.provenance import commit_of, platform_facts, versions
-from palimpsest.records.run_folder import RunFolder
+from palimpsest.records.run_folder import RunFolder, WriterLock
 
 __all__ = ["OnJob", "load_sweep", "plot_again", "run_sweep", "seeds_table"]
 

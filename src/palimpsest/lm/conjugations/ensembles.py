@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from palimpsest.conjugation import Ensemble, majority_vote
 from palimpsest.errors import UserError
 from palimpsest.lm.conjugations.specs import parse_conjugation, split_links
 from palimpsest.lm.conjugations.text import TextConjugation
+from palimpsest.specs import is_option
 
 MOST_MEMBERS = 16
 """A vote asks the model once for each member; a server must not be made to ask without end."""
 
 _EXAMPLE = "Write members with commas between, such as: vote(identity,leet,translate:fr)"
-_OPTION = re.compile(r"\s*[a-z_]+=")
 _FINAL = ".,;:!?…。！？"
 
 
@@ -130,7 +129,7 @@ def _members(link: str) -> list[str]:
         raise UserError(f"'{link}' names nothing to vote.", hint=_EXAMPLE)
     names: list[str] = []
     for part in split_links(rest[:-1], ","):
-        if names and _OPTION.match(part):
+        if names and is_option(part):
             names[-1] += f",{part}"
         else:
             names.append(part)

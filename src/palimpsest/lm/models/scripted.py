@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import Literal
 
 from palimpsest.errors import UserError
+from palimpsest.files import digest, parse_json, read_bytes
 from palimpsest.lm.models.protocol import Decided, Generation
-from palimpsest.lm.models.specs import ModelSpec
 from palimpsest.lm.prompts import Prompt
 from palimpsest.lm.stopping import first_stop
+from palimpsest.specs import Spec
 
 
 class ScriptedModel:
@@ -42,7 +41,7 @@ class ScriptedModel:
     ) -> None:
         self._answer = answer
         self._spec = name
-        self._fingerprint = fingerprint or _digest(name)
+        self._fingerprint = fingerprint or digest(f"scripted:{name}")
 
     @property
     def spec(self) -> str:
@@ -106,26 +105,21 @@ class ScriptedModel:
         """Do nothing: there is no memory to free."""
 
 
-def load(spec: ModelSpec) -> ScriptedModel:
+def load(spec: Spec) -> ScriptedModel:
     """Answers from a JSON file: {prompt: answer}, or [{"contains": …, "answer": …}, …]."""
     spec.allow(())
     path = Path(spec.target).expanduser()
-    try:
-        content = path.read_bytes()
-        rules = _rules(json.loads(content), path)
-    except OSError as error:
-        raise UserError(
-            f"No scripted model at '{path}': {error.strerror}.",
-            hint='Expected a JSON file such as {"What is 5 plus 7?": " 12"}.',
-        ) from error
-    except ValueError as error:
-        raise UserError(f"The scripted model '{path}' is not valid JSON: {error}.") from error
+    hint = 'Expected a JSON file such as {"What is 5 plus 7?": " 12"}.'
+    if not path.exists():
+        raise UserError(f"No scripted model at '{path}'.", hint=hint)
+    content = read_bytes(path, hint=hint)
+    rules = _rules(parse_json(content, f"The scripted model '{path}'", hint=hint), path)
 
     def answer(prompt: Prompt) -> str:
         text = prompt if isinstance(prompt, str) else "\n".join(m.content for m in prompt)
         return next((reply for matches, reply in rules if matches(text)), "")
 
-    return ScriptedModel(answer, name=spec.text, fingerprint=_digest(content))
+    return ScriptedModel(answer, name=spec.text, fingerprint=digest(b"scripted:" + content))
 
 
 _Rules = list[tuple[Callable[[str], bool], str]]
@@ -162,8 +156,3 @@ def _words(text: str) -> Iterator[str]:
         word += character
     if word:
         yield word
-
-
-def _digest(value: str | bytes) -> str:
-    data = value.encode() if isinstance(value, str) else value
-    return hashlib.sha256(b"scripted:" + data).hexdigest()[:16]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from palimpsest.errors import UserError, did_you_mean
+from palimpsest.files import parse_json, sha256_of
 
 WEIGHTS, PICKLED_WEIGHTS = "model.safetensors", "pytorch_model.bin"
 ADAPTER_WEIGHTS, PICKLED_ADAPTER = "adapter_model.safetensors", "adapter_model.bin"
@@ -99,12 +98,7 @@ def read_json(path: Path) -> dict[str, object]:
     Raises:
         UserError: The file is not JSON, or holds something else.
     """
-    try:
-        value = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise UserError(
-            f"The file '{path}' is not valid JSON: {error}.", hint="Copy the checkpoint anew."
-        ) from error
+    value = parse_json(path.read_bytes(), f"The file '{path}'", hint="Copy the checkpoint anew.")
     if not isinstance(value, dict):
         raise UserError(f"The file '{path}' holds no JSON object.", hint="Copy it anew.")
     return value
@@ -113,12 +107,7 @@ def read_json(path: Path) -> dict[str, object]:
 def hash_files(paths: Sequence[Path]) -> Mapping[str, str]:
     """Return the SHA-256 of every file by its name; the whole of each file is read."""
     with ThreadPoolExecutor() as pool:  # hashing lets other threads run
-        return dict(zip((path.name for path in paths), pool.map(_hash, paths), strict=True))
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return dict(zip((path.name for path in paths), pool.map(sha256_of, paths), strict=True))
 
 
 def _folder_of(name: str, *, revision: str | None, code: bool) -> tuple[Path, str]:

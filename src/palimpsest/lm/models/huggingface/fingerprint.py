@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from palimpsest.files import digest_json
 from palimpsest.lm.models.huggingface.checkpoint import Checkpoint, hash_files
 
 
@@ -29,8 +28,7 @@ class Fingerprint:
         self._paths = [path for paths in files.values() for path in paths]
         self._states = self._look()
         hashes = {part: hash_files(paths) for part, paths in files.items()}
-        text = json.dumps([hashes, settings], sort_keys=True)
-        self.text = hashlib.sha256(text.encode()).hexdigest()[:16]
+        self.text = digest_json([hashes, settings])
 
     def holds(self) -> bool:
         """Tell by size and time whether the files are still those that were hashed."""

@@ -22,8 +22,8 @@ from palimpsest.lm.models.huggingface.loading import (
 )
 from palimpsest.lm.models.huggingface.options import HuggingFaceOptions, choose_device, choose_dtype
 from palimpsest.lm.models.protocol import Decided, Generation
-from palimpsest.lm.models.specs import ModelSpec
 from palimpsest.lm.prompts import Prompt
+from palimpsest.specs import Spec
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -47,7 +47,7 @@ class HuggingFaceModel:
         UserError: The checkpoint is missing or cannot be used.
     """
 
-    def __init__(self, spec: ModelSpec, options: HuggingFaceOptions) -> None:
+    def __init__(self, spec: Spec, options: HuggingFaceOptions) -> None:
         self._spec = spec
         self._options = options
         self._checkpoint = find_model(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from palimpsest.errors import UserError
-from palimpsest.lm.models.specs import ModelSpec
+from palimpsest.specs import Spec
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -21,8 +21,6 @@ DTYPES = {
     "fp16": torch.float16,
     "bf16": torch.bfloat16,
 }
-
-_YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class HuggingFaceOptions:
     """Whether pickle weights may be opened where there are no safetensors."""
 
     @classmethod
-    def parse(cls, spec: ModelSpec) -> HuggingFaceOptions:
+    def parse(cls, spec: Spec) -> HuggingFaceOptions:
         """Read the options of ``spec``.
 
         Raises:
@@ -62,11 +60,9 @@ class HuggingFaceOptions:
         """
         spec.allow([field.name for field in fields(cls)])
         values: dict[str, object] = dict(spec.options)
-        for name in ("chat", "trust_remote_code", "pickle"):
-            if name in spec.options:
-                values[name] = _boolean(name, spec.options[name])
+        values |= {name: spec.flag(name) for name in ("chat", "trust_remote_code", "pickle")}
         if "batch_tokens" in spec.options:
-            values["batch_tokens"] = _positive("batch_tokens", spec.options["batch_tokens"])
+            values["batch_tokens"] = spec.count("batch_tokens", 8192)
         options = cls(**values)  # type: ignore[arg-type]
         if options.dtype != "auto" and options.dtype not in DTYPES:
             raise UserError(
@@ -112,20 +108,3 @@ def choose_dtype(name: str, config: PreTrainedConfig, device: torch.device) -> t
     if device.type == "cpu" or not isinstance(stored, torch.dtype):
         return torch.float32
     return stored
-
-
-def _boolean(name: str, text: str) -> bool:
-    if text.lower() not in (*_YES, *_NO):
-        raise UserError(
-            f"The option {name} is '{text}'; expected true or false.", hint=f"Write {name}=true."
-        )
-    return text.lower() in _YES
-
-
-def _positive(name: str, text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise UserError(
-            f"The option {name} is '{text}'; expected a whole number above zero.",
-            hint=f"Write {name}=8192, or leave it out.",
-        )
-    return int(text)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from palimpsest.lm.models.specs import ModelSpec
+from palimpsest.specs import Spec
 
 if TYPE_CHECKING:
     from palimpsest.lm.models.openai.endpoint import Endpoint
 
 
-def load(spec: ModelSpec) -> Endpoint:
+def load(spec: Spec) -> Endpoint:
     """A model behind any OpenAI-compatible server: MODEL@URL, such as llama@http://localhost:8000."""
     from palimpsest.lm.models.openai.endpoint import Endpoint
     from palimpsest.lm.models.openai.options import EndpointOptions

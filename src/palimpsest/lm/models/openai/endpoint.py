@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import ssl
 import time
@@ -14,6 +12,7 @@ from typing import Literal, TypeVar
 
 import httpx
 
+from palimpsest.files import digest_json
 from palimpsest.lm.models.budget import Budget
 from palimpsest.lm.models.huggingface.tokenization import cut_at
 from palimpsest.lm.models.openai.background import Job, as_completed
@@ -36,8 +35,8 @@ from palimpsest.lm.models.openai.requests import (
 from palimpsest.lm.models.openai.scoring import continuation_logprob, has_continuation
 from palimpsest.lm.models.openai.session import Account, Session
 from palimpsest.lm.models.protocol import Decided, Generation, ScoringUnavailableError
-from palimpsest.lm.models.specs import ModelSpec
 from palimpsest.lm.prompts import Prompt
+from palimpsest.specs import Spec
 
 T = TypeVar("T")
 
@@ -61,7 +60,7 @@ class Endpoint:
         UserError: There is no key, or it cannot be sent safely.
     """
 
-    def __init__(self, spec: ModelSpec, options: EndpointOptions) -> None:
+    def __init__(self, spec: Spec, options: EndpointOptions) -> None:
         self._spec = spec.text
         self.options = options
         self.account = Account()
@@ -83,7 +82,7 @@ class Endpoint:
         """
         options = self.options
         facts = [options.url, options.model, options.api, options.temperature, options.revision]
-        return hashlib.sha256(json.dumps(["openai", *facts]).encode()).hexdigest()[:16]
+        return digest_json(["openai", *facts])
 
     def describe(self) -> Mapping[str, str]:
         """Say where the model is, what the server calls it, and what asking it took."""

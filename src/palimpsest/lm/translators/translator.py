@@ -1,11 +1,13 @@
-"""What a translator offers: many texts at once, and what determines its translations."""
+"""Translators: what one offers, and the registry by whose names users call them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from palimpsest.errors import UserError
+from palimpsest.registry import Registry
+from palimpsest.specs import Spec, parse_spec
 
 
 class TranslationError(UserError):
@@ -52,3 +54,39 @@ class Translator(Protocol):
 
     def close(self) -> None:
         """End processes and connections; they start again if it is asked once more."""
+
+
+_HERE = "palimpsest.lm.translators"
+
+TRANSLATORS: Registry[Callable[[Spec], Translator]] = Registry(
+    "translator",
+    {
+        "apertium": f"{_HERE}.apertium:load",
+        "libretranslate": f"{_HERE}.libretranslate:load",
+        "seq2seq": f"{_HERE}.seq2seq:load",
+        "deepl": f"{_HERE}.deepl:load",
+        "model": f"{_HERE}.model:load",
+    },
+)
+"""Names to functions of a :class:`Spec`; plugins use ``palimpsest.translators``."""
+
+
+def load_translator(spec: str) -> Translator:
+    """Return the translator that ``NAME[:TARGET][,key=value…]`` describes.
+
+    Nothing is started, opened or asked yet.
+
+    Raises:
+        UserError: No such translator or option.
+
+    Example:
+        >>> load_translator("apertium").spec
+        'apertium'
+        >>> load_translator("apertum")
+        Traceback (most recent call last):
+        ...
+        palimpsest.errors.UserError: No translator named 'apertum'. Did you mean 'apertium'?
+        List them with: palimpsest list translators
+    """
+    parsed = parse_spec(spec, TRANSLATORS)
+    return TRANSLATORS.get(parsed.name)(parsed)

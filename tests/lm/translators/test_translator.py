@@ -8,7 +8,8 @@ from palimpsest.judging.via import parse_via
 from palimpsest.lm.conjugations.specs import parse_conjugation
 from palimpsest.lm.suites.suite import Example, Suite
 from palimpsest.lm.translators.apertium import Apertium
-from palimpsest.lm.translators.specs import TRANSLATORS, parse_translator_spec
+from palimpsest.lm.translators.translator import TRANSLATORS
+from palimpsest.specs import parse_spec
 
 NAMES = {
     "translate:es": "translate:es@apertium",
@@ -40,7 +41,7 @@ def test_a_name_is_the_shortest_spec_for_the_same(spec: str, name: str) -> None:
 
 
 def test_the_translator_may_have_an_at_sign_of_its_own() -> None:
-    spec = parse_translator_spec("model:openai:gpt@http://h/v1,timeout=3")
+    spec = parse_spec("model:openai:gpt@http://h/v1,timeout=3", TRANSLATORS)
     assert (spec.name, spec.target) == ("model", "openai:gpt@http://h/v1")
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from palimpsest.errors import UserError
 from palimpsest.lm.suites import SUITES, load_suite
-from palimpsest.lm.suites.specs import parse_suite_spec
+from palimpsest.lm.suites.suite import parse_suite_spec
 
 ROWS = """
 {"id": 1, "group": "b", "prompt": "1 + 1 =", "answers": {"sum": [2]}}
