@@ -154,6 +154,7 @@ def test_the_examples_in_its_code_are_true(environment: dict[str, str]) -> None:
     _run(environment, "doctest", *map(str, files))
 
 
+@pytest.mark.slow
 def test_the_laws_hold_for_it(environment: dict[str, str]) -> None:
     names = "french-labels or last-number"
     tests = ["tests/laws", "-k", names, "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
