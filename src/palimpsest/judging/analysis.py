@@ -1,4 +1,4 @@
-"""From answers to figures: forgetting, recovery and verdict, overall and for each cell."""
+"""Analysis of paired answers: forgetting, recovery and verdict, overall and for each cell."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class DiagnosisProgress(Protocol):
         """Show it; the role is ``base`` or ``tuned``."""
 
 
-class _Asked(NamedTuple):
+class _Plan(NamedTuple):
     """The questions, and whom they are put to."""
 
     suite: Suite
@@ -106,19 +106,19 @@ def diagnose(
             f"The least fidelity is {min_fidelity}; expected a fraction from 0 to 1.",
             hint="Write 0.6 for 60 %.",
         )
-    asked = _prepare(base, tuned, suite, via, limit)
+    plan = _prepare(base, tuned, suite, via, limit)
     if budget is not None:
-        _charge(asked.models, budget)
+        _charge(plan.models, budget)
     with open_run(out, command, seed=seed, n_resamples=n_resamples, started=started) as run:
-        run.record(**_config(asked), min_fidelity=min_fidelity)
-        warnings = check_pair(asked.models["base"], asked.models["tuned"]) + _method(asked)
-        rows = _ask_all(asked, run.store, progress)
-        warnings += find_oddities(rows, asked.suite, asked.vias)
+        run.record(**_config(plan), min_fidelity=min_fidelity)
+        warnings = check_pair(plan.models["base"], plan.models["tuned"]) + _method(plan)
+        rows = _ask_all(plan, run.store, progress)
+        warnings += find_oddities(rows, plan.suite, plan.vias)
         analysis = analyse(
             rows,
-            vias=asked.vias[1:],
-            cells=asked.suite.cells,
-            chance=asked.suite.chance,
+            vias=plan.vias[1:],
+            cells=plan.suite.cells,
+            chance=plan.suite.chance,
             seed=seed,
             n_resamples=n_resamples,
             min_fidelity=min_fidelity,
@@ -126,10 +126,10 @@ def diagnose(
         return run.conclude(
             rows,
             analysis,
-            models={role: _info(role, model, rows) for role, model in asked.models.items()},
-            suite=_suite_info(asked.suite),
+            models={role: _info(role, model, rows) for role, model in plan.models.items()},
+            suite=_suite_info(plan.suite),
             warnings=[*warnings, *analysis.warnings],
-            conjugations={via.name: via.conjugation.facts() for via in asked.vias},
+            conjugations={via.name: via.conjugation.facts() for via in plan.vias},
             min_fidelity=min_fidelity,
             cost_usd=None if budget is None else float(budget.spent_usd),
             extra_figures=extra_figures,
@@ -148,7 +148,7 @@ def _prepare(
     suite: str | Suite,
     via: Sequence[str] | None,
     limit: int | None,
-) -> _Asked:
+) -> _Plan:
     built = load_suite(suite, limit=limit) if isinstance(suite, str) else suite
     specs = default_vias(built) if via is None else via
     vias = [parse_via(spec, built) for spec in ("identity", *specs)]
@@ -156,14 +156,14 @@ def _prepare(
         role: load_model(model) if isinstance(model, str) else model
         for role, model in zip(ROLES, (base, tuned), strict=True)
     }
-    return _Asked(built, distinct_vias(vias), models, settings_for(built, models.values()))
+    return _Plan(built, distinct_vias(vias), models, settings_for(built, models.values()))
 
 
-def _method(asked: _Asked) -> list[str]:
+def _method(plan: _Plan) -> list[str]:
     """Say so where answers are generated although they could have been chosen."""
-    if asked.settings.by_likelihood or not any(e.choices for e in asked.suite.examples):
+    if plan.settings.by_likelihood or not any(e.choices for e in plan.suite.examples):
         return []
-    mute = [f"'{model.spec}'" for model in asked.models.values() if not can_score(model)]
+    mute = [f"'{model.spec}'" for model in plan.models.values() if not can_score(model)]
     return [
         f"{' and '.join(mute)} cannot say how likely a given answer is, so both models' answers "
         "are generated and read by their beginning."
@@ -181,33 +181,33 @@ def _charge(models: Mapping[str, LanguageModel], budget: Budget) -> None:
         model.charge_to(budget)
 
 
-def _config(asked: _Asked) -> dict[str, object]:
-    suite = asked.suite
+def _config(plan: _Plan) -> dict[str, object]:
+    suite = plan.suite
     return {
-        "models": {role: model.spec for role, model in asked.models.items()},
-        "fingerprints": {role: model.fingerprint for role, model in asked.models.items()},
+        "models": {role: model.spec for role, model in plan.models.items()},
+        "fingerprints": {role: model.fingerprint for role, model in plan.models.items()},
         "suite": suite.name,
         "suite_parameters": json.loads(json.dumps(dict(suite.parameters), default=str)),
-        "via": [via.name for via in asked.vias],
-        "settings": asked.settings.fingerprint,
-        "by_likelihood": asked.settings.by_likelihood,
+        "via": [via.name for via in plan.vias],
+        "settings": plan.settings.fingerprint,
+        "by_likelihood": plan.settings.by_likelihood,
     }
 
 
 def _ask_all(
-    asked: _Asked, store: AnswerStore, progress: DiagnosisProgress | None
+    plan: _Plan, store: AnswerStore, progress: DiagnosisProgress | None
 ) -> list[AnswerRow]:
     """Ask one model after the other, so that only one need be in memory."""
     rows: list[AnswerRow] = []
-    for role, model in asked.models.items():
+    for role, model in plan.models.items():
         with closing(model):
             rows += evaluate(
                 model,
-                asked.suite,
-                asked.vias,
+                plan.suite,
+                plan.vias,
                 store=store,
                 role=role,
-                settings=asked.settings,
+                settings=plan.settings,
                 progress=None if progress is None else partial(progress, role),
             )
     return rows

@@ -15,9 +15,9 @@ from palimpsest.errors import UserError
 from palimpsest.judging.compare.logged import LoggedItem, LoggedRun, LoggedTask
 from palimpsest.judging.compare.tasks import (
     LoggedPair,
+    LoggedWay,
     MatchOptions,
     PairedTask,
-    Way,
     look_alikes,
     pair_tasks,
 )
@@ -40,7 +40,7 @@ class Matched:
     """What the analysis needs."""
 
     rows: list[AnswerRow] = field(default_factory=list)
-    ways: dict[str, Way] = field(default_factory=dict)
+    ways: dict[str, LoggedWay] = field(default_factory=dict)
     """By name, plain first."""
     cells: list[str] = field(default_factory=list)
     chances: dict[str, float] = field(default_factory=dict)

@@ -41,7 +41,7 @@ class MatchOptions:
     """Whether items that are not in all logs are left out instead of refused."""
 
 
-class Way(NamedTuple):
+class LoggedWay(NamedTuple):
     """A way of asking: a language, a conjugation, or one on top of the other."""
 
     name: str
@@ -80,7 +80,7 @@ class PairedTask(NamedTuple):
     """Both models' answers to a task, asked in one way."""
 
     cell: str
-    way: Way
+    way: LoggedWay
     base: LoggedTask
     tuned: LoggedTask
     base_run: LoggedRun
@@ -172,11 +172,11 @@ def _title(name: str, language: str | None, conjugation: str | None) -> str:
     return f"{name}{where}{under}"
 
 
-def _way(language: str | None, conjugation: str | None, how: MatchOptions) -> Way:
+def _way(language: str | None, conjugation: str | None, how: MatchOptions) -> LoggedWay:
     if language is None or _same(language, how.plain_language):
-        return Way(conjugation or PLAIN, language or "", conjugation)
+        return LoggedWay(conjugation or PLAIN, language or "", conjugation)
     name = f"{language}|{conjugation}" if conjugation else language
-    return Way(name, language, conjugation)
+    return LoggedWay(name, language, conjugation)
 
 
 def find_versions(

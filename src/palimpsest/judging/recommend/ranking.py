@@ -242,14 +242,10 @@ def _rank(
             name=one.via.name,
             kind=_kind(one.via),
             excluded=reason,
-            shift=found.shift,
-            handling=found.handling,
-            fidelity=found.fidelity,
-            score=found.score,
             survival=study.mean_survival(one),
             cost=study.cost(one),
-            best_share=found.best_share,
             n_prompts=each.n_prompts,
+            **found._asdict(),
         )
         for one, each, reason, found in zip(sent, evidence, reasons, estimates, strict=True)
     ]
