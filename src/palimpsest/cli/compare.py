@@ -129,8 +129,8 @@ def compare(
     """
     from palimpsest.integrations.logs import read_run
     from palimpsest.judging.compare import compare as compare_runs
-    from palimpsest.judging.compare.arms import Pairing
     from palimpsest.judging.compare.logged import LogOptions
+    from palimpsest.judging.compare.tasks import MatchOptions
 
     options = LogOptions(
         metrics=tuple(metric or ()),
@@ -141,7 +141,7 @@ def compare(
         chance=chance,
         complete=not allow_partial,
     )
-    pairing = Pairing(
+    matching = MatchOptions(
         plain_language=plain_language,
         template=None if parallel in ("auto", "none") else parallel,
         parallel=parallel != "none",
@@ -153,7 +153,7 @@ def compare(
         read_run(base_logs, options),
         read_run(tuned_logs, options),
         conjugated=_conjugated(conjugated or [], options),
-        pairing=pairing,
+        matching=matching,
         out=out,
         seed=seed,
         command=command_line(),
@@ -172,7 +172,7 @@ def _sides(logs: Paths, base: Paths, tuned: Paths) -> tuple[Paths, Paths]:
         return logs[:1], logs[1:]
     if not logs:
         raise UserError("Two models are compared, but the logs of both were not named.", hint=_TWO)
-    from palimpsest.integrations.logs.reading import split_by_folder
+    from palimpsest.integrations.logs.formats import split_by_folder
 
     sides = split_by_folder(logs)
     if len(sides) != 2:

@@ -16,6 +16,8 @@ REGISTRIES = {
     "conjugations": "palimpsest.lm.conjugations.specs:CONJUGATIONS",
     "models": "palimpsest.lm.models.specs:MODELS",
     "translators": "palimpsest.lm.translators.translator:TRANSLATORS",
+    "scorers": "palimpsest.lm.scoring.scorers:SCORERS",
+    "log-formats": "palimpsest.integrations.logs.formats:LOG_FORMATS",
 }
 """Kinds to ``"module:ATTRIBUTE"`` of their registries: a line for each that can be listed."""
 
@@ -23,7 +25,7 @@ ListedKind = StrEnum("ListedKind", list(REGISTRIES))  # type: ignore[misc]
 
 
 def list_(kind: Annotated[ListedKind, typer.Argument(help="What to list.")]) -> None:
-    """List the suites, conjugations, model back ends or translators, plugins included.
+    """List the suites, conjugations and whatever else has a name, plugins included.
 
     \b
     palimpsest list suites

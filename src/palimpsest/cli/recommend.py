@@ -14,7 +14,7 @@ from palimpsest.errors import UserError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from palimpsest.judging.recommend.recommendation import Ranked, Recommendation
+    from palimpsest.judging.recommend.ranking import Ranked, Recommendation
     from palimpsest.judging.recommend.score import Term
 
 _WIDE = 130

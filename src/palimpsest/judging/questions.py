@@ -15,7 +15,7 @@ from palimpsest.lm.conjugations.text import TextConjugation
 from palimpsest.lm.continuations import chosen, sent_choices
 from palimpsest.lm.exchange import ConjugationError, Exchange, Fidelity
 from palimpsest.lm.prompts import Prompt, texts_of
-from palimpsest.lm.scoring.prefix import Scorer
+from palimpsest.lm.scoring.scorers import Scorer, scorer_for
 from palimpsest.lm.suites.suite import Example, Suite
 from palimpsest.records.answers import IN_ANSWER, AnswerKey, AnswerRow, Outcome
 
@@ -140,7 +140,7 @@ class Question:
     @cached_property
     def scorer(self) -> Scorer:
         """Scores inverted answers."""
-        return Scorer(*self.expected)
+        return scorer_for(*self.expected, self.example.scorer)
 
     def is_settled(self, raw: str) -> bool:
         """Return whether nothing that the model may add to ``raw`` changes the outcome."""
@@ -194,7 +194,8 @@ class Question:
         if self.by_likelihood:
             index = chosen(reply.raw, self.sent_choices)
             answer = "" if index is None else self.example.choices[index]
-            return answer, Scorer(self.example.right, self.example.intruding).outcome(answer)
+            plain = scorer_for(self.example.right, self.example.intruding, self.example.scorer)
+            return answer, plain.outcome(answer)
         answer = self.exchange.read(reply.raw, cut_off=reply.cut_off).text
         return answer, self.scorer.outcome(answer)
 
@@ -272,7 +273,7 @@ def _distinct(texts: Iterable[str]) -> tuple[str, ...]:
 
 def scorer_under(conjugation: TextConjugation, example: Example) -> Scorer:
     """Return what scores the inverted answers to an example."""
-    return Scorer(*expected_under(conjugation, example))
+    return scorer_for(*expected_under(conjugation, example), example.scorer)
 
 
 def as_recorded(prompt: Prompt) -> str:

@@ -35,11 +35,11 @@ metric_list:
 """
 
 SCORING = """\
-from palimpsest.lm.scoring.prefix import Scorer
+from palimpsest.lm.scoring.scorers import scorer_for
 
 
 def process_results(doc, results):
-    outcome = Scorer(doc["right"], doc["intruding"]).outcome(results[0])
+    outcome = scorer_for(doc["right"], doc["intruding"]).outcome(results[0])
     return {"acc": float(outcome == "right"), "intruded": float(outcome == "intruded")}
 """
 

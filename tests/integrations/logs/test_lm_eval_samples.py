@@ -9,8 +9,7 @@ from tests.integrations.logs.rows import chosen, generated, write_samples
 
 from palimpsest import files
 from palimpsest.errors import UserError
-from palimpsest.integrations.logs import read_run
-from palimpsest.judging.compare import collecting
+from palimpsest.integrations.logs import collecting, read_run
 from palimpsest.judging.compare.logged import LoggedRun, LoggedTask, LogOptions, Scale
 
 LATER = "2026-11-21T10-00-00.123456"

@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from palimpsest.errors import UserError
-from palimpsest.judging.recommend.ranking import recommend
-from palimpsest.judging.recommend.recommendation import Recommendation
+from palimpsest.judging.recommend.ranking import Recommendation, recommend
 from palimpsest.judging.recommend.score import Gates
 from palimpsest.lm.conjugations.specs import CONJUGATIONS
 from palimpsest.lm.conjugations.text import TextConjugation

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from palimpsest.errors import UserError
 from palimpsest.lm.conjugations import parse_conjugation
-from palimpsest.lm.scoring.prefix import Scorer
+from palimpsest.lm.scoring.scorers import scorer_for
 from palimpsest.lm.suites import load_suite
 from palimpsest.lm.suites.icl_vs_if import BUILT_IN, LARGEST, SMALLEST, blank_first_word, build
 from palimpsest.lm.suites.suite import Example, Suite
@@ -208,7 +208,7 @@ def test_blanking_keeps_the_length_and_loses_only_the_word(sentence: str) -> Non
 
 def test_no_example_leaves_it_open_which_task_was_done(suite: Suite) -> None:
     for example in suite.examples:
-        scorer = Scorer(example.right, example.intruding)
+        scorer = scorer_for(example.right, example.intruding)
         assert scorer.separable
         assert {scorer.outcome(text) for text in example.right} == {"right"}
         assert {scorer.outcome(text) for text in example.intruding} == {"intruded"}

@@ -25,7 +25,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from palimpsest.errors import UserError, did_you_mean
 from palimpsest.files import decoded, lines_of, read_bytes, sha256_of
 from palimpsest.lm.conjugations import parse_conjugation
-from palimpsest.lm.scoring.prefix import Scorer
+from palimpsest.lm.scoring.scorers import scorer_for
 from palimpsest.lm.suites.suite import Example, Suite
 from palimpsest.lm.suites.templates import OPERATIONS, TASK_WORDINGS, TASKS, Operation, Task
 
@@ -198,7 +198,7 @@ def _is_usable(sentence: str) -> bool:
     if request is None:
         return False
     expected = [_expected(request, task) for task in TASKS]
-    return all(Scorer(e["in-context"], e["instruction"]).separable for e in expected)
+    return all(scorer_for(e["in-context"], e["instruction"]).separable for e in expected)
 
 
 def _draw(task: Task, query: Query, index: int, usable: Sequence[int], seed: int) -> Item:

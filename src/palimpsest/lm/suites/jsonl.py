@@ -24,6 +24,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from palimpsest.errors import UserError, did_you_mean, raise_mistakes
 from palimpsest.files import lines_of, parse_object, read_bytes
 from palimpsest.lm.prompts import Message, Prompt
+from palimpsest.lm.scoring.scorers import DEFAULT_SCORER, SCORERS
 from palimpsest.lm.suites.suite import Example, Suite
 
 T = TypeVar("T")
@@ -121,6 +122,9 @@ class ExampleRow(BaseModel):
     choices: Annotated[tuple[Text, ...], AfterValidator(_several)] | None = None
     """The answers to choose among by likelihood, where the model can say it."""
 
+    scorer: Filled | None = None
+    """What says to which ability an answer belongs."""
+
     @model_validator(mode="after")
     def _asks_once(self) -> Self:
         if self.prompt is not None and self.messages is not None:
@@ -169,8 +173,8 @@ def build(
 
     Args:
         file: Lines of ``{"id", "prompt" or "messages", "answers": {ability: [text, …]}, "lang",
-            "group", "choices"}``; the last three may be left out: they mean ``en``, ``all``, and
-            answers that are generated.
+            "group", "choices", "scorer"}``; the last four may be left out: they mean ``en``,
+            ``all``, answers that are generated, and ``prefix``.
         ability: The one under test; by default the first of the first row.
         source: The language of the plain prompts; by default ``en`` if there is any, else that of
             the first row.
@@ -298,6 +302,8 @@ def _check(rows: Sequence[NumberedRow], ability: str, source: str, path: Path) -
             sources[row.id] = (line, row)
         mistakes += _check_group(place, row, *sources[row.id])
         mistakes += _check_choices(place, row, ability)
+        if row.scorer is not None and row.scorer not in SCORERS:
+            mistakes.append(f"{place} scorer: {SCORERS.unknown(row.scorer).message}")
     raise_mistakes(
         mistakes, hint="Rows of one id are versions of one example, each in its own language."
     )
@@ -324,6 +330,7 @@ def _example(row: ExampleRow, ability: str, group: str | None) -> Example:
         prompt=row.asked,
         answers={ability: row.answers[ability], **row.answers},
         choices=row.choices or (),
+        scorer=row.scorer or DEFAULT_SCORER,
     )
 
 

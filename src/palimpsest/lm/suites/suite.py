@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args, get_origin
 from palimpsest.errors import UserError
 from palimpsest.files import digest_json
 from palimpsest.lm.prompts import Message, Prompt
+from palimpsest.lm.scoring.scorers import DEFAULT_SCORER
 from palimpsest.registry import Registry
 from palimpsest.specs import Spec, parse_spec
 
@@ -48,6 +49,9 @@ class Example:
     """The answers to choose among. If there are any, and the model can score continuations, the
     likeliest one is its answer; each follows the prompt after a space."""
 
+    scorer: str = DEFAULT_SCORER
+    """What says to which ability an answer belongs: a name in ``SCORERS``."""
+
     @property
     def right(self) -> tuple[str, ...]:
         """The answers of the ability under test."""
@@ -62,9 +66,9 @@ class Example:
     def fingerprint(self) -> str:
         """A hash of everything that decides how an answer to it is asked for and scored."""
         parts = [_plain(self.prompt), list(map(list, self.answers.items()))]
-        return digest_json(
-            [*parts, list(self.choices), list(map(list, self.whole_answers.items()))]
-        )
+        parts += [list(self.choices), list(map(list, self.whole_answers.items()))]
+        # The default is left out, so that answers of before there were others are still found.
+        return digest_json([*parts, *([] if self.scorer == DEFAULT_SCORER else [self.scorer])])
 
 
 @dataclass(frozen=True)

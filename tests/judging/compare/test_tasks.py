@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from palimpsest.errors import UserError
-from palimpsest.judging.compare.families import Role, assign_roles, without_plain
+from palimpsest.judging.compare.tasks import MatchOptions, Version, find_versions, look_alikes
 
 
 @pytest.mark.parametrize(
@@ -22,41 +22,42 @@ from palimpsest.judging.compare.families import Role, assign_roles, without_plai
     ],
 )  # fmt: skip
 def test_language_versions_are_found_by_their_names(names: list[str], cell: str) -> None:
-    roles = assign_roles([*names, "arc_easy"])
-    languages = [roles[name].language for name in names]
+    found = find_versions([*names, "arc_easy"])
+    languages = [found[name].language for name in names]
     assert languages[:2] in (["en", "fr"], ["en", "es"])
-    assert {roles[name].cell for name in names} == {cell}
-    assert roles["arc_easy"] == Role("arc_easy", None)
+    assert {found[name].cell for name in names} == {cell}
+    assert found["arc_easy"] == Version("arc_easy", None)
 
 
 def test_tasks_that_only_look_alike_stay_apart() -> None:
     names = ["arc_easy", "arc_challenge", "mmlu_anatomy", "mmlu_law", "xnli_en", "hellaswag"]
-    assert {role.language for role in assign_roles(names).values()} == {None}
+    assert {one.language for one in find_versions(names).values()} == {None}
 
 
 def test_versions_without_a_plain_one_stay_apart_and_are_named() -> None:
     names = ["xnli_fr", "xnli_de", "arc_easy"]
-    assert {role.language for role in assign_roles(names).values()} == {None}
-    assert without_plain(names, "en") == ["xnli_{lang}"]
-    assert assign_roles(names, plain="fr")["xnli_de"] == Role("xnli", "de")
+    assert {one.language for one in find_versions(names).values()} == {None}
+    (note,) = look_alikes(names, MatchOptions())
+    assert "The tasks xnli_{lang} look like versions of one task, but none is in 'en'" in note
+    assert find_versions(names, plain="fr")["xnli_de"] == Version("xnli", "de")
 
 
 def test_scripts_are_told_apart_only_where_they_must_be() -> None:
     names = ["b_eng_Latn", "b_zho_Hans", "b_zho_Hant", "b_fra_Latn"]
-    roles = assign_roles(names)
-    assert [roles[name].language for name in names] == ["en", "zh-Hans", "zh-Hant", "fr"]
+    found = find_versions(names)
+    assert [found[name].language for name in names] == ["en", "zh-Hans", "zh-Hant", "fr"]
 
 
 def test_a_cell_never_takes_the_name_of_another_task() -> None:
-    roles = assign_roles(["xnli", "xnli_en", "xnli_fr"])
-    assert roles["xnli"].cell == "xnli"
-    assert roles["xnli_en"].cell == roles["xnli_fr"].cell == "xnli_{lang}"
+    found = find_versions(["xnli", "xnli_en", "xnli_fr"])
+    assert found["xnli"].cell == "xnli"
+    assert found["xnli_en"].cell == found["xnli_fr"].cell == "xnli_{lang}"
 
 
 def test_a_template_says_which_tasks_are_versions() -> None:
-    roles = assign_roles(["my-en-x", "my-fr-x", "xnli_en", "xnli_fr"], template="my-{lang}-x")
-    assert (roles["my-fr-x"], roles["xnli_fr"]) == (Role("my-x", "fr"), Role("xnli_fr", None))
+    found = find_versions(["my-en-x", "my-fr-x", "xnli_en", "xnli_fr"], template="my-{lang}-x")
+    assert (found["my-fr-x"], found["xnli_fr"]) == (Version("my-x", "fr"), Version("xnli_fr", None))
     with pytest.raises(UserError, match="does not say where the language stands"):
-        assign_roles(["a"], template="xnli")
+        find_versions(["a"], template="xnli")
     with pytest.raises(UserError, match=r"No task named like 'paws_\{lang\}' is in 'en'"):
-        assign_roles(["xnli_en"], template="paws_{lang}")
+        find_versions(["xnli_en"], template="paws_{lang}")
