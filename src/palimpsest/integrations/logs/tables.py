@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from palimpsest.errors import UserError, did_you_mean
-from palimpsest.files import json_lines, unreadable
+from palimpsest.files import json_lines, reading
 from palimpsest.integrations.logs.collecting import LogCollector, as_number
 from palimpsest.integrations.logs.formats import LogFiles
 from palimpsest.judging.compare.logged import LogOptions, Sample, digest_of
@@ -60,7 +60,7 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         yield from json_lines(path)
         return
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
+        with reading(path), path.open(encoding="utf-8-sig", newline="") as file:
             dialect = "excel-tab" if path.suffix == ".tsv" else "excel"
             reader = csv.DictReader(file, dialect=dialect, strict=True)
             columns = reader.fieldnames or []
@@ -84,8 +84,6 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             f"{path} is not UTF-8 (byte 0x{error.object[error.start]:02x}).",
             hint="Save it as UTF-8.",
         ) from None
-    except OSError as error:
-        raise unreadable(path, error) from error
 
 
 def _metric(row: Mapping[str, Any], options: LogOptions, place: str) -> str:
