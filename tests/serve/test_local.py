@@ -195,17 +195,17 @@ def test_messages_reach_the_model_conjugated_and_stream_back() -> None:
             model="echo@rot13",
             messages=[
                 {"role": "system", "content": "Be kind."},
-                {"role": "user", "content": [{"type": "text", "text": "one two"}]},
+                {"role": "user", "content": [{"type": "text", "text": "the one two"}]},
             ],
             stream=True,
             stream_options={"include_usage": True},
         )
         chunks = list(stream)
     rot13 = parse_conjugation("rot13").apply
-    assert [m.content for m in model.batches[0][0]] == [rot13("Be kind."), rot13("one two")]  # type: ignore[union-attr]
+    assert [m.content for m in model.batches[0][0]] == [rot13("Be kind."), rot13("the one two")]  # type: ignore[union-attr]
     texts = [chunk.choices[0].delta.content for chunk in chunks[:-1]]
-    assert texts == ["", "one ", "two ", None]
-    assert chunks[-1].usage.total_tokens == 5
+    assert texts == ["", "the ", "one ", "two ", None]
+    assert chunks[-1].usage.total_tokens == 6
 
 
 def test_greedy_answers_are_given_as_often_as_asked() -> None:

@@ -148,7 +148,7 @@ def _still_holds(old: AnswerRow, question: Question) -> bool:
     """Guard against rows from a release whose conjugations or scoring were different."""
     if old.prompt != as_recorded(question.sent) or old.finish == UNINVERTIBLE:
         return False
-    return old.finish != "decided" or question.is_settled(old.raw)
+    return old.finish != "decided" or question.was_settled(old.raw)
 
 
 def _ask_all(

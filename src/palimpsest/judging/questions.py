@@ -149,6 +149,14 @@ class Question:
             return False
         return len({self.scorer.outcome(each.text) for each in readings}) == 1
 
+    def was_settled(self, raw: str) -> bool:
+        """Return whether a stored answer had been settled, also for one who took it as conjugated.
+
+        Earlier versions inverted every answer, and stopped as soon as that was enough.
+        """
+        settled = self.exchange.settled_as_conjugated(raw)
+        return self.is_settled(raw) or settled.stopped or self.scorer.decided(settled.text)
+
     def row(self, reply: RawAnswer, *, role: str) -> AnswerRow:
         """Return the answer as it is recorded, inverted and scored."""
         finish = reply.finish

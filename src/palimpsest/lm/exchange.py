@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cache, cached_property, lru_cache
 from itertools import product
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Literal, NamedTuple, ParamSpec, TypeVar
 
 from palimpsest.errors import UserError
 from palimpsest.lm.conjugations.spans import survival
 from palimpsest.lm.conjugations.text import TextConjugation
 from palimpsest.lm.prompts import Prompt, map_text, texts_of
-from palimpsest.lm.stops import answer_start, first_stop, may_open_thought, n_open
+from palimpsest.lm.stops import answer_start, cut, first_stop, may_open_thought, n_open
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.chrf import CHRF
@@ -35,7 +34,7 @@ _MARK = re.compile(r"<\|[^|<>\s]{1,40}\|>|</?[a-z_]{1,40}>|\[/?[A-Z_]{1,40}\]")
 """Marks that models end their turns with: no words, so that no conjugation is meant by them."""
 
 _BESIDE: tuple[str, ...] = (
-    "", " ", "\n", "a", "Z", "é", "7", "\\", "-", "'", ".", ":", "`", "{", "a ", " b",
+    "", " ", "\n", "a", "Z", "é", "7", "\\", "-", "'", ".", ":", "`", "{", "a ", " b", "猫",
 )  # fmt: skip
 """What may stand beside a stop string: one of each kind of text that rules tell apart."""
 
@@ -61,6 +60,9 @@ _WAIT_SECONDS = 2.0
 
 _LIKE = 0.5
 """A word that is likelier than this an image of the conjugation counts as one."""
+
+_N_TELLING = 8
+"""Words after which an answer counts as conjugated if none could tell: a stream must go on."""
 
 _WORD = re.compile(r"\S+")
 
@@ -241,6 +243,10 @@ class Exchange:
             texts.append(self._plain(raw, whole=False))
         return list(dict.fromkeys(map(self._up_to_stop, texts)))
 
+    def settled_as_conjugated(self, raw: str) -> Reading:
+        """Return what would be settled if the answer were conjugated, whatever its words tell."""
+        return self._up_to_stop(self._guard(self.conjugation.certain, raw))
+
     def _up_to_stop(self, text: str) -> Reading:
         found = first_stop(text, self.read_stops)
         if found is not None:
@@ -251,7 +257,8 @@ class Exchange:
         """Return in which form an answer is.
 
         The first word that can tell decides how it is read; another word that says otherwise makes
-        it mixed. Where no word can tell, the model is taken to have answered as it was asked.
+        it mixed. Where none of the first few can tell, the model is taken to have answered in the
+        form in which it was asked.
         """
         start = answer_start(raw)
         if start is None:
@@ -275,10 +282,12 @@ class Exchange:
         """Return whether an answer is to be inverted, by its first word that can tell."""
         if not self._tells:
             return True
-        for word in _WORD.finditer(text):
+        for place, word in enumerate(_WORD.finditer(text), start=1):
             likeness = self._guard(self.conjugation.likeness, word[0])
             if likeness is not None:
                 return likeness >= _LIKE
+            if place == _N_TELLING:
+                return True
         return None
 
     def _plain(self, text: str, *, whole: bool) -> str:
@@ -496,11 +505,17 @@ def _sent_stop(conjugation: TextConjugation, stop: str) -> str | None:
     if len(written) > _LONGEST_STOP:
         return None
     read = _read_stops(conjugation, (stop,))
-    for before, after in product((*_BESIDE, *conjugation.beside), repeat=2):
+    beside = (*_BESIDE, *conjugation.beside)
+    for before, after in product(beside, repeat=2):
         whole = conjugation.invert(before + written + after)
         if first_stop(before + written, [written]) != len(before):
             continue  # the model would have been stopped before
         if whole[: first_stop(whole, read)] != conjugation.invert(before):
+            return None
+    for before, after in product(beside, repeat=2):
+        raw = conjugation.apply(before + stop + after)
+        cut_there, cut_here = conjugation.invert(raw), conjugation.invert(cut(raw, [written]))
+        if cut(cut_there, read) != cut(cut_here, read):
             return None
     return written
 
@@ -562,51 +577,3 @@ async def off_loop(slow: bool, work: Callable[P, T], *args: P.args, **kwargs: P.
     from anyio.to_thread import run_sync
 
     return await run_sync(lambda: work(*args, **kwargs))
-
-
-_TOKENS = "it is about the tokens of the conjugated text, which the inverted answer does not have"
-_FORMAT = "the model answers in conjugated text, which has not that form"
-
-CANNOT_HONOUR: Mapping[str, str] = MappingProxyType(
-    {
-        "logprobs": _TOKENS,
-        "top_logprobs": _TOKENS,
-        "prompt_logprobs": _TOKENS,
-        "logit_bias": _TOKENS,
-        "return_token_ids": _TOKENS,
-        "bad_words": _TOKENS,
-        "allowed_token_ids": _TOKENS,
-        "echo": "the prompt would come back conjugated, and as a part of the answer",
-        "suffix": "the text after the answer is no message or prompt that can be conjugated alone",
-        "prediction": "it foretells the answer in plain text, but the model answers conjugated",
-        "response_format": _FORMAT,
-        "guided_json": _FORMAT,
-        "guided_regex": _FORMAT,
-        "guided_choice": _FORMAT,
-        "guided_grammar": _FORMAT,
-        "structured_outputs": _FORMAT,
-        "json_schema": _FORMAT,
-        "grammar": _FORMAT,
-        "audio": "speech cannot be inverted",
-        "web_search_options": "its citations point to places in the conjugated answer",
-        "include_stop_str_in_output": "answers are cut before a stop string, after inversion",
-    }
-)
-"""Settings of a request, by OpenAI's and vLLM's names, that cannot be honoured under a conjugation,
-each with the reason that the one who asks is told."""
-
-TOOLS_AND_VOTES = "calls of tools cannot be put to the vote"
-
-
-def asks_for(field: str, value: Any, *, chat: bool = True) -> bool:
-    """Return whether the value of a setting asks for anything.
-
-    Example:
-        >>> asks_for("logprobs", False), asks_for("logprobs", 0, chat=False)
-        (False, True)
-    """
-    if field == "logprobs" and not chat:
-        return value is not None and value is not False  # 0 asks for the chosen token's
-    if field == "response_format":
-        return value is not None and value != {"type": "text"}
-    return bool(value)

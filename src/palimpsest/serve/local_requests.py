@@ -7,7 +7,7 @@ import uuid
 from typing import Any, NamedTuple
 
 from palimpsest.errors import did_you_mean
-from palimpsest.lm.exchange import asks_for
+from palimpsest.lm.honouring import asks_for
 from palimpsest.lm.models.protocol import Generation
 from palimpsest.lm.prompts import Message, Prompt
 from palimpsest.serve.errors import ApiError, bad_request

@@ -130,7 +130,8 @@ def test_one_around_another_makes_a_chain() -> None:
 
 
 def test_the_log_shows_what_is_asked(caplog: pytest.LogCaptureFixture, harness_log: None) -> None:
-    ConjugateLM(Recorder(), via="leet").generate_until([generating("Say it.", until=["\n"])])
+    model = ConjugateLM(Recorder(say=lambda _: " y35"), via="leet")
+    model.generate_until([generating("Say it.", until=["\n"])])
     [record] = caplog.records
     assert record.levelno == logging.INFO
     assert "…'S4y 17.', {'until': ['\\n']}" in record.getMessage()

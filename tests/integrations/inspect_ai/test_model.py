@@ -122,7 +122,7 @@ def test_stop_sequences_are_sent_where_they_mean_the_same_and_read_after_inversi
 
 
 def test_a_model_is_told_no_stop_sequences_if_none_mean_the_same() -> None:
-    recorder = Recorder(lambda _: "17 15 \\7 no")
+    recorder = Recorder(lambda _: "17 15 \\7 n0")
     output = ask(mock(recorder, "leet"), "Say it.", config=GenerateConfig(stop_seqs=["7"]))
     assert recorder.configs[0].stop_seqs is None
     assert output.completion == "it is "
