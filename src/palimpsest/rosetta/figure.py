@@ -20,8 +20,7 @@ from palimpsest.report.figure import (
     TUNED,
     Drawing,
 )
-from palimpsest.rosetta.measure import CurvePoint, mean_shares
-from palimpsest.rosetta.train import Manifest
+from palimpsest.rosetta.manifest import CurvePoint, Manifest, mean_shares
 
 _COLOURS = (TUNED, BASE, RIGHT, INTRUDED, INK, BROKEN, MUTED)
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")

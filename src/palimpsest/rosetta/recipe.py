@@ -1,4 +1,4 @@
-"""Train Rosetta: tokenizer, base, tuned, and the measurements that say what became of it.
+"""Recipe of Rosetta: its settings, tokenizer, both trainings, and the rule for how far to tune.
 
 The rule for the tuning strength was written down before the published pair was trained: *the tuned
 model is the first checkpoint at which the loss on held-out instructions has levelled off*, that is,
@@ -22,8 +22,8 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTraine
 from palimpsest.errors import UserError
 from palimpsest.rosetta.corpus import Document, Writer
 from palimpsest.rosetta.grammar import LANGUAGES, REWRITTEN_LANGUAGES
+from palimpsest.rosetta.loop import Batch, Stage, Trainer, batch_loss, make_batch
 from palimpsest.rosetta.tokenizer import train_tokenizer
-from palimpsest.rosetta.training import Batch, Stage, Trainer, batch_loss, make_batch
 
 PRETRAINING_LANGUAGES = (*LANGUAGES, "leet")
 """Languages are drawn evenly from these; leetspeak, the slowest to be learnt, comes twice."""
@@ -174,7 +174,7 @@ def pretrain(
         return make_batch(documents, tokenizer, loss_on=stage.loss_on)
 
     model = new_model(recipe, tokenizer)
-    trainer = Trainer(model, draw, stage, folder=folder / "pretraining")
+    trainer = Trainer(model, draw, stage, checkpoint=folder / "pretraining.safetensors")
     trainer.run(
         until=stage.n_steps,
         on_step=lambda step, loss: report("pretraining", step, stage.n_steps, loss),
@@ -203,8 +203,8 @@ def tune(
         return make_batch(documents, tokenizer, loss_on=stage.loss_on)
 
     held_out = make_batch(_held_out(recipe), tokenizer, loss_on=stage.loss_on)
-    path = folder / "tuning"
-    trainer = Trainer(model, draw, stage, folder=path, save_every=recipe.checkpoint_every)
+    path = folder / "tuning.safetensors"
+    trainer = Trainer(model, draw, stage, checkpoint=path, save_every=recipe.checkpoint_every)
     yield trainer.step, held_out_loss(model, held_out)
     while trainer.step < stage.n_steps:
         trainer.run(

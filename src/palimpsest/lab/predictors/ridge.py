@@ -23,14 +23,16 @@ Source: Potter (1963), in Bierman, *Factorization Methods for Discrete Sequentia
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from palimpsest.lab.checks import check_not_negative, check_positive
 from palimpsest.lab.predictors.predictor import check_prompts
-from palimpsest.lab.problem.checks import check_std
 
 _BLOCK = 1 << 17
 """Numbers in the matrices updated at one time: a megabyte, which stays in the cache."""
@@ -43,21 +45,16 @@ _ROUNDINGS = 16
 
 
 class Pass(NamedTuple):
-    """What one pass over the prompts gives at every position, in float64."""
+    """Predictions at every position, and how likely the labels before it are, in float64."""
 
     predictions: Float[Tensor, "batch points"]
     log_likelihood: Float[Tensor, "batch points"]
     """Of the labels before the position, given their inputs; zero at the first."""
 
 
-def ridge_pass(
-    xs: Float[Tensor, "batch points dims"],
-    ys: Float[Tensor, "batch points"],
-    *,
-    noise_std: float,
-    weight_std: float = 1.0,
-) -> Pass:
-    r"""Predict each y from the exemplars before it, for w ~ N(0, τ² I).
+@dataclass(frozen=True)
+class RidgeEstimator:
+    r"""The Bayes predictor on ``D_cont``, for w ~ N(0, τ² I).
 
     .. math::
        \hat w_k = (X_k^\top X_k + (σ²/τ²) I)^{-1} X_k^\top y_k, \qquad
@@ -66,27 +63,52 @@ def ridge_pass(
     The first prediction is the prior mean, zero. Without noise, the limit σ → 0 is taken: the
     smallest weights that fit, and a noise as large as the rounding of the labels' own type.
 
-    Args:
-        xs: Inputs, or their features.
-        ys: Labels; the last of each prompt is used by nothing.
-        noise_std: σ.
-        weight_std: τ.
-
     Raises:
-        UserError: Shapes that do not fit, σ < 0, or τ ≤ 0.
+        UserError: σ < 0 or τ ≤ 0.
 
     Example:
         >>> xs, ys = torch.ones(1, 3, 1), torch.tensor([[1.0, 3.0, 0.0]])
-        >>> ridge_pass(xs, ys, noise_std=1.0).predictions  # 0, 1/2, 4/3
+        >>> RidgeEstimator(noise_std=1.0)(xs, ys)  # 0, 1/2, 4/3
         tensor([[0.0000, 0.5000, 1.3333]], dtype=torch.float64)
     """
-    check_prompts(xs, ys)
-    check_std("weight_std", weight_std, zero_allowed=False)
-    noise_std = noise_floor(noise_std, weight_std, ys.dtype)
-    n_blocks = max(1, math.ceil(len(xs) * xs.shape[2] ** 2 / _BLOCK))
-    blocks = zip(xs.tensor_split(n_blocks), ys.tensor_split(n_blocks), strict=True)
-    passes = [_block_pass(*block, noise_std, weight_std) for block in blocks]
-    return Pass(*(torch.cat(parts, dim=1).T.contiguous() for parts in zip(*passes, strict=True)))
+
+    noise_std: float
+    """σ."""
+    weight_std: float = 1.0
+    """τ."""
+
+    def __post_init__(self) -> None:
+        check_not_negative("noise_std", self.noise_std)
+        check_positive("weight_std", self.weight_std)
+
+    def all(
+        self, xs: Float[Tensor, "batch points dims"], ys: Float[Tensor, "batch points"]
+    ) -> Pass:
+        """Return predictions and likelihoods.
+
+        Args:
+            xs: Inputs, or their features.
+            ys: Labels; the last of each prompt is used by nothing.
+
+        Raises:
+            UserError: Shapes that do not fit.
+        """
+        check_prompts(xs, ys)
+        noise_std = noise_floor(self.noise_std, self.weight_std, ys.dtype)
+        n_blocks = max(1, math.ceil(len(xs) * xs.shape[2] ** 2 / _BLOCK))
+        blocks = zip(xs.tensor_split(n_blocks), ys.tensor_split(n_blocks), strict=True)
+        return joined(_block_pass(*block, noise_std, self.weight_std) for block in blocks)
+
+    def __call__(
+        self, xs: Float[Tensor, "batch points dims"], ys: Float[Tensor, "batch points"], /
+    ) -> Float[Tensor, "batch points"]:
+        """Predict each y from the exemplars before it."""
+        return self.all(xs, ys).predictions
+
+
+def joined(parts: Iterable[tuple[Tensor, Tensor]]) -> Pass:
+    """Return one pass, prompts first, from those over parts of a batch, points first."""
+    return Pass(*(torch.cat(found, 1).T.contiguous() for found in zip(*parts, strict=True)))
 
 
 def noise_floor(noise_std: float, scale: float, dtype: torch.dtype) -> float:
@@ -97,16 +119,12 @@ def noise_floor(noise_std: float, scale: float, dtype: torch.dtype) -> float:
         scale: The size of the weights.
         dtype: Of the labels.
 
-    Raises:
-        UserError: σ is negative or no finite number.
-
     Example:
         >>> noise_floor(0.5, 1.0, torch.float32)
         0.5
         >>> 1e-6 < noise_floor(0.0, 1.0, torch.float32) < 3e-6
         True
     """
-    check_std("noise_std", noise_std, zero_allowed=True)
     return max(noise_std, _ROUNDINGS * torch.finfo(dtype).eps * scale)
 
 

@@ -1,4 +1,4 @@
-"""The single numbers of a run that sweeps put into their tables."""
+"""Measures of a run: the single numbers that sweeps put into their tables."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ MEASURES = {
 """Name to what it is; those with an interval also have NAME_low and NAME_high."""
 
 
-def measures(results: LabResults) -> dict[str, float | None]:
+def measures_of(results: LabResults) -> dict[str, float | None]:
     """Return every measure of a run, with the ends of its interval; null where undefined."""
     row: dict[str, float | None] = {}
     for name, found in _found(results):

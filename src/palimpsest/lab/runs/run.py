@@ -1,8 +1,11 @@
-"""A whole run: pretrain, fine-tune with measurements, try remedies, compare, write everything."""
+"""Whole runs: pretrain, fine-tune with measurements, try remedies, compare, write everything."""
 
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,17 +13,18 @@ from typing import Any
 import torch
 
 from palimpsest.errors import UserError
-from palimpsest.lab.measuring import comparison
-from palimpsest.lab.measuring.measurements import Bench, check_base
-from palimpsest.lab.predictors.transformer import Transformer
-from palimpsest.lab.runs.config import Config, flattened
-from palimpsest.lab.runs.findings import findings, warnings
+from palimpsest.lab.measuring.bench import check_base
+from palimpsest.lab.measuring.comparison import compare
+from palimpsest.lab.runs.config import Config
 from palimpsest.lab.runs.stages import OnStage, Stages
+from palimpsest.lab.training.loop import Running, Training
+from palimpsest.lab.training.train import pretrain
 from palimpsest.records.lab_results import LabProvenance, LabResults
 from palimpsest.records.lock import WriterLock
 from palimpsest.records.provenance import commit_of, platform_facts, versions
 from palimpsest.records.run_folder import RunFolder
-from palimpsest.training.checkpoints import fingerprint
+from palimpsest.report.lab.findings import with_findings
+from palimpsest.training.checkpoints import differences, fingerprint
 from palimpsest.training.devices import chosen_device
 
 _MAY_DIFFER = ("name", "device", "n_threads", "tensorboard")
@@ -89,11 +93,12 @@ def _measured(
     config = stages.config
     base = stages.base(given)
     with stages.timed("check"):
-        check = check_base(base, config)
+        check = check_base(base, stages.bench(config.problem, config.measure.n_prompts))
     tuned, curve = stages.tuned(base)
     remedied = list(stages.remedied(base, tuned))
     with stages.timed("evaluation"):
-        compared = _compared(base, tuned, config)
+        bench = stages.bench(config.tuned_problem, config.measure.n_prompts)
+        compared = compare(base, tuned, bench)
     provenance = LabProvenance(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command,
@@ -114,33 +119,7 @@ def _measured(
         provenance=provenance,
         **compared,
     )
-    return results.model_copy(
-        update={"findings": list(findings(results)), "warnings": list(warnings(results))}
-    )
-
-
-def _compared(base: Transformer, tuned: Transformer, config: Config) -> dict[str, Any]:
-    bench = Bench(config, config.measure.n_prompts)
-    answers = comparison.ask(base, tuned, bench)
-    cont, disc, plain = bench.cont, bench.disc, answers.plain
-    on_cont = bench.estimates({"base": cont.errors(plain.base), "tuned": cont.errors(plain.tuned)})
-    on_disc = bench.estimates(
-        {"base": disc.errors(answers.base_disc), "tuned": disc.errors(plain.tuned_disc)}
-    )
-    return {
-        "forgetting": comparison.forgetting(answers, bench),
-        "base_cont": on_cont["base"],
-        "tuned_cont": on_cont["tuned"],
-        "base_disc": on_disc["base"],
-        "tuned_disc": on_disc["tuned"],
-        "oracles": comparison.oracles(bench),
-        "by_exemplars": list(comparison.by_exemplars(answers, bench)),
-        "inference": list(comparison.inference(answers, bench)),
-        "split": comparison.splits(answers, bench),
-        "priors": comparison.priors(answers, bench),
-        "closeness": comparison.closeness(answers, bench),
-        "conjugations": list(comparison.conjugation_results(answers, bench)),
-    }
+    return with_findings(results)
 
 
 def _check_alone() -> None:
@@ -164,23 +143,48 @@ def _check_same(folder: RunFolder, config: Config) -> None:
             f"The folder '{folder.path}' holds something else than a run of the laboratory.",
             hint="Choose another folder with --out.",
         )
-    old, new = flattened(before["lab"]), flattened(config.to_dict())
-    differing = [
-        key
-        for key in old | new
-        if old.get(key) != new.get(key)
-        and key not in _MAY_DIFFER
-        and not key.startswith("remedies.")
-        and not key.endswith(".save_every")
-    ]
-    if differing:
-        listed = "; ".join(
-            f"{key} is {old.get(key)!r} there and {new.get(key)!r} here" for key in differing[:3]
-        )
+    if differing := config_differences(before["lab"], config):
         raise UserError(
-            f"The folder '{folder.path}' holds a run of another configuration: {listed}.",
+            f"The folder '{folder.path}' holds a run of another configuration: {differing}.",
             hint="Choose another folder with --out, or the settings that it was made with.",
         )
+
+
+def config_differences(before: Mapping[str, Any], config: Config) -> str:
+    """Return in words where an earlier configuration differs in what determines a run's figures."""
+    return differences(
+        before,
+        config.to_dict(),
+        ignoring=lambda key: (
+            key in _MAY_DIFFER or key.startswith("remedies.") or key.endswith(".save_every")
+        ),
+    )
+
+
+def estimate_seconds(config: Config) -> float:
+    """Return about how many seconds the trainings of a run take; measuring comes on top.
+
+    Example:
+        >>> from palimpsest.lab.runs.config import load_config
+        >>> few = ["pretrain.n_steps=10", "finetune.n_steps=10", "remedies.replay=[]"]
+        >>> 0 < estimate_seconds(load_config("tiny", few)) < 600
+        True
+    """
+    n_tunings = 1 + sum(remedy.is_training for remedy in config.tried.values())
+    return config.pretrain.n_steps * _seconds_per_step(config, config.pretrain) + (
+        n_tunings * config.finetune.n_steps * _seconds_per_step(config, config.finetune)
+    )
+
+
+def _seconds_per_step(config: Config, training: Training) -> float:
+    """Time a few updates, but for the first, which may be slow."""
+    moments: list[float] = []
+    short = replace(training, n_steps=4, compile=False)
+    running = Running(
+        device=config.device, on_progress=lambda progress: moments.append(time.monotonic())
+    )
+    pretrain(config.problem, config.transformer, short, running=running)
+    return (moments[-1] - moments[0]) / (len(moments) - 1)
 
 
 def _device_name(config: Config) -> str:

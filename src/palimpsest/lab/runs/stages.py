@@ -1,4 +1,4 @@
-"""The stages of a run. Each leaves a file when it is done; a finished one is not done again."""
+"""Stages of a run: each leaves a file when it is done, and a finished one is not done again."""
 
 from __future__ import annotations
 
@@ -6,19 +6,23 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
-from palimpsest.lab.measuring.measurements import Bench, curve_steps, measure_losses
-from palimpsest.lab.predictors.transformer import Transformer
+from palimpsest.lab.measuring.bench import Bench, curve_steps, measure_losses
+from palimpsest.lab.predictors.transformer import (
+    Transformer,
+    load_transformer,
+    save_transformer,
+)
+from palimpsest.lab.problem.problem import Problem
 from palimpsest.lab.runs.config import Config
 from palimpsest.lab.training.loop import Running
-from palimpsest.lab.training.remedies import interpolated
-from palimpsest.lab.training.settings import Remedies
+from palimpsest.lab.training.remedies import Remedy
 from palimpsest.lab.training.train import finetune, pretrain
 from palimpsest.records.lab_results import Losses, Remedied
 from palimpsest.records.run_folder import RunFolder
-from palimpsest.training.checkpoints import load_model, save_model
 from palimpsest.training.devices import chosen_device
 from palimpsest.training.progress import Progress
 
@@ -56,7 +60,7 @@ class Stages:
                     self.config.pretrain,
                     running=self._running(name),
                 )
-                save_model(model, path, task_fingerprint=problem.task_fingerprint)
+                save_transformer(model, path, task_fingerprint=problem.task_fingerprint)
             self._forget(name)
         return self._loaded(path, problem.task_fingerprint)
 
@@ -66,31 +70,33 @@ class Stages:
         problem = self.config.tuned_problem
         if not path.exists():
             with self.timed("fine-tuning") as name:
-                model = self._finetune(base, name, Remedies(), measured=True)
-                save_model(model, path, task_fingerprint=problem.task_fingerprint)
+                model = self._finetune(base, self._measuring(name))
+                save_transformer(model, path, task_fingerprint=problem.task_fingerprint)
             self._forget(name)
         curve = sorted(self._curve().values(), key=lambda one: one.step)
         return self._loaded(path, problem.task_fingerprint), curve
 
     def remedied(self, base: Transformer, tuned: Transformer) -> Iterator[Remedied]:
         """Yield how each remedy does."""
-        bench = Bench(self.config, self.config.measure.n_curve_prompts)
-        for name, remedies in self.config.remedies.named():
+        for name, remedy in self.config.tried.items():
             kind, strength = name.split()
             file = f"remedies/{kind}-{strength}.json"
             if not (self.folder.path / file).exists():
                 with self.timed(name):
-                    model = (
-                        interpolated(base, tuned, remedies.interpolation)
-                        if kind == "interpolation"
-                        else self._finetune(base, name, remedies, measured=False)
-                    )
-                    found = measure_losses(self.config.finetune.n_steps, model, bench)
+                    if remedy.is_training:
+                        model = self._finetune(base, self._running(name), remedy)
+                    else:
+                        model = remedy.end(base, tuned)
+                    found = measure_losses(self.config.finetune.n_steps, model, self._curve_bench)
                     losses = found.model_dump(include={"disc", "cont", "cont_ensemble"})
                     record = {"name": name, "kind": kind, "strength": float(strength)} | losses
                     self.folder.write_json(file, record)
                 self._forget(name)
             yield Remedied.model_validate_json(self.folder.read_text(file))
+
+    def bench(self, problem: Problem, n_prompts: int) -> Bench:
+        """Return the prompts that models are measured on."""
+        return Bench(problem, self.config.measure, self.config.seed, n_prompts)
 
     @contextmanager
     def timed(self, name: str) -> Iterator[str]:
@@ -111,13 +117,12 @@ class Stages:
         found: dict[str, float] = json.loads(self.folder.read_text("seconds.json"))
         return found
 
-    def _finetune(
-        self, base: Transformer, name: str, remedies: Remedies, *, measured: bool
-    ) -> Transformer:
+    @cached_property
+    def _curve_bench(self) -> Bench:
+        return self.bench(self.config.tuned_problem, self.config.measure.n_curve_prompts)
+
+    def _finetune(self, base: Transformer, running: Running, *remedies: Remedy) -> Transformer:
         config = self.config
-        running = self._running(name)
-        if measured:
-            running = self._measuring(name)
         return finetune(
             base,
             config.tuned_problem,
@@ -129,30 +134,21 @@ class Stages:
 
     def _measuring(self, name: str) -> Running:
         """Return a running that keeps the losses at the steps of the curve."""
-        bench = Bench(self.config, self.config.measure.n_curve_prompts)
         curve = self._curve()
 
         def measure(step: int, model: Transformer) -> None:
-            curve[step] = measure_losses(step, model, bench)
+            curve[step] = measure_losses(step, model, self._curve_bench)
             self.folder.write_json("curve.json", [one.model_dump() for one in curve.values()])
 
         steps = curve_steps(self.config.finetune.n_steps, self.config.measure.n_curve_points)
-        return self._running(name, measure=measure, measure_at=steps)
+        return replace(self._running(name), measure=measure, measure_at=steps)
 
-    def _running(
-        self,
-        name: str,
-        *,
-        measure: Callable[[int, Transformer], None] | None = None,
-        measure_at: list[int] | None = None,
-    ) -> Running:
+    def _running(self, name: str) -> Running:
         logs = self.folder.path / "tensorboard" / _slug(name)
         return Running(
             checkpoint=self._state(name),
             device=self.config.device,
             on_progress=lambda progress: self.on_stage(name, progress),
-            measure=measure,
-            measure_at=measure_at or (),
             tensorboard=logs if self.config.tensorboard else None,
         )
 
@@ -163,7 +159,8 @@ class Stages:
         return {row["step"]: Losses.model_validate(row) for row in rows}
 
     def _loaded(self, path: Path, task_fingerprint: str) -> Transformer:
-        model = load_model(path, config=self.config.transformer, task_fingerprint=task_fingerprint)
+        config = self.config.transformer
+        model = load_transformer(path, config=config, task_fingerprint=task_fingerprint)
         return model.to(chosen_device(self.config.device))
 
     def _state(self, name: str) -> Path:

@@ -1,4 +1,4 @@
-"""What came out of a run, in sentences with their numbers."""
+"""Findings of a laboratory run, in sentences with their numbers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from palimpsest.records.lab_results import Estimate, LabResults, Part
 from palimpsest.report.text import number
 
 
-def findings(results: LabResults) -> Iterator[str]:
+def with_findings(results: LabResults) -> LabResults:
+    """Return the results with what came out, and what to know before trusting them, in words."""
+    return results.model_copy(
+        update={"findings": list(_findings(results)), "warnings": list(_warnings(results))}
+    )
+
+
+def _findings(results: LabResults) -> Iterator[str]:
     """Yield what a reader should take away."""
     last = results.curve[-1].step
     yield results.check.sentence
@@ -23,7 +30,7 @@ def findings(results: LabResults) -> Iterator[str]:
     yield from _recovered(results)
 
 
-def warnings(results: LabResults) -> Iterator[str]:
+def _warnings(results: LabResults) -> Iterator[str]:
     """Yield what a reader must know before trusting the figures."""
     if not results.check.is_learnt:
         yield results.check.sentence

@@ -1,4 +1,4 @@
-"""The table of a sweep, as CSV and Parquet, and what its figures show."""
+"""Tables of sweeps as CSV, Parquet and Markdown, and of the claims that are judged by them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from palimpsest.lab.runs.claims import CLAIMS, Judged
 from palimpsest.lab.runs.measures import MEASURES
 from palimpsest.lab.runs.sweep_plan import Plan, Plot
 from palimpsest.records.run_folder import RunFolder
-from palimpsest.report.figure import Drawing, figure_files
-from palimpsest.report.lab.sweep_charts import Line, Point, draw_sweep
+from palimpsest.report.lab.sweep import sweep_drawing
 from palimpsest.report.text import number
-from palimpsest.stats.means import mean_over_runs
+from palimpsest.stats.means import Line, Mean, Point, mean_over_runs
 
 Table = list[dict[str, Any]]
 """A row a run: the keys that vary, then the measures."""
@@ -35,11 +35,11 @@ def write_table(folder: RunFolder, plan: Plan, table: Table) -> None:
 
 def write_plot(folder: RunFolder, table: Table, plot: Plot) -> str:
     """Write one figure as PNG and SVG and return its name."""
-    drawing = sweep_drawing(table, plot)
-    files = figure_files(drawing)
-    folder.write_bytes(f"figures/{drawing.name}.svg", files.svg)
-    folder.write_bytes(f"figures/{drawing.name}.png", files.png)
-    return drawing.name
+    by = f"-by-{plot.by}" if plot.by else ""
+    name = f"{plot.measure}-over-{plot.over}{by}".replace(".", "-").replace("_", "-")
+    lines = sweep_lines(table, plot)
+    sweep_drawing(name, MEASURES[plot.measure], plot.over, lines).write(folder)
+    return name
 
 
 def csv_table(table: Table) -> str:
@@ -67,24 +67,6 @@ def parquet_table(table: Table) -> bytes | None:
     out = io.BytesIO()
     parquet.write_table(pyarrow.table(arrays), out)
     return out.getvalue()
-
-
-def sweep_drawing(table: Table, plot: Plot) -> Drawing:
-    """Return the figure of one measure over one key."""
-    lines = sweep_lines(table, plot)
-    title = f"{MEASURES[plot.measure]}, over {plot.over}"
-    said = "; ".join(
-        f"{line.name} {point.x}: {point.mean:.3f}" for line in lines for point in line.points
-    )
-    by = f"-by-{plot.by}" if plot.by else ""
-    return Drawing(
-        name=f"{plot.measure}-over-{plot.over}{by}".replace(".", "-").replace("_", "-"),
-        title=title[0].upper() + title[1:],
-        caption="Small marks are single runs; the line is their mean, the bar its 95 % interval "
-        "over runs (Student's t).",
-        alternative=said,
-        draw=lambda width: draw_sweep(title[0].upper() + title[1:], plot.over, lines, width),
-    )
 
 
 def sweep_lines(table: Table, plot: Plot) -> list[Line]:
@@ -134,7 +116,7 @@ def summary(table: Table, *, over: str, measures: Sequence[str], by: str | None 
         for line in sweep_lines(table, Plot(measure=measure, over=over, by=by)):
             for x, mean, low, high, _ in line.points:
                 row = cells.setdefault((line.name, str(x)), {})
-                row[measure] = f"{number(mean, 2)} [{number(low, 2)}, {number(high, 2)}]"
+                row[measure] = _mean_text(Mean(mean, low, high), 2)
     head = [*([by] if by else []), over, *measures]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for (name, x), row in cells.items():
@@ -144,12 +126,35 @@ def summary(table: Table, *, over: str, measures: Sequence[str], by: str | None 
     return "\n".join(lines)
 
 
+def claims_table(judged: Sequence[Judged]) -> str:
+    """Return the claims with figures and verdicts as Markdown."""
+    lines = [
+        f"| Claim | Figures: mean of {judged[0].n_runs} runs [95 % interval] | Verdict |",
+        "|---|---|---|",
+    ]
+    for claim, means, verdict, _ in judged:
+        figures = "<br>".join(
+            f"{MEASURES[name]}: {_mean_text(mean, 3)}" for name, mean in means.items()
+        )
+        lines.append(f"| **{claim.name}** {claim.statement} | {figures} | **{verdict}** |")
+    return "\n".join(lines)
+
+
+def rules_list() -> str:
+    """Return how each verdict follows, as Markdown."""
+    return "\n".join(f"- **{claim.name}** {claim.rule}" for claim in CLAIMS)
+
+
 def read_csv(text: str) -> Table:
     """Return the table that :func:`csv_table` wrote; what is no number stays text."""
     return [
         {name: _number(value) for name, value in row.items()}
         for row in csv.DictReader(io.StringIO(text))
     ]
+
+
+def _mean_text(mean: Mean, digits: int) -> str:
+    return f"{number(mean.mean, digits)} [{number(mean.low, digits)}, {number(mean.high, digits)}]"
 
 
 def _number(text: str) -> float | str | None:
