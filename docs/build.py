@@ -136,7 +136,6 @@ def write_demo() -> None:
     """Run the demo, and put its verdict, table and figure into the README."""
     import palimpsest
     from palimpsest.report.diagnosis.tables import markdown_table
-    from palimpsest.report.figure import figure_files
     from palimpsest.rosetta.figure import curve_drawing
     from palimpsest.rosetta.manifest import read_manifest
 
@@ -147,7 +146,7 @@ def write_demo() -> None:
     for name in ("accuracy", "outcomes", "recovery"):
         shutil.copyfile(DEMO_RUN / "figures" / f"{name}.png", FIGURES / f"{name}.png")
     _, manifest = read_manifest(None)
-    curve = figure_files(curve_drawing(manifest))
+    curve = curve_drawing(manifest).files()
     (FIGURES / "tuning-curve.png").write_bytes(curve.png)
     (FIGURES / "tuning-curve.svg").write_bytes(curve.svg)
     text = (

@@ -5,12 +5,12 @@ from xml.etree import ElementTree
 
 import pytest
 from matplotlib.figure import Figure
+from palimpsest.report.diagnosis.charts import new_figure
+from palimpsest.report.diagnosis.plots import MAX_PANELS, drawings
 from tests.report.factory import VIAS, fake_results, from_logs
 from tests.report.hostile import NAMES
 
 from palimpsest.records.results import Results
-from palimpsest.report.diagnosis.charts import new_figure
-from palimpsest.report.diagnosis.plots import MAX_PANELS, drawings
 from palimpsest.report.figure import (
     NARROW_INCHES,
     PALETTE,

@@ -7,16 +7,16 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from palimpsest.report.lab.html import render_lab_page
+from palimpsest.report.lab.plots import lab_drawings
+from palimpsest.report.lab.sweep_charts import Line, Point, draw_sweep
+from palimpsest.report.lab.writing import csv_text, lab_tables, write_lab_report
 from tests.report.hostile import SCRIPT
 from tests.report.lab_factory import fake_lab_results
 
 from palimpsest.records.lab_results import LabResults
 from palimpsest.records.run_folder import RunFolder
 from palimpsest.report.figure import NARROW_INCHES, PALETTE, WIDE_INCHES, inline_svg, svg_bytes
-from palimpsest.report.lab.html import render_lab_page
-from palimpsest.report.lab.plots import lab_drawings
-from palimpsest.report.lab.sweep_charts import Line, Point, draw_sweep
-from palimpsest.report.lab.writing import csv_text, lab_tables, write_lab_report
 from palimpsest.report.page import write_figure
 
 NAMES = ["tuning", "by-exemplars", "inference", "split", "closeness", "recovery", "trade-off"]

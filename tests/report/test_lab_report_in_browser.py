@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from palimpsest.report.lab.writing import write_lab_report
 from tests.report.lab_factory import fake_lab_results
 
 from palimpsest.records.run_folder import RunFolder
-from palimpsest.report.lab.writing import write_lab_report
 
 pytestmark = pytest.mark.browser
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")

@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from palimpsest.report.diagnosis.prompt_data import prompt_data, script_json
 from tests.report.factory import CELLS, VIAS, fake_rows
 from tests.report.hostile import CHAT, LONG, TEXTS, hostile_rows
-
-from palimpsest.report.diagnosis.prompt_data import prompt_data, script_json
 
 SOURCE, CELL, VIA, LANGUAGE, PROMPT, RIGHT, INTRUDING, BASE, TUNED = range(9)
 

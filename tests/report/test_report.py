@@ -8,6 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from palimpsest.report.diagnosis.charts import new_figure
+from palimpsest.report.diagnosis.html import MAX_CELL_TABLES, MAX_CELLS, render_page
+from palimpsest.report.diagnosis.prompt_data import prompt_data
+from palimpsest.report.diagnosis.wording import RULES, VERDICTS
 from tests.report.factory import VIAS, fake_results, fake_rows, from_logs
 from tests.report.hostile import IMAGE, NAMES, SCRIPT, hostile_rows
 
@@ -15,10 +19,6 @@ from palimpsest.errors import UserError
 from palimpsest.judging import verdicts
 from palimpsest.records.results import Guessing, Scoring
 from palimpsest.report import write_report
-from palimpsest.report.diagnosis.charts import new_figure
-from palimpsest.report.diagnosis.html import MAX_CELL_TABLES, MAX_CELLS, render_page
-from palimpsest.report.diagnosis.prompt_data import prompt_data
-from palimpsest.report.diagnosis.wording import RULES, VERDICTS
 from palimpsest.report.figure import Drawing
 
 

@@ -5,13 +5,13 @@ import io
 import re
 
 import pytest
+from palimpsest.report.diagnosis.latex import latex_table
 from rich.cells import cell_len
 from rich.console import Console
 from tests.report.factory import CELLS, VIAS, fake_results
 from tests.report.hostile import NAMES
 
 from palimpsest.records.results import Results
-from palimpsest.report.diagnosis.latex import latex_table
 from palimpsest.report.diagnosis.tables import (
     COLUMNS,
     csv_cells,

@@ -63,10 +63,10 @@ def show_results(results: Results, out: Path, *, quiet: bool, as_json: bool) -> 
     if not quiet:
         from rich.console import Console
 
-        from palimpsest.report.diagnosis.tables import terminal_table
+        from palimpsest.report.diagnosis.tables import TerminalTable
         from palimpsest.report.text import flips_text, guessing_text
 
-        Console().print(terminal_table(results))
+        Console().print(TerminalTable(results))
         if results.suite.from_logs:
             typer.echo(f"From base to tuned: {flips_text(results.plain)}")
         if results.suite.chance is not None:

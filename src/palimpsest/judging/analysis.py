@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from palimpsest.errors import UserError
 from palimpsest.judging.pairing import PLAIN, PairedAnswers
-from palimpsest.judging.verdicts import KEPT_MARGIN, judge
+from palimpsest.judging.verdicts import judge
 from palimpsest.records.answers import AnswerRow
 from palimpsest.records.results import (
     Arm,
@@ -23,6 +23,7 @@ from palimpsest.records.results import (
     Plain,
     Verdict,
 )
+from palimpsest.records.thresholds import THRESHOLDS
 from palimpsest.stats.guessing import adjust_for_guessing, adjusted_forgetting_interval
 from palimpsest.stats.multiplicity import choose_best, holm, in_first_half
 from palimpsest.stats.paired import is_binary
@@ -71,7 +72,7 @@ def analyse(
     cells: Sequence[str] = (),
     seed: int = 0,
     n_resamples: int = 10_000,
-    margin: float = KEPT_MARGIN,
+    margin: float = THRESHOLDS.kept_margin,
     chance: float | Mapping[str, float] | None = None,
     min_fidelity: float = 0.0,
 ) -> Analysis:

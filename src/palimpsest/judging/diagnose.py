@@ -32,7 +32,7 @@ from palimpsest.records.provenance import commit_of, platform_facts, versions
 from palimpsest.records.results import ModelInfo, Provenance, Results, SuiteInfo, Usage
 from palimpsest.records.run_folder import RunFolder
 from palimpsest.records.store import AnswerStore
-from palimpsest.report import write_report
+from palimpsest.report.writing import write_report
 
 if TYPE_CHECKING:
     from palimpsest.report.figure import Drawing

@@ -9,32 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from palimpsest.records.results import Best, ConjugationResult, Interval, Plain, Verdict
-
-MIN_EXAMPLES = 30
-"""Fewer paired examples never give a verdict. The intervals are checked down to 30
-(tests/stats/test_recovery.py), and each half must still hold about 15."""
-
-ABILITY_FLOOR = 0.10
-"""The base model must clearly be right more often than this, or there is nothing to forget: twice
-the margin, so that a fall of the margin's size could be seen."""
-
-KEPT_MARGIN = 0.05
-"""A fall of fewer points than this counts as none: kept means that a larger one is excluded, not
-that no fall was found. Below 74 examples even flawless answers do not exclude it."""
-
-ALPHA = 0.05
-"""The level of the tests; the intervals are 95 %."""
-
-MOST = 0.5
-"""Suppressed means that at least this share of the fall comes back."""
-
-LITTLE = 0.25
-"""Lost means that less than this share comes back. Apart from ``MOST``, so that no recovery is
-called suppressed in one run and lost in the next: what lies between stays inconclusive."""
-
-INTRUDED_MOST = 0.5
-"""Where more than this share of the errors under a conjugation are the other ability's answers,
-the conjugation did not get past the tuned model's inference, and its failure proves no loss."""
+from palimpsest.records.thresholds import THRESHOLDS
 
 
 class Judgement(NamedTuple):
@@ -49,7 +24,7 @@ def judge(
     conjugations: Sequence[ConjugationResult],
     best: Best | None,
     *,
-    margin: float = KEPT_MARGIN,
+    margin: float = THRESHOLDS.kept_margin,
     chance: float | None = None,
 ) -> Judgement:
     """Return the verdict on one set of examples; the first rule that applies.
@@ -69,10 +44,10 @@ def judge(
         return Judgement("kept", _kept_reason(plain, margin))
     if not clearly_fell(plain):
         return Judgement("inconclusive", _unclear_reason(plain, margin))
-    enough = [found for found in conjugations if found.base.n >= MIN_EXAMPLES]
+    enough = [found for found in conjugations if found.base.n >= THRESHOLDS.min_examples]
     if conjugations and not enough:
         return Judgement("inconclusive", _too_few_left_reason(plain, conjugations))
-    if best is not None and best.n_selection + best.n_report < MIN_EXAMPLES:
+    if best is not None and best.n_selection + best.n_report < THRESHOLDS.min_examples:
         best = None
     conjugations = enough
     if best is not None and _brings_most_back(best, conjugations):
@@ -97,7 +72,8 @@ def clearly_fell(plain: Plain, p_value: float | None = None) -> bool:
         plain: Base against tuned, asked plainly.
         p_value: An adjusted one, in place of its own.
     """
-    return fall_interval(plain)[0] > 0 and (plain.p_value if p_value is None else p_value) < ALPHA
+    p_value = plain.p_value if p_value is None else p_value
+    return fall_interval(plain)[0] > 0 and p_value < THRESHOLDS.alpha
 
 
 def base_keeps(found: ConjugationResult, plain: Plain) -> bool:
@@ -106,23 +82,27 @@ def base_keeps(found: ConjugationResult, plain: Plain) -> bool:
     Its accuracy must clearly be above half-way from tuned to base, both asked plainly. Then a tuned
     model that kept the ability to the same degree would be called suppressed: the test is fair.
     """
-    half_way = (1 - MOST) * plain.tuned.accuracy + MOST * plain.base.accuracy
+    share = THRESHOLDS.suppressed_above
+    half_way = (1 - share) * plain.tuned.accuracy + share * plain.base.accuracy
     return found.base.ci95[0] > half_way
 
 
 def gets_past_inference(found: ConjugationResult) -> bool:
     """Say whether the tuned model's errors are mostly not the other ability's answers."""
     wrong = 1 - found.tuned.accuracy
-    return found.tuned.intruded <= INTRUDED_MOST * wrong
+    return found.tuned.intruded <= THRESHOLDS.intruded_at_most * wrong
 
 
 def _refusal(plain: Plain, chance: float | None) -> str | None:
     """Return why these examples can support no verdict at all, if so."""
     n, base = plain.base.n, plain.base
-    if n < MIN_EXAMPLES:
+    if n < THRESHOLDS.min_examples:
         examples = "1 example was" if n == 1 else f"{n} examples were"
-        return f"Only {examples} answered by both models; a verdict needs at least {MIN_EXAMPLES}."
-    if base.ci95[0] <= ABILITY_FLOOR:
+        return (
+            f"Only {examples} answered by both models; "
+            f"a verdict needs at least {THRESHOLDS.min_examples}."
+        )
+    if base.ci95[0] <= THRESHOLDS.ability_floor:
         return (
             f"The base model itself {_manages(plain, 'only ')} "
             f"({_between(base.ci95)}), so there is hardly an ability to forget."
@@ -140,16 +120,17 @@ def _brings_most_back(best: Best, conjugations: Sequence[ConjugationResult]) -> 
     p_holm = next(found.p_holm for found in conjugations if found.name == best.name)
     return (
         best.recovery_ci95 is not None
-        and best.recovery_ci95[0] > MOST
+        and best.recovery_ci95[0] > THRESHOLDS.suppressed_above
         and best.did_ci95[0] > 0
-        and p_holm < ALPHA
+        and p_holm < THRESHOLDS.alpha
     )
 
 
 def _none_brings_more_than_little(able: Sequence[ConjugationResult]) -> bool:
     # Every one must pass, so testing many makes this harder to fulfil and needs no correction.
     return bool(able) and all(
-        found.recovery_ci95 is not None and found.recovery_ci95[1] < LITTLE for found in able
+        found.recovery_ci95 is not None and found.recovery_ci95[1] < THRESHOLDS.lost_below
+        for found in able
     )
 
 
@@ -177,7 +158,7 @@ def _unclear_reason(plain: Plain, margin: float) -> str:
 def _suppressed_reason(plain: Plain, best: Best) -> str:
     assert best.recovery is not None
     assert best.recovery_ci95 is not None
-    mostly = "" if best.recovery >= 0.9 else "mostly "
+    mostly = "" if best.recovery >= THRESHOLDS.mostly_below else "mostly "
     return (
         f"{_change(plain)}; under '{best.name}' {_percent(best.recovery)} of it comes back "
         f"({_between(best.recovery_ci95)}), so it is {mostly}hidden, not gone."
@@ -198,7 +179,7 @@ def _too_few_left_reason(plain: Plain, conjugations: Sequence[ConjugationResult]
     left = "1 example is" if most == 1 else f"{most} examples are"
     return (
         f"{_change(plain)}; under {_names(conjugations)} no more than {left} left to compare, and "
-        f"a verdict needs at least {MIN_EXAMPLES}."
+        f"a verdict needs at least {THRESHOLDS.min_examples}."
     )
 
 
@@ -229,11 +210,12 @@ def _undecided_reason(
         f"{change}; under '{best.name}' {_percent(best.recovery)} of it comes back "
         f"({_between(best.recovery_ci95)})"
     )
-    if best.recovery_ci95[0] > MOST:
+    if best.recovery_ci95[0] > THRESHOLDS.suppressed_above:
         return f"{comes_back}, but not clearly more than the base model gains there as well."
     return (
-        f"{comes_back}, which settles nothing: hidden needs an interval above {_percent(MOST)}, "
-        f"lost one below {_percent(LITTLE)} wherever the base model keeps the ability."
+        f"{comes_back}, which settles nothing: hidden needs an interval above "
+        f"{_percent(THRESHOLDS.suppressed_above)}, lost one below "
+        f"{_percent(THRESHOLDS.lost_below)} wherever the base model keeps the ability."
     )
 
 

@@ -1,17 +1,28 @@
-"""What every figure shares: palette, style, and how it becomes files and inline SVG."""
+"""Figures of the reports: palette, style, the sheet they are drawn on, and how one becomes files.
+
+A figure is one function from results to a :class:`Drawing`, registered with the page it belongs to.
+What it draws is drawn once a width, and becomes PNG, SVG and the inline SVG of the page from there.
+"""
 
 from __future__ import annotations
 
 import io
+import textwrap
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 from xml.etree import ElementTree
 
 import matplotlib.style
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from palimpsest.records.run_folder import RunFolder
+
+Data = TypeVar("Data")
 
 INK = "#2a2520"
 MUTED = "#6a6156"
@@ -98,9 +109,81 @@ _SVG = "http://www.w3.org/2000/svg"
 _HREF = "{http://www.w3.org/1999/xlink}href"
 
 
+class Sheet:
+    """Where a figure is drawn: its title stands at the top left, at a width in inches."""
+
+    def __init__(self, title: str, width: float) -> None:
+        self.title = title
+        self.width = width
+        self.is_narrow = width <= NARROW_INCHES
+
+    def start(
+        self, height: float, legend: Sequence[Artist] = (), *, narrow_columns: int | None = None
+    ) -> Figure:
+        """Return an empty figure with the title, and a legend under it.
+
+        Args:
+            height: What is left for the axes, in inches.
+            legend: Labelled artists, all in one line.
+            narrow_columns: How many of them stand in a line where the sheet is narrow.
+        """
+        n_columns = narrow_columns if narrow_columns and self.is_narrow else max(1, len(legend))
+        lines = textwrap.wrap(self.title, round(self.width * 11.5))
+        head = 0.14 + 0.17 * len(lines)
+        whole = head + (0.05 + 0.17 * -(-len(legend) // n_columns) if legend else 0) + height
+        figure = Figure(figsize=(self.width, whole), layout="constrained")
+        figure.get_layout_engine().set(  # type: ignore[union-attr]
+            w_pad=0.06,
+            h_pad=0.06,
+            rect=(0, 0, 1, height / whole),  # type: ignore[call-arg]
+        )
+        x, y = 0.06 / self.width, 1 - 0.08 / whole
+        title = "\n".join(lines)
+        text = figure.text(x, y, title, weight="bold", size=10, va="top", linespacing=1.25)
+        text.set_gid("title")
+        text.set_in_layout(False)
+        if legend:
+            figure.legend(
+                handles=legend,
+                loc="upper left",
+                bbox_to_anchor=(x, 1 - head / whole),
+                ncols=n_columns,
+                borderpad=0,
+                handlelength=1.1,
+            ).set_in_layout(False)
+        self.figure = figure
+        return figure
+
+    def axes(
+        self, height: float, legend: Sequence[Artist] = (), *, narrow_columns: int | None = None
+    ) -> Axes:
+        """Return the only axes of a figure."""
+        return self.start(height, legend, narrow_columns=narrow_columns).add_subplot()
+
+    def panels(
+        self,
+        n: int,
+        height: float,
+        legend: Sequence[Artist] = (),
+        *,
+        n_columns: int,
+        margin: float = 0.0,
+        narrow_columns: int | None = None,
+        sharex: bool = False,
+        sharey: bool = False,
+    ) -> list[Axes]:
+        """Return the axes of ``n`` panels, ``height`` inches a line and ``margin`` more for all."""
+        n_lines = -(-n // n_columns)
+        figure = self.start(margin + n_lines * height, legend, narrow_columns=narrow_columns)
+        found = figure.subplots(n_lines, n_columns, sharex=sharex, sharey=sharey, squeeze=False)
+        for panel in found.flat[n:]:
+            panel.set_visible(False)
+        return list(found.flat[:n])
+
+
 @dataclass(frozen=True)
 class Drawing:
-    """A figure of the report, drawn anew for each width."""
+    """A figure of a report, drawn anew for each width."""
 
     name: str
     """Stem of its files, unique in a report: letters, digits and hyphens."""
@@ -114,8 +197,60 @@ class Drawing:
     alternative: str
     """What it says, for those who do not see it."""
 
-    draw: Callable[[float], Figure]
-    """Draws it at a width in inches."""
+    draw: Callable[[Sheet], None]
+    """Draws it on a sheet."""
+
+    def figure(self, width: float) -> Figure:
+        """Return the figure at a width in inches."""
+        sheet = Sheet(self.title, width)
+        self.draw(sheet)
+        return sheet.figure
+
+    def svg(self, width: float = WIDE_INCHES) -> bytes:
+        """Return the figure as an SVG file."""
+        with figure_style():
+            return _svg(self.figure(width))
+
+    def files(self) -> FigureFiles:
+        """Return the figure as SVG and PNG files; the same bytes every time."""
+        with figure_style():
+            figure = self.figure(WIDE_INCHES)
+            svg = _svg(figure)
+            png = _saved(figure, format="png", dpi=PNG_DPI, metadata={"Software": None})
+            return FigureFiles(svg, png)
+
+    def write(self, folder: RunFolder) -> FigureFiles:
+        """Write the figure as PNG and SVG into a run folder, and return both."""
+        found = self.files()
+        folder.write_bytes(f"figures/{self.name}.svg", found.svg)
+        folder.write_bytes(f"figures/{self.name}.png", found.png)
+        return found
+
+
+class FigureFiles(NamedTuple):
+    """A figure as files, on paper."""
+
+    svg: bytes
+    png: bytes
+
+
+class FigureRegistry(Generic[Data]):
+    """The figures of one kind of page: functions from its results, in the order of the page."""
+
+    def __init__(self) -> None:
+        self.functions: list[Callable[[Data], Drawing | None]] = []
+
+    def register(
+        self, function: Callable[[Data], Drawing | None]
+    ) -> Callable[[Data], Drawing | None]:
+        """Add a figure after the others; its function returns None where it does not apply."""
+        self.functions.append(function)
+        return function
+
+    def drawings(self, results: Data) -> list[Drawing]:
+        """Return the figures that these results allow."""
+        found = (function(results) for function in self.functions)
+        return [drawing for drawing in found if drawing is not None]
 
 
 @contextmanager
@@ -129,27 +264,38 @@ def figure_style() -> Iterator[None]:
         yield
 
 
-class FigureFiles(NamedTuple):
-    """A figure as files, on paper; the same bytes every time."""
+def draw_intervals(
+    axes: Axes,
+    values: Sequence[float],
+    intervals: Sequence[tuple[float, float]],
+    places: Sequence[float],
+    *,
+    color: str,
+    marker: str,
+    size: float = 5,
+    upright: bool = False,
+) -> None:
+    """Draw marks with error bars, along the horizontal axis or ``upright``, one at each place."""
+    below = [max(0.0, value - low) for value, (low, _) in zip(values, intervals, strict=True)]
+    above = [max(0.0, high - value) for value, (_, high) in zip(values, intervals, strict=True)]
+    x, y = (places, values) if upright else (values, places)
+    axes.errorbar(
+        x,
+        y,
+        xerr=None if upright else [below, above],
+        yerr=[below, above] if upright else None,
+        fmt=marker,
+        color=color,
+        markersize=size,
+        capsize=2.5,
+        elinewidth=1.4,
+    )
 
-    svg: bytes
-    png: bytes
 
-
-def figure_files(drawing: Drawing, *, width: float = WIDE_INCHES) -> FigureFiles:
-    """Return the figure as SVG and PNG files."""
-    with figure_style():
-        figure = drawing.draw(width)
-        return FigureFiles(
-            svg=_saved(figure, format="svg", metadata={"Date": None}),
-            png=_saved(figure, format="png", dpi=PNG_DPI, metadata={"Software": None}),
-        )
-
-
-def svg_bytes(drawing: Drawing, *, width: float = WIDE_INCHES) -> bytes:
-    """Return the figure as an SVG file only."""
-    with figure_style():
-        return _saved(drawing.draw(width), format="svg", metadata={"Date": None})
+def name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """Write names at 0, 1, … of the vertical axis, downwards."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
 
 
 def inline_svg(svg: bytes, *, prefix: str, label: str) -> str:
@@ -176,6 +322,10 @@ def inline_svg(svg: bytes, *, prefix: str, label: str) -> str:
     root.attrib.update({"stroke-linejoin": "round", "stroke-linecap": "butt"})
     ElementTree.register_namespace("", _SVG)
     return ElementTree.tostring(root, encoding="unicode")
+
+
+def _svg(figure: Figure) -> bytes:
+    return _saved(figure, format="svg", metadata={"Date": None})
 
 
 def _saved(figure: Figure, **options: object) -> bytes:

@@ -1,10 +1,10 @@
-"""What every page shares: the templates, the style, the policy, and figures as files and inline."""
+"""HTML pages of the reports, each complete in itself: templates, style, policy and figures."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -12,24 +12,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from palimpsest.records.run_folder import RunFolder
-from palimpsest.report import text as formatting
-from palimpsest.report.diagnosis import wording
-from palimpsest.report.figure import (
-    NARROW_INCHES,
-    Drawing,
-    figure_files,
-    inline_svg,
-    svg_bytes,
-)
+from palimpsest.report.figure import NARROW_INCHES, Drawing, inline_svg
+from palimpsest.report.text import visible
 
 
 class PageFigure(NamedTuple):
-    """A figure as the page holds it."""
+    """A figure as a page holds it."""
 
     drawing: Drawing
-    wide: str
+    wide: Markup
     """Inline SVG for screens."""
-    narrow: str
+    narrow: Markup
     """Inline SVG for telephones."""
 
 
@@ -42,8 +35,34 @@ class KeyNumber(NamedTuple):
     note: str
 
 
-def page_environment() -> Environment:
-    """Return what renders the templates: nothing invisible, and no markup but our own."""
+def write_figure(folder: RunFolder, drawing: Drawing) -> PageFigure:
+    """Write a figure as PNG and SVG, and return it as a page holds it."""
+    wide, narrow = drawing.write(folder).svg, drawing.svg(NARROW_INCHES)
+    name, said = drawing.name, drawing.alternative
+    return PageFigure(
+        drawing,
+        wide=Markup(inline_svg(wide, prefix=f"{name}-wide-", label=said)),
+        narrow=Markup(inline_svg(narrow, prefix=f"{name}-narrow-", label=said)),
+    )
+
+
+def render(
+    template: str,
+    figures: Sequence[PageFigure],
+    *,
+    script: str = "",
+    filters: Mapping[str, Callable[..., str]],
+    **content: object,
+) -> str:
+    """Return a page, in which nothing is invisible and no markup is but our own.
+
+    Args:
+        template: A file beside the style sheet.
+        figures: In order.
+        script: The file with the page's program, if it has one.
+        filters: What the template formats its content with.
+        **content: What the template shows.
+    """
     environment = Environment(
         loader=PackageLoader("palimpsest.report"),
         autoescape=True,
@@ -52,42 +71,30 @@ def page_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"paper": wording.PAPER}
-    return environment
+    environment.filters |= filters
+    style, program = _asset("report.css"), _asset(script) if script else ""
+    return environment.get_template(template).render(
+        figures=figures,
+        style=Markup(style),
+        style_hash=_policy_hash(style),
+        script=Markup(program),
+        script_hash=_policy_hash(program) if script else "",
+        **content,
+    )
 
 
-def page_figures(figures: Sequence[PageFigure]) -> list[PageFigure]:
-    """Return the figures with their SVG marked as our own, which is not escaped."""
-    return [f._replace(wide=Markup(f.wide), narrow=Markup(f.narrow)) for f in figures]
-
-
-def asset(name: str) -> str:
-    """Return the text of one of the files beside the templates."""
+def _asset(name: str) -> str:
     return files("palimpsest.report").joinpath("templates", name).read_text(encoding="utf-8")
 
 
-def policy_hash(text: str) -> str:
+def _policy_hash(text: str) -> Markup:
     """Return what the policy of the page names a style or script by."""
     digest = hashlib.sha256(text.encode()).digest()
     return Markup(f"sha256-{base64.b64encode(digest).decode()}")
 
 
-def write_figure(target: RunFolder, drawing: Drawing) -> PageFigure:
-    """Write the figure as PNG and SVG, and return it as a page holds it."""
-    saved = figure_files(drawing)
-    target.write_bytes(f"figures/{drawing.name}.svg", saved.svg)
-    target.write_bytes(f"figures/{drawing.name}.png", saved.png)
-    narrow = svg_bytes(drawing, width=NARROW_INCHES)
-    said = drawing.alternative
-    return PageFigure(
-        drawing,
-        wide=inline_svg(saved.svg, prefix=f"{drawing.name}-wide-", label=said),
-        narrow=inline_svg(narrow, prefix=f"{drawing.name}-narrow-", label=said),
-    )
-
-
 def _inert(value: Any) -> Any:
     """Show what is invisible in every text that the template prints; our own markup stays."""
     if isinstance(value, str) and not isinstance(value, Markup):
-        return formatting.visible(value, keep="\n\t")
+        return visible(value, keep="\n\t")
     return value

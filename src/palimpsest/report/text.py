@@ -1,9 +1,12 @@
-"""How numbers and foreign text are written for people, the same in every output."""
+"""Text of the reports: numbers, intervals, foreign names and CSV, the same in every output."""
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import re
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,26 +45,37 @@ def percent(value: float | None, *, signed: bool = False) -> str:
     return number(None if value is None else 100 * value, 1, signed=signed)
 
 
-def percent_interval(interval: Interval | None, *, signed: bool = False) -> str:
+def interval(ends: Interval | None, digits: int, *, signed: bool = False) -> str:
+    """Return an interval; empty if there is none.
+
+    Example:
+        >>> interval((-0.941, 0.99), 2)
+        '[−0.94, 0.99]'
+    """
+    if ends is None:
+        return ""
+    low, high = (number(end, digits, signed=signed) for end in ends)
+    return f"[{low}, {high}]"
+
+
+def percent_interval(ends: Interval | None, *, signed: bool = False) -> str:
     """Return an interval of fractions in percent; empty if there is none.
 
     Example:
         >>> percent_interval((0.941, 0.99))
         '[94.1, 99.0]'
     """
-    if interval is None:
-        return ""
-    return f"[{percent(interval[0], signed=signed)}, {percent(interval[1], signed=signed)}]"
+    return interval(ends and (100 * ends[0], 100 * ends[1]), 1, signed=signed)
 
 
-def ratio(value: float | None) -> str:
-    """Return a recovered fraction with two decimals; ``undefined`` for None."""
-    return "undefined" if value is None else number(value, 2)
+def ratio(value: float | None, digits: int = 2) -> str:
+    """Return a recovered fraction; ``undefined`` for None."""
+    return "undefined" if value is None else number(value, digits)
 
 
-def ratio_interval(interval: Interval | None) -> str:
+def ratio_interval(ends: Interval | None) -> str:
     """Return an interval of a recovered fraction; empty if there is none."""
-    return "" if interval is None else f"[{number(interval[0], 2)}, {number(interval[1], 2)}]"
+    return interval(ends, 2)
 
 
 def p_value(value: float | None) -> str:
@@ -107,6 +121,22 @@ def guessing_text(adjusted: Guessing) -> str:
         f"{percent(adjusted.forgetting)} points {percent_interval(adjusted.forgetting_ci95)}; "
         f"1→0 {percent(adjusted.lost)} %, 0→1 {percent(adjusted.gained)} %"
     )
+
+
+def csv_text(rows: Sequence[Mapping[str, object]], *, names: Sequence[str] = ()) -> str:
+    """Return a table as CSV, undefined numbers empty; without rows, no more than the names."""
+    out = io.StringIO()
+    if names := names or list(rows[0] if rows else ()):
+        writer = csv.DictWriter(out, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return out.getvalue()
+
+
+def csv_interval(name: str, value: float | None, ends: Interval | None) -> dict[str, object]:
+    """Return the three fields of a number with its interval."""
+    low, high = ends or (None, None)
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
 def conjugation_label(name: str) -> str:

@@ -24,7 +24,7 @@ from palimpsest.records.provenance import commit_of, platform_facts, versions
 from palimpsest.records.results import ModelInfo, Provenance, Results, SuiteInfo
 from palimpsest.records.run_folder import RunFolder
 from palimpsest.records.store import AnswerStore
-from palimpsest.report import write_report
+from palimpsest.report.writing import write_report
 
 
 def compare(

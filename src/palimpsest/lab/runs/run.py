@@ -78,7 +78,7 @@ def run(
         results = _measured(stages, base, command=command, commit=commit)
         folder.write_text("results.json", results.to_json() + "\n")
         if report:
-            from palimpsest.report.lab.writing import write_lab_report
+            from palimpsest.report.writing import write_lab_report
 
             with stages.timed("report"):
                 write_lab_report(folder.path, results)

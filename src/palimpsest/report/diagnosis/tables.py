@@ -1,16 +1,16 @@
-"""The table of a diagnosis, one row per conjugation: CSV, Markdown, terminal (and ``latex.py``)."""
+"""Tables of a diagnosis, a row for each way of asking: CSV, Markdown, LaTeX and terminal."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from palimpsest.report.text import (
     MISSING,
     conjugation_label,
+    csv_interval,
+    csv_text,
     p_value,
     percent,
     percent_interval,
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
     from rich.table import Table
 
-    from palimpsest.records.results import Arm, ConjugationResult, Interval, Plain, Results
+    from palimpsest.records.results import Arm, Cell, ConjugationResult, Interval, Plain, Results
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """Base against tuned, asked in one way."""
 
     name: str
@@ -35,16 +35,16 @@ class Row:
     """``plain``, ``native``, ``exact`` or ``lossy``."""
     base: Arm
     tuned: Arm
-    change_ci95: Interval | None
-    """Interval of tuned − base; recorded for the plain row only."""
-    recovery: float | None
-    recovery_ci95: Interval | None
-    did: float | None
-    did_ci95: Interval | None
     p_value: float
-    p_holm: float | None
     n_lost: int
     n_gained: int
+    change_ci95: Interval | None = None
+    """Interval of tuned − base; recorded for the plain row only."""
+    recovery: float | None = None
+    recovery_ci95: Interval | None = None
+    did: float | None = None
+    did_ci95: Interval | None = None
+    p_holm: float | None = None
     fidelity: float | None = None
     """Mean chrF of the prompts' round trip; nothing is translated back in a native language."""
 
@@ -65,8 +65,8 @@ class Column:
 
     key: str
     header: str
-    value: Callable[[Row], str]
-    interval: Callable[[Row], str] = lambda row: ""
+    value: Callable[[TableRow], str]
+    interval: Callable[[TableRow], str] = lambda row: ""
 
 
 COLUMNS: tuple[Column, ...] = (
@@ -96,56 +96,72 @@ COLUMNS: tuple[Column, ...] = (
         lambda row: percent(row.did, signed=True),
         lambda row: percent_interval(row.did_ci95, signed=True),
     ),
-    Column(
-        "p",
-        "p (Holm)",
-        lambda row: p_value(row.p_value if row.is_plain else row.p_holm),
-    ),
+    Column("p", "p (Holm)", lambda row: p_value(row.p_value if row.is_plain else row.p_holm)),
     Column("flips", "Flips 1→0 / 0→1", lambda row: f"{row.n_lost} / {row.n_gained}"),
     Column("fidelity", "Fidelity, %", lambda row: percent(row.fidelity)),
     Column("kind", "Kind", lambda row: row.kind),
 )
 
 
-def table_rows(plain: Plain, conjugations: Sequence[ConjugationResult]) -> list[Row]:
+def table_rows(found: Results | Cell) -> list[TableRow]:
     """Return the rows of the whole, or of one cell: plain first, then every conjugation."""
-    low, high = plain.forgetting_ci95
-    first = Row(
-        name="identity",
-        kind="plain",
-        base=plain.base,
-        tuned=plain.tuned,
-        change_ci95=(-high, -low),
-        recovery=None,
-        recovery_ci95=None,
-        did=None,
-        did_ci95=None,
-        p_value=plain.p_value,
-        p_holm=None,
-        n_lost=plain.n_lost,
-        n_gained=plain.n_gained,
-    )
-    return [first, *(_conjugation_row(result) for result in conjugations)]
+    low, high = found.plain.forgetting_ci95
+    return [
+        _row(found.plain, name="identity", kind="plain", change_ci95=(-high, -low)),
+        *(_row(result, kind=_kind(result)) for result in found.conjugations),
+    ]
+
+
+def _row(found: Plain | ConjugationResult, **own: Any) -> TableRow:
+    """Return the row of a record: the fields that both have by one name, and its own."""
+    shared = [field.name for field in fields(TableRow) if hasattr(found, field.name)]
+    return TableRow(**{name: getattr(found, name) for name in shared}, **own)
+
+
+def _kind(result: ConjugationResult) -> str:
+    if result.exact:
+        return "exact"
+    is_native = result.round_trip is None and result.native is not False
+    return "native" if is_native else "lossy"
 
 
 def csv_table(results: Results) -> str:
     """Return the table with unrounded fractions, one number a field, empty where undefined."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(_CSV_FIELDS)
-    writer.writerows(_csv_values(row) for row in table_rows(results.plain, results.conjugations))
-    return out.getvalue()
+    return csv_text([_csv_fields(row) for row in table_rows(results)])
 
 
 def csv_cells(results: Results) -> str:
     """Return the same table for every cell, below each other, with the cell and its verdict."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(("cell", "verdict", *_CSV_FIELDS))
-    for cell in results.cells:
-        for row in table_rows(cell.plain, cell.conjugations):
-            writer.writerow((visible(cell.name), cell.verdict, *_csv_values(row)))
-    return out.getvalue()
+    rows = [
+        {"cell": visible(cell.name), "verdict": cell.verdict} | _csv_fields(row)
+        for cell in results.cells
+        for row in table_rows(cell)
+    ]
+    return csv_text(rows, names=["cell", "verdict", *_csv_fields(table_rows(results)[0])])
+
+
+def _csv_fields(row: TableRow) -> dict[str, object]:
+    return {
+        "conjugation": conjugation_label(row.name),
+        "kind": row.kind,
+        **_csv_arm("base", row.base),
+        **_csv_arm("tuned", row.tuned),
+        **csv_interval("change", row.change, row.change_ci95),
+        **csv_interval("recovery", row.recovery, row.recovery_ci95),
+        **csv_interval("did", row.did, row.did_ci95),
+        "p_value": row.p_value,
+        "p_holm": row.p_holm,
+        "n_lost": row.n_lost,
+        "n_gained": row.n_gained,
+        "fidelity": row.fidelity,
+    }
+
+
+def _csv_arm(role: str, arm: Arm) -> dict[str, object]:
+    low, high = arm.ci95
+    numbers = {"n": arm.n, "accuracy": arm.accuracy, "low": low, "high": high}
+    numbers |= {"intruded": arm.intruded, "broken": arm.broken}
+    return {f"{role}_{name}": value for name, value in numbers.items()}
 
 
 def markdown_table(results: Results) -> str:
@@ -154,22 +170,71 @@ def markdown_table(results: Results) -> str:
         _markdown_line([column.header for column in COLUMNS]),
         _markdown_line(["---", *["---:"] * (len(COLUMNS) - 2), "---"]),
     ]
-    for row in table_rows(results.plain, results.conjugations):
+    for row in table_rows(results):
         name, *numbers = (_joined(column, row, " ") for column in COLUMNS)
         lines.append(_markdown_line([_markdown_escape(name), *numbers]))
     return "\n".join(lines) + "\n"
 
 
-def terminal_table(results: Results) -> TerminalTable:
-    """Return the table for a terminal: rich prints it, in the widest layout that fits."""
-    return TerminalTable(table_rows(results.plain, results.conjugations))
+def _markdown_line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _markdown_escape(text: str) -> str:
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    special = r"\`*_{}[]#|~!$"
+    return "".join(f"\\{character}" if character in special else character for character in text)
+
+
+def latex_table(results: Results) -> str:
+    r"""Return the table as a ``tabular`` for ``\usepackage{booktabs}``, names escaped."""
+    lines = [
+        r"% Needs \usepackage{booktabs}; names in other scripts need XeLaTeX or LuaLaTeX.",
+        rf"\begin{{tabular}}{{@{{}}l{'r' * (len(COLUMNS) - 2)}l@{{}}}}",
+        r"\toprule",
+        " & ".join(_latex_text(column.header) for column in COLUMNS) + r" \\",
+        r"\midrule",
+    ]
+    for row in table_rows(results):
+        lines.append(" & ".join(_latex_cell(column, row) for column in COLUMNS) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+_LATEX = {
+    **{character: f"\\{character}" for character in "{}$&#%_"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\texttt{\char34}",
+    "`": r"\textasciigrave{}",
+    "'": r"\textquotesingle{}",
+    "-": r"-{}",
+    "−": "$-$",
+    "–": "--",
+    "→": r"$\to$",
+    "[": "{[}",
+    "]": "{]}",
+}
+"""Brackets too: after a row's ``\\\\``, a bracket would be read as its optional argument."""
+
+
+def _latex_text(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def _latex_cell(column: Column, row: TableRow) -> str:
+    value, interval = _latex_text(column.value(row)), _latex_text(column.interval(row))
+    return rf"{value} {{\scriptsize {interval}}}" if interval else value
 
 
 class TerminalTable:
-    """A renderable for rich that chooses its columns when it knows the terminal's width."""
+    """The table as rich prints it: in the widest layout that fits the terminal."""
 
-    def __init__(self, rows: Sequence[Row]) -> None:
-        self.rows = rows
+    def __init__(self, results: Results) -> None:
+        self.rows = table_rows(results)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
         from rich.measure import Measurement
@@ -210,80 +275,7 @@ _LAYOUTS: tuple[tuple[tuple[str, ...], str | None], ...] = (
 )
 """Columns, and what stands between a number and its interval; None leaves intervals out."""
 
-_CSV_FIELDS = (
-    "conjugation",
-    "kind",
-    *(
-        f"{role}_{field}"
-        for role in ("base", "tuned")
-        for field in ("n", "accuracy", "low", "high", "intruded", "broken")
-    ),
-    *("change", "change_low", "change_high"),
-    *("recovery", "recovery_low", "recovery_high", "did", "did_low", "did_high"),
-    *("p_value", "p_holm", "n_lost", "n_gained", "fidelity"),
-)
 
-
-def _conjugation_row(result: ConjugationResult) -> Row:
-    return Row(
-        name=result.name,
-        kind=_kind(result),
-        base=result.base,
-        tuned=result.tuned,
-        change_ci95=None,
-        recovery=result.recovery,
-        recovery_ci95=result.recovery_ci95,
-        did=result.did,
-        did_ci95=result.did_ci95,
-        p_value=result.p_value,
-        p_holm=result.p_holm,
-        n_lost=result.n_lost,
-        n_gained=result.n_gained,
-        fidelity=result.fidelity,
-    )
-
-
-def _csv_values(row: Row) -> list[object]:
-    return [
-        conjugation_label(row.name),
-        row.kind,
-        *_csv_arm(row.base),
-        *_csv_arm(row.tuned),
-        row.change,
-        *(row.change_ci95 or ("", "")),
-        row.recovery,
-        *(row.recovery_ci95 or ("", "")),
-        row.did,
-        *(row.did_ci95 or ("", "")),
-        row.p_value,
-        row.p_holm,
-        row.n_lost,
-        row.n_gained,
-        row.fidelity,
-    ]
-
-
-def _csv_arm(arm: Arm) -> tuple[float, ...]:
-    return (arm.n, arm.accuracy, *arm.ci95, arm.intruded, arm.broken)
-
-
-def _kind(result: ConjugationResult) -> str:
-    if result.exact:
-        return "exact"
-    is_native = result.round_trip is None and result.native is not False
-    return "native" if is_native else "lossy"
-
-
-def _joined(column: Column, row: Row, separator: str | None) -> str:
+def _joined(column: Column, row: TableRow, separator: str | None) -> str:
     value, interval = column.value(row), column.interval(row)
     return value if separator is None or not interval else value + separator + interval
-
-
-def _markdown_line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _markdown_escape(text: str) -> str:
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    special = r"\`*_{}[]#|~!$"
-    return "".join(f"\\{character}" if character in special else character for character in text)

@@ -1,0 +1,326 @@
+"""Figures of a diagnosis, in the order of its page: each a function from results to a drawing.
+
+They show what the results hold and compute nothing. ``docs/adding/figure.md`` adds one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import PercentFormatter
+
+from palimpsest.report.diagnosis.tables import table_rows
+from palimpsest.report.figure import (
+    BAND,
+    BASE,
+    BROKEN,
+    INTRUDED,
+    MUTED,
+    ON_DARK,
+    ON_LIGHT,
+    RIGHT,
+    TUNED,
+    Drawing,
+    FigureRegistry,
+    Sheet,
+    draw_intervals,
+    name_rows,
+)
+from palimpsest.report.text import (
+    clipped,
+    conjugation_label,
+    percent,
+    percent_interval,
+    ratio,
+    ratio_interval,
+    visible,
+)
+
+if TYPE_CHECKING:
+    from palimpsest.records.results import Arm, ConjugationResult, Results
+
+FIGURES: FigureRegistry[Results] = FigureRegistry()
+
+MAX_PANELS = 12
+"""More cells than this get no small multiples: nobody could read them."""
+
+MAX_ROWS = 60
+"""More cells than this get no figure at all."""
+
+_OUTCOMES = (
+    ("right", RIGHT, ON_DARK),
+    ("intruded", INTRUDED, ON_LIGHT),
+    ("broken", BROKEN, ON_LIGHT),
+)
+"""Name, colour, and the colour of text on it."""
+
+_MODELS = (("base", BASE, "o", -0.15), ("tuned", TUNED, "D", 0.15))
+"""Role, colour, marker, and how far its mark is moved off the row."""
+
+
+@FIGURES.register
+def accuracy(results: Results) -> Drawing:
+    """Base against tuned accuracy for each way of asking; a dashed line is guessing."""
+    rows, chance = table_rows(results), results.suite.chance
+
+    def draw(sheet: Sheet) -> None:
+        legend = [
+            Line2D([], [], color=color, marker=marker, linestyle="", markersize=5.5, label=role)
+            for role, color, marker, _ in _MODELS
+        ]
+        axes = sheet.axes(0.5 + 0.36 * len(rows), legend)
+        for role, color, marker, offset in _MODELS:
+            arms: list[Arm] = [getattr(row, role) for row in rows]
+            draw_intervals(
+                axes,
+                [arm.accuracy for arm in arms],
+                [arm.ci95 for arm in arms],
+                [place + offset for place in range(len(rows))],
+                color=color,
+                marker=marker,
+                size=5.5,
+            )
+        name_rows(axes, [_short(row.name, sheet) for row in rows])
+        axes.axhspan(-0.5, 0.5, color=BAND, linewidth=0, zorder=0)
+        _percent_axis(axes, "accuracy")
+        axes.set_xlim(-0.02, 1.02)
+        if chance is not None:
+            axes.axvline(chance, color=MUTED, linewidth=1, linestyle="--", zorder=1)
+
+    said = (
+        f"{conjugation_label(row.name)}: base {percent(row.base.accuracy)} % "
+        f"{percent_interval(row.base.ci95)}, tuned {percent(row.tuned.accuracy)} % "
+        f"{percent_interval(row.tuned.ci95)}"
+        for row in rows
+    )
+    guessing = "" if chance is None else f" Dashed line: guessing, {percent(chance)} %."
+    return Drawing(
+        name="accuracy",
+        title="Accuracy of the base and the tuned model, by how they are asked",
+        caption="Bars are Wilson’s 95 % intervals. A conjugation that brings the ability back "
+        "moves the tuned model’s mark towards the base model’s." + guessing,
+        alternative=f"Accuracy. {'; '.join(said)}.{guessing}",
+        draw=draw,
+    )
+
+
+@FIGURES.register
+def recovery(results: Results) -> Drawing | None:
+    """Recovered share of the forgetting for each conjugation; what is undefined is said."""
+    conjugations = results.conjugations
+    if not conjugations:
+        return None
+
+    def draw(sheet: Sheet) -> None:
+        axes = sheet.axes(0.5 + 0.32 * len(conjugations))
+        low, high = _recovery_limits(conjugations)
+        axes.set_xlim(low, high)
+        for place, result in enumerate(conjugations):
+            if result.recovery is None:
+                note = "undefined" if sheet.is_narrow else "undefined: no clear forgetting"
+                axes.text(max(low, 0) + 0.02, place, note, va="center", color=MUTED, style="italic")
+            else:
+                _draw_recovered(axes, place, result.recovery, result.recovery_ci95)
+        for reference in (0, 1):
+            axes.axvline(reference, color=MUTED, linewidth=1, zorder=1)
+        name_rows(axes, [_short(result.name, sheet) for result in conjugations])
+        axes.set_xlabel("recovery (0: nothing, 1: all of the forgetting)")
+
+    said = (
+        f"{conjugation_label(result.name)}: {ratio(result.recovery)} "
+        f"{ratio_interval(result.recovery_ci95)}".rstrip()
+        for result in conjugations
+    )
+    return Drawing(
+        name="recovery",
+        title="Share of the forgetting that each conjugation recovers",
+        caption="0: as forgotten as when asked plainly. 1: as good as the base model asked "
+        "plainly. Bars are 95 % intervals (bootstrap over source examples); an arrow means that "
+        "the interval goes on.",
+        alternative=f"Recovery. {'; '.join(said)}.",
+        draw=draw,
+    )
+
+
+@FIGURES.register
+def outcomes(results: Results) -> Drawing | None:
+    """Right, intruded and broken shares of both models for each way of asking."""
+    if results.suite.scoring != "abilities":
+        return None
+    rows = table_rows(results)
+
+    def draw(sheet: Sheet) -> None:
+        axes = sheet.axes(0.5 + 0.62 * len(rows), _outcome_legend())
+        for index, row in enumerate(rows):
+            axes.text(0, 3 * index + 0.05, _short(row.name, sheet), weight="bold", va="center")
+        arms = [arm for row in rows for arm in (row.base, row.tuned)]
+        places = [3 * index + below for index in range(len(rows)) for below in (0.85, 1.75)]
+        _draw_shares(axes, arms, places, 0.8, label_from=0.45 / sheet.width)
+        axes.set_yticks(places, ["base", "tuned"] * len(rows))
+        axes.set_ylim(3 * len(rows) - 0.6, -0.6)
+        axes.grid(visible=False)
+        _percent_axis(axes, "share of answers")
+
+    said = (
+        f"{conjugation_label(row.name)}: base {_shares(row.base)}; tuned {_shares(row.tuned)}"
+        for row in rows
+    )
+    return Drawing(
+        name="outcomes",
+        title="Shares of right, intruded and broken answers, by how the models are asked",
+        caption="Intruded answers belong to another ability than the one asked for; broken ones "
+        "to none. Much intrusion points to suppression, much breakage to damage.",
+        alternative=f"Outcomes. {'. '.join(said)}.",
+        draw=draw,
+    )
+
+
+@FIGURES.register
+def cells(results: Results) -> Drawing | None:
+    """The same shares for each cell, as small multiples."""
+    found = results.cells
+    if results.suite.scoring != "abilities" or not 1 < len(found) <= MAX_PANELS:
+        return None
+    tables = [table_rows(cell) for cell in found]
+    names = list(dict.fromkeys(row.name for table in tables for row in table))
+
+    def draw(sheet: Sheet) -> None:
+        n_columns = min(len(found), 2 if sheet.is_narrow else 4)
+        panels = sheet.panels(
+            len(found),
+            0.45 + 0.2 * len(names),
+            _outcome_legend(),
+            n_columns=n_columns,
+            margin=0.25,
+            sharex=True,
+            sharey=True,
+        )
+        for cell, table, panel in zip(found, tables, panels, strict=True):
+            places = [names.index(row.name) for row in table]
+            _draw_shares(panel, [row.base for row in table], [at - 0.19 for at in places], 0.34)
+            _draw_shares(panel, [row.tuned for row in table], [at + 0.19 for at in places], 0.34)
+            panel.set_title(clipped(visible(cell.name), round(sheet.width * 10 / n_columns)))
+            panel.grid(visible=False)
+            name_rows(panel, [_short(name, sheet) for name in names])
+            _percent_axis(panel, "", step=0.5)
+        sheet.figure.supxlabel("share of answers; upper bar base, lower bar tuned", size=9)
+
+    said = (
+        f"{visible(cell.name)}, asked plainly: base {_shares(cell.plain.base)}; "
+        f"tuned {_shares(cell.plain.tuned)}"
+        for cell in found
+    )
+    return Drawing(
+        name="cells",
+        title="Shares of right, intruded and broken answers in each cell",
+        caption="Of each pair of bars the upper is the base model, the lower the tuned model.",
+        alternative=f"Outcomes in each cell. {'. '.join(said)}.",
+        draw=draw,
+    )
+
+
+@FIGURES.register
+def forgetting(results: Results) -> Drawing | None:
+    """Forgetting in each task of logs that only tell right from wrong."""
+    found = results.cells
+    if results.suite.scoring == "abilities" or not 1 < len(found) <= MAX_ROWS:
+        return None
+
+    def draw(sheet: Sheet) -> None:
+        axes = sheet.axes(0.5 + 0.28 * len(found))
+        draw_intervals(
+            axes,
+            [cell.plain.forgetting for cell in found],
+            [cell.plain.forgetting_ci95 for cell in found],
+            range(len(found)),
+            color=TUNED,
+            marker="D",
+        )
+        axes.axvline(0, color=MUTED, linewidth=1, zorder=1)
+        name_rows(axes, [_short(cell.name, sheet) for cell in found])
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
+        axes.set_xlabel("forgetting, points")
+
+    said = (
+        f"{visible(cell.name)}: {percent(cell.plain.forgetting)} "
+        f"{percent_interval(cell.plain.forgetting_ci95)}"
+        for cell in found
+    )
+    return Drawing(
+        name="forgetting",
+        title="Forgetting in each task, both models asked plainly",
+        caption="Base minus tuned accuracy, in points, with 95 % intervals (bootstrap over items), "
+        "not adjusted for the number of tasks. To the right of zero the tuned model is worse.",
+        alternative=f"Forgetting. {'; '.join(said)}.",
+        draw=draw,
+    )
+
+
+def _draw_recovered(
+    axes: Axes, place: int, recovery: float, interval: tuple[float, float] | None
+) -> None:
+    low, high = axes.get_xlim()
+    if interval is not None:
+        start, end = max(interval[0], low), min(interval[1], high)
+        axes.plot([start, end], [place, place], color=TUNED, linewidth=1.4)
+        for edge, limit, arrow in ((interval[0], start, "<"), (interval[1], end, ">")):
+            marker = "|" if edge == limit else arrow
+            axes.plot([limit], [place], marker, color=TUNED, markersize=5, clip_on=False)
+    if low <= recovery <= high:
+        axes.plot([recovery], [place], "D", color=TUNED, markersize=5, clip_on=False)
+
+
+def _recovery_limits(conjugations: Sequence[ConjugationResult]) -> tuple[float, float]:
+    """Show 0 to 1 and what lies around it, but never so much that this range shrinks away."""
+    values = [-0.1, 1.1]
+    for result in conjugations:
+        values += [] if result.recovery is None else [result.recovery]
+        low, high = result.recovery_ci95 or (0.0, 1.0)
+        values += [low - 0.05, high + 0.05]
+    return max(min(values), -1.0), min(max(values), 2.0)
+
+
+def _draw_shares(
+    axes: Axes,
+    arms: Sequence[Arm],
+    places: Sequence[float],
+    height: float,
+    *,
+    label_from: float = 2.0,
+) -> None:
+    """Stack the three shares; write those of at least ``label_from`` into their segments."""
+    starts = [0.0] * len(arms)
+    for name, color, on_color in _OUTCOMES:
+        shares = [arm.accuracy if name == "right" else getattr(arm, name) for arm in arms]
+        axes.barh(places, shares, left=starts, height=height, color=color)
+        for place, start, share in zip(places, starts, shares, strict=True):
+            if share >= label_from:
+                style: dict[str, Any] = {"ha": "center", "va": "center", "size": 8}
+                axes.text(start + share / 2, place, f"{100 * share:.0f}", color=on_color, **style)
+        starts = [start + share for start, share in zip(starts, shares, strict=True)]
+
+
+def _outcome_legend() -> list[Patch]:
+    return [Patch(color=color, label=name) for name, color, _ in _OUTCOMES]
+
+
+def _percent_axis(axes: Axes, label: str, *, step: float = 0.25) -> None:
+    axes.set_xlim(0, 1)
+    axes.set_xticks([index * step for index in range(round(1 / step) + 1)])
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    axes.set_xlabel(label)
+
+
+def _short(name: str, sheet: Sheet) -> str:
+    return clipped(conjugation_label(name), 14 if sheet.is_narrow else 28)
+
+
+def _shares(arm: Arm) -> str:
+    return (
+        f"{percent(arm.accuracy)} % right, {percent(arm.intruded)} % intruded, "
+        f"{percent(arm.broken)} % broken"
+    )

@@ -1,0 +1,140 @@
+"""The page of a diagnosis: one HTML file that needs nothing outside itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup, escape
+
+from palimpsest.records.thresholds import THRESHOLDS
+from palimpsest.report.diagnosis.prompts import PromptData
+from palimpsest.report.diagnosis.tables import COLUMNS, table_rows
+from palimpsest.report.page import KeyNumber, PageFigure, render
+from palimpsest.report.text import (
+    MISSING,
+    conjugation_label,
+    guessing_text,
+    p_value,
+    percent,
+    percent_interval,
+    ratio,
+    ratio_interval,
+    relation,
+    visible,
+)
+
+if TYPE_CHECKING:
+    from palimpsest.records.results import Results
+
+MAX_CELLS = 300
+"""Rows of the table of cells; the files beside the page have all."""
+
+MAX_CELL_TABLES = 40
+"""Cells with a whole table of their own on the page."""
+
+
+def render_page(results: Results, figures: Sequence[PageFigure], data: PromptData) -> str:
+    """Return the page.
+
+    Args:
+        results: What the diagnosis says.
+        figures: In order.
+        data: The answers for the browser of single prompts.
+    """
+    return render(
+        "report.html.j2",
+        figures,
+        script="report.js",
+        filters=_FILTERS,
+        results=results,
+        data=data,
+        data_json=Markup(data.json),
+        keys=_key_numbers(results),
+        columns=COLUMNS,
+        table_rows=table_rows,
+        max_cells=MAX_CELLS,
+        max_cell_tables=MAX_CELL_TABLES,
+        thresholds=THRESHOLDS,
+        model_facts=_model_facts(results),
+        run_facts=_run_facts(results),
+    )
+
+
+def _breakable(text: str) -> Markup:
+    """Return a name that a narrow column may break after its punctuation, not within words."""
+    parts = re.split(r"(?<=[:@|,(_])", visible(text))
+    return Markup("<wbr>").join(map(escape, parts))
+
+
+def _p_relation(p: float | None) -> str:
+    return relation(p_value(p)).replace(" ", "\u00a0")
+
+
+_FILTERS = {
+    "label": conjugation_label,
+    "breakable": _breakable,
+    "percent": percent,
+    "percent_interval": percent_interval,
+    "ratio": ratio,
+    "ratio_interval": ratio_interval,
+    "p_value": p_value,
+    "p_relation": _p_relation,
+    "guessing": guessing_text,
+}
+
+
+def _key_numbers(results: Results) -> Iterator[KeyNumber]:
+    plain, best = results.plain, results.best
+    for role, arm in (("Base", plain.base), ("Tuned", plain.tuned)):
+        note = f"{percent_interval(arm.ci95)}, n\u00a0=\u00a0{arm.n:,}"
+        yield KeyNumber(f"{role}, asked plainly", percent(arm.accuracy), "%", note)
+    note = f"{percent_interval(plain.forgetting_ci95)}, p\u00a0{_p_relation(plain.p_value)}"
+    yield KeyNumber("Forgetting", percent(plain.forgetting), "points", note)
+    # What became of the tuned model's answers, as far as is known.
+    if results.suite.scoring == "abilities":
+        note = f"another ability’s answer; {percent(plain.tuned.broken)} % broken"
+        yield KeyNumber("Tuned, intruded", percent(plain.tuned.intruded), "%", note)
+    else:
+        name = "Fell, rose" if results.suite.scoring == "graded" else "Flips 1→0, 0→1"
+        note = f"of {plain.base.n:,} items, from base to tuned"
+        yield KeyNumber(name, f"{plain.n_lost:,}, {plain.n_gained:,}", "", note)
+    if best is not None:
+        name = f"Recovery, best: {conjugation_label(best.name)}"
+        note = f"{ratio_interval(best.recovery_ci95)} on {best.n_report:,} that did not choose it"
+        yield KeyNumber(name, ratio(best.recovery), "", note)
+
+
+def _model_facts(results: Results) -> Iterator[tuple[str, str, str]]:
+    base, tuned = results.base, results.tuned
+    yield "model", base.spec, tuned.spec
+    yield "fingerprint", base.fingerprint, tuned.fingerprint
+    for name in dict.fromkeys([*base.facts, *tuned.facts]):
+        yield name, base.facts.get(name, MISSING), tuned.facts.get(name, MISSING)
+
+
+def _run_facts(results: Results) -> Iterator[tuple[str, str]]:
+    run, suite = results.provenance, results.suite
+    yield "suite", suite.name
+    yield "suite fingerprint", suite.fingerprint
+    yield "languages", ", ".join(suite.languages)
+    yield "conjugations", ", ".join(result.name for result in results.conjugations) or "none"
+    yield "made", run.created
+    yield "seed", str(run.seed)
+    yield "bootstrap resamples", f"{run.n_resamples:,}"
+    for name, facts in run.conjugations.items():
+        for fact, value in facts.items():
+            yield f"{name}: {fact}", value
+    for role, model in (("base", results.base), ("tuned", results.tuned)):
+        if model.usage is not None:
+            sent = model.usage.n_prompt_tokens
+            prompts = "" if sent is None else f"{sent:,} of prompts, "
+            yield f"tokens, {role}", f"{prompts}{model.usage.n_answer_tokens:,} of answers"
+    if run.cost_usd is not None:
+        yield "cost", f"${run.cost_usd:.4f}, by the price table"
+    yield "wall time", f"{run.seconds:.1f} s; answers already on file cost nothing"
+    yield "commit", run.commit or "not in a repository"
+    yield "platform", run.platform
+    yield from run.versions.items()
+    yield "schema", results.schema_

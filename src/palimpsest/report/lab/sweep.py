@@ -1,0 +1,67 @@
+"""The figure of a sweep: one measure over one key, runs, means and intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from matplotlib.lines import Line2D
+
+from palimpsest.report.figure import BASE, BROKEN, INK, INTRUDED, RIGHT, TUNED, Drawing, Sheet
+from palimpsest.stats.means import Line
+
+_PENS = tuple(zip((TUNED, BASE, RIGHT, INTRUDED, INK, BROKEN), "oDs^vP", strict=True))
+"""Colours and marks; as many lines are told apart."""
+
+
+def sweep_drawing(name: str, meaning: str, key: str, lines: Sequence[Line]) -> Drawing:
+    """Return the figure of one measure over one key.
+
+    Args:
+        name: Of its files.
+        meaning: What the measure is.
+        key: Along the horizontal axis.
+        lines: One for each group of runs.
+    """
+    # Values are steps of a plan, not measurements: evenly spaced, whatever they are.
+    values = _ordered(point.x for line in lines for point in line.points)
+
+    def draw(sheet: Sheet) -> None:
+        legend = [
+            Line2D([], [], color=color, marker=marker, markersize=5, label=line.name)
+            for line, (color, marker) in zip(lines, _PENS, strict=False)
+            if line.name
+        ]
+        axes = sheet.axes(2.8, legend, narrow_columns=1)
+        for number, line in enumerate(lines):
+            color, marker = _PENS[number % len(_PENS)]
+            shift = 0.12 * (number - (len(lines) - 1) / 2)
+            points = sorted(line.points, key=lambda point: values.index(point.x))
+            places = [values.index(point.x) + shift for point in points]
+            axes.plot(places, [p.mean for p in points], marker=marker, color=color, markersize=5)
+            for place, point in zip(places, points, strict=True):
+                axes.plot([place, place], [point.low, point.high], color=color, linewidth=1.4)
+                beside = [place + 0.05] * len(point.values)
+                axes.plot(beside, point.values, ".", color=color, markersize=4)
+        axes.set_xticks(range(len(values)), [str(value) for value in values])
+        axes.set_xlim(-0.5, len(values) - 0.5)
+        axes.set_xlabel(key)
+        axes.grid(visible=True, axis="both")
+
+    title = f"{meaning}, over {key}"
+    return Drawing(
+        name=name,
+        title=title[0].upper() + title[1:],
+        caption="Small marks are single runs; the line is their mean, the bar its 95 % interval "
+        "over runs (Student's t).",
+        alternative="; ".join(
+            f"{line.name} {point.x}: {point.mean:.3f}" for line in lines for point in line.points
+        ),
+        draw=draw,
+    )
+
+
+def _ordered(values: Iterable[Any]) -> list[Any]:
+    """Return each value once: numbers by size, anything else in the order of the plan."""
+    found = list(dict.fromkeys(values))
+    return sorted(found) if all(isinstance(value, int | float) for value in found) else found

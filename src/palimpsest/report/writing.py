@@ -1,0 +1,82 @@
+"""Run folders filled with what a run's page, figures and tables are.
+
+Importing this loads neither matplotlib nor the templates: a diagnosis does so at its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from palimpsest.records.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from palimpsest.records.answers import AnswerRow
+    from palimpsest.records.lab_results import LabResults
+    from palimpsest.records.results import Results
+    from palimpsest.report.figure import Drawing
+
+
+def write_report(
+    folder: Path,
+    results: Results,
+    rows: Sequence[AnswerRow],
+    *,
+    extra_figures: Sequence[Drawing] = (),
+) -> Path:
+    """Write the report of a diagnosis and everything beside it, and return the path of the page.
+
+    Writes ``report.html``, ``table.csv``, ``table.md``, ``table.tex``, ``cells.csv`` and, for each
+    figure, ``figures/NAME.png`` and ``figures/NAME.svg``. A file is replaced at once or not at
+    all. The same arguments give the same bytes.
+
+    Args:
+        folder: Made if it does not exist.
+        results: What the diagnosis says.
+        rows: The answers behind it, for the browser of single prompts.
+        extra_figures: Shown after the report's own.
+
+    Raises:
+        UserError: The folder cannot be written, or the disk is full.
+    """
+    from palimpsest.report.diagnosis import tables
+    from palimpsest.report.diagnosis.figures import FIGURES
+    from palimpsest.report.diagnosis.page import render_page
+    from palimpsest.report.diagnosis.prompts import prompt_data
+    from palimpsest.report.page import write_figure
+
+    target = RunFolder(folder)
+    drawings = [*FIGURES.drawings(results), *extra_figures]
+    figures = [write_figure(target, drawing) for drawing in drawings]
+    target.write_text("table.csv", tables.csv_table(results))
+    target.write_text("table.md", tables.markdown_table(results))
+    target.write_text("table.tex", tables.latex_table(results))
+    target.write_text("cells.csv", tables.csv_cells(results))
+    data = prompt_data(
+        rows,
+        tells_abilities=results.suite.scoring == "abilities",
+        from_logs=results.suite.from_logs,
+    )
+    return target.write_text("report.html", render_page(results, figures, data))
+
+
+def write_lab_report(folder: Path, results: LabResults) -> Path:
+    """Write the report of a laboratory run and everything beside it; return the page's path.
+
+    Writes ``report.html``, ``conjugations.csv``, ``tuning.csv``, ``by_exemplars.csv``,
+    ``closeness.csv``, ``remedies.csv``, and each figure as ``figures/NAME.png`` and ``.svg``. The
+    same results give the same bytes.
+
+    Raises:
+        UserError: The folder cannot be written, or the disk is full.
+    """
+    from palimpsest.report.lab.figures import FIGURES
+    from palimpsest.report.lab.page import csv_tables, render_lab_page
+    from palimpsest.report.page import write_figure
+
+    target = RunFolder(folder)
+    for name, text in csv_tables(results).items():
+        target.write_text(f"{name}.csv", text)
+    figures = [write_figure(target, drawing) for drawing in FIGURES.drawings(results)]
+    return target.write_text("report.html", render_lab_page(results, figures))
