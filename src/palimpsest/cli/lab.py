@@ -15,7 +15,7 @@ from palimpsest.cli.options import Json, Quiet
 
 if TYPE_CHECKING:
     from palimpsest.lab.runs.config import Config
-    from palimpsest.lab.runs.stages import OnStage
+    from palimpsest.lab.runs.run import OnStage
     from palimpsest.lab.runs.sweep import OnJob
     from palimpsest.records.lab_results import LabResults
     from palimpsest.training.progress import Progress

@@ -11,25 +11,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from palimpsest.errors import UserError
 from palimpsest.rosetta.corpus import Document, Writer
 from palimpsest.rosetta.grammar import LANGUAGES, REWRITTEN_LANGUAGES
 from palimpsest.rosetta.loop import Batch, Stage, Trainer, batch_loss, make_batch
-from palimpsest.rosetta.tokenizer import train_tokenizer
 
 PRETRAINING_LANGUAGES = (*LANGUAGES, "leet")
 """Languages are drawn evenly from these; leetspeak, the slowest to be learnt, comes twice."""
 
 Report = Callable[[str, int, int, float], None]
 """Told the stage, the step, the number of steps and the loss in nats per token."""
+
+BOS, EOS, PAD = "<s>", "</s>", "<pad>"
+
+# A word keeps its inner signs (escaped digits of leetspeak, the separator of pig latin), so that
+# rewritten words become one token each as plain ones do; punctuation and newlines stand alone.
+_PIECES = Regex(r" ?[^\s.,:;?!¿¡]+| ?[.,:;?!¿¡]|\n|\s")
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,35 @@ def prepare_folder(recipe: Recipe, folder: Path) -> None:
         )
     content = {"fingerprint": recipe.fingerprint, "recipe": asdict(recipe)}
     marker.write_text(json.dumps(content, indent=2), "utf-8")
+
+
+def train_tokenizer(texts: Iterable[str], *, n_tokens: int) -> PreTrainedTokenizerFast:
+    """Train byte-level BPE over whole words; any text at all can be encoded and decoded."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(_PIECES, behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=n_tokens,
+        special_tokens=[BOS, EOS, PAD],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A", special_tokens=[(BOS, tokenizer.token_to_id(BOS))]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=BOS,
+        eos_token=EOS,
+        pad_token=PAD,
+        clean_up_tokenization_spaces=False,
+    )
 
 
 def make_tokenizer(recipe: Recipe, folder: Path) -> PreTrainedTokenizerFast:

@@ -1,10 +1,13 @@
-"""How a training goes: loss, excess over Bayes, rate, time left; on request in TensorBoard."""
+"""Progress of a training: loss, rate, time left, TensorBoard; and Ctrl-C when all can be saved."""
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 
 from palimpsest.errors import MissingExtraError
@@ -24,10 +27,6 @@ class Progress(NamedTuple):
     in twenty-five, as it takes time."""
     steps_per_second: float
     seconds_left: float
-
-    def __str__(self) -> str:
-        excess = "" if self.excess is None else f", {self.excess:+.3f} over Bayes"
-        return f"loss {self.loss:.3f}{excess}, {self.steps_per_second:.1f} steps/s"
 
 
 OnProgress = Callable[[Progress], None]
@@ -81,3 +80,37 @@ class Board:
     def close(self) -> None:
         """Write what is left."""
         self._writer.close()
+
+
+class Interrupts:
+    """Whether Ctrl-C was pressed."""
+
+    pressed: bool = False
+
+
+@contextmanager
+def noticed_interrupts() -> Iterator[Interrupts]:
+    """Note the first Ctrl-C instead of stopping in the middle of an update; obey the second.
+
+    Outside the main thread, where Python handles no signals, it does nothing.
+    """
+    interrupts = Interrupts()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        interrupts.pressed = True
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.getsignal(signal.SIGINT)
+    # A shell that starts us in the background has us ignore Ctrl-C; so we go on doing.
+    if before != signal.default_int_handler:
+        yield interrupts
+        return
+    try:
+        signal.signal(signal.SIGINT, note)
+    except ValueError:
+        yield interrupts
+        return
+    try:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -26,10 +26,9 @@ from palimpsest.lab.conjugations.transformations import (
     symmetry_note,
 )
 from palimpsest.lab.predictors.discrete import DiscreteEstimator
-from palimpsest.lab.predictors.least_squares import OrdinaryLeastSquares
 from palimpsest.lab.predictors.mixture import MixtureEstimator
 from palimpsest.lab.predictors.predictor import OnFeatures, Prompt
-from palimpsest.lab.predictors.ridge import RidgeEstimator
+from palimpsest.lab.predictors.ridge import OrdinaryLeastSquares, RidgeEstimator
 from palimpsest.lab.problem.features import (
     FUNCTION_CLASSES,
     Features,

@@ -14,10 +14,9 @@ from torch import Tensor
 
 from palimpsest.errors import UserError
 from palimpsest.lab.predictors.discrete import DiscreteEstimator
-from palimpsest.lab.predictors.least_squares import OrdinaryLeastSquares
 from palimpsest.lab.predictors.mixture import MixtureEstimator
 from palimpsest.lab.predictors.predictor import OnFeatures, Predictor, predict_zero
-from palimpsest.lab.predictors.ridge import RidgeEstimator
+from palimpsest.lab.predictors.ridge import OrdinaryLeastSquares, RidgeEstimator
 from palimpsest.lab.problem.exact import exact_pass, exact_predictors
 from palimpsest.lab.problem.features import FUNCTION_CLASSES
 from palimpsest.lab.problem.problem import Batch, Problem

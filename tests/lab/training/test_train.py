@@ -140,8 +140,6 @@ def test_progress_tells_loss_excess_rate_and_time_left() -> None:
     last = seen[-1]
     assert last.steps_per_second > 0
     assert last.seconds_left == 0
-    assert "over Bayes" in str(last)
-    assert "steps/s" in str(last)
 
 
 def test_the_excess_is_that_of_the_same_prompts() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from palimpsest.errors import UserError
 from palimpsest.lab.checks import check_count
-from palimpsest.lab.measuring.intervals import N_RESAMPLES, Curve, outer_quantiles
+from palimpsest.lab.measuring.inference import N_RESAMPLES, Curve, outer_quantiles
 from palimpsest.stats.bootstrap import bootstrap_means, percentile_interval
 from palimpsest.stats.proportions import Interval
 

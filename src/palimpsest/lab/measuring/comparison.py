@@ -13,8 +13,7 @@ from torch import Tensor
 from palimpsest.lab.conjugations.transformations import conjugated, symmetry_note
 from palimpsest.lab.measuring.bench import Bench, positions
 from palimpsest.lab.measuring.closeness import change_by_closeness
-from palimpsest.lab.measuring.inference import discrete_share, fit_alpha
-from palimpsest.lab.measuring.intervals import outer_quantiles
+from palimpsest.lab.measuring.inference import discrete_share, fit_alpha, outer_quantiles
 from palimpsest.lab.measuring.recovery import estimate_recovery
 from palimpsest.lab.measuring.splitting import split_excess
 from palimpsest.lab.predictors.predictor import Predictor

@@ -21,10 +21,21 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 from torch import Tensor
 
-from palimpsest.lab.measuring.intervals import N_RESAMPLES, Curve, outer_quantiles
 from palimpsest.lab.predictors.mixture import MixturePass
 from palimpsest.stats.bootstrap import Array, bootstrap_means, percentile_interval
 from palimpsest.stats.proportions import Interval
+
+N_RESAMPLES = 2000
+"""Bootstrap resamples, unless the caller says otherwise: the ends of an interval are then known to
+about a thirtieth of its width."""
+
+
+class Curve(NamedTuple):
+    """A figure for each number of exemplars, with the ends of its 95 % interval."""
+
+    values: Float[np.ndarray, " points"]
+    low: Float[np.ndarray, " points"]
+    high: Float[np.ndarray, " points"]
 
 
 class DiscreteShare(NamedTuple):
@@ -178,3 +189,16 @@ def _nearest(row: Array, grid: Array) -> float:
 def _ratio(top: Array, bottom: Array) -> Array:
     """Return the quotient, NaN where the divisor is zero."""
     return np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom > 0)
+
+
+def outer_quantiles(
+    resamples: Float[np.ndarray, "resamples columns"],
+) -> tuple[Float[np.ndarray, " columns"], Float[np.ndarray, " columns"]]:
+    """Return the ends of the 95 % interval of each column; NaN where a column is undefined."""
+    undefined = Interval(np.nan, np.nan)
+    intervals = [
+        undefined if np.isnan(column).any() else percentile_interval(column)
+        for column in resamples.T
+    ]
+    low, high = np.array(intervals).T
+    return low, high

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from palimpsest.lab.measuring.intervals import N_RESAMPLES
+from palimpsest.lab.measuring.inference import N_RESAMPLES
 from palimpsest.records.lab_results import Estimate
 from palimpsest.stats.bootstrap import Array, bootstrap_means, percentile_interval
 from palimpsest.stats.proportions import Interval

@@ -32,7 +32,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from palimpsest.errors import UserError
-from palimpsest.lab.measuring.intervals import N_RESAMPLES, Curve, outer_quantiles
+from palimpsest.lab.measuring.inference import N_RESAMPLES, Curve, outer_quantiles
 from palimpsest.stats.bootstrap import Array, bootstrap_means, percentile_interval
 from palimpsest.stats.proportions import Interval
 

@@ -7,9 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from palimpsest.errors import UserError
-from palimpsest.lab.predictors.least_squares import OrdinaryLeastSquares
 from palimpsest.lab.predictors.mixture import MixturePass
 from palimpsest.lab.predictors.predictor import OnFeatures, Predictor, predict_zero
+from palimpsest.lab.predictors.ridge import OrdinaryLeastSquares
 from palimpsest.lab.problem.problem import GaussianTasks, MixtureTasks, Problem
 
 

@@ -14,14 +14,12 @@ from torch import Tensor, nn
 
 from palimpsest.errors import UserError
 from palimpsest.lab.checks import check_choice, check_count, check_not_negative, check_positive
-from palimpsest.lab.predictors.cores import Cores, divided_cores
 from palimpsest.lab.predictors.predictor import Prompt
 from palimpsest.lab.predictors.transformer import Transformer
 from palimpsest.lab.problem.problem import Batch
 from palimpsest.lab.training.gradients import Gradients
 from palimpsest.training.checkpoints import load_state, save_state, saved_step
-from palimpsest.training.devices import Processes
-from palimpsest.training.interrupts import noticed_interrupts
+from palimpsest.training.devices import Cores, Processes, divided_cores
 from palimpsest.training.optimisers import (
     OPTIMISERS,
     SCHEDULES,
@@ -30,7 +28,7 @@ from palimpsest.training.optimisers import (
     rate_scale,
     update,
 )
-from palimpsest.training.progress import Board, Clock, OnProgress
+from palimpsest.training.progress import Board, Clock, OnProgress, noticed_interrupts
 
 STEPS_BETWEEN_EXCESSES = 25
 """The Bayes predictor takes about as long as an update of a small model."""

@@ -137,7 +137,7 @@ def finetune(
             "pretrained_on": _described(pretrained_on) if remedies else None,
         },
         of_predictions=[term for one in remedies if (term := one.of_predictions(tuning))],
-        of_weights=[term for one in remedies if (term := one.of_weights(tuning))],
+        of_weights=[held for one in remedies if (held := one.of_weights(tuning))],
     ).run()
     for remedy in remedies:
         model = remedy.end(origin, model)

@@ -7,7 +7,6 @@ import pytest
 import torch
 from tests.lab.tiny import PROBLEM, SIZES, TRAINING, same
 
-from palimpsest.lab.predictors.cores import divided_cores, map_on_cores
 from palimpsest.lab.predictors.predictor import Prompt, predict
 from palimpsest.lab.predictors.transformer import new_transformer
 from palimpsest.lab.training.gradients import Gradients
@@ -20,6 +19,7 @@ from palimpsest.lab.training.remedies import (
     WeightDistance,
 )
 from palimpsest.lab.training.train import finetune, pretrain
+from palimpsest.training.devices import divided_cores, map_on_cores
 from palimpsest.training.progress import Progress
 
 
