@@ -18,6 +18,10 @@ class Kind(StrEnum):
     suites = "suites"
     conjugations = "conjugations"
     models = "models"
+    distributions = "distributions"
+    architectures = "architectures"
+    remedies = "remedies"
+    engines = "engines"
     translators = "translators"
 
 
@@ -25,6 +29,10 @@ _REGISTRIES = {
     Kind.suites: "palimpsest.lm.suites.specs:SUITES",
     Kind.conjugations: "palimpsest.lm.conjugations.specs:CONJUGATIONS",
     Kind.models: "palimpsest.lm.models.specs:MODELS",
+    Kind.distributions: "palimpsest.lab.problem.problem:DISTRIBUTIONS",
+    Kind.architectures: "palimpsest.lab.predictors.transformer:ARCHITECTURES",
+    Kind.remedies: "palimpsest.lab.training.remedies:REMEDIES",
+    Kind.engines: "palimpsest.engines.engine:ENGINES",
     Kind.translators: "palimpsest.lm.translators.specs:TRANSLATORS",
 }
 

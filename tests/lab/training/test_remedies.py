@@ -1,6 +1,10 @@
 import copy
+import re
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -29,6 +33,7 @@ from palimpsest.lab.training.remedies import (
 )
 from palimpsest.lab.training.train import finetune, pretrain, source_of
 
+PAGE = Path(__file__).parents[3] / "docs" / "adding" / "remedy.md"
 TUNING = replace(TRAINING, seed=1, optimiser="adamw", learning_rate=1e-2, schedule="constant")
 STRENGTHS = {"replay": 0.5, "lora_rank": 2, "l2_sp": 0.1, "kl": 1.0, "interpolation": 0.5}
 ALL = [
@@ -65,6 +70,26 @@ def test_tuning_with_any_remedy_leaves_the_base_alone_and_gives_a_plain_model(
     assert all(weight.requires_grad for weight in tuned.parameters())
     assert not same(tuned, base)
     assert not same(tuned, finetune(base, PROBLEM, TUNING))
+
+
+def test_the_remedy_of_the_page_leaves_what_it_says(
+    base: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, *_ = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    module = ModuleType("frozen")
+    monkeypatch.setitem(sys.modules, "frozen", module)  # where dataclasses look up their types
+    exec(compile(code, str(PAGE), "exec"), module.__dict__)
+    tuned = finetune(base, PROBLEM, TUNING, remedies=[module.FrozenBlocks(1)])
+    assert all(weight.requires_grad for weight in tuned.parameters())
+    changed = {
+        name
+        for name, weight in weights(tuned).items()
+        if not torch.equal(weight, weights(base)[name])
+    }
+    assert changed
+    assert not [name for name in changed if name.startswith("blocks.0.")]
+    with pytest.raises(UserError, match="frozen is 0"):
+        module.FrozenBlocks(0)
 
 
 @pytest.mark.parametrize("weak", [Replay(0), WeightDistance(0), Divergence(0)])
