@@ -17,6 +17,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from palimpsest.lm.models.huggingface.quiet import quietly
 from palimpsest.records.provenance import platform_facts, versions
+from palimpsest.records.run_folder import RunFolder
 from palimpsest.records.store import AnswerStore
 from palimpsest.rosetta.manifest import MANIFEST, CurvePoint, Manifest, checksums, measure
 from palimpsest.rosetta.recipe import (
@@ -112,9 +113,7 @@ def _tune_and_keep(
     for step, loss in tune(recipe, model, tokenizer, folder, report):
         losses[step] = loss
         _save_checkpoint(model, tokenizer, _checkpoint(folder, step))
-        fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps(sorted(losses.items())), "utf-8")
-        fresh.replace(path)
+        RunFolder(folder).write_json(path.name, sorted(losses.items()))
     return sorted(losses.items())
 
 

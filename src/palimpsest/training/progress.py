@@ -1,4 +1,4 @@
-"""Progress of a training: loss, rate, time left, TensorBoard; and Ctrl-C when all can be saved."""
+"""Progress of a training: loss, excess, rate, TensorBoard; and Ctrl-C when all can be saved."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ class Progress(NamedTuple):
     """By how much the loss is above that of the Bayes predictor on the same prompts; of one step
     in twenty-five, as it takes time."""
     steps_per_second: float
-    seconds_left: float
 
 
 OnProgress = Callable[[Progress], None]
@@ -46,8 +45,7 @@ class Clock:
             self._first = step, now
         since, start = self._first
         rate = (step - since) / (now - start) if now > start else 0.0
-        left = (self._n_steps - step) / rate if rate else float("nan")
-        return Progress(step, self._n_steps, loss, excess, rate, left)
+        return Progress(step, self._n_steps, loss, excess, rate)
 
 
 class Board:

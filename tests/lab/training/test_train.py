@@ -132,14 +132,13 @@ def test_training_brings_a_model_near_the_bayes_predictor() -> None:
     assert (loss(model) - bayes) / (zero - bayes) < 0.5
 
 
-def test_progress_tells_loss_excess_rate_and_time_left() -> None:
+def test_progress_tells_step_and_rate() -> None:
     seen: list[Progress] = []
     pretrain(PROBLEM, SIZES, TRAINING, running=Running(on_progress=seen.append))
     assert [progress.step for progress in seen] == list(range(1, 9))
     assert all(progress.n_steps == 8 for progress in seen)
     last = seen[-1]
     assert last.steps_per_second > 0
-    assert last.seconds_left == 0
 
 
 def test_the_excess_is_that_of_the_same_prompts() -> None:

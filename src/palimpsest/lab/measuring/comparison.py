@@ -162,18 +162,16 @@ def _conjugations(answers: Answers, bench: Bench) -> Iterator[Conjugated]:
 def _oracles(bench: Bench) -> list[Oracle]:
     """Return the losses of the exact predictors."""
     disc, cont = bench.disc, bench.cont
+    exact = zip(disc.exact.by_name.items(), cont.exact.by_name.values(), strict=True)
+    found = [(name, on_disc, on_cont) for (name, on_disc), on_cont in exact]
+    found.append(("zero", 0 * disc.exact.ridge, 0 * cont.exact.ridge))
     return [
         Oracle(
             name=name,
-            disc=float(disc.errors(of_disc).mean()),
-            cont=float(cont.errors(of_cont).mean()),
+            disc=float(disc.errors(on_disc).mean()),
+            cont=float(cont.errors(on_cont).mean()),
         )
-        for name, of_disc, of_cont in (
-            ("ridge", disc.exact.ridge, cont.exact.ridge),
-            ("discrete", disc.exact.discrete, cont.exact.discrete),
-            ("mixture", disc.exact.predictions, cont.exact.predictions),
-            ("zero", 0 * disc.exact.ridge, 0 * cont.exact.ridge),
-        )
+        for name, on_disc, on_cont in found
     ]
 
 
@@ -189,12 +187,7 @@ def _by_exemplars(answers: Answers, bench: Bench) -> Iterator[ByPosition]:
         errors = cont.errors(predictions)
         means = bootstrap_means(errors, range(len(errors)), **bench.resampling())
         yield positions(name, kind, errors.mean(0), outer_quantiles(means))
-    exact = cont.exact
-    for name, predictions in (
-        ("ridge", exact.ridge),
-        ("discrete", exact.discrete),
-        ("mixture", exact.predictions),
-    ):
+    for name, predictions in cont.exact.by_name.items():
         yield positions(name, "exact", cont.errors(predictions).mean(0))
 
 

@@ -36,6 +36,11 @@ class MixturePass(NamedTuple):
     log_likelihood_continuous: Float[Tensor, "batch points"]
     log_likelihood_discrete: Float[Tensor, "batch points"]
 
+    @property
+    def by_name(self) -> dict[str, Float[Tensor, "batch points"]]:
+        """The predictions of each exact predictor."""
+        return {"ridge": self.ridge, "discrete": self.discrete, "mixture": self.predictions}
+
 
 @dataclass(frozen=True, eq=False)
 class MixtureEstimator:

@@ -12,7 +12,7 @@ from palimpsest.lab.runs.measures import MEASURES
 from palimpsest.lab.runs.sweep_plan import Plan, Plot
 from palimpsest.records.run_folder import RunFolder
 from palimpsest.report.lab.sweep import sweep_drawing
-from palimpsest.report.text import number
+from palimpsest.report.text import csv_text, number
 from palimpsest.stats.means import Line, Mean, Point, mean_over_runs
 
 Table = list[dict[str, Any]]
@@ -44,11 +44,7 @@ def write_plot(folder: RunFolder, table: Table, plot: Plot) -> str:
 
 def csv_table(table: Table) -> str:
     """Return the table as CSV; undefined numbers are empty."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, _columns(table), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(table)
-    return out.getvalue()
+    return csv_text(table, names=_columns(table))
 
 
 def parquet_table(table: Table) -> bytes | None:

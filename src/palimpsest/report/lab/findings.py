@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from palimpsest.records.lab_results import Estimate, LabResults, Part
+from palimpsest.records.lab_results import Estimate, LabResults
 from palimpsest.report.text import number
 
 
@@ -55,14 +55,11 @@ def _inferred(results: LabResults) -> Iterator[str]:
 
 
 def _split(results: LabResults) -> Iterator[str]:
-    if len(results.split) != 2:
-        return
-    base, tuned = results.split
-    grown = _value(tuned.excess) - _value(base.excess)
-    if grown <= 0:
+    grown = results.growth
+    if not grown:
         return
     parts = ", ".join(
-        f"{_share(tuned, base, name, grown)} {words}"
+        f"{number(100 * grown[name] / grown['excess'], 0)} % {words}"
         for name, words in (
             ("inference", "a shift of the inferred task"),
             ("overlap", "its overlap with the bias"),
@@ -70,12 +67,7 @@ def _split(results: LabResults) -> Iterator[str]:
             ("variance", "variance between symmetric ways of asking"),
         )
     )
-    yield f"Of the {grown:.3f} that the excess over ridge has grown by, {parts}."
-
-
-def _share(tuned: Part, base: Part, name: str, grown: float) -> str:
-    change = _value(getattr(tuned, name)) - _value(getattr(base, name))
-    return f"{number(100 * change / grown, 0)} %"
+    yield f"Of the {grown['excess']:.3f} that the excess over ridge has grown by, {parts}."
 
 
 def _near(results: LabResults) -> Iterator[str]:
@@ -92,7 +84,7 @@ def _near(results: LabResults) -> Iterator[str]:
 def _recovered(results: LabResults) -> Iterator[str]:
     scalings = [one for one in results.conjugations if one.name.startswith("scale:")]
     defined = [one for one in scalings if one.recovery.value is not None]
-    best = max(defined, key=lambda one: _value(one.recovery), default=None)
+    best = max(defined, key=lambda one: one.recovery.or_zero, default=None)
     for one in (results.best, best):
         if one is not None and one.recovery.value is not None:
             yield (
@@ -104,10 +96,6 @@ def _recovered(results: LabResults) -> Iterator[str]:
 
 def _best(results: LabResults) -> str:
     return results.best.name if results.best else "the ensemble"
-
-
-def _value(estimate: Estimate) -> float:
-    return estimate.value or 0.0
 
 
 def _number(estimate: Estimate) -> str:
