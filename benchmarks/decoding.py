@@ -34,12 +34,11 @@ from benchmarks.peers import HARNESS_BATCH, harness, one_at_a_time
 from benchmarks.random_llama import SUITE_60M, save_random_llama
 from palimpsest.judging.diagnose import default_vias
 from palimpsest.judging.evaluate import evaluate
-from palimpsest.judging.questions import Question, Reply, Settings
+from palimpsest.judging.questions import Question, RawAnswer, Settings
 from palimpsest.judging.via import Via, parse_via
 from palimpsest.lm.models.huggingface.model import HuggingFaceModel
 from palimpsest.lm.models.specs import load_model
-from palimpsest.lm.suites.specs import load_suite
-from palimpsest.lm.suites.suite import Suite
+from palimpsest.lm.suites.suite import Suite, load_suite
 from palimpsest.records.store import AnswerStore
 
 
@@ -137,7 +136,7 @@ def check_equal(work: Workload, ours: Sequence[str], theirs: Sequence[str], peer
 
 def outcome(question: Question, text: str) -> str:
     """Return how a text is scored."""
-    return question.row(Reply(text, "length", 0.0), role="base").outcome
+    return question.row(RawAnswer(text, "length", 0.0), role="base").outcome
 
 
 def compare(work: Workload, peers: dict[str, Callable[[], list[str]]], *, rounds: int) -> None:

@@ -20,7 +20,7 @@ import subprocess
 import time
 from typing import NamedTuple
 
-from palimpsest.lm.suites.sentences import BUILT_IN, read_sentences
+from palimpsest.lm.suites.icl_vs_if import BUILT_IN, read_sentences
 from palimpsest.lm.translators.apertium import Apertium
 
 MODE, SOURCE, TARGET = "eng-spa", "en", "es"

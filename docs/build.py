@@ -146,9 +146,9 @@ def write_demo() -> None:
     for name in ("accuracy", "outcomes", "recovery"):
         shutil.copyfile(DEMO_RUN / "figures" / f"{name}.png", FIGURES / f"{name}.png")
     _, manifest = read_manifest(None)
-    curve = curve_drawing(manifest).files()
-    (FIGURES / "tuning-curve.png").write_bytes(curve.png)
-    (FIGURES / "tuning-curve.svg").write_bytes(curve.svg)
+    curve = curve_drawing(manifest)
+    for ending, content in curve.files().items():
+        (FIGURES / f"{curve.name}.{ending}").write_bytes(content)
     text = (
         f"`palimpsest demo` compares the embedded base model with one that was tuned on English "
         f"instructions alone. Verdict: **{results.verdict}**. {results.verdict_reason}\n\n"

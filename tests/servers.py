@@ -27,7 +27,7 @@ PATIENCE_SECONDS = 120.0
 
 
 @contextlib.contextmanager
-def serving(app: ASGIApp, *, grace_seconds: int = 1) -> Iterator[str]:
+def serving(app: ASGIApp, *, grace_seconds: int = 1, http: Any = "auto") -> Iterator[str]:
     """Serve an ASGI app from a thread and yield its base URL, ``http://127.0.0.1:PORT``.
 
     The port is bound before the thread starts, so that the first request never comes too early.
@@ -35,6 +35,7 @@ def serving(app: ASGIApp, *, grace_seconds: int = 1) -> Iterator[str]:
     """
     config = uvicorn.Config(
         cast(Any, app),
+        http=http,
         log_config=None,
         access_log=False,
         log_level="critical",

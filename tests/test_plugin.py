@@ -8,17 +8,21 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from palimpsest.cli.main import run
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "examples" / "plugin"
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The plugin installed into a folder of its own, which is added to the path."""
+def installed(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The plugin installed into a folder of its own."""
     folder = tmp_path_factory.mktemp("plugin")
     # A build writes beside the sources; they are to stay as they are.
     shutil.copytree(SOURCES, folder / "sources", ignore=shutil.ignore_patterns("__pycache__"))
@@ -30,7 +34,27 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         check=True,
         timeout=120,
     )
-    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(installed), *sys.path])}
+    return str(installed)
+
+
+@pytest.fixture
+def environment(installed: str) -> dict[str, str]:
+    """Variables under which a new Python finds the plugin."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([installed, *sys.path])}
+
+
+@pytest.fixture
+def palimpsest(
+    installed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """The command, as if it had been started with the plugin; it returns what was printed."""
+    monkeypatch.syspath_prepend(installed)
+
+    def call(*words: str) -> str:
+        assert run([*words]) == 0
+        return capsys.readouterr().out
+
+    return call
 
 
 def _run(environment: dict[str, str], *command: str) -> str:
@@ -54,9 +78,33 @@ def test_the_page_shows_its_entry_points() -> None:
     assert shown in (SOURCES / "pyproject.toml").read_text("utf-8")
 
 
-def test_what_it_adds_is_listed_with_its_description(environment: dict[str, str]) -> None:
-    assert "Repeat a sum" in _run(environment, "palimpsest", "list", "suites")
-    assert "French labels" in _run(environment, "palimpsest", "list", "conjugations")
+def test_each_thing_that_it_adds_is_one_file_and_one_registration() -> None:
+    project = tomllib.loads((SOURCES / "pyproject.toml").read_text("utf-8"))["project"]
+    modules = [
+        target.partition(":")[0]
+        for group in project["entry-points"].values()
+        for target in group.values()
+    ]
+    files = {path.stem for path in (SOURCES / "palimpsest_example").glob("*.py")} - {"__init__"}
+    assert sorted(modules) == sorted(f"palimpsest_example.{name}" for name in files)
+    for name in files:
+        code = (SOURCES / "palimpsest_example" / f"{name}.py").read_text("utf-8")
+        assert "palimpsest_example" not in code, f"{name}.py stands on another file"
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("suites", "Repeat a sum"),
+        ("conjugations", "French labels"),
+        ("scorers", "The last number"),
+        ("log-formats", "Lists of passed and failed questions"),
+    ],
+)
+def test_what_it_adds_is_listed_with_its_description(
+    palimpsest: Callable[..., str], kind: str, said: str
+) -> None:
+    assert said in palimpsest("list", kind)
 
 
 @pytest.mark.slow
@@ -76,12 +124,40 @@ def test_a_pair_is_diagnosed_by_its_suite_under_its_conjugation(
     assert both["tuned"]["accuracy"] > 0.8
 
 
-def test_the_example_in_its_code_is_true(environment: dict[str, str]) -> None:
-    _run(environment, "doctest", str(SOURCES / "palimpsest_example" / "french_labels.py"))
+def test_logs_in_its_format_are_compared(palimpsest: Callable[..., str], tmp_path: Path) -> None:
+    for role, n_passed in (("base", 40), ("tuned", 10)):
+        lines = [f"sum-{i} {'PASS' if i < n_passed else 'FAIL'}" for i in range(40)]
+        (tmp_path / role).mkdir()
+        (tmp_path / role / "sums.passfail").write_text("\n".join(lines), "utf-8")
+    logs = [str(tmp_path / role / "sums.passfail") for role in ("base", "tuned")]
+    results = json.loads(palimpsest("compare", *logs, "--json", "--out", str(tmp_path / "run")))
+    assert (results["plain"]["base"]["accuracy"], results["plain"]["n_lost"]) == (1.0, 30)
+    assert results["suite"]["description"] == (
+        "Logs of a list of passed questions, scored by passed."
+    )
 
 
-def test_the_laws_of_conjugations_hold_for_it(environment: dict[str, str]) -> None:
-    tests = ["tests/laws", "-k", "french-labels", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+def test_a_suite_may_name_its_scorer(palimpsest: Callable[..., str], tmp_path: Path) -> None:
+    question = "What is 5 plus 7?"
+    row = {"id": "1", "prompt": question, "answers": {"sum": [12], "last": [7]}}
+    suite, model = tmp_path / "sums.jsonl", tmp_path / "model.json"
+    suite.write_text(json.dumps({**row, "scorer": "last-number"}), "utf-8")
+    model.write_text(json.dumps({question: " 7 and 5 are 12."}), "utf-8")
+    asked = ["--suite", f"jsonl:{suite}", "--via", "leet", "--out", str(tmp_path / "run")]
+    pair = [f"scripted:{model}"] * 2
+    results = json.loads(palimpsest("diagnose", *pair, *asked, "--json"))
+    assert results["plain"]["base"]["accuracy"] == 1.0
+
+
+def test_the_examples_in_its_code_are_true(environment: dict[str, str]) -> None:
+    files = [SOURCES / "palimpsest_example" / f"{n}.py" for n in ("french_labels", "last_number")]
+    _run(environment, "doctest", *map(str, files))
+
+
+@pytest.mark.slow
+def test_the_laws_hold_for_it(environment: dict[str, str]) -> None:
+    names = "french-labels or last-number"
+    tests = ["tests/laws", "-k", names, "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
     assert " passed" in _run(environment, "pytest", "--rootdir", str(ROOT), *tests)
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+MOST_SHOWN = 5
+"""How many mistakes of a file a message lists."""
 
 
 class UserError(Exception):
@@ -55,3 +58,28 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     """
     near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
     return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def raise_mistakes(mistakes: Sequence[str], *, hint: str) -> None:
+    """Raise :class:`UserError` with the first few mistakes of a file, if there are any.
+
+    Whatever a terminal would act on, or fail to show, is escaped.
+
+    Example:
+        >>> raise_mistakes(["a.txt, line 1: empty."], hint="Fill it in.")
+        Traceback (most recent call last):
+        ...
+        palimpsest.errors.UserError: a.txt, line 1: empty.
+        Fill it in.
+    """
+    if not mistakes:
+        return
+    more = len(mistakes) - MOST_SHOWN
+    lines = [*mistakes[:MOST_SHOWN], *([f"… and {more} more."] if more > 0 else [])]
+    raise UserError("\n".join(map(_printable, lines)), hint=hint)
+
+
+def _printable(text: str) -> str:
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )

@@ -1,4 +1,4 @@
-"""Names to lazily imported targets, with entry-point plugins and "did you mean"."""
+"""Registry of names to lazily imported targets, with entry-point plugins and "did you mean"."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ class Registry(Generic[T]):
     """A table of named targets that are imported only when asked for.
 
     Built-in targets are written as ``"module:attribute"``. Other packages add theirs under the
-    entry-point group ``palimpsest.<kinds>``; a built-in name cannot be taken over by a plugin.
+    entry-point group ``palimpsest.<kinds>``, with an underscore for a space; a built-in name cannot
+    be taken over by a plugin.
 
     Args:
         kind: The user's word for one entry, such as ``"suite"``.
@@ -72,7 +73,7 @@ class Registry(Generic[T]):
         """Return the error for a name that is not registered, with the nearest one that is."""
         return UserError(
             f"No {self.kind} named '{name}'.{did_you_mean(name, self)}",
-            hint=f"List them with: palimpsest list {self.plural}",
+            hint=f"List them with: palimpsest list {self.plural.replace(' ', '-')}",
         )
 
     def describe(self) -> Iterator[tuple[str, str]]:
@@ -92,4 +93,5 @@ class Registry(Generic[T]):
             yield name, text.partition("\n")[0]
 
     def _plugins(self) -> dict[str, EntryPoint]:
-        return {point.name: point for point in entry_points(group=f"palimpsest.{self.plural}")}
+        group = f"palimpsest.{self.plural.replace(' ', '_')}"
+        return {point.name: point for point in entry_points(group=group)}

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 from tests.cli.conftest import N_EXAMPLES, Palimpsest, Scripted
 
-from palimpsest.judging.diagnose import diagnose, rewrite_report
+from palimpsest.judging.conclude import rewrite_report
+from palimpsest.judging.diagnose import diagnose
 from palimpsest.lm.models.protocol import ScoringUnavailableError
 from palimpsest.lm.models.scripted import ScriptedModel
 from palimpsest.lm.suites.suite import Example, Suite

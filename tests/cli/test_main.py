@@ -45,7 +45,14 @@ def test_the_help_answers_within_three_tenths_of_a_second() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [("suites", "icl-vs-if"), ("conjugations", "leet"), ("models", "rosetta")]
+    ("kind", "name"),
+    [
+        ("suites", "icl-vs-if"),
+        ("conjugations", "leet"),
+        ("models", "rosetta"),
+        ("scorers", "prefix"),
+        ("log-formats", "lm-eval"),
+    ],
 )
 def test_everything_with_a_name_can_be_listed(palimpsest: Palimpsest, kind: str, name: str) -> None:
     ended = palimpsest("list", kind)

@@ -341,9 +341,17 @@ def test_the_verdict_is_right_on_four_cells_of_a_hundred(
     assert set(by_cell) <= {verdict, "inconclusive"}
 
 
-@pytest.mark.parametrize("accuracy", [0.6, 0.9, 0.99])
-@pytest.mark.parametrize("n", [30, 100])
-def test_without_forgetting_there_is_hardly_a_false_alarm(accuracy: float, n: int) -> None:
+@pytest.mark.parametrize(
+    ("n", "accuracy"),
+    [
+        (100, 0.9),
+        *[
+            pytest.param(n, accuracy, marks=pytest.mark.slow)
+            for n, accuracy in ((30, 0.6), (30, 0.9), (30, 0.99), (100, 0.6), (100, 0.99))
+        ],
+    ],
+)
+def test_without_forgetting_there_is_hardly_a_false_alarm(n: int, accuracy: float) -> None:
     rng = np.random.default_rng(11)
     truth = [Via("identity", accuracy, accuracy), Via("fr", 0.85, 0.85), Via("leet", 0.5, 0.5)]
     n_runs = 120

@@ -10,8 +10,9 @@ import pytest
 from palimpsest.judging.evaluate import Settings, evaluate
 from palimpsest.judging.via import parse_via
 from palimpsest.judging.warnings import find_oddities
-from palimpsest.lm.choosing import sent_choices
 from palimpsest.lm.conjugations import parse_conjugation
+from palimpsest.lm.continuations import sent_choices
+from palimpsest.lm.exchange import Exchange
 from palimpsest.lm.models.protocol import ScoringUnavailableError
 from palimpsest.lm.models.scripted import ScriptedModel
 from palimpsest.lm.prompts import Message, Prompt
@@ -117,7 +118,7 @@ def test_a_back_end_that_cannot_score_says_so_and_generates_when_told(store: Ans
     ids=["text", "text that ends in a space", "messages"],
 )
 def test_one_space_stands_between_text_and_choice(prompt: Prompt, first: str) -> None:
-    assert sent_choices(prompt, CHOICES, parse_conjugation("identity"))[0] == first
+    assert sent_choices(Exchange(parse_conjugation("identity")), prompt, CHOICES)[0] == first
 
 
 def test_a_model_that_always_chooses_the_same_is_named(store: AnswerStore) -> None:

@@ -87,9 +87,11 @@ def test_a_stop_is_sent_if_every_member_leaves_it_as_it_is() -> None:
     model = Watched(lambda prompt: "a. b\nc")
     plain = ask(model, "Say it.", stop=["\n", "."])
     mixed = ask(model, "Say it.", via="vote(identity,upper)", stop=["\n", "."])
-    assert [stops for _, stops in model.calls] == [("\n", "."), ("\n",)]
+    escaped = ask(model, "Say it.", via="vote(identity,leet)", stop=["\n", "7"])
+    assert [stops for _, stops in model.calls] == [("\n", "."), ("\n", "."), ("\n",)]
     assert (plain.members[0].raw, plain.answer) == ("a", "a")
-    assert (mixed.members[0].raw, mixed.answer) == ("a. b", "a")
+    assert (mixed.members[0].raw, mixed.answer) == ("a", "a")
+    assert escaped.members[0].raw == "a. b"
 
 
 def test_flags_and_notes_of_a_conjugation_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:

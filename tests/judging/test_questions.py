@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palimpsest.errors import UserError
-from palimpsest.judging.questions import Expected, Question, Reply, Settings, expected_under
+from palimpsest.judging.questions import Expected, Question, RawAnswer, Settings, expected_under
 from palimpsest.judging.via import parse_via
 from palimpsest.lm.conjugations import CONJUGATIONS
 from palimpsest.lm.prompts import Message, Prompt
@@ -29,7 +29,7 @@ def question(
 
 
 def answered(asked: Question, raw: str) -> AnswerRow:
-    return asked.row(Reply(raw, "length", 0.5), role="base")
+    return asked.row(RawAnswer(raw, "length", 0.5), role="base")
 
 
 @pytest.mark.parametrize("spec", list(CONJUGATIONS))
@@ -96,10 +96,10 @@ def test_chat_messages_are_conjugated_one_by_one_and_recorded_as_json() -> None:
     assert answered(asked, "").prompt == recorded
 
 
-def test_only_line_breaks_are_sent_as_stops_and_the_rest_is_found_after_inversion() -> None:
+def test_stops_are_sent_in_conjugated_form_and_found_after_inversion() -> None:
     # "N" in rot13 is a plain "A": sent as it is, the stop "N" would cut at the wrong letter.
     asked = question("rot13", stop=("\n", "\r\n", "N", " "))
-    assert asked.settings.sent_stops == ("\n", "\r\n")
+    assert asked.exchange.sent_stops == ("\n", "\r\n", "A", " ")
     assert answered(asked, "ONANO").answer == "BA"
     assert answered(question("identity", stop=("N",)), "ONANO").answer == "O"
 
@@ -107,7 +107,7 @@ def test_only_line_breaks_are_sent_as_stops_and_the_rest_is_found_after_inversio
 def test_an_answer_is_settled_once_a_stop_is_certain() -> None:
     asked = question("leet", stop=("end",))
     assert not asked.is_settled("Wh47")
-    assert asked.is_settled("Wh473nd")
+    assert asked.is_settled("Wh47 3nd ")
 
 
 def test_a_stop_that_may_have_begun_keeps_the_answer_open() -> None:

@@ -1,23 +1,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from palimpsest.judging.verdicts import (
-    ABILITY_FLOOR,
-    ALPHA,
-    INTRUDED_MOST,
-    KEPT_MARGIN,
-    LITTLE,
-    MIN_EXAMPLES,
-    MOST,
-    Judgement,
-    judge,
-)
+from palimpsest.judging.verdicts import Judgement, judge
 from palimpsest.records.results import Arm, Best, ConjugationResult, Interval, Plain
+from palimpsest.records.thresholds import THRESHOLDS
 from palimpsest.stats.proportions import wilson_interval
+
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def arm(accuracy: float, *, n: int = 100, intruded: float = 0.0) -> Arm:
@@ -123,7 +117,7 @@ def test_a_partial_recovery_is_mostly_hidden() -> None:
 @pytest.mark.parametrize(
     ("conjugation", "chosen"),
     [
-        (under(), best(recovery=(MOST, 1.0))),
+        (under(), best(recovery=(THRESHOLDS.suppressed_above, 1.0))),
         (under(), best(did=(0.0, 0.7))),
         (under(p_holm=0.05), best()),
         (under(), best(recovery=None)),
@@ -150,7 +144,7 @@ def test_lost_names_where_the_base_model_keeps_the_ability() -> None:
 @pytest.mark.parametrize(
     "conjugations",
     [
-        [under("fr", (-0.1, LITTLE))],
+        [under("fr", (-0.1, THRESHOLDS.lost_below))],
         [under("fr", (-0.1, 0.1)), under("leet", (0.1, 0.4))],
         [under("fr", None)],
         [under("fr", (-0.1, 0.1), base=0.6)],
@@ -207,7 +201,7 @@ def test_an_ability_is_what_the_base_model_has_beyond_guessing() -> None:
 def test_the_margin_can_be_moved() -> None:
     found = plain((-0.05, 0.09), tuned=0.94, p_value=0.6)
     assert judge(found, [], None, margin=0.1).verdict == "kept"
-    assert judge(found, [], None, margin=KEPT_MARGIN).verdict == "inconclusive"
+    assert judge(found, [], None, margin=THRESHOLDS.kept_margin).verdict == "inconclusive"
 
 
 def test_both_intervals_of_the_fall_must_agree() -> None:
@@ -234,11 +228,11 @@ def test_one_point_is_no_plural() -> None:
     assert found.reason.startswith("Accuracy fell by 1 point (95 % interval −3 to 4.5);")
 
 
-@pytest.mark.parametrize("n", [1, 10, MIN_EXAMPLES - 1])
+@pytest.mark.parametrize("n", [1, 10, THRESHOLDS.min_examples - 1])
 def test_few_examples_give_no_verdict_however_clear_they_look(n: int) -> None:
     found = judge(plain((0.9, 1.0), base=1.0, tuned=0.0, n=n), [under()], best())
     assert found.verdict == "inconclusive"
-    assert f"at least {MIN_EXAMPLES}" in found.reason
+    assert f"at least {THRESHOLDS.min_examples}" in found.reason
     assert ("1 example was" in found.reason) == (n == 1)
 
 
@@ -249,7 +243,7 @@ def test_what_the_base_model_cannot_do_cannot_be_kept_or_forgotten() -> None:
         "The base model itself is right on only 2 % of the plain prompts (95 % interval 1 to 7), "
         "so there is hardly an ability to forget."
     )
-    assert wilson_interval(2, 100).low <= ABILITY_FLOOR
+    assert wilson_interval(2, 100).low <= THRESHOLDS.ability_floor
 
 
 @pytest.mark.parametrize(
@@ -285,18 +279,66 @@ def test_an_undecided_fall_says_what_is_missing(
     assert reason in found.reason
 
 
-def test_the_page_for_users_states_the_thresholds_that_are_applied() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "verdicts.md").read_text("utf-8")
-    rule = page.partition("## The rule")[2].partition("## Why")[0]
+def test_a_sentence_follows_the_threshold_that_is_applied(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, chosen = plain(), best(recovery=(0.3, 0.6), at=0.45)
+    conjugations = [under("fr", (0.3, 0.6))]
+    undecided = judge(found, conjugations, chosen)
+    assert "hidden needs an interval above 50 %, lost one below 25 %" in undecided.reason
+    other = replace(THRESHOLDS, suppressed_above=0.4, lost_below=0.2, min_examples=1000)
+    monkeypatch.setattr("palimpsest.judging.verdicts.THRESHOLDS", other)
+    assert judge(found, conjugations, chosen).reason.endswith("a verdict needs at least 1000.")
+    monkeypatch.setattr("palimpsest.judging.verdicts.THRESHOLDS", replace(other, min_examples=30))
+    undecided = judge(found, conjugations, chosen)
+    assert "hidden needs an interval above 40 %, lost one below 20 %" in undecided.reason
+    monkeypatch.setattr(
+        "palimpsest.judging.verdicts.THRESHOLDS",
+        replace(THRESHOLDS, suppressed_above=0.25, mostly_below=0.4),
+    )
+    suppressed = judge(found, conjugations, chosen)
+    assert suppressed.verdict == "suppressed"
+    assert suppressed.reason.endswith("so it is hidden, not gone.")
+
+
+def test_the_pages_for_users_state_the_thresholds_that_are_applied() -> None:
+    page = (DOCS / "verdicts.md").read_text("utf-8")
+    said, _, rest = page.partition("## The rule")
+    rule, _, why = rest.partition("## Why these thresholds")
+    margin, most, little = (
+        f"{100 * share:.0f}"
+        for share in (
+            THRESHOLDS.kept_margin,
+            THRESHOLDS.suppressed_above,
+            THRESHOLDS.lost_below,
+        )
+    )
+    words = {0.25: "a quarter", 0.5: "half"}
     for threshold in (
-        f"fewer than **{MIN_EXAMPLES}** examples",
-        f"above **{100 * ABILITY_FLOOR:.0f} %**",
-        f"below **{100 * KEPT_MARGIN:.0f} points**",
-        f"p ≥ **{ALPHA}**",
-        f"p (Holm, all conjugations) < {ALPHA}",
-        f"recovery above **{100 * MOST:.0f} %**",
-        f"recovery is below **{100 * LITTLE:.0f} %**",
+        f"as the base model, to within {margin} points",
+        f"more than {words[THRESHOLDS.suppressed_above]} of the fall comes back",
+        f"less than {words[THRESHOLDS.lost_below]} comes back",
+    ):
+        assert threshold in said
+    for threshold in (
+        f"fewer than **{THRESHOLDS.min_examples}** examples",
+        f"above **{100 * THRESHOLDS.ability_floor:.0f} %**",
+        f"below **{margin} points**",
+        f"p ≥ **{THRESHOLDS.alpha}**",
+        f"p (Holm, all conjugations) < {THRESHOLDS.alpha}",
+        f"recovery above **{most} %**",
+        f"recovery is below **{little} %**",
+        f"no more than **{words[THRESHOLDS.intruded_at_most]}** of the tuned model's errors",
+        f"above\n{words[THRESHOLDS.suppressed_above]}-way between the plain tuned",
     ):
         assert threshold in rule
-    assert INTRUDED_MOST == 0.5
-    assert "no more than **half** of the tuned model's errors" in rule
+    for threshold in (
+        f"**{margin} points, and equivalence.**",
+        f"**{most} and {little} %.**",
+        f"**{THRESHOLDS.min_examples} examples.**",
+    ):
+        assert threshold in why
+    for name, threshold in {
+        "footguns.md": f"below {THRESHOLDS.min_examples} examples there is no verdict",
+        "how-to/trainer.md": f"Verdicts need {THRESHOLDS.min_examples} examples",
+    }.items():
+        assert threshold in (DOCS / name).read_text("utf-8")
+    assert f"excludes a fall of {margin} points" in (DOCS / "footguns.md").read_text("utf-8")

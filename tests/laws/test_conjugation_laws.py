@@ -220,3 +220,17 @@ def test_a_hundred_kilobytes_take_no_time_to_speak_of(
     conjugation.certain(text)
     # Typically some 10 ms; anything quadratic would take minutes.
     assert time.process_time() - began < 5
+
+
+@over_all
+@few
+@given(texts)
+def test_no_text_grows_beyond_what_is_stated(conjugation: TextConjugation, text: str) -> None:
+    assert len(conjugation.apply(text)) <= conjugation.growth * len(text)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_single_character_grows_beyond_what_is_stated(name: str) -> None:
+    conjugation = parse_conjugation(name)
+    worst = max(map(chr, range(0x20000)), key=lambda char: len(conjugation.apply(char)))
+    assert len(conjugation.apply(worst)) <= conjugation.growth, worst

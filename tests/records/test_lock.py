@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from palimpsest.errors import UserError
-from palimpsest.records.lock import WriterLock
+from palimpsest.records.run_folder import WriterLock
 from palimpsest.records.store import AnswerStore
 
 

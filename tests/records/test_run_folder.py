@@ -137,10 +137,9 @@ def test_a_failed_write_leaves_the_old_file_and_no_rubbish(
 
 def test_files_in_subfolders_and_the_named_places(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path)
-    assert folder.write_bytes("figures/a.png", b"\x89PNG") == folder.figures / "a.png"
-    assert folder.write_text("tables/a.csv", "a,b\r\n") == folder.tables / "a.csv"
-    assert (folder.tables / "a.csv").read_bytes() == b"a,b\r\n"
-    assert folder.report == tmp_path / "report.html"
+    assert folder.write_bytes("figures/a.png", b"\x89PNG") == tmp_path / "figures" / "a.png"
+    assert folder.write_text("tables/a.csv", "a,b\r\n") == tmp_path / "tables" / "a.csv"
+    assert (tmp_path / "tables" / "a.csv").read_bytes() == b"a,b\r\n"
     assert folder.answers == tmp_path / "answers.sqlite"
 
 

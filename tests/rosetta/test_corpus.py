@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from palimpsest.lm.scoring.prefix import Scorer
+from palimpsest.lm.scoring.scorers import scorer_for
 from palimpsest.rosetta.corpus import Writer, layout, rewrite
 from palimpsest.rosetta.grammar import LANGUAGES, facts
 from palimpsest.rosetta.suite import build, build_instructions
@@ -46,7 +46,7 @@ def test_the_first_prompts_stay_when_there_are_more() -> None:
 @pytest.mark.parametrize("suite", [build(n=20), build_instructions(n=20)], ids=lambda s: s.name)
 def test_every_answer_can_be_told_apart(suite: object) -> None:
     for example in suite.examples:  # type: ignore[attr-defined]
-        assert Scorer(example.right, example.intruding).separable
+        assert scorer_for(example.right, example.intruding).separable
 
 
 def test_the_tuning_documents_never_transform_a_request() -> None:

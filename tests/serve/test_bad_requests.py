@@ -21,7 +21,7 @@ CHAT = "/v1/chat/completions"
 
 
 def _error(response: Any, status: int, part: str) -> dict[str, Any]:
-    assert response.status_code == status, response.text
+    assert response.status_code == status, response.text[:500]
     error: dict[str, Any] = response.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert part in error["message"]
@@ -358,3 +358,31 @@ def test_settings_that_cannot_work_are_told_at_the_start(settings: Any, part: st
 def test_keys_do_not_show_in_the_settings() -> None:
     settings = ServeSettings("http://h", token="sk-token", upstream_key="sk-upstream")
     assert "sk-" not in repr(settings)
+
+
+HOSTILE = {
+    "backslashes doubled again and again": ("|".join(["leet"] * 9), "\\" * 40_000),
+    "dots doubled again and again": ("|".join(["pig-latin"] * 9), "·" * 40_000),
+    "base64 of base64": ("|".join(["base64"] * 8), "a" * 1_000_000),
+    "a vote of these": (f"vote({'|'.join(['leet'] * 6)},{'|'.join(['leet'] * 5)})", "\\" * 90_000),
+}
+
+
+@pytest.mark.parametrize(("via", "text"), HOSTILE.values(), ids=HOSTILE)
+def test_a_request_that_would_grow_without_end_is_refused_before_it_is_computed(
+    proxy: Proxy, via: str, text: str
+) -> None:
+    began = time.process_time()
+    _error(proxy.chat(f"echo@{via}", text), 413, "are allowed")
+    assert time.process_time() - began < 5  # 2 ** 9 times 40,000 characters take a minute
+
+
+@pytest.mark.parametrize("stop", [["\\" * 30_000], ["ab"] * 2000, ["x" * 300, "y"]])
+def test_stops_beyond_number_and_length_are_refused(proxy: Proxy, stop: list[str]) -> None:
+    began = time.process_time()
+    _error(proxy.chat("echo@leet", "Hello", stop=stop), 400, "'stop' has")
+    assert time.process_time() - began < 2
+
+
+def test_a_request_of_many_links_is_refused(proxy: Proxy) -> None:
+    _error(proxy.chat(f"echo@{'|'.join(['leet'] * 12)}", "Hello"), 404, "too long")

@@ -35,6 +35,7 @@ class Echo:
     """Says its prompt, a word at a time, and remembers the batches."""
 
     spec = fingerprint = "echo"
+    chat = False
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.batches: list[list[Prompt]] = []
@@ -80,6 +81,12 @@ class Echo:
         self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]
     ) -> list[list[float]]:
         raise NotImplementedError
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [len(text.split(" ")) for text in texts]
+
+    def vocabulary(self) -> None:
+        return None
 
     def close(self) -> None:
         self.closed = True

@@ -6,108 +6,13 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from openai import APIError
-from tests.laws.test_conjugation_laws import ALL, EXACT, texts
 from tests.serve.conftest import Proxy, StartProxy
 from tests.serve.stub import USAGE, Stub
 
-from palimpsest.lm.conjugations import TextConjugation, parse_conjugation
-from palimpsest.lm.stopping import cut, first_stop
-from palimpsest.serve.inversion import BrokenPromiseError, Inverse
 from palimpsest.serve.sse import read_events, with_comments
-from palimpsest.serve.stops import read_stops, sent_stops
-
-few = settings(max_examples=25, deadline=None)
-over_all = pytest.mark.parametrize("conjugation", ALL, ids=lambda c: c.name)
-over_exact = pytest.mark.parametrize("conjugation", EXACT, ids=lambda c: c.name)
-
-stop_lists = st.lists(
-    st.sampled_from(["\n", "\n\n", "ab", "abc", "b", "User:", " so", "7", "·", "###", "\\"])
-    | st.text(min_size=1, max_size=3),
-    max_size=3,
-)
-lengths = st.lists(st.integers(1, 7), min_size=1, max_size=30)
-
-
-def _pieces(text: str, sizes: list[int]) -> list[str]:
-    pieces: list[str] = []
-    place = 0
-    while place < len(text):
-        size = sizes[len(pieces) % len(sizes)]
-        pieces.append(text[place : place + size])
-        place += size
-    return pieces
-
-
-def _streamed(conjugation: TextConjugation, stops: list[str], pieces: list[str]) -> list[str]:
-    inverse = Inverse(conjugation, stops)
-    return [*(inverse.feed(piece) for piece in pieces), inverse.finish()]
-
-
-@over_all
-@few
-@given(text=texts, stops=stop_lists, sizes=lengths)
-def test_what_is_streamed_is_together_what_is_answered_at_once(
-    conjugation: TextConjugation, text: str, stops: list[str], sizes: list[int]
-) -> None:
-    whole = cut(conjugation.invert(text), read_stops(conjugation, stops))
-    assert "".join(_streamed(conjugation, stops, _pieces(text, sizes))) == whole
-
-
-@over_exact
-@few
-@given(text=texts, sizes=lengths)
-def test_an_answer_in_conjugated_text_comes_back_whole(
-    conjugation: TextConjugation, text: str, sizes: list[int]
-) -> None:
-    pieces = _pieces(conjugation.apply(text), sizes)
-    assert "".join(_streamed(conjugation, [], pieces)) == text
-
-
-@over_exact
-@few
-@given(before=texts, after=texts, stops=stop_lists)
-def test_a_model_that_is_stopped_gives_the_answer_of_one_that_is_not(
-    conjugation: TextConjugation, before: str, after: str, stops: list[str]
-) -> None:
-    raw = conjugation.apply(before + (stops[0] if stops else "") + after)
-    sent = sent_stops(conjugation, stops)
-    stopped = raw[: first_stop(raw, sent)]
-    read = read_stops(conjugation, stops)
-    assert cut(conjugation.invert(stopped), read) == cut(conjugation.invert(raw), read)
-
-
-def test_long_answers_are_streamed_in_linear_time_to_speak_of() -> None:
-    inverse = Inverse(parse_conjugation("pig-latin"), ["\n\n\n"])
-    text = parse_conjugation("pig-latin").apply("Trash covered the landscape. " * 1000)
-    began = time.process_time()
-    given = [inverse.feed(piece) for piece in _pieces(text, [4])]
-    given.append(inverse.finish())
-    # About 1 s; inverting everything at each of 10,000 pieces would take a minute.
-    assert time.process_time() - began < 15
-    assert "".join(given) == "Trash covered the landscape. " * 1000
-    # Nothing is held back for long.
-    assert sum(map(bool, given)) > 500
-
-
-class _Liar(TextConjugation):
-    name, exact = "liar", True
-
-    def apply(self, prompt: str) -> str:
-        return prompt
-
-    def invert(self, answer: str) -> str:
-        return answer
-
-    def certain(self, partial: str) -> str:
-        return partial.upper()
-
-
-def test_a_conjugation_that_takes_back_what_was_certain_is_caught() -> None:
-    with pytest.raises(BrokenPromiseError):
-        _streamed(_Liar(), [], ["abc", "def"])
 
 
 async def _collect(pieces: list[bytes]) -> list[str]:
@@ -118,7 +23,9 @@ async def _collect(pieces: list[bytes]) -> list[str]:
     return [data async for data in read_events(content())]
 
 
-@given(sizes=lengths, end=st.sampled_from(["\n", "\r\n"]))
+@given(
+    sizes=st.lists(st.integers(1, 7), min_size=1, max_size=30), end=st.sampled_from(["\n", "\r\n"])
+)
 def test_events_are_read_whatever_the_pieces(sizes: list[int], end: str) -> None:
     text = ': hi\n\ndata: {"é": 1}\n\nevent: x\ndata:a\ndata: b\n\n\ndata: [DONE]\n\ndata: cut'
     data = text.replace("\n", end).encode()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from palimpsest.stats.paired import Flips
-from palimpsest.stats.proportions import Interval, newcombe_paired_interval, wilson_interval
+from palimpsest.stats.proportions import newcombe_paired_interval, wilson_interval
 
 counts = st.integers(0, 60)
 tables = st.builds(Flips, counts, counts, counts, counts).filter(lambda flips: flips.n > 0)
@@ -120,7 +120,3 @@ def _multinomial(table: Flips, truth: tuple[float, ...]) -> float:
 def test_newcombe_needs_a_pair() -> None:
     with pytest.raises(ValueError, match="at least one pair"):
         newcombe_paired_interval(Flips(0, 0, 0, 0))
-
-
-def test_the_hull_holds_both_intervals() -> None:
-    assert Interval(0.1, 0.2).hull(Interval(0.15, 0.4)) == Interval(0.1, 0.4)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from palimpsest.cli.options import Failing, FailOn, Json, Out, Quiet, Seed, exit_if_failed
+from palimpsest.cli.terminal import command_line, show_results
 from palimpsest.errors import UserError
 
 if TYPE_CHECKING:
@@ -128,11 +127,10 @@ def compare(
     report.html; where a fall is clear and nothing shows whether it is hidden, run both models under
     a conjugation, too.
     """
-    from palimpsest.cli.running import show_results
     from palimpsest.integrations.logs import read_run
     from palimpsest.judging.compare import compare as compare_runs
-    from palimpsest.judging.compare.arms import Pairing
     from palimpsest.judging.compare.logged import LogOptions
+    from palimpsest.judging.compare.tasks import MatchOptions
 
     options = LogOptions(
         metrics=tuple(metric or ()),
@@ -143,7 +141,7 @@ def compare(
         chance=chance,
         complete=not allow_partial,
     )
-    pairing = Pairing(
+    matching = MatchOptions(
         plain_language=plain_language,
         template=None if parallel in ("auto", "none") else parallel,
         parallel=parallel != "none",
@@ -155,10 +153,10 @@ def compare(
         read_run(base_logs, options),
         read_run(tuned_logs, options),
         conjugated=_conjugated(conjugated or [], options),
-        pairing=pairing,
+        matching=matching,
         out=out,
         seed=seed,
-        command=shlex.join(["palimpsest", *sys.argv[1:]]),
+        command=command_line(),
     )
     show_results(results, out, quiet=quiet, as_json=json)
     exit_if_failed(results, fail_on)
@@ -174,7 +172,7 @@ def _sides(logs: Paths, base: Paths, tuned: Paths) -> tuple[Paths, Paths]:
         return logs[:1], logs[1:]
     if not logs:
         raise UserError("Two models are compared, but the logs of both were not named.", hint=_TWO)
-    from palimpsest.integrations.logs.reading import split_by_folder
+    from palimpsest.integrations.logs.formats import split_by_folder
 
     sides = split_by_folder(logs)
     if len(sides) != 2:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from palimpsest.cli.options import Json, Limit, Out, Quiet
+from palimpsest.cli.terminal import diagnose_and_show
 
 
 def demo(
@@ -21,8 +22,6 @@ def demo(
 
     Then open report.html in the run folder, and run `palimpsest diagnose` on your own pair.
     """
-    from palimpsest.cli.running import diagnose_and_show
-
     diagnose_and_show(
         "rosetta:base",
         "rosetta:tuned",

@@ -23,6 +23,7 @@ from palimpsest.cli.options import (
     Via,
     exit_if_failed,
 )
+from palimpsest.cli.terminal import diagnose_and_show
 from palimpsest.errors import UserError
 
 if TYPE_CHECKING:
@@ -55,8 +56,6 @@ def diagnose(
 
     Interrupt it whenever you like: the same command continues. Then open report.html.
     """
-    from palimpsest.cli.running import diagnose_and_show
-
     results = diagnose_and_show(
         base,
         tuned,

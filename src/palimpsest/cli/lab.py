@@ -239,7 +239,7 @@ def _stages(*, enabled: bool) -> Iterator[OnStage]:
     if not enabled:
         yield lambda name, progress: None
         return
-    from palimpsest.cli.bars import progress_bars
+    from palimpsest.cli.terminal import progress_bars
 
     with progress_bars() as show:
 
@@ -256,7 +256,7 @@ def _jobs(*, enabled: bool) -> Iterator[OnJob]:
     if not enabled:
         yield lambda kind, n_done, n_total, name: None
         return
-    from palimpsest.cli.bars import progress_bars
+    from palimpsest.cli.terminal import progress_bars
 
     with progress_bars() as show:
         yield show

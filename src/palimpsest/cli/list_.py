@@ -11,34 +11,25 @@ import typer
 if TYPE_CHECKING:
     from palimpsest.registry import Registry
 
-
-class Kind(StrEnum):
-    """What to list."""
-
-    suites = "suites"
-    conjugations = "conjugations"
-    models = "models"
-    distributions = "distributions"
-    architectures = "architectures"
-    remedies = "remedies"
-    engines = "engines"
-    translators = "translators"
-
-
-_REGISTRIES = {
-    Kind.suites: "palimpsest.lm.suites.specs:SUITES",
-    Kind.conjugations: "palimpsest.lm.conjugations.specs:CONJUGATIONS",
-    Kind.models: "palimpsest.lm.models.specs:MODELS",
-    Kind.distributions: "palimpsest.lab.problem.problem:DISTRIBUTIONS",
-    Kind.architectures: "palimpsest.lab.predictors.transformer:ARCHITECTURES",
-    Kind.remedies: "palimpsest.lab.training.remedies:REMEDIES",
-    Kind.engines: "palimpsest.engines.engine:ENGINES",
-    Kind.translators: "palimpsest.lm.translators.specs:TRANSLATORS",
+REGISTRIES = {
+    "suites": "palimpsest.lm.suites.suite:SUITES",
+    "conjugations": "palimpsest.lm.conjugations.specs:CONJUGATIONS",
+    "models": "palimpsest.lm.models.specs:MODELS",
+    "translators": "palimpsest.lm.translators.translator:TRANSLATORS",
+    "scorers": "palimpsest.lm.scoring.scorers:SCORERS",
+    "log-formats": "palimpsest.integrations.logs.formats:LOG_FORMATS",
+    "distributions": "palimpsest.lab.problem.problem:DISTRIBUTIONS",
+    "architectures": "palimpsest.lab.predictors.transformer:ARCHITECTURES",
+    "remedies": "palimpsest.lab.training.remedies:REMEDIES",
+    "engines": "palimpsest.engines.engine:ENGINES",
 }
+"""Kinds to ``"module:ATTRIBUTE"`` of their registries: a line for each that can be listed."""
+
+ListedKind = StrEnum("ListedKind", list(REGISTRIES))  # type: ignore[misc]
 
 
-def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
-    """List the suites, conjugations, model back ends or translators, plugins included.
+def list_(kind: Annotated[ListedKind, typer.Argument(help="What to list.")]) -> None:
+    """List the suites, conjugations and whatever else has a name, plugins included.
 
     \b
     palimpsest list suites
@@ -46,7 +37,7 @@ def list_(kind: Annotated[Kind, typer.Argument(help="What to list.")]) -> None:
 
     A suite's languages are conjugations too: `--via fr` asks its French prompts.
     """
-    module, _, name = _REGISTRIES[kind].partition(":")
-    registry: Registry[Any] = getattr(import_module(module), name)
+    module, _, attribute = REGISTRIES[kind].partition(":")
+    registry: Registry[Any] = getattr(import_module(module), attribute)
     for entry, description in registry.describe():
         typer.echo(f"{entry:18}{description}")

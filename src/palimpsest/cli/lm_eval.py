@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -33,9 +36,23 @@ def lm_eval(
     (see: palimpsest list conjugations); all other model arguments are the inner model's. Tasks,
     options, results and exit codes are those of lm-eval. `via=identity` changes nothing.
     """
-    from palimpsest.integrations.lm_eval import run_harness
+    from lm_eval.__main__ import cli_evaluate
+
+    import palimpsest.integrations.lm_eval  # noqa: F401  # which registers the model
 
     try:
-        run_harness(arguments)
+        with _command_line(arguments):
+            cli_evaluate()
     except KeyboardInterrupt:  # not as our commands end: the same again would begin anew
         raise SystemExit(EXIT_INTERRUPTED) from None
+
+
+@contextmanager
+def _command_line(arguments: Sequence[str]) -> Iterator[None]:
+    """Have ``sys.argv``, which the harness reads and changes, hold its arguments."""
+    ours = sys.argv
+    sys.argv = ["lm-eval", *arguments]
+    try:
+        yield
+    finally:
+        sys.argv = ours

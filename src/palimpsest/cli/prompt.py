@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from palimpsest.cli.options import Json
+from palimpsest.cli.terminal import json_text
 from palimpsest.errors import UserError
 
 if TYPE_CHECKING:
-    from palimpsest.judging.prompt import Asked, MemberAnswer
+    from palimpsest.judging.prompt import MemberAnswer, PromptAnswer
     from palimpsest.lm.prompts import Prompt
 
 MOST_BYTES = 1_000_000
@@ -72,9 +73,7 @@ def prompt(
         stop=tuple(stop or ()),
     )
     if json:
-        from palimpsest.cli.printing import print_json
-
-        print_json(asked.to_json())
+        typer.echo(json_text(asked.to_json()))
     else:
         _show(asked)
 
@@ -108,7 +107,7 @@ def _prompt(text: str, *, system: str | None, chat: bool) -> Prompt:
     return (*turns, Message("user", text))
 
 
-def _show(asked: Asked) -> None:
+def _show(asked: PromptAnswer) -> None:
     for member in asked.members:
         _show_member(member, alone=len(asked.members) == 1)
     if len(asked.members) > 1:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from palimpsest.cli.options import Json, Quiet, Seed
+from palimpsest.cli.terminal import json_text, progress_bars
 from palimpsest.errors import UserError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from palimpsest.judging.recommend.evidence import ScoringProgress
-    from palimpsest.judging.recommend.recommendation import Ranked, Recommendation
+    from palimpsest.judging.recommend.ranking import Ranked, Recommendation
     from palimpsest.judging.recommend.score import Term
 
 _WIDE = 130
@@ -82,14 +80,13 @@ def recommend(
     Best are those that take the prompts far from the tuning data and that the base model still
     understands; see docs/how-to/recommend.md. Next: try the best with `palimpsest prompt`.
     """
-    from palimpsest.cli.printing import json_text
     from palimpsest.judging.recommend.ranking import recommend as rank
     from palimpsest.judging.recommend.score import Gates
     from palimpsest.records.failures import explained
 
     if out is not None and not out.parent.is_dir():  # said before the models have worked
         raise UserError(f"There is no folder '{out.parent}' to write '{out.name}' into.")
-    with _progress(enabled=not quiet and not json) as progress:
+    with progress_bars(enabled=not quiet and not json) as show:
         found = rank(
             tuned,
             prompts=prompts,
@@ -98,7 +95,9 @@ def recommend(
             limit=limit,
             gates=Gates(min_handling, min_fidelity),
             seed=seed,
-            progress=progress,
+            progress=lambda role, n_done, n_total: show(
+                f"{role}: texts scored", n_done, n_total, ""
+            ),
         )
     if out is not None:
         with explained(out):
@@ -171,23 +170,3 @@ def _label(one: Ranked) -> str:
     from palimpsest.report.text import visible
 
     return visible(one.name)
-
-
-@contextmanager
-def _progress(*, enabled: bool) -> Iterator[ScoringProgress | None]:
-    """Draw a bar for each model on standard error."""
-    if not enabled:
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress, TaskID
-
-    with Progress(console=Console(stderr=True)) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def show(role: str, n_done: int, n_total: int, /) -> None:
-            if role not in tasks:
-                tasks[role] = bars.add_task(f"{role}: texts scored", total=n_total)
-            bars.update(tasks[role], completed=n_done)
-
-        yield show

@@ -110,7 +110,7 @@ def _progress(*, enabled: bool) -> Iterator[Report]:
     if not enabled:
         yield lambda *_: None
         return
-    from palimpsest.cli.bars import progress_bars
+    from palimpsest.cli.terminal import progress_bars
 
     with progress_bars() as show:
         yield lambda stage, step, n_steps, loss: show(stage, step, n_steps, f"loss {loss:.3f}")

@@ -1,4 +1,4 @@
-"""From answers to figures: forgetting, recovery and verdict, overall and for each cell."""
+"""Analysis of paired answers: forgetting, recovery and verdict, overall and for each cell."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from palimpsest.errors import UserError
-from palimpsest.judging.pairing import PLAIN, PairedAnswers
+from palimpsest.judging.pairing import PLAIN, ROLES, PairedAnswers
 from palimpsest.judging.verdicts import judge
 from palimpsest.records.answers import AnswerRow
 from palimpsest.records.results import (
@@ -165,7 +165,7 @@ class _Study(NamedTuple):
         return [source for source in sources if source in under]
 
     def _plain(self, sources: Sequence[str]) -> Plain:
-        base, tuned = (self.answers.scores(role, PLAIN, sources) for role in ("base", "tuned"))
+        base, tuned = (self.answers.scores(role, PLAIN, sources) for role in ROLES)
         found = estimate_forgetting(
             base,
             tuned,

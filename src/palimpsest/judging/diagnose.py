@@ -1,22 +1,20 @@
-"""Diagnose a pair: ask both models, compare the answers, write the run folder."""
+"""Diagnosis of a pair: both models asked, their answers compared, the run folder written."""
 
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from palimpsest.errors import UserError
 from palimpsest.judging.analysis import analyse
+from palimpsest.judging.conclude import open_run
 from palimpsest.judging.evaluate import Settings, evaluate, settings_for
+from palimpsest.judging.pairing import ROLES
 from palimpsest.judging.via import Via, distinct_vias, parse_via
 from palimpsest.judging.warnings import find_oddities
 from palimpsest.lm.conjugations import CONJUGATIONS
@@ -27,20 +25,14 @@ from palimpsest.lm.models.specs import load_model
 from palimpsest.lm.suites import load_suite
 from palimpsest.lm.suites.suite import Suite
 from palimpsest.records.answers import AnswerRow
-from palimpsest.records.finished import keep_finished
-from palimpsest.records.provenance import commit_of, platform_facts, versions
-from palimpsest.records.results import ModelInfo, Provenance, Results, SuiteInfo, Usage
-from palimpsest.records.run_folder import RunFolder
+from palimpsest.records.results import ModelInfo, Results, SuiteInfo, Usage
 from palimpsest.records.store import AnswerStore
-from palimpsest.report.writing import write_report
 
 if TYPE_CHECKING:
     from palimpsest.report.figure import Drawing
 
 ALWAYS_VIA = ("leet", "pig-latin")
 """Text conjugations that are tried by default, whatever the suite's languages."""
-
-ROLES = ("base", "tuned")
 
 
 class DiagnosisProgress(Protocol):
@@ -50,20 +42,15 @@ class DiagnosisProgress(Protocol):
         """Show it; the role is ``base`` or ``tuned``."""
 
 
-@dataclass(frozen=True)
-class _Run:
-    """Everything that is asked, and how it is concluded."""
+class _Plan(NamedTuple):
+    """The questions, and whom they are put to."""
 
     suite: Suite
-    vias: tuple[Via, ...]
+    vias: Sequence[Via]
     """Plain first."""
-    models: dict[str, LanguageModel]
+    models: Mapping[str, LanguageModel]
+    """By role."""
     settings: Settings
-    min_fidelity: float
-    seed: int
-    n_resamples: int
-    command: str
-    budget: Budget | None
 
 
 def diagnose(
@@ -114,67 +101,39 @@ def diagnose(
         20
     """
     started = time.monotonic()
-    with ExitStack() as stack:
-        run = _Run(
-            *_prepare(base, tuned, suite, via, limit),
-            min_fidelity=_fraction("least fidelity", min_fidelity),
+    if not 0 <= min_fidelity <= 1:
+        raise UserError(
+            f"The least fidelity is {min_fidelity}; expected a fraction from 0 to 1.",
+            hint="Write 0.6 for 60 %.",
+        )
+    plan = _prepare(base, tuned, suite, via, limit)
+    if budget is not None:
+        _charge(plan.models, budget)
+    with open_run(out, command, seed=seed, n_resamples=n_resamples, started=started) as run:
+        run.record(**_config(plan), min_fidelity=min_fidelity)
+        warnings = check_pair(plan.models["base"], plan.models["tuned"]) + _method(plan)
+        rows = _ask_all(plan, run.store, progress)
+        warnings += find_oddities(rows, plan.suite, plan.vias)
+        analysis = analyse(
+            rows,
+            vias=plan.vias[1:],
+            cells=plan.suite.cells,
+            chance=plan.suite.chance,
             seed=seed,
             n_resamples=n_resamples,
-            command=command,
-            budget=budget,
+            min_fidelity=min_fidelity,
         )
-        if out is None:
-            path = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="palimpsest-")))
-        else:
-            path = Path(out)
-        if budget is not None:
-            _charge(run.models, budget)
-        folder = RunFolder.create(path)
-        store = stack.enter_context(AnswerStore(folder.answers))
-        folder.record(_config(run))
-        warnings = check_pair(run.models["base"], run.models["tuned"]) + _method(run)
-        rows = _ask_all(run, store, progress)
-        warnings += find_oddities(rows, run.suite, run.vias)
-        results = _conclude(run, rows, warnings, started)
-        keep_finished(folder, store, results, rows)
-        if out is not None:
-            write_report(folder.path, results, rows, extra_figures=extra_figures)
-        return results
-
-
-def rewrite_report(path: Path | str) -> Path:
-    """Write the report of an earlier run anew and return its path.
-
-    Raises:
-        UserError: The folder is not a finished run.
-    """
-    folder = RunFolder.find(path)
-    results = read_results(folder)
-    with AnswerStore(folder.answers, read_only=True) as store:
-        rows = store.run_rows()
-    return write_report(folder.path, results, rows)
-
-
-def read_results(folder: RunFolder) -> Results:
-    """Read a run's ``results.json``.
-
-    Raises:
-        UserError: It is missing, or was written by a version with another schema.
-    """
-    if not folder.results.exists():
-        raise UserError(
-            f"The run in '{folder.path}' has not finished: it has no results.json.",
-            hint="Run its command again; it continues where it stopped.",
+        return run.conclude(
+            rows,
+            analysis,
+            models={role: _info(role, model, rows) for role, model in plan.models.items()},
+            suite=_suite_info(plan.suite),
+            warnings=[*warnings, *analysis.warnings],
+            conjugations={via.name: via.conjugation.facts() for via in plan.vias},
+            min_fidelity=min_fidelity,
+            cost_usd=None if budget is None else float(budget.spent_usd),
+            extra_figures=extra_figures,
         )
-    try:
-        return Results.model_validate_json(folder.results.read_bytes())
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise UserError(
-            f"'{folder.results}' does not follow the schema: {place}: {first['msg']}.",
-            hint="Run the diagnosis again: the answers are kept, so it takes seconds.",
-        ) from error
 
 
 def default_vias(suite: Suite) -> list[str]:
@@ -189,7 +148,7 @@ def _prepare(
     suite: str | Suite,
     via: Sequence[str] | None,
     limit: int | None,
-) -> tuple[Suite, tuple[Via, ...], dict[str, LanguageModel], Settings]:
+) -> _Plan:
     built = load_suite(suite, limit=limit) if isinstance(suite, str) else suite
     specs = default_vias(built) if via is None else via
     vias = [parse_via(spec, built) for spec in ("identity", *specs)]
@@ -197,15 +156,14 @@ def _prepare(
         role: load_model(model) if isinstance(model, str) else model
         for role, model in zip(ROLES, (base, tuned), strict=True)
     }
-    settings = settings_for(built, models.values())
-    return built, tuple(distinct_vias(vias)), models, settings
+    return _Plan(built, distinct_vias(vias), models, settings_for(built, models.values()))
 
 
-def _method(run: _Run) -> list[str]:
+def _method(plan: _Plan) -> list[str]:
     """Say so where answers are generated although they could have been chosen."""
-    if run.settings.by_likelihood or not any(e.choices for e in run.suite.examples):
+    if plan.settings.by_likelihood or not any(e.choices for e in plan.suite.examples):
         return []
-    mute = [f"'{model.spec}'" for model in run.models.values() if not can_score(model)]
+    mute = [f"'{model.spec}'" for model in plan.models.values() if not can_score(model)]
     return [
         f"{' and '.join(mute)} cannot say how likely a given answer is, so both models' answers "
         "are generated and read by their beginning."
@@ -223,112 +181,56 @@ def _charge(models: Mapping[str, LanguageModel], budget: Budget) -> None:
         model.charge_to(budget)
 
 
-def _fraction(name: str, value: float) -> float:
-    if not 0 <= value <= 1:
-        raise UserError(
-            f"The {name} is {value}; expected a fraction from 0 to 1.",
-            hint="Write 0.6 for 60 %.",
-        )
-    return value
-
-
-def _config(run: _Run) -> dict[str, object]:
+def _config(plan: _Plan) -> dict[str, object]:
+    suite = plan.suite
     return {
-        "command": run.command,
-        "models": {role: model.spec for role, model in run.models.items()},
-        "fingerprints": {role: model.fingerprint for role, model in run.models.items()},
-        "suite": run.suite.name,
-        "suite_parameters": json.loads(json.dumps(dict(run.suite.parameters), default=str)),
-        "via": [via.name for via in run.vias],
-        "settings": run.settings.fingerprint,
-        "by_likelihood": run.settings.by_likelihood,
-        "min_fidelity": run.min_fidelity,
-        "seed": run.seed,
-        "n_resamples": run.n_resamples,
+        "models": {role: model.spec for role, model in plan.models.items()},
+        "fingerprints": {role: model.fingerprint for role, model in plan.models.items()},
+        "suite": suite.name,
+        "suite_parameters": json.loads(json.dumps(dict(suite.parameters), default=str)),
+        "via": [via.name for via in plan.vias],
+        "settings": plan.settings.fingerprint,
+        "by_likelihood": plan.settings.by_likelihood,
     }
 
 
-def _ask_all(run: _Run, store: AnswerStore, progress: DiagnosisProgress | None) -> list[AnswerRow]:
+def _ask_all(
+    plan: _Plan, store: AnswerStore, progress: DiagnosisProgress | None
+) -> list[AnswerRow]:
     """Ask one model after the other, so that only one need be in memory."""
     rows: list[AnswerRow] = []
-    for role, model in run.models.items():
-
-        def show(n_done: int, n_total: int, n_reused: int, role: str = role) -> None:
-            if progress is not None:
-                progress(role, n_done, n_total, n_reused)
-
+    for role, model in plan.models.items():
         with closing(model):
             rows += evaluate(
                 model,
-                run.suite,
-                run.vias,
+                plan.suite,
+                plan.vias,
                 store=store,
                 role=role,
-                settings=run.settings,
-                progress=show,
+                settings=plan.settings,
+                progress=None if progress is None else partial(progress, role),
             )
     return rows
 
 
-def _conclude(
-    run: _Run,
-    rows: Sequence[AnswerRow],
-    warnings: Sequence[str],
-    started: float,
-) -> Results:
-    analysis = analyse(
-        rows,
-        vias=run.vias[1:],
-        cells=run.suite.cells,
-        seed=run.seed,
-        n_resamples=run.n_resamples,
-        chance=run.suite.chance,
-        min_fidelity=run.min_fidelity,
+def _info(role: str, model: LanguageModel, rows: Sequence[AnswerRow]) -> ModelInfo:
+    return ModelInfo(
+        spec=model.spec,
+        fingerprint=model.fingerprint,
+        facts=dict(model.describe()),
+        usage=_usage([row for row in rows if row.role == role]),
     )
-    infos = {
-        role: ModelInfo(
-            spec=model.spec,
-            fingerprint=model.fingerprint,
-            facts=dict(model.describe()),
-            usage=_usage([row for row in rows if row.role == role]),
-        )
-        for role, model in run.models.items()
-    }
-    suite = run.suite
-    return Results(
-        base=infos["base"],
-        tuned=infos["tuned"],
-        suite=SuiteInfo(
-            name=suite.name,
-            fingerprint=suite.fingerprint,
-            description=suite.description,
-            source_language=suite.source_language,
-            languages=list(suite.languages),
-            n_source_examples=len(suite.in_language(suite.source_language)),
-            chance=suite.chance,
-        ),
-        plain=analysis.plain,
-        conjugations=analysis.conjugations,
-        cells=analysis.cells,
-        best=analysis.best,
-        verdict=analysis.verdict,
-        verdict_reason=analysis.verdict_reason,
-        warnings=[*warnings, *analysis.warnings],
-        provenance=Provenance(
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            command=run.command,
-            versions=versions(),
-            platform=platform_facts(),
-            commit=commit_of(Path.cwd()),
-            seed=run.seed,
-            n_resamples=run.n_resamples,
-            conjugations={
-                via.name: dict(facts) for via in run.vias if (facts := via.conjugation.facts())
-            },
-            min_fidelity=run.min_fidelity,
-            cost_usd=None if run.budget is None else float(run.budget.spent_usd),
-            seconds=round(time.monotonic() - started, 3),
-        ),
+
+
+def _suite_info(suite: Suite) -> SuiteInfo:
+    return SuiteInfo(
+        name=suite.name,
+        fingerprint=suite.fingerprint,
+        description=suite.description,
+        source_language=suite.source_language,
+        languages=list(suite.languages),
+        n_source_examples=len(suite.in_language(suite.source_language)),
+        chance=suite.chance,
     )
 
 

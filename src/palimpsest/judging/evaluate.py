@@ -1,22 +1,33 @@
-"""Ask a model every question of a suite under every conjugation, keeping each answer at once."""
+"""Evaluation of a model: every question of a suite under every conjugation, kept as it comes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+import time
+from collections import defaultdict
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Protocol
 
 from palimpsest.errors import UserError
-from palimpsest.judging.asking import ask_all, prepare_questions, sent
-from palimpsest.judging.questions import UNINVERTIBLE, Question, Reply, Settings, as_recorded
+from palimpsest.judging.questions import UNINVERTIBLE, Question, RawAnswer, Settings, as_recorded
 from palimpsest.judging.via import Via, distinct_vias
+from palimpsest.lm.continuations import choices_as_raw
+from palimpsest.lm.exchange import Exchange, read_together, shared_stops
 from palimpsest.lm.models.protocol import LanguageModel, can_score
-from palimpsest.lm.suites.suite import Suite
+from palimpsest.lm.prompts import Prompt, texts_of
+from palimpsest.lm.suites.suite import Example, Suite
 from palimpsest.records.answers import AnswerKey, AnswerRow
 from palimpsest.records.store import AnswerStore
 
 __all__ = ["Progress", "Settings", "evaluate", "settings_for"]
+
+_N_SCORED = 256
+"""Prompts whose choices are scored in one call; what is stored after a crash is whole calls."""
+
+_Group = list[Question]
+"""Questions that were sent in the same form."""
 
 
 class Progress(Protocol):
@@ -62,13 +73,13 @@ def evaluate(
     """
     settings = settings or Settings.of(suite)
     questions = _questions(model.fingerprint, suite, vias, settings)
-    prepare_questions(questions)
+    _prepare(questions)
     rows = _reuse(questions, store, role)
     missing = [question for question in questions if question.key not in rows]
     n_reused = len(rows)
     if progress is not None:
         progress(n_reused, len(questions), n_reused)
-    with closing(ask_all(model, missing, settings, role=role)) as answers:
+    with closing(_ask_all(model, missing, settings, role=role)) as answers:
         for answered in answers:
             store.add(answered)
             rows.update({row.key: row for row in answered})
@@ -121,7 +132,7 @@ def _reuse(
         old = stored.get(question.key)
         if old is None or not _still_holds(old, question):
             continue
-        reply = Reply(
+        reply = RawAnswer(
             old.raw, old.finish, old.latency_seconds, old.n_prompt_tokens, old.n_answer_tokens
         )
         row = question.row(reply, role=role)
@@ -135,6 +146,109 @@ def _reuse(
 
 def _still_holds(old: AnswerRow, question: Question) -> bool:
     """Guard against rows from a release whose conjugations or scoring were different."""
-    if old.prompt != as_recorded(sent(question)) or old.finish == UNINVERTIBLE:
+    if old.prompt != as_recorded(question.sent) or old.finish == UNINVERTIBLE:
         return False
     return old.finish != "decided" or question.is_settled(old.raw)
+
+
+def _ask_all(
+    model: LanguageModel, questions: Sequence[Question], settings: Settings, *, role: str
+) -> Generator[list[AnswerRow]]:
+    """Yield the rows of all questions that were sent in the same form, as their answer comes.
+
+    Raises:
+        UserError: A plugin's conjugation fails on a prompt, or what the model raises.
+    """
+    generated = [question for question in questions if not question.by_likelihood]
+    chosen = [question for question in questions if question.by_likelihood]
+    for replies in (_choose(model, chosen), _generate(model, generated, settings)):
+        # Closing this generator must free the model's batch at once, not at the next collection.
+        try:
+            for group, reply in read_together(replies, _raws):
+                yield [question.row(reply, role=role) for question in group]
+        finally:
+            replies.close()
+
+
+def _prepare(questions: Iterable[Question]) -> None:
+    """Let conjugations that work best in batches see every prompt and expected answer at once."""
+    by_conjugation: dict[str, list[Question]] = defaultdict(list)
+    for question in questions:
+        by_conjugation[question.via.conjugation.fingerprint].append(question)
+    for group in by_conjugation.values():
+        exchange = group[0].exchange
+        if exchange.conjugation.batched:
+            texts = list(dict.fromkeys(text for each in group for text in _texts(each.example)))
+            exchange.prepare(prompts=texts)
+            exchange.prepare(answers=[exchange.apply(text) for text in texts])
+
+
+def _texts(example: Example) -> Iterator[str]:
+    yield from texts_of(example.prompt)
+    yield from itertools.chain(*example.answers.values())
+    yield from example.whole_answers.values()
+    yield from example.choices
+
+
+def _generate(
+    model: LanguageModel, questions: Sequence[Question], settings: Settings
+) -> Generator[tuple[_Group, RawAnswer]]:
+    askers: dict[Prompt, _Group] = defaultdict(list)
+    for question in questions:
+        askers[question.sent].append(question)
+    groups = list(askers.values())
+    if not groups:
+        return
+
+    def decided(index: int, raw: str) -> bool:
+        return all(question.is_settled(raw) for question in groups[index])
+
+    answers = model.generate(
+        list(askers),
+        max_new_tokens=settings.max_new_tokens,
+        stop=shared_stops(list(dict.fromkeys(each.exchange for each in questions))),
+        decided=decided if settings.stop_when_decided else None,
+    )
+    n_answered = 0
+    try:
+        for index, answer in answers:
+            n_answered += 1
+            yield (
+                groups[index],
+                RawAnswer(
+                    raw=answer.text,
+                    finish=answer.finish,
+                    latency_seconds=answer.latency_seconds,
+                    n_prompt_tokens=answer.n_prompt_tokens,
+                    n_answer_tokens=answer.n_tokens,
+                ),
+            )
+    finally:
+        close = getattr(answers, "close", None)  # generators free their batch at once
+        if close is not None:
+            close()
+    if n_answered != len(groups):
+        raise RuntimeError(f"'{model.spec}' gave {n_answered} answers to {len(groups)} prompts.")
+
+
+def _choose(
+    model: LanguageModel, questions: Sequence[Question]
+) -> Generator[tuple[_Group, RawAnswer]]:
+    askers: dict[tuple[Prompt, tuple[str, ...]], _Group] = defaultdict(list)
+    for question in questions:
+        askers[question.sent, question.sent_choices].append(question)
+    asked = list(askers.items())
+    for first in range(0, len(asked), _N_SCORED):
+        batch = asked[first : first + _N_SCORED]
+        started = time.monotonic()
+        scores = model.score(
+            [prompt for (prompt, _), _ in batch], [choices for (_, choices), _ in batch]
+        )
+        seconds = (time.monotonic() - started) / len(batch)
+        for ((_, choices), group), values in zip(batch, scores, strict=True):
+            yield group, RawAnswer(choices_as_raw(choices, values), "chosen", seconds)
+
+
+def _raws(reply: tuple[_Group, RawAnswer]) -> list[tuple[Exchange, str]]:
+    group, raw = reply
+    return [(question.exchange, raw.raw) for question in group if not question.by_likelihood]

@@ -15,6 +15,9 @@ from palimpsest.records.answers import AnswerRow, Outcome
 PLAIN = "identity"
 """The via of plain prompts in an answer row."""
 
+ROLES = ("base", "tuned")
+"""The roles of models in an answer row."""
+
 
 class PairedAnswers:
     """Answers by role and via, then by source example.
@@ -46,7 +49,7 @@ class PairedAnswers:
 
     def excluded(self, via: str) -> set[str]:
         """Return the sources that both answered, but whose prompt was too distorted to count."""
-        rows = (self._rows[role, via] for role in ("base", "tuned"))
+        rows = (self._rows[role, via] for role in ROLES)
         distorted = {
             source
             for mine in rows

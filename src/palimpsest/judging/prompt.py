@@ -1,22 +1,18 @@
-"""Ask a model one prompt under one conjugation, or under several that vote."""
+"""One prompt, asked under one conjugation or under several that vote."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from palimpsest.errors import UserError
-from palimpsest.lm.conjugations.ensembles import TextEnsemble, agreeing, parse_ensemble
-from palimpsest.lm.conjugations.fidelity import round_trip_chrf
-from palimpsest.lm.conjugations.text import TextConjugation
+from palimpsest.lm.conjugations.ensembles import agreeing, parse_ensemble
+from palimpsest.lm.exchange import Exchange, shared_stops
 from palimpsest.lm.models.protocol import Generation, LanguageModel
 from palimpsest.lm.models.specs import load_model
-from palimpsest.lm.prompts import Prompt, map_text, texts_of
-from palimpsest.lm.stopping import cut
-
-T = TypeVar("T")
+from palimpsest.lm.prompts import Prompt, texts_of
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ class MemberAnswer:
 
 
 @dataclass(frozen=True)
-class Asked:
+class PromptAnswer:
     """One prompt with the answers of all members and the one they agree on."""
 
     prompt: Prompt
@@ -78,7 +74,7 @@ def ask(
     via: str = "identity",
     max_new_tokens: int = 50,
     stop: Sequence[str] = (),
-) -> Asked:
+) -> PromptAnswer:
     """Ask a model one prompt, under every member of an ensemble in one batch.
 
     Args:
@@ -86,8 +82,7 @@ def ask(
         prompt: Text, or messages; every message is conjugated.
         via: A conjugation such as ``leet|upper``, or ``vote(leet,rot13)``.
         max_new_tokens: Length of each raw answer.
-        stop: Answers end before the first of these, which is looked for in the inverted answer,
-            as ``s`` may rewrite them. Line breaks end the raw answer, too.
+        stop: Answers end before the first of these, as they stand in the inverted answer.
 
     Raises:
         UserError: A blank prompt, a model or conjugation that cannot be used, or one that fails
@@ -102,16 +97,33 @@ def ask(
     """
     _check(prompt, stop)
     ensemble = parse_ensemble(via)
-    sent = [_tried(member, _conjugated, prompt) for member in ensemble.members]
+    exchanges = [Exchange(member, stop) for member in ensemble.members]
+    for exchange in exchanges:
+        exchange.prepare(prompts=texts_of(prompt))
+    sent = [exchange.send(prompt) for exchange in exchanges]
     asked: AbstractContextManager[LanguageModel] = (
         closing(load_model(model)) if isinstance(model, str) else nullcontext(model)
     )
     with asked as opened:
-        generations = dict(
-            opened.generate(sent, max_new_tokens=max_new_tokens, stop=_sent_stops(ensemble, stop))
+        stops = shared_stops(exchanges)
+        found = dict(opened.generate(sent, max_new_tokens=max_new_tokens, stop=stops))
+    for place, exchange in enumerate(exchanges):
+        exchange.prepare(answers=[found[place].text])
+    answers = [exchange.read(found[place].text).text for place, exchange in enumerate(exchanges)]
+    winners = agreeing(answers)
+    members = tuple(
+        MemberAnswer(
+            via=exchange.conjugation.name,
+            sent=sent[place],
+            raw=found[place].text,
+            answer=answers[place],
+            round_trip=exchange.fidelity(prompt, sent[place]).chrf,
+            notes=_notes(exchange, prompt, found[place]),
+            agrees=place in winners,
         )
-    found = [generations[place] for place in range(len(sent))]
-    return _answered(ensemble, prompt, sent, found, stop)
+        for place, exchange in enumerate(exchanges)
+    )
+    return PromptAnswer(prompt, ensemble.name, members, ensemble.combine(answers))
 
 
 def _check(prompt: Prompt, stop: Sequence[str]) -> None:
@@ -127,82 +139,14 @@ def _check(prompt: Prompt, stop: Sequence[str]) -> None:
         )
 
 
-def _answered(
-    ensemble: TextEnsemble,
-    prompt: Prompt,
-    sent: Sequence[Prompt],
-    found: Sequence[Generation],
-    stop: Sequence[str],
-) -> Asked:
-    raws = [generation.text for generation in found]
-    answers = [
-        cut(_tried(member, _inverted, raw), stop)
-        for member, raw in zip(ensemble.members, raws, strict=True)
-    ]
-    winners = agreeing(answers)
-    members = tuple(
-        MemberAnswer(
-            via=member.name,
-            sent=sent[place],
-            raw=raws[place],
-            answer=answers[place],
-            round_trip=_round_trip(member, prompt, sent[place]),
-            notes=_notes(member, prompt, found[place]),
-            agrees=place in winners,
-        )
-        for place, member in enumerate(ensemble.members)
-    )
-    return Asked(prompt, ensemble.name, members, ensemble.combine(answers))
-
-
-def _sent_stops(ensemble: TextEnsemble, stop: Sequence[str]) -> list[str]:
-    """Return the stop strings that hold in every member's text: line breaks, or all if plain."""
-    plain = all(member.name == "identity" for member in ensemble.members)
-    return [text for text in stop if plain or not text.strip("\r\n")]
-
-
-def _conjugated(conjugation: TextConjugation, prompt: Prompt) -> Prompt:
-    conjugation.prepare(prompts=texts_of(prompt))
-    return map_text(prompt, conjugation.apply)
-
-
-def _inverted(conjugation: TextConjugation, raw: str) -> str:
-    conjugation.prepare(answers=[raw])
-    return conjugation.invert(raw)
-
-
-def _round_trip(conjugation: TextConjugation, prompt: Prompt, sent: Prompt) -> float:
-    if conjugation.exact:
-        return 1.0
-    back = _tried(conjugation, lambda one, text: map_text(text, one.invert), sent)
-    return round_trip_chrf("\n".join(texts_of(prompt)), "\n".join(texts_of(back)))
-
-
-def _notes(conjugation: TextConjugation, prompt: Prompt, generation: Generation) -> tuple[str, ...]:
-    flags = [flag for text in texts_of(prompt) for flag in conjugation.flags(text)]
+def _notes(exchange: Exchange, prompt: Prompt, generation: Generation) -> tuple[str, ...]:
+    flags = exchange.flags(texts_of(prompt))
     notes = [f"The conjugation flags the prompt: {flag}." for flag in flags]
-    notes += [
-        f"The conjugation flags the answer: {flag}."
-        for flag in conjugation.answer_flags(generation.text)
-    ]
-    notes += conjugation.notes()
+    flags = exchange.answer_flags([generation.text])
+    notes += [f"The conjugation flags the answer: {flag}." for flag in flags]
+    notes += exchange.conjugation.notes()
     if generation.finish == "length" and generation.n_tokens:
         notes.append(f"The answer was cut off after {generation.n_tokens} tokens.")
     elif generation.finish == "length":
         notes.append("The prompt leaves no room for an answer in the model's context.")
     return tuple(dict.fromkeys(notes))
-
-
-def _tried(
-    conjugation: TextConjugation, function: Callable[[TextConjugation, Any], T], text: Any
-) -> T:
-    """Call a function of a conjugation; a plugin can raise anything, and is named then."""
-    try:
-        return function(conjugation, text)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f"The conjugation '{conjugation.name}' fails on this prompt or its answer: {error!r}.",
-            hint="Leave it out, or tell the authors of the plugin that provides it.",
-        ) from error

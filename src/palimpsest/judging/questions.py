@@ -1,23 +1,21 @@
-"""One example under one conjugation: what is sent, when the reply is settled, what it means."""
+"""Questions: an example under one way of asking, from what is sent to what the answer means."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple, Self
 
 from palimpsest.errors import UserError
+from palimpsest.files import digest_json
 from palimpsest.judging.via import Via
-from palimpsest.lm.choosing import chosen, sent_choices
-from palimpsest.lm.conjugations.fidelity import round_trip_chrf
-from palimpsest.lm.conjugations.spans import survival
 from palimpsest.lm.conjugations.text import TextConjugation
-from palimpsest.lm.prompts import Prompt, map_text, texts_of
-from palimpsest.lm.scoring.prefix import Scorer
-from palimpsest.lm.stopping import cut
+from palimpsest.lm.continuations import chosen, sent_choices
+from palimpsest.lm.exchange import ConjugationError, Exchange, Fidelity
+from palimpsest.lm.prompts import Prompt, texts_of
+from palimpsest.lm.scoring.scorers import Scorer, scorer_for
 from palimpsest.lm.suites.suite import Example, Suite
 from palimpsest.records.answers import IN_ANSWER, AnswerKey, AnswerRow, Outcome
 
@@ -36,13 +34,7 @@ class Settings:
     """How many tokens the model may say."""
 
     stop: tuple[str, ...] = ("\n",)
-    """An answer ends before the first of these, read *after* inversion.
-
-    Line breaks are also sent to the model as they are, since every text conjugation leaves the
-    lines of a prompt in their order (``base64`` writes none, so one that a model writes ends its
-    answer). Any other text may mean something else in conjugated form, where ``a`` under ``rot13``
-    is an ``n``: it is looked for in the part of the inverted answer that is certain.
-    """
+    """An answer ends before the first of these, as they stand in the inverted answer."""
 
     stop_when_decided: bool = True
     """Stop as soon as no further text can change how the answer is scored."""
@@ -70,16 +62,10 @@ class Settings:
     @cached_property
     def fingerprint(self) -> str:
         """A hash of the settings and of :data:`ANSWERS_VERSION`."""
-        text = json.dumps([ANSWERS_VERSION, asdict(self)], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    @property
-    def sent_stops(self) -> tuple[str, ...]:
-        """The stop strings that hold in conjugated text as well: those made of line breaks."""
-        return tuple(stop for stop in self.stop if not stop.strip("\r\n"))
+        return digest_json([ANSWERS_VERSION, asdict(self)])
 
 
-class Reply(NamedTuple):
+class RawAnswer(NamedTuple):
     """What a model said, before it is inverted and scored."""
 
     raw: str
@@ -87,6 +73,11 @@ class Reply(NamedTuple):
     latency_seconds: float
     n_prompt_tokens: int | None = None
     n_answer_tokens: int = 0
+
+    @property
+    def cut_off(self) -> bool:
+        """Whether the model might have gone on."""
+        return self.finish in ("decided", "length")
 
 
 @dataclass(frozen=True)
@@ -110,10 +101,26 @@ class Question:
         )
         return cls(via=via, example=example, settings=settings, key=key)
 
+    @property
+    def exchange(self) -> Exchange:
+        """How prompts and answers pass through the conjugation."""
+        return _exchange(self.via.conjugation, self.settings.stop)
+
     @cached_property
     def sent(self) -> Prompt:
-        """The prompt as the model sees it, ``s(P)``."""
-        return map_text(self.example.prompt, self.via.conjugation.apply)
+        """The prompt as the model sees it, ``s(P)``.
+
+        Raises:
+            ConjugationError: The conjugation fails on it.
+        """
+        try:
+            return self.exchange.send(self.example.prompt)
+        except ConjugationError as error:
+            raise ConjugationError(
+                f"The conjugation '{self.via.name}' fails on the example "
+                f"'{self.key.source_id}': {error.__cause__!r}.",
+                hint=error.hint,
+            ) from error
 
     @property
     def by_likelihood(self) -> bool:
@@ -123,7 +130,7 @@ class Question:
     @cached_property
     def sent_choices(self) -> tuple[str, ...]:
         """The choices as the model sees them."""
-        return sent_choices(self.sent, self.example.choices, self.via.conjugation)
+        return sent_choices(self.exchange, self.sent, self.example.choices)
 
     @cached_property
     def expected(self) -> Expected:
@@ -133,28 +140,24 @@ class Question:
     @cached_property
     def scorer(self) -> Scorer:
         """Scores inverted answers."""
-        return Scorer(*self.expected)
+        return scorer_for(*self.expected, self.example.scorer)
 
     def is_settled(self, raw: str) -> bool:
         """Return whether nothing that the model may add to ``raw`` changes the outcome."""
-        certain = self.via.conjugation.certain(raw)
-        if any(stop in certain for stop in self.settings.stop):
-            return True
-        # The last characters may turn out to be the beginning of a stop string.
-        n_open = max(map(len, self.settings.stop), default=1) - 1
-        return self.scorer.decided(certain[: len(certain) - n_open])
+        readings = self.exchange.settled(raw)
+        if not all(each.stopped or self.scorer.decided(each.text) for each in readings):
+            return False
+        return len({self.scorer.outcome(each.text) for each in readings}) == 1
 
-    def row(self, reply: Reply, *, role: str) -> AnswerRow:
+    def row(self, reply: RawAnswer, *, role: str) -> AnswerRow:
         """Return the answer as it is recorded, inverted and scored."""
         finish = reply.finish
         try:
-            answer, outcome = self._read(reply.raw)
-        except UserError:  # a translator that is down, say: no fault of the answer
-            raise
-        except Exception:  # of a plugin; ours never fail, which the laws test
+            answer, outcome = self._read(reply)
+        except ConjugationError:  # of a plugin; ours never fail, which the laws test
             answer, outcome, finish = "", "broken", UNINVERTIBLE
         right, intruding = self._expected_if_possible()
-        fidelity = self._fidelity
+        flags, fidelity = self._survived
         return AnswerRow(
             key=self.key,
             role=role,
@@ -168,32 +171,32 @@ class Question:
             intruding_answers=json.dumps(intruding, ensure_ascii=False),
             outcome=outcome,
             finish=finish,
-            round_trip=fidelity.round_trip,
-            fidelity=fidelity.chrf,
-            survival=fidelity.survival,
-            flags="; ".join((*fidelity.flags, *self._answer_flags(reply.raw))),
+            round_trip=fidelity and fidelity.round_trip,
+            fidelity=fidelity and fidelity.chrf,
+            survival=fidelity and fidelity.survival,
+            flags="; ".join((*flags, *self._answer_flags(reply))),
             n_prompt_tokens=reply.n_prompt_tokens,
             n_answer_tokens=reply.n_answer_tokens,
             latency_seconds=reply.latency_seconds,
         )
 
-    def _answer_flags(self, raw: str) -> list[str]:
+    def _answer_flags(self, reply: RawAnswer) -> list[str]:
         if self.by_likelihood:
             return []
         try:
-            return [f"{IN_ANSWER}{flag}" for flag in self.via.conjugation.answer_flags(raw)]
-        except UserError:
-            raise
-        except Exception:  # of a plugin: see row()
+            flags = self.exchange.answer_flags([reply.raw], cut_off=reply.cut_off)
+            return [f"{IN_ANSWER}{flag}" for flag in flags]
+        except ConjugationError:
             return []
 
-    def _read(self, raw: str) -> tuple[str, Outcome]:
+    def _read(self, reply: RawAnswer) -> tuple[str, Outcome]:
         """Return the inverted answer and its score."""
         if self.by_likelihood:
-            index = chosen(raw, self.sent_choices)
+            index = chosen(reply.raw, self.sent_choices)
             answer = "" if index is None else self.example.choices[index]
-            return answer, Scorer(self.example.right, self.example.intruding).outcome(answer)
-        answer = cut(self.via.conjugation.invert(raw), self.settings.stop)
+            plain = scorer_for(self.example.right, self.example.intruding, self.example.scorer)
+            return answer, plain.outcome(answer)
+        answer = self.exchange.read(reply.raw, cut_off=reply.cut_off).text
         return answer, self.scorer.outcome(answer)
 
     def _expected_if_possible(self) -> Expected:
@@ -202,38 +205,24 @@ class Question:
             return plain
         try:
             return self.expected
-        except UserError:
-            raise
-        except Exception:  # of a plugin: see row()
+        except ConjugationError:
             return plain
 
     @cached_property
-    def _fidelity(self) -> _Fidelity:
-        if self.via.language is not None and self.via.conjugation.name == "identity":
-            return _Fidelity(None, None, None, ())
-        conjugation, prompt = self.via.conjugation, self.example.prompt
-        texts, sent = texts_of(prompt), texts_of(self.sent)
-        flags = tuple(dict.fromkeys(flag for text in texts for flag in conjugation.flags(text)))
+    def _survived(self) -> tuple[tuple[str, ...], Fidelity | None]:
+        """The flags of the prompt and how well it survives; nothing is sent back in a language."""
+        if self.via.language is not None and self.via.conjugation.changes_nothing:
+            return (), None
+        flags = self.exchange.flags(texts_of(self.example.prompt))
         try:
-            back = tuple(map(conjugation.invert, sent))
-        except UserError:
-            raise
-        except Exception:  # of a plugin: see row()
-            return _Fidelity(False, 0.0, 0.0, flags)
-        if conjugation.exact and back == texts:
-            return _Fidelity(True, 1.0, 1.0, flags)
-        before, after = "\n".join(texts), "\n".join(sent)
-        chrf = round_trip_chrf(before, "\n".join(back))
-        return _Fidelity(back == texts, chrf, survival(before, after), flags)
+            return flags, self.exchange.fidelity(self.example.prompt, self.sent)
+        except ConjugationError:
+            return flags, Fidelity(round_trip=False, chrf=0.0, survival=0.0)
 
 
-class _Fidelity(NamedTuple):
-    """How well a prompt survives its conjugation."""
-
-    round_trip: bool | None
-    chrf: float | None
-    survival: float | None
-    flags: tuple[str, ...]
+@lru_cache(maxsize=256)
+def _exchange(conjugation: TextConjugation, stops: tuple[str, ...]) -> Exchange:
+    return Exchange(conjugation, stops)
 
 
 class Expected(NamedTuple):
@@ -253,14 +242,12 @@ def expected_under(conjugation: TextConjugation, example: Example) -> Expected:
     sentence may come out otherwise than in it. Where a conjugation rephrases, so do the expected
     texts themselves, whatever the case of their first letter.
     """
-
-    def image(text: str) -> str:
-        return conjugation.invert(conjugation.apply(text))
+    image = Exchange(conjugation).image
 
     def images(ability: str, texts: Sequence[str]) -> Iterator[str]:
         whole = example.whole_answers.get(ability)
         for text in texts:
-            yield text if conjugation.exact else image(text)
+            yield image(text)
             if whole is not None and not conjugation.exact:
                 yield " ".join(image(whole).split()[: len(text.split())])
             if conjugation.rephrases:
@@ -286,7 +273,7 @@ def _distinct(texts: Iterable[str]) -> tuple[str, ...]:
 
 def scorer_under(conjugation: TextConjugation, example: Example) -> Scorer:
     """Return what scores the inverted answers to an example."""
-    return Scorer(*expected_under(conjugation, example))
+    return scorer_for(*expected_under(conjugation, example), example.scorer)
 
 
 def as_recorded(prompt: Prompt) -> str:

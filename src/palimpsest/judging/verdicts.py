@@ -1,4 +1,4 @@
-"""The rule that turns figures into a verdict; docs/verdicts.md explains it to users.
+"""Rule that turns figures into a verdict; docs/verdicts.md explains it to users.
 
 It reads nothing but the records of ``results.json``, so anyone can apply it again to a run.
 """

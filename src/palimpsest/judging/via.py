@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from palimpsest.errors import UserError, did_you_mean
+from palimpsest.files import digest_json
 from palimpsest.lm.conjugations.specs import (
     CONJUGATIONS,
     is_translation,
@@ -107,10 +106,9 @@ def parse_via(spec: str, suite: Suite | None = None) -> Via:
 def _native(spec: str, language: str, conjugation: TextConjugation) -> Via:
     name = f"{_NATIVE}{language}" if language in CONJUGATIONS else language
     keeps = f"the task, in the suite's own words for '{language}'"
-    if conjugation.name != "identity":
+    if not conjugation.changes_nothing:
         name = f"{name}|{conjugation.name}"
         keeps = keeps if conjugation.exact else f"{keeps}; then {conjugation.keeps}"
-    text = json.dumps(["native", language, conjugation.fingerprint])
     return Via(
         spec=spec,
         name=name,
@@ -118,7 +116,7 @@ def _native(spec: str, language: str, conjugation: TextConjugation) -> Via:
         conjugation=conjugation,
         exact=False,
         keeps=keeps,
-        fingerprint=hashlib.sha256(text.encode()).hexdigest()[:16],
+        fingerprint=digest_json(["native", language, conjugation.fingerprint]),
     )
 
 

@@ -1,4 +1,4 @@
-"""What a reader must know before trusting an evaluation."""
+"""Warnings on an evaluation: whatever a reader must know before trusting it."""
 
 from __future__ import annotations
 

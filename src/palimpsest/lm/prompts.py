@@ -41,3 +41,13 @@ def map_text(prompt: Prompt, transform: Callable[[str], str]) -> Prompt:
     if isinstance(prompt, str):
         return transform(prompt)
     return tuple(replace(message, content=transform(message.content)) for message in prompt)
+
+
+def valid_unicode(text: str) -> str:
+    r"""Replace lone surrogates, which JSON can hold and neither tokenizers nor servers accept.
+
+    Example:
+        >>> valid_unicode("a\ud800b")
+        'a�b'
+    """
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

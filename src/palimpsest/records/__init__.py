@@ -1,1 +1,1 @@
-"""What a run writes: answers, the results schema, and the folder that holds them."""
+"""Records of a run: answers, the results schema, and the folder that holds them."""

@@ -1,4 +1,4 @@
-"""What is needed to repeat a run: versions, platform, commit."""
+"""Facts that are needed to repeat a run: versions, platform, commit."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+_OURS = "palimpsest-lm"
 _PACKAGES = (
-    "palimpsest-lm",
+    _OURS,
     "torch",
     "transformers",
     "tokenizers",
@@ -18,6 +19,11 @@ _PACKAGES = (
     "numpy",
     "scipy",
 )
+
+
+def own_version() -> str:
+    """Return the version of this package."""
+    return version(_OURS)
 
 
 def versions() -> dict[str, str]:

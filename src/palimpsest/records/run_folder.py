@@ -1,22 +1,30 @@
-"""The folder of one run, recognised by its marker; no file in it is ever seen half written."""
+"""The folder of one run: its marker, its files, none ever seen half written, and its lock."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import platform
+import sqlite3
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from palimpsest import __version__
 from palimpsest.errors import UserError
+from palimpsest.files import TEMPORARY, write_whole
 from palimpsest.records.failures import explained
+from palimpsest.records.provenance import own_version
+
+if TYPE_CHECKING:
+    from palimpsest.records.answers import AnswerRow
+    from palimpsest.records.results import Results
+    from palimpsest.records.store import AnswerStore
+
+_PATIENCE_SECONDS = 0.5  # for the lock of another process
 
 SCHEMA = "palimpsest.run/1"
 """Marks a folder as ours, and versions ``run.json``."""
-
-_TEMPORARY = ".palimpsest-tmp"
 
 
 class RunFolder:
@@ -53,7 +61,7 @@ class RunFolder:
                     hint="Choose another folder with --out.",
                 )
             folder.path.mkdir(parents=True, exist_ok=True)
-            strangers = [p for p in folder.path.iterdir() if not p.name.endswith(_TEMPORARY)]
+            strangers = [p for p in folder.path.iterdir() if not p.name.endswith(TEMPORARY)]
             if strangers:
                 folder._read_marker()
                 folder._probe()
@@ -89,21 +97,6 @@ class RunFolder:
         return self.path / "results.json"
 
     @property
-    def report(self) -> Path:
-        """The HTML report."""
-        return self.path / "report.html"
-
-    @property
-    def figures(self) -> Path:
-        """The folder of the figures."""
-        return self.path / "figures"
-
-    @property
-    def tables(self) -> Path:
-        """The folder of the tables."""
-        return self.path / "tables"
-
-    @property
     def config(self) -> dict[str, Any]:
         """The configuration that was recorded last."""
         return cast("dict[str, Any]", self._read_marker()["config"])
@@ -116,7 +109,7 @@ class RunFolder:
         created = self._read_marker()["created"] if self._marker.exists() else now
         marker = {
             "schema": SCHEMA,
-            "version": __version__,
+            "version": own_version(),
             "created": created,
             "updated": now,
             "config": dict(config),
@@ -138,18 +131,9 @@ class RunFolder:
     def write_bytes(self, name: str, content: bytes) -> Path:
         """Write a file atomically and return its path: it is seen whole or not at all."""
         target = self.path / name
-        temporary = target.with_name(f".{target.name}.{os.getpid()}{_TEMPORARY}")
         with explained(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with temporary.open("wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.replace(target)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
+            write_whole(target, content)
         return target
 
     def read_text(self, name: str) -> str:
@@ -168,20 +152,33 @@ class RunFolder:
                     hint="Run the command that made the folder again: it continues.",
                 ) from None
 
+    def finish(self, store: AnswerStore, results: Results, rows: Sequence[AnswerRow]) -> None:
+        """Replace the figures and the answers of the run before; never leave some of either.
+
+        Args:
+            store: Has the rows already.
+            results: What was found.
+            rows: The answers behind it.
+        """
+        with explained(self.results):
+            self.results.unlink(missing_ok=True)
+        store.record_run(rows)
+        self.write_text("results.json", results.to_json() + "\n")
+
     @property
     def _marker(self) -> Path:
         return self.path / "run.json"
 
     def _probe(self) -> None:
         """Fail now, and not after a model has been loaded, if nothing can be written."""
-        probe = self.path / f".probe.{os.getpid()}{_TEMPORARY}"
+        probe = self.path / f".probe.{os.getpid()}{TEMPORARY}"
         probe.write_bytes(b"")
         probe.unlink(missing_ok=True)
 
     def _sweep(self) -> None:
         """Remove what killed processes were about to write."""
         with explained(self.path):
-            for rest in self.path.rglob(f".*{_TEMPORARY}"):
+            for rest in self.path.rglob(f".*{TEMPORARY}"):
                 rest.unlink(missing_ok=True)
 
     def _read_marker(self) -> dict[str, Any]:
@@ -220,3 +217,60 @@ def _checked(path: Path | str) -> Path:
         raise UserError(
             f"The folder '{path}' cannot be found: {error}", hint="Write the path in full."
         ) from error
+
+
+class WriterLock:
+    """Keep other processes from writing to the same place while this object is open.
+
+    The lock is SQLite's own write lock on a small file: the same code on every system, given up by
+    the operating system when the process is killed, and not inherited by forked children. The
+    file stays behind and means nothing by itself.
+
+    Args:
+        path: The lock file; its folder exists.
+
+    Raises:
+        UserError: Another process has the lock, or the place cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with explained(path):
+            self._connection = sqlite3.connect(
+                path, isolation_level=None, timeout=_PATIENCE_SECONDS
+            )
+            try:
+                self._take()
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def _take(self) -> None:
+        begin, connection = "BEGIN IMMEDIATE", self._connection
+        try:
+            connection.execute(begin)
+            connection.execute("CREATE TABLE IF NOT EXISTS holder (pid INTEGER, host TEXT)")
+            connection.execute("DELETE FROM holder")
+            connection.execute("INSERT INTO holder VALUES (?, ?)", (os.getpid(), platform.node()))
+            connection.execute("COMMIT")
+            # Others can read the committed name while this second transaction stays open.
+            connection.execute(begin)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            raise UserError(
+                f"The folder '{self._path.parent}' is in use by another palimpsest process"
+                f"{self._holder()}.",
+                hint="Wait until it has finished, or choose another folder with --out.",
+            ) from error
+
+    def _holder(self) -> str:
+        try:
+            found = self._connection.execute("SELECT pid, host FROM holder").fetchone()
+        except sqlite3.Error:  # the other process is writing its name this very moment
+            return ""
+        return "" if found is None else f" (process {found[0]} on '{found[1]}')"
+
+    def release(self) -> None:
+        """Give the lock up; a second call does nothing."""
+        self._connection.close()

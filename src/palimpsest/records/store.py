@@ -5,13 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self, cast, get_type_hints
 
 from palimpsest.errors import UserError
-from palimpsest.records.answers import AnswerKey, AnswerRow
+from palimpsest.records.answers import AnswerKey, AnswerRow, Outcome
 from palimpsest.records.failures import damaged, explained
-from palimpsest.records.lock import WriterLock
+from palimpsest.records.run_folder import WriterLock
 
 FORMAT_VERSION = 3
 """The layout of the tables, kept in SQLite's ``user_version``."""
@@ -19,49 +18,28 @@ FORMAT_VERSION = 3
 _APPLICATION_ID = 0x50414C49  # "PALI": tells our files from other programs' databases
 _PATIENCE_SECONDS = 5.0  # how long to wait for a program that has the file locked for a moment
 
-_COLUMNS = AnswerKey._fields + AnswerRow._fields[1:]
-_NUMBERS = ("round_trip", "fidelity", "survival", "n_prompt_tokens", "n_answer_tokens", "score")
-_TEXTS = [n for n in AnswerRow._fields[1:] if n not in (*_NUMBERS, "latency_seconds")]
-_CREATE = """
-CREATE TABLE answers (
-    model TEXT NOT NULL,
-    suite TEXT NOT NULL,
-    source_id TEXT NOT NULL,
-    conjugation TEXT NOT NULL,
-    settings TEXT NOT NULL,
-    role TEXT NOT NULL,
-    via TEXT NOT NULL,
-    cell TEXT NOT NULL,
-    language TEXT NOT NULL,
-    prompt TEXT NOT NULL,
-    raw TEXT NOT NULL,
-    answer TEXT NOT NULL,
-    right_answers TEXT NOT NULL,
-    intruding_answers TEXT NOT NULL,
-    outcome TEXT NOT NULL,
-    finish TEXT NOT NULL,
-    round_trip INTEGER,
-    latency_seconds REAL NOT NULL,
-    fidelity REAL,
-    survival REAL,
-    flags TEXT NOT NULL,
-    n_prompt_tokens INTEGER,
-    n_answer_tokens INTEGER NOT NULL,
-    score REAL,
-    PRIMARY KEY (model, suite, source_id, conjugation, settings)
+_TYPES = {
+    str: "TEXT NOT NULL",
+    int: "INTEGER NOT NULL",
+    float: "REAL NOT NULL",
+    bool | None: "INTEGER",
+    int | None: "INTEGER",
+    float | None: "REAL",
+    Outcome: "TEXT NOT NULL",
+}
+_COLUMNS = {
+    name: _TYPES[kind]
+    for row in (AnswerKey, AnswerRow)
+    for name, kind in get_type_hints(row).items()
+    if name != "key"
+}
+_TEXTS = [name for name in AnswerRow._fields[1:] if _COLUMNS[name].startswith("TEXT")]
+_KEY = ", ".join(AnswerKey._fields)
+_KEY_COLUMNS = ", ".join(f"{name} {_COLUMNS[name]}" for name in AnswerKey._fields)
+_CREATE = (
+    f"CREATE TABLE answers ({', '.join(map(' '.join, _COLUMNS.items()))}, PRIMARY KEY ({_KEY}))"
 )
-"""
-_CREATE_RUN = """
-CREATE TABLE run (
-    position INTEGER PRIMARY KEY,
-    model TEXT NOT NULL,
-    suite TEXT NOT NULL,
-    source_id TEXT NOT NULL,
-    conjugation TEXT NOT NULL,
-    settings TEXT NOT NULL,
-    role TEXT NOT NULL
-)
-"""
+_CREATE_RUN = f"CREATE TABLE run (position INTEGER PRIMARY KEY, {_KEY_COLUMNS}, role TEXT NOT NULL)"
 # What each format lacked. The rows of format 1 answer under other settings, so none of them is used
 # again; they stay for whoever reads the file.
 _UPGRADES = {
@@ -82,7 +60,6 @@ _SELECT = (
     f"SELECT {', '.join(_COLUMNS)} FROM answers "
     "WHERE model = ? AND suite = ? AND substr(settings, 1, length(?)) = ? ORDER BY rowid"
 )
-_KEY = ", ".join(AnswerKey._fields)
 _INSERT_RUN = f"INSERT INTO run ({_KEY}, role) VALUES (?, ?, ?, ?, ?, ?)"
 _SELECT_RUN = (
     f"SELECT {_KEY}, run.role, {', '.join(AnswerRow._fields[2:])} "
@@ -172,12 +149,7 @@ class AnswerStore:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, TypeVar
 from xml.etree import ElementTree
 
 import matplotlib.style
@@ -143,13 +143,9 @@ class Sheet:
         text.set_gid("title")
         text.set_in_layout(False)
         if legend:
+            place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (x, 1 - head / whole)}
             figure.legend(
-                handles=legend,
-                loc="upper left",
-                bbox_to_anchor=(x, 1 - head / whole),
-                ncols=n_columns,
-                borderpad=0,
-                handlelength=1.1,
+                handles=legend, ncols=n_columns, borderpad=0, handlelength=1.1, **place
             ).set_in_layout(False)
         self.figure = figure
         return figure
@@ -211,39 +207,34 @@ class Drawing:
         with figure_style():
             return _svg(self.figure(width))
 
-    def files(self) -> FigureFiles:
-        """Return the figure as SVG and PNG files; the same bytes every time."""
+    def files(self) -> dict[str, bytes]:
+        """Return the figure on paper as ``svg`` and ``png``; the same bytes every time."""
         with figure_style():
             figure = self.figure(WIDE_INCHES)
             svg = _svg(figure)
             png = _saved(figure, format="png", dpi=PNG_DPI, metadata={"Software": None})
-            return FigureFiles(svg, png)
+            return {"svg": svg, "png": png}
 
-    def write(self, folder: RunFolder) -> FigureFiles:
+    def write(self, folder: RunFolder) -> dict[str, bytes]:
         """Write the figure as PNG and SVG into a run folder, and return both."""
-        found = self.files()
-        folder.write_bytes(f"figures/{self.name}.svg", found.svg)
-        folder.write_bytes(f"figures/{self.name}.png", found.png)
-        return found
+        files = self.files()
+        for ending, content in files.items():
+            folder.write_bytes(f"figures/{self.name}.{ending}", content)
+        return files
 
 
-class FigureFiles(NamedTuple):
-    """A figure as files, on paper."""
-
-    svg: bytes
-    png: bytes
+FigureFunction = Callable[[Data], Drawing | None]
+"""From results to a figure; to None where it does not apply."""
 
 
 class FigureRegistry(Generic[Data]):
-    """The figures of one kind of page: functions from its results, in the order of the page."""
+    """The figures of one kind of page, in its order."""
 
     def __init__(self) -> None:
-        self.functions: list[Callable[[Data], Drawing | None]] = []
+        self.functions: list[FigureFunction[Data]] = []
 
-    def register(
-        self, function: Callable[[Data], Drawing | None]
-    ) -> Callable[[Data], Drawing | None]:
-        """Add a figure after the others; its function returns None where it does not apply."""
+    def register(self, function: FigureFunction[Data]) -> FigureFunction[Data]:
+        """Add a figure after the others."""
         self.functions.append(function)
         return function
 
@@ -270,26 +261,14 @@ def draw_intervals(
     intervals: Sequence[tuple[float, float]],
     places: Sequence[float],
     *,
-    color: str,
-    marker: str,
-    size: float = 5,
     upright: bool = False,
+    **style: Any,
 ) -> None:
-    """Draw marks with error bars, along the horizontal axis or ``upright``, one at each place."""
+    """Draw marks with error bars, one at each place of the other axis; ``upright`` or lying."""
     below = [max(0.0, value - low) for value, (low, _) in zip(values, intervals, strict=True)]
     above = [max(0.0, high - value) for value, (_, high) in zip(values, intervals, strict=True)]
-    x, y = (places, values) if upright else (values, places)
-    axes.errorbar(
-        x,
-        y,
-        xerr=None if upright else [below, above],
-        yerr=[below, above] if upright else None,
-        fmt=marker,
-        color=color,
-        markersize=size,
-        capsize=2.5,
-        elinewidth=1.4,
-    )
+    style |= {"yerr" if upright else "xerr": [below, above], "capsize": 2.5, "elinewidth": 1.4}
+    axes.errorbar(*((places, values) if upright else (values, places)), **style)
 
 
 def name_rows(axes: Axes, names: Sequence[str]) -> None:

@@ -37,7 +37,7 @@ class KeyNumber(NamedTuple):
 
 def write_figure(folder: RunFolder, drawing: Drawing) -> PageFigure:
     """Write a figure as PNG and SVG, and return it as a page holds it."""
-    wide, narrow = drawing.write(folder).svg, drawing.svg(NARROW_INCHES)
+    wide, narrow = drawing.write(folder)["svg"], drawing.svg(NARROW_INCHES)
     name, said = drawing.name, drawing.alternative
     return PageFigure(
         drawing,

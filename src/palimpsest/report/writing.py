@@ -1,4 +1,4 @@
-"""Run folders filled with what a run's page, figures and tables are.
+"""Writers of a run's report into its folder: page, figures and tables.
 
 Importing this loads neither matplotlib nor the templates: a diagnosis does so at its end.
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 
 from palimpsest.errors import UserError
+from palimpsest.files import sha256_of
 from palimpsest.judging.evaluate import evaluate
 from palimpsest.judging.via import parse_via
 from palimpsest.lm.models.specs import load_model
@@ -121,10 +121,7 @@ def mean_shares(cells: Mapping[str, Shares], *, kind: str = "in-context") -> Mea
 def checksums(pair: Path) -> dict[str, str]:
     """Return the SHA-256 of every model file under ``pair``."""
     files = sorted(path for path in pair.rglob("*") if path.is_file() and path.name != MANIFEST)
-    return {
-        path.relative_to(pair).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in files
-    }
+    return {path.relative_to(pair).as_posix(): sha256_of(path) for path in files}
 
 
 def read_manifest(pair: Path | None) -> tuple[Path, Manifest]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from palimpsest import rosetta
 from palimpsest.errors import UserError, did_you_mean
-from palimpsest.lm.models.huggingface import load as hf
-from palimpsest.lm.models.specs import ModelSpec
+from palimpsest.lm.models.huggingface.options import load as load_checkpoint
+from palimpsest.specs import Spec
 
 if TYPE_CHECKING:
     from palimpsest.lm.models.huggingface.model import HuggingFaceModel
@@ -20,7 +20,7 @@ ROSETTA_WEIGHTS = Path(rosetta.__file__).parent / "weights"
 NAMES = ("base", "tuned")
 
 
-def load(spec: ModelSpec) -> HuggingFaceModel:
+def load(spec: Spec) -> HuggingFaceModel:
     """The small pair of models that comes with the package; options as for ``hf``."""
     if spec.target not in NAMES:
         raise UserError(
@@ -33,4 +33,4 @@ def load(spec: ModelSpec) -> HuggingFaceModel:
             f"The weights of 'rosetta:{spec.target}' are not in this installation.",
             hint="Reinstall the package, or train them with: palimpsest rosetta train",
         )
-    return hf.load(replace(spec, target=str(folder)))
+    return load_checkpoint(replace(spec, target=str(folder)))

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from palimpsest.files import write_whole
 from palimpsest.lm.models.huggingface.quiet import quietly
 from palimpsest.records.provenance import platform_facts, versions
-from palimpsest.records.run_folder import RunFolder
 from palimpsest.records.store import AnswerStore
 from palimpsest.rosetta.manifest import MANIFEST, CurvePoint, Manifest, checksums, measure
 from palimpsest.rosetta.recipe import (
@@ -113,7 +113,7 @@ def _tune_and_keep(
     for step, loss in tune(recipe, model, tokenizer, folder, report):
         losses[step] = loss
         _save_checkpoint(model, tokenizer, _checkpoint(folder, step))
-        RunFolder(folder).write_json(path.name, sorted(losses.items()))
+        write_whole(path, json.dumps(sorted(losses.items())).encode())
     return sorted(losses.items())
 
 

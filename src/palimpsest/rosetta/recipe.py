@@ -9,7 +9,6 @@ from the ``report`` split.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,6 +20,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from palimpsest.errors import UserError
+from palimpsest.files import digest_json
 from palimpsest.rosetta.corpus import Document, Writer
 from palimpsest.rosetta.grammar import LANGUAGES, REWRITTEN_LANGUAGES
 from palimpsest.rosetta.loop import Batch, Stage, Trainer, batch_loss, make_batch
@@ -94,7 +94,7 @@ class Recipe:
     @property
     def fingerprint(self) -> str:
         """A hash of the whole recipe."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        return digest_json(asdict(self))
 
 
 def prepare_folder(recipe: Recipe, folder: Path) -> None:

@@ -18,13 +18,16 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from palimpsest.lm.network import strict_json
 from palimpsest.serve import sse
 from palimpsest.serve.choosing import SEPARATOR, VIA_HEADER, Chooser, Chosen
 from palimpsest.serve.conjugated import Conjugated
 from palimpsest.serve.errors import ApiError, bad_request
 from palimpsest.serve.limits import (
+    BodyBudget,
     ClientGoneError,
     Slots,
+    check_framing,
     check_host,
     check_token,
     read_body,
@@ -32,12 +35,15 @@ from palimpsest.serve.limits import (
 )
 from palimpsest.serve.logs import Record, log_failure
 from palimpsest.serve.replying import STREAM_HEADERS, Reply
-from palimpsest.serve.rewriting import check_request
+from palimpsest.serve.requests import check_request
 from palimpsest.serve.settings import ServeSettings
 from palimpsest.serve.streaming import text_pieces
 from palimpsest.serve.upstream import Body, Endpoint, Raw, Upstream
 
 HEALTH_PATH = "/health"
+_BODIES = 32
+"""Requests of the greatest length that may be arriving at a time."""
+
 CLIENT_GONE = 499
 """What the log calls the status of a request that its client gave up, as nginx does."""
 
@@ -100,6 +106,7 @@ class _Service:
         self.settings = settings
         self.upstream = upstream
         self.slots = Slots(settings.max_concurrent)
+        self.bodies = BodyBudget(_BODIES * settings.max_body_bytes)
         self.chooser = Chooser(settings.via, settings.offer, self._names)
 
     async def list_models(self, _: Request) -> Response:
@@ -144,8 +151,8 @@ class _Ask:
         reply: Reply = scope["state"]["reply"]
         record: Record = scope["state"]["record"]
         headers = Headers(scope=scope)
+        content = await read_body(receive, headers, settings, self._service.bodies)
         with self._service.slots.taken():
-            content = await read_body(receive, headers, settings)
             work = self._answer(content, headers.get(VIA_HEADER), reply, record)
             await while_wanted(work, receive, timeout_seconds=settings.timeout_seconds)
 
@@ -167,7 +174,10 @@ class _Ask:
                     await _pass_on(raw, reply)
                 return
         checked = check_request(self._endpoint, body)
-        asks = Conjugated(self._service.upstream, self._endpoint, checked, chosen)
+        most = self._service.settings.max_conjugated_characters
+        asks = Conjugated(
+            self._service.upstream, self._endpoint, checked, chosen, most_characters=most
+        )
         await (self._stream if record.stream else self._whole)(asks, chosen, reply, record)
 
     async def _whole(self, asks: Conjugated, chosen: Chosen, reply: Reply, record: Record) -> None:
@@ -229,22 +239,19 @@ def _about(chosen: Chosen, flags: tuple[str, ...]) -> dict[str, str]:
 
 def _parse(content: bytes) -> dict[str, Any]:
     try:
-        body = json.loads(content.decode(), parse_constant=_no_number)
+        body = strict_json(content.decode())
     except UnicodeDecodeError as error:
         raise bad_request(
             f"The request is not UTF-8: byte {error.start} is {content[error.start]:#04x}.",
             code="invalid_json",
         ) from error
-    except (ValueError, RecursionError) as error:
-        what = str(error) if isinstance(error, json.JSONDecodeError) else "a value is out of range"
-        raise bad_request(f"The request is not valid JSON: {what}.", code="invalid_json") from error
+    except ValueError as error:
+        raise bad_request(
+            f"The request is not valid JSON: {error}.", code="invalid_json"
+        ) from error
     if not isinstance(body, dict):
         raise bad_request("The request is JSON, but no object.", code="invalid_json")
     return body
-
-
-def _no_number(name: str) -> float:
-    raise ValueError(f"{name} is no JSON")
 
 
 async def _health(_: Request) -> Response:
@@ -281,6 +288,7 @@ class _Gate:
         scope.setdefault("state", {}).update(record=record, reply=reply)
         try:
             headers = Headers(scope=scope)
+            check_framing(headers)
             check_host(headers, self._settings)
             if scope["path"] != HEALTH_PATH:
                 check_token(headers, self._settings)

@@ -17,7 +17,7 @@ VIA_HEADER = "X-Palimpsest-Via"
 SEPARATOR = "@"
 
 _LONGEST_SPEC = 300
-_MOST_LINKS = 24
+_MOST_LINKS = 8
 """Conjugations in one spec: a chain costs time with each of them."""
 _MOST_REMEMBERED = 1024
 _FRESH_SECONDS = 300.0
@@ -41,7 +41,7 @@ class Chosen(NamedTuple):
     @property
     def is_identity(self) -> bool:
         """Whether nothing is conjugated."""
-        return self.ensemble.name == "identity"
+        return self.ensemble.is_identity
 
 
 class Chooser:
@@ -79,7 +79,7 @@ class Chooser:
         self._names: tuple[str, ...] = ()
         self._names_until = 0.0
         shown = list(offered) or _exact_names()
-        if self._default.name != "identity":
+        if not self._default.is_identity:
             shown = [default, *shown]
         self.offered = tuple(dict.fromkeys(map(_compact, shown)))
         """Specs shown among the models."""
@@ -141,7 +141,8 @@ class Chooser:
         return ensemble
 
     def _check_allowed(self, spec: str) -> None:
-        if len(spec) > _LONGEST_SPEC or spec.count("|") + spec.count("(") > _MOST_LINKS:
+        n_links = max(member.count("|") + member.count("(") for member in spec.split(","))
+        if len(spec) > _LONGEST_SPEC or n_links > _MOST_LINKS:
             raise UserError(
                 f"A conjugation of {len(spec)} characters is too long for a request.",
                 hint="Have it offered by the server.",
@@ -174,6 +175,6 @@ def _exact_names() -> list[str]:
             ensemble = parse_ensemble(name)
         except UserError:  # a plugin that is broken, or a name that needs more than itself
             continue
-        if name != "identity" and all(member.exact for member in ensemble.members):
+        if not ensemble.is_identity and all(member.exact for member in ensemble.members):
             exact.append(name)
     return exact

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from palimpsest.errors import UserError
 from palimpsest.lm.conjugations.ensembles import TextEnsemble, agreeing
-from palimpsest.lm.conjugations.text import TextConjugation
+from palimpsest.lm.conjugations.text import TooLongError
+from palimpsest.lm.exchange import ConjugationError, Exchange, off_loop
 from palimpsest.serve.choosing import SEPARATOR, Chosen
 from palimpsest.serve.errors import ApiError, sentence
-from palimpsest.serve.inversion import Inverse, is_slow, off_loop
-from palimpsest.serve.rewriting import (
+from palimpsest.serve.requests import (
     Rewritten,
     check_rewritable,
     conjugate_request,
@@ -22,7 +22,7 @@ from palimpsest.serve.rewriting import (
     texts_of,
     wants_usage,
 )
-from palimpsest.serve.streaming import StreamInverter, chunks_of, malformed
+from palimpsest.serve.streaming import StreamInverter, chunks_of, content_text, malformed
 from palimpsest.serve.upstream import Answered, Body, Endpoint, Streamed, Upstream
 
 _T = TypeVar("_T")
@@ -52,17 +52,29 @@ class Conjugated:
         endpoint: Chat or completions.
         body: The request, checked.
         chosen: The model and its conjugations.
+        most_characters: How long the conjugated request may be.
 
     Raises:
         ApiError: 400 for what cannot be honoured under a conjugation.
     """
 
-    def __init__(self, upstream: Upstream, endpoint: Endpoint, body: Body, chosen: Chosen) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        endpoint: Endpoint,
+        body: Body,
+        chosen: Chosen,
+        *,
+        most_characters: int,
+    ) -> None:
         self._upstream = upstream
         self._endpoint = endpoint
         self._body = body
         self._chosen = chosen
-        self._stops = stops_of(body)
+        stops = stops_of(body)
+        members = chosen.ensemble.members
+        most = most_characters // len(members)
+        self._exchanges = [Exchange(each, stops, most_characters=most) for each in members]
         if not chosen.is_identity:
             n_members = len(chosen.ensemble.members)
             check_rewritable(endpoint, body, chosen.ensemble.name, n_members=n_members)
@@ -71,7 +83,7 @@ class Conjugated:
         """Return the answer in one piece."""
         ensemble = self._chosen.ensemble
         body = {name: value for name, value in self._body.items() if name != "stream_options"}
-        asked = await all_of([self._ask_member(each, body) for each in ensemble.members])
+        asked = await all_of([self._ask(each, body) for each in self._exchanges])
         flags = tuple(dict.fromkeys(flag for each in asked for flag in each.flags))
         answer = combined(ensemble, self._endpoint, [each.body for each in asked])
         return Asked({**answer, "model": self._name(answer)}, asked[0].headers, flags)
@@ -83,18 +95,17 @@ class Conjugated:
         An ensemble's answer comes whole, when all its members have answered.
         """
         usage = wants_usage(self._body)
-        members = self._chosen.ensemble.members
-        if len(members) > 1:
+        if len(self._exchanges) > 1:
             async with aclosing(self._stream_whole(usage)) as chunks:
                 yield StreamAsked(chunks, {}, ())
             return
-        request = await self._rewrite(members[0], self._body)
+        [exchange] = self._exchanges
+        request = await self._rewrite(exchange, self._body)
         body = {**request.body, "stream": True}
         async with self._upstream.stream(self._endpoint, body) as streamed:
             inverter = StreamInverter(
                 self._endpoint,
-                members[0],
-                self._stops,
+                exchange,
                 n_choices=n_choices(self._endpoint, self._body),
                 model=self._name({}),
                 usage=usage,
@@ -107,38 +118,34 @@ class Conjugated:
         for chunk in chunks_of(self._endpoint, asked.body, usage=usage):
             yield chunk
 
-    async def _ask_member(self, member: TextConjugation, body: Body) -> Asked:
-        request = await self._rewrite(member, body)
+    async def _ask(self, exchange: Exchange, body: Body) -> Asked:
+        request = await self._rewrite(exchange, body)
         body = {name: value for name, value in request.body.items() if name != "stream"}
         answered = await self._upstream.complete(self._endpoint, body)
-        answer, flags = await self._invert(member, answered)
+        answer, flags = await self._invert(exchange, answered)
         return Asked(answer, dict(answered.headers), (*request.flags, *flags))
 
-    async def _rewrite(self, member: TextConjugation, body: Body) -> Rewritten:
-        slow = is_slow(member, sum(map(len, texts_of(self._endpoint, body))))
+    async def _rewrite(self, exchange: Exchange, body: Body) -> Rewritten:
+        n_characters = sum(map(len, texts_of(self._endpoint, body)))
+        slow = exchange.is_slow(n_characters, sending=True)
         try:
             return await off_loop(
-                slow, conjugate_request, self._endpoint, body, member, model=self._chosen.model
+                slow, conjugate_request, self._endpoint, body, exchange, model=self._chosen.model
             )
         except UserError as error:
             raise conjugation_failed(error) from error
 
-    async def _invert(
-        self, member: TextConjugation, answered: Answered
-    ) -> tuple[Body, tuple[str, ...]]:
+    async def _invert(self, exchange: Exchange, answered: Answered) -> tuple[Body, tuple[str, ...]]:
         choices = answered.body.get("choices")
         if not isinstance(choices, list) or not all(isinstance(each, dict) for each in choices):
             raise malformed("an answer's choices")
         texts = [text for each in choices if (text := text_of(self._endpoint, each))]
-        slow = is_slow(member, sum(map(len, texts)))
+        slow = exchange.is_slow(sum(map(len, texts)))
 
         def invert_all() -> tuple[Body, tuple[str, ...]]:
-            member.prepare(answers=texts)
-            inverted = [
-                inverted_choice(self._endpoint, each, member, self._stops) for each in choices
-            ]
-            flags = (flag for text in texts for flag in member.answer_flags(text))
-            return {**answered.body, "choices": inverted}, tuple(dict.fromkeys(flags))
+            exchange.prepare(answers=texts)
+            inverted = [inverted_choice(self._endpoint, each, exchange) for each in choices]
+            return {**answered.body, "choices": inverted}, exchange.answer_flags(texts)
 
         try:
             return await off_loop(slow, invert_all)
@@ -148,8 +155,8 @@ class Conjugated:
     def _name(self, answer: Body) -> str:
         """Return what answers call the model: the upstream's name with the conjugation."""
         model = str(answer.get("model") or self._chosen.model)
-        via = self._chosen.ensemble.name
-        return model if via == "identity" else f"{model}{SEPARATOR}{via}"
+        chosen = self._chosen
+        return model if chosen.is_identity else f"{model}{SEPARATOR}{chosen.ensemble.name}"
 
 
 async def _inverting(inverter: StreamInverter, streamed: Streamed) -> AsyncGenerator[Body]:
@@ -160,8 +167,16 @@ async def _inverting(inverter: StreamInverter, streamed: Streamed) -> AsyncGener
         raise conjugation_failed(error) from error
 
 
-def conjugation_failed(error: UserError) -> ApiError:
-    """Return the error for a prompt or answer that could not be rewritten."""
+def conjugation_failed(error: UserError) -> Exception:
+    """Return the error for a prompt or answer that could not be rewritten.
+
+    A prompt that would become too long is the client's. What a plugin raised may hold the prompt:
+    it is a failure of the server, which tells nobody.
+    """
+    if isinstance(error, ConjugationError) and isinstance(error.__cause__, Exception):
+        return error.__cause__
+    if isinstance(error, TooLongError):
+        return ApiError(413, sentence(error), code="request_too_large")
     return ApiError(502, sentence(error), code="conjugation_failed")
 
 
@@ -178,22 +193,16 @@ def text_of(endpoint: Endpoint, choice: Body) -> str | None:
         if not isinstance(message, dict):
             raise malformed("a message")
         text = message.get("content")
-    if not isinstance(text, str | None):
-        raise malformed("an answer's text")
-    return text
+    return content_text(text)
 
 
-def inverted_choice(
-    endpoint: Endpoint, choice: Body, conjugation: TextConjugation, stops: tuple[str, ...]
-) -> Body:
+def inverted_choice(endpoint: Endpoint, choice: Body, exchange: Exchange) -> Body:
     """Return a finished choice with its text inverted and cut before the first stop string."""
     text = text_of(endpoint, choice)
     if text is None:
         return choice
-    inverse = Inverse(conjugation, stops)
-    inverse.append(text)
-    plain = inverse.finish()
-    reason = "stop" if inverse.stopped else choice.get("finish_reason")
+    plain, stopped = exchange.read(text)
+    reason = "stop" if stopped else choice.get("finish_reason")
     rewritten = {**choice, "finish_reason": reason, "logprobs": None}
     if endpoint is Endpoint.completions:
         return {**rewritten, "text": plain}

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from palimpsest.errors import UserError
+from palimpsest.lm.network import strict_json
 
 _MOST_SHOWN = 2000
 """Characters of an upstream's error that are passed on."""
@@ -85,8 +86,8 @@ def from_upstream(status: int, content: bytes, headers: Mapping[str, str]) -> Ap
         'Unsupported field: n'
     """
     try:
-        value = json.loads(content)
-    except (ValueError, RecursionError):
+        value = strict_json(content)
+    except ValueError:
         value = content.decode("utf-8", "replace")
     if isinstance(value, dict) and isinstance(value.get("error"), dict):
         message = str(value["error"].get("message", ""))

@@ -37,17 +37,61 @@ class Slots:
             ApiError: 503 with ``Retry-After``: none is free.
         """
         if self._n_free < 1:
-            raise ApiError(
-                503,
-                "The server is answering as many requests as it may. Try again in a second.",
-                code="overloaded",
-                headers={"Retry-After": "1"},
-            )
+            raise _overloaded("answering")
         self._n_free -= 1
         try:
             yield
         finally:
             self._n_free += 1
+
+
+class BodyBudget:
+    """So many bytes of requests that are still arriving, of all clients together.
+
+    Args:
+        n_bytes: How many.
+    """
+
+    def __init__(self, n_bytes: int) -> None:
+        self._n_free = n_bytes
+
+    def take(self, n_bytes: int) -> None:
+        """Take some.
+
+        Raises:
+            ApiError: 503 with ``Retry-After``: not so many are left.
+        """
+        if n_bytes > self._n_free:
+            raise _overloaded("reading")
+        self._n_free -= n_bytes
+
+    def give_back(self, n_bytes: int) -> None:
+        """Return what was taken, once the request is there."""
+        self._n_free += n_bytes
+
+
+def _overloaded(doing: str) -> ApiError:
+    return ApiError(
+        503,
+        f"The server is {doing} as many requests as it may. Try again in a second.",
+        code="overloaded",
+        headers={"Retry-After": "1"},
+    )
+
+
+def check_framing(headers: Mapping[str, str]) -> None:
+    """Refuse a request of two lengths: a proxy before us may have read the other one.
+
+    Raises:
+        ApiError: 400, after which the connection is closed.
+    """
+    if "content-length" in headers and "transfer-encoding" in headers:
+        raise ApiError(
+            400,
+            "The request has a Content-Length and a Transfer-Encoding; send one of them.",
+            code="invalid_request",
+            headers={"Connection": "close"},
+        )
 
 
 def check_host(headers: Mapping[str, str], settings: ServeSettings) -> None:
@@ -102,7 +146,9 @@ def check_token(headers: Mapping[str, str], settings: ServeSettings) -> None:
         )
 
 
-async def read_body(receive: Receive, headers: Mapping[str, str], settings: ServeSettings) -> bytes:
+async def read_body(
+    receive: Receive, headers: Mapping[str, str], settings: ServeSettings, budget: BodyBudget
+) -> bytes:
     """Return the body of a request.
 
     Raises:
@@ -119,13 +165,17 @@ async def read_body(receive: Receive, headers: Mapping[str, str], settings: Serv
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     raise ClientGoneError
-                body += message.get("body", b"")
-                if len(body) > settings.max_body_bytes:
+                piece = message.get("body", b"")
+                if len(body) + len(piece) > settings.max_body_bytes:
                     raise _too_long(settings)
+                budget.take(len(piece))
+                body += piece
                 if not message.get("more_body", False):
                     return bytes(body)
     except TimeoutError as error:
         raise ApiError(408, "The request did not arrive in time.", code="timeout") from error
+    finally:
+        budget.give_back(len(body))
 
 
 def _too_long(settings: ServeSettings) -> ApiError:

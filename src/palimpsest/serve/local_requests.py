@@ -7,11 +7,11 @@ import uuid
 from typing import Any, NamedTuple
 
 from palimpsest.errors import did_you_mean
+from palimpsest.lm.exchange import asks_for
 from palimpsest.lm.models.protocol import Generation
 from palimpsest.lm.prompts import Message, Prompt
 from palimpsest.serve.errors import ApiError, bad_request
-from palimpsest.serve.refusals import asks
-from palimpsest.serve.rewriting import check_request, stops_of
+from palimpsest.serve.requests import check_request, stops_of
 from palimpsest.serve.upstream import Body, Endpoint
 
 DEFAULT_MAX_TOKENS = {Endpoint.completions: 16, Endpoint.chat: 256}
@@ -85,7 +85,11 @@ def parse_local(endpoint: Endpoint, body: Body) -> LocalRequest:
 
 def _check_fields(endpoint: Endpoint, body: Body) -> None:
     for field, value in body.items():
-        if field in _REFUSED and field != "best_of" and asks(endpoint, field, value):
+        if (
+            field in _REFUSED
+            and field != "best_of"
+            and asks_for(field, value, chat=endpoint is Endpoint.chat)
+        ):
             raise _unsupported(field, _REFUSED[field])
         if field not in _REFUSED and field not in _READ | _WITHOUT_EFFECT:
             known = (*_READ, *_WITHOUT_EFFECT)

@@ -33,11 +33,42 @@ class JsonLines(logging.Formatter):
         return json.dumps(line)
 
 
+class Seldom(logging.Filter):
+    """Lets the same message through so many times in so many seconds.
+
+    Whoever sends garbage makes uvicorn and asyncio complain of each piece.
+    """
+
+    def __init__(self, most: int = 10, seconds: float = 10.0) -> None:
+        super().__init__()
+        self._most, self._seconds = most, seconds
+        self._seen: dict[str, tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether a record is to be written; the last one says that others are left out."""
+        message = str(record.msg)[:_LONGEST]
+        if len(self._seen) > _LONGEST:
+            self._seen.clear()
+        since, n = self._seen.get(message, (record.created, 0))
+        if record.created - since > self._seconds:
+            since, n = record.created, 0
+        self._seen[message] = since, n + 1
+        if n + 1 == self._most:
+            record.fields = {**getattr(record, "fields", {}), "more_like_it": "left out"}
+        return n < self._most
+
+
 def log_to_stderr() -> None:
-    """Send our logs and uvicorn's to standard error."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines())
-    for name, level in (("palimpsest.serve", logging.INFO), ("uvicorn", logging.WARNING)):
+    """Send our logs, uvicorn's and asyncio's to standard error."""
+    for name, level in (
+        ("palimpsest.serve", logging.INFO),
+        ("uvicorn", logging.WARNING),
+        ("asyncio", logging.WARNING),
+    ):
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(JsonLines())
+        if not name.startswith("palimpsest"):
+            handler.addFilter(Seldom())
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.setLevel(level)

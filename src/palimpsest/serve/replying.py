@@ -48,7 +48,10 @@ class Reply:
     async def begin(self, status: int, headers: Mapping[str, str]) -> None:
         """Send status and headers."""
         self._is_stream = headers.get("content-type", "").startswith(MEDIA_TYPE)
-        raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+        raw = [
+            (name.lower().encode(), value.encode("latin-1", "replace"))
+            for name, value in headers.items()
+        ]
         await self.send({"type": "http.response.start", "status": status, "headers": raw})
 
     async def write(self, piece: bytes) -> None:

@@ -17,6 +17,7 @@ import uvicorn
 from palimpsest.errors import UserError
 from palimpsest.lm.network import is_loopback
 from palimpsest.serve.app import create_app
+from palimpsest.serve.connections import bounded_protocol, most_connections
 from palimpsest.serve.logs import LOG, log_to_stderr
 from palimpsest.serve.settings import ServeSettings
 
@@ -44,6 +45,8 @@ def serve(settings: ServeSettings) -> None:
         _announce(settings, listener.getsockname()[1])
         config = uvicorn.Config(
             app,
+            http=bounded_protocol(settings),
+            backlog=most_connections(settings),
             log_config=None,
             access_log=False,
             ws="none",

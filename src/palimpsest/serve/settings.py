@@ -37,11 +37,20 @@ class ServeSettings:
     max_body_bytes: int = 8 * 2**20
     """Longest request."""
 
+    max_conjugated_characters: int = 4 * 2**20
+    """Longest that conjugations may make a request, all members of a vote together."""
+
     max_concurrent: int = 256
     """Requests at a time; more are sent away with 503 and ``Retry-After``."""
 
+    max_connections: int = 1024
+    """Clients connected at a time; fewer where the system allows fewer open files."""
+
     timeout_seconds: float = 600.0
     """Longest time that one request may take."""
+
+    header_timeout_seconds: float = 10.0
+    """Longest time in which a connection has to say what it wants."""
 
     body_timeout_seconds: float = 30.0
     """Longest time in which a request has to arrive."""

@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from palimpsest.lm.conjugations.text import TextConjugation
+from palimpsest.lm.exchange import Exchange, Reader, off_loop
 from palimpsest.serve.errors import ApiError
-from palimpsest.serve.inversion import Inverse, off_loop
 from palimpsest.serve.upstream import Body, Endpoint
 
 _FINISHED = "stop"
@@ -18,9 +17,11 @@ _FINISHED = "stop"
 class _Choice:
     """One of the answers in a stream."""
 
-    inverse: Inverse
+    reader: Reader
     begun: bool = False
     ended: bool = False
+    reason: str | None = None
+    """Why it ends, as the upstream says; some say so on every chunk and yet go on."""
 
 
 class StreamInverter:
@@ -32,8 +33,7 @@ class StreamInverter:
 
     Args:
         endpoint: Of the request.
-        conjugation: Under which the model was asked.
-        stops: As the client gave them.
+        exchange: By which the model was asked.
         n_choices: How many answers the stream will hold.
         model: What the chunks call the model.
         usage: Whether the client wants the count of tokens.
@@ -42,16 +42,14 @@ class StreamInverter:
     def __init__(
         self,
         endpoint: Endpoint,
-        conjugation: TextConjugation,
-        stops: tuple[str, ...],
+        exchange: Exchange,
         *,
         n_choices: int,
         model: str,
         usage: bool,
     ) -> None:
         self._endpoint = endpoint
-        self._conjugation = conjugation
-        self._stops = stops
+        self._exchange = exchange
         self._n_choices = n_choices
         self._model = model
         self._wants_usage = usage
@@ -76,22 +74,20 @@ class StreamInverter:
             for choice in _choices_of(chunk):
                 async for rewritten in self._rewrite_choice(choice):
                     yield self._chunk([rewritten])
-            if self._all_ended and not self._wants_usage:
+            if self._all_stopped and not self._wants_usage:
                 return  # which has the upstream stop: nothing that it might say would be shown
         for index, state in self._choices.items():
             if not state.ended:
                 # Some servers end without a reason; what is held back is due all the same.
-                async for rewritten in self._end(state, {"index": index}, _FINISHED):
+                async for rewritten in self._end(state, {"index": index}):
                     yield self._chunk([rewritten])
         if self._wants_usage and self.usage is not None:
             yield {**self._chunk([]), "usage": self.usage}
 
     @property
-    def _all_ended(self) -> bool:
-        n_ended = sum(state.ended for state in self._choices.values())
-        return n_ended >= self._n_choices and any(
-            state.inverse.stopped for state in self._choices.values()
-        )
+    def _all_stopped(self) -> bool:
+        n_stopped = sum(state.reader.stopped for state in self._choices.values())
+        return n_stopped >= self._n_choices
 
     async def _rewrite_choice(self, choice: Body) -> AsyncIterator[Body]:
         index = choice.get("index", 0)
@@ -99,7 +95,7 @@ class StreamInverter:
             raise malformed("the index of a choice")
         state = self._choices.get(index)
         if state is None:
-            state = _Choice(Inverse(self._conjugation, self._stops))
+            state = _Choice(self._exchange.reader())
             self._choices[index] = state
         if state.ended:
             return
@@ -113,33 +109,31 @@ class StreamInverter:
         new = await self._inverted(state, text) if text else ""
         if new:
             yield self._write(frame, new, {})
-        reason = choice.get("finish_reason")
-        if state.inverse.stopped or reason is not None:
-            async for rewritten in self._end(state, frame, reason):
+        state.reason = choice.get("finish_reason") or state.reason
+        if state.reader.stopped:
+            async for rewritten in self._end(state, frame):
                 yield rewritten
 
-    async def _end(self, state: _Choice, frame: Body, reason: str | None) -> AsyncIterator[Body]:
+    async def _end(self, state: _Choice, frame: Body) -> AsyncIterator[Body]:
         state.ended = True
-        rest = await off_loop(state.inverse.slow, state.inverse.finish)
+        rest = await off_loop(state.reader.is_slow, state.reader.finish)
         if rest:
             yield self._write(frame, rest, {})
-        if state.inverse.stopped:
-            reason = _FINISHED
+        reason = _FINISHED if state.reader.stopped else state.reason or _FINISHED
         yield {**self._write(frame, None, {}), "finish_reason": reason}
 
     async def _inverted(self, state: _Choice, text: str) -> str:
-        return await off_loop(state.inverse.slow, state.inverse.feed, text)
+        return await off_loop(state.reader.is_slow, state.reader.feed, text)
 
     def _read(self, choice: Body) -> tuple[str, dict[str, Any]]:
         """Return the text of a choice, and what else its delta holds."""
         if self._endpoint is Endpoint.completions:
-            return str(choice.get("text") or ""), {}
+            return content_text(choice.get("text")) or "", {}
         delta = choice.get("delta") or {}
         if not isinstance(delta, dict):
             raise malformed("a delta")
-        text = delta.get("content") or ""
         other = {name: value for name, value in delta.items() if name != "content" and value}
-        return str(text), other
+        return content_text(delta.get("content")) or "", other
 
     def _write(self, frame: Body, text: str | None, other: Body) -> dict[str, Any]:
         # As OpenAI has it: every chunk says that it is not the last, and that it has no logprobs.
@@ -158,6 +152,26 @@ def _choices_of(chunk: Body) -> list[Body]:
     if not isinstance(choices, list) or not all(isinstance(each, dict) for each in choices):
         raise malformed("a chunk's choices")
     return choices
+
+
+def content_text(content: Any) -> str | None:
+    """Return the text of an answer's content, which may be typed parts; thoughts are none of it.
+
+    Raises:
+        ApiError: 502 for content in an unknown form.
+
+    Example:
+        >>> content_text([{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "12"}])
+        '12'
+    """
+    if content is None or isinstance(content, str):
+        return content
+    if not isinstance(content, list) or not all(isinstance(part, dict) for part in content):
+        raise malformed("an answer's text")
+    texts = [part.get("text") for part in content if part.get("type") in ("text", "output_text")]
+    if not all(isinstance(text, str) for text in texts):
+        raise malformed("a part of an answer's text")
+    return "".join(map(str, texts))
 
 
 def malformed(what: str) -> ApiError:
@@ -207,7 +221,7 @@ def _parts_of(endpoint: Endpoint, choice: Body) -> list[Body]:
 def text_pieces(body: Body) -> list[tuple[int, str]]:
     """Return the texts in an answer or a chunk, each with the index of its choice."""
     return [
-        (choice.get("index", 0), str(said.get("content") or said.get("text") or ""))
+        (choice.get("index", 0), content_text(said.get("content") or said.get("text")) or "")
         for choice in body.get("choices") or []
         for said in (choice.get("message") or choice.get("delta") or choice,)
     ]

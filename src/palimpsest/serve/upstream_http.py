@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from palimpsest.errors import UserError
-from palimpsest.lm.network import is_loopback
+from palimpsest.lm.network import is_loopback, no_cookies, strict_json
 from palimpsest.serve.errors import ApiError, from_upstream
 from palimpsest.serve.settings import ServeSettings
 from palimpsest.serve.sse import MEDIA_TYPE, read_events
@@ -47,6 +47,7 @@ class HttpUpstream:
         )
         self._client = httpx.AsyncClient(
             headers={"Accept-Encoding": "identity", **_authorization(settings.upstream_key)},
+            cookies=no_cookies(),
             timeout=timeout,
             # A vote asks several times at once. Servers commonly close idle connections after 5 s:
             # one that is closed just when we use it again would lose a request.
@@ -61,10 +62,11 @@ class HttpUpstream:
 
     async def models(self) -> list[Body]:
         """Return what the upstream lists."""
+        request = self._client.build_request("GET", f"{self._url}/models", timeout=_LIST_SECONDS)
         with self._explained():
-            response = await self._client.get(f"{self._url}/models", timeout=_LIST_SECONDS)
-        self._check(response, response.content)
-        value = _json(response.content)
+            response = await self._client.send(request, stream=True)
+        async with self._open(response):
+            value = _json(await self._read(response, most_bytes=_MOST_ANSWER_BYTES))
         models = value.get("data")
         if not isinstance(models, list):
             raise malformed("its list of models")
@@ -76,13 +78,7 @@ class HttpUpstream:
         """Ask for an answer in one piece."""
         async with self._sent(endpoint, _dump(body)) as response:
             content = await self._read(response, most_bytes=_MOST_ANSWER_BYTES)
-        if len(content) > _MOST_ANSWER_BYTES:
-            raise ApiError(
-                502,
-                f"The upstream sent more than the {_MOST_ANSWER_BYTES:,} bytes that are read.",
-                code="upstream_error",
-            )
-        return Answered(_json(self._without_key(content)), self._passed_on(response))
+            return Answered(_json(content), self._passed_on(response))
 
     @asynccontextmanager
     async def stream(self, endpoint: Endpoint, body: Body) -> AsyncIterator[Streamed]:
@@ -105,10 +101,9 @@ class HttpUpstream:
     async def _relay(self, endpoint: Endpoint, content: bytes) -> AsyncIterator[Raw]:
         async with self._sent(endpoint, content) as response:
             headers = self._passed_on(response)
-            for name in ("content-type", "content-encoding"):
-                if name in response.headers:
-                    headers[name] = response.headers[name]
-            yield Raw(response.status_code, headers, self._bytes(response.aiter_raw()))
+            if "content-type" in response.headers:
+                headers["content-type"] = response.headers["content-type"]
+            yield Raw(response.status_code, headers, self._pieces(response))
 
     async def _send(
         self, endpoint: Endpoint, content: bytes, *, again: bool = True
@@ -142,62 +137,83 @@ class HttpUpstream:
     async def _sent(self, endpoint: Endpoint, content: bytes) -> AsyncIterator[httpx.Response]:
         with self._explained():
             response = await self._send(endpoint, content)
-        try:
-            if not response.is_success:
-                self._check(response, await self._read(response, most_bytes=_MOST_ERROR_BYTES))
+        async with self._open(response):
             yield response
+
+    @asynccontextmanager
+    async def _open(self, response: httpx.Response) -> AsyncIterator[None]:
+        """Check a response that has begun, and close it in the end.
+
+        Raises:
+            ApiError: It is an error, or comes in an encoding that was not asked for: a few bytes
+                may then stand for gigabytes, and a key in them could not be seen.
+        """
+        try:
+            encoding = response.headers.get("content-encoding", "identity")
+            if encoding != "identity":
+                raise malformed(f"the encoding '{encoding[:80]}', which was not asked for,")
+            if response.is_error:
+                content = await self._read(response, most_bytes=_MOST_ERROR_BYTES, cut=True)
+                raise from_upstream(response.status_code, content, self._passed_on(response))
+            if not response.is_success:
+                raise ApiError(
+                    502,
+                    f"The upstream answered with status {response.status_code}, which is no "
+                    "answer. Is its base URL right?",
+                    code="upstream_error",
+                )
+            yield
         finally:
             await response.aclose()
 
-    async def _read(self, response: httpx.Response, *, most_bytes: int) -> bytes:
-        """Return a response's content, of a longer one a little more than ``most_bytes``."""
+    async def _read(self, response: httpx.Response, *, most_bytes: int, cut: bool = False) -> bytes:
+        """Return a response's content; a longer one is an error, or cut off."""
         content = bytearray()
-        with self._explained():
-            async for piece in response.aiter_bytes():
-                content += piece
-                if len(content) > most_bytes:
-                    break
+        async for piece in self._pieces(response):
+            content += piece
+            if len(content) > most_bytes and cut:
+                return bytes(content[:most_bytes])
+            if len(content) > most_bytes:
+                raise ApiError(
+                    502,
+                    f"The upstream sent more than the {most_bytes:,} bytes that are read.",
+                    code="upstream_error",
+                )
         return bytes(content)
 
-    def _without_key(self, content: bytes) -> bytes:
-        """Hide our key from clients, should the upstream repeat it."""
-        return content.replace(self._key, _HIDDEN) if self._key else content
+    async def _pieces(self, response: httpx.Response) -> AsyncIterator[bytes]:
+        """Yield what the upstream sends: the one door, at which our key is taken out."""
+        held = b""
+        with self._explained():
+            async for piece in response.aiter_raw():
+                if not self._key:
+                    yield piece
+                    continue
+                clean = (held + piece).replace(self._key, _HIDDEN)
+                n_held = _overlap(clean, self._key)
+                held = clean[len(clean) - n_held :]
+                yield clean[: len(clean) - n_held]
+        if held:
+            yield held
 
     def _passed_on(self, response: httpx.Response) -> dict[str, str]:
         """Return the headers that clients get as well."""
+        key = self._key.decode()
         return {
-            name: self._without_key(value.encode()).decode()
+            name: value.replace(key, _HIDDEN.decode()) if key else value
             for name, value in response.headers.items()
             if name.lower().startswith(_PASSED_ON)
         }
 
-    def _check(self, response: httpx.Response, content: bytes) -> None:
-        if response.is_error:
-            content = self._without_key(content)
-            raise from_upstream(response.status_code, content, self._passed_on(response))
-        if not response.is_success:
-            raise ApiError(
-                502,
-                f"The upstream answered with status {response.status_code}, which is no answer. "
-                "Is its base URL right?",
-                code="upstream_error",
-            )
-
-    async def _bytes(self, pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        with self._explained():
-            async for piece in pieces:
-                yield piece
-
     async def _chunks(self, response: httpx.Response) -> AsyncIterator[Body]:
         open_choices: set[Any] = set()
         n_chunks = 0
-        async for data in read_events(self._bytes(response.aiter_bytes())):
+        async for data in read_events(self._pieces(response)):
             if data.strip() == "[DONE]":
                 return
-            content = self._without_key(data.encode())
-            chunk = _json(content)
-            if chunk.get("error"):
-                raise from_upstream(502, content, {})
+            chunk = _json(data.encode())
+            if _is_error(chunk):
+                raise from_upstream(502, data.encode(), {})
             n_chunks += 1
             _note_ends(chunk, open_choices)
             yield chunk
@@ -273,12 +289,29 @@ def _dump(body: Body) -> bytes:
 
 def _json(content: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(content)
-    except (ValueError, RecursionError) as error:
+        value = strict_json(content)
+    except ValueError as error:
         raise malformed("what is not JSON") from error
     if not isinstance(value, dict):
         raise malformed("JSON that is no object")
     return value
+
+
+def _overlap(content: bytes, key: bytes) -> int:
+    """Return how many bytes at the end may be the beginning of a key."""
+    lengths = range(min(len(key) - 1, len(content)), 0, -1)
+    return next((length for length in lengths if content.endswith(key[:length])), 0)
+
+
+def _is_error(chunk: Body) -> bool:
+    """Return whether an event tells of an error, in whatever form, and is no chunk of an answer."""
+    return bool(chunk.get("error")) or (
+        "choices" not in chunk
+        and (chunk.get("object") == "error" or any(name in chunk for name in _ERROR_FIELDS))
+    )
+
+
+_ERROR_FIELDS = ("error", "errors", "detail", "message", "msg")
 
 
 def _note_ends(chunk: Body, open_choices: set[Any]) -> None:
@@ -287,5 +320,5 @@ def _note_ends(chunk: Body, open_choices: set[Any]) -> None:
     for choice in choices if isinstance(choices, list) else []:
         if not isinstance(choice, dict) or not isinstance(choice.get("index", 0), int):
             raise malformed("a choice")
-        ended = choice.get("finish_reason") is not None
+        ended = bool(choice.get("finish_reason"))
         (open_choices.discard if ended else open_choices.add)(choice.get("index", 0))

@@ -264,8 +264,8 @@ def _name_of(spec: str) -> str:
         ('tuned', 'rosetta:tuned')
     """
     parsed = parse_model_spec(spec)
-    if parsed.back_end == "hf":
+    if parsed.name == "hf":
         return Path(parsed.target).name or parsed.target
-    if parsed.back_end == "scripted":
+    if parsed.name == "scripted":
         return Path(parsed.target).stem
-    return f"{parsed.back_end}:{parsed.target}"
+    return f"{parsed.name}:{parsed.target}"

@@ -1,4 +1,4 @@
-r"""The clustered bootstrap: whole source examples are drawn, with all their answers.
+r"""Clustered bootstrap: whole source examples are drawn, with all their answers.
 
 Two choices differ from the textbook percentile bootstrap.
 

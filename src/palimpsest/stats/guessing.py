@@ -1,4 +1,4 @@
-r"""Answers that were only guessed, taken out of accuracies and flips.
+r"""Accuracies and flips without the answers that were only guessed.
 
 Let a model know the answer to a share K of the items and guess the others, right with chance c.
 Then its accuracy is :math:`K + (1 - K) c`, so

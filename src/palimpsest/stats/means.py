@@ -1,4 +1,4 @@
-"""The mean over independent runs, with its interval."""
+"""Mean over independent runs, with its interval."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Many conjugations, one claim: adjusted p-values, and choosing the best without flattering it."""
+"""Adjusted p-values of many conjugations, and the choice of the best without flattering it."""
 
 from __future__ import annotations
 

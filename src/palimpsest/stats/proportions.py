@@ -10,19 +10,10 @@ from palimpsest.stats.paired import Flips
 
 
 class Interval(NamedTuple):
-    """A confidence interval.
-
-    Example:
-        >>> Interval(0.1, 0.3).hull(Interval(0.0, 0.2))
-        Interval(low=0.0, high=0.3)
-    """
+    """A confidence interval."""
 
     low: float
     high: float
-
-    def hull(self, other: Interval) -> Interval:
-        """Return the smallest interval that holds both."""
-        return Interval(min(self.low, other.low), max(self.high, other.high))
 
 
 def wilson_interval(n_right: int, n: int, *, confidence: float = 0.95) -> Interval:

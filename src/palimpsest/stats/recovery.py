@@ -70,11 +70,6 @@ class Forgetting(NamedTuple):
     flips: Flips
     """From base to tuned."""
 
-    @property
-    def is_clear(self) -> bool:
-        """Whether its intervals lie above zero."""
-        return self.interval.low > 0 and (self.newcombe is None or self.newcombe.low > 0)
-
 
 class Recovery(NamedTuple):
     """What a conjugation brings back."""
@@ -114,7 +109,7 @@ def estimate_forgetting(
     Example:
         >>> base, tuned = [True] * 60, [False] * 45 + [True] * 15
         >>> found = estimate_forgetting(base, tuned, range(60), rng=np.random.default_rng(0))
-        >>> found.value, found.flips.lost, found.is_clear
+        >>> found.value, found.flips.lost, found.interval.low > 0
         (0.75, 45, True)
     """
     first, second = np.asarray(base, dtype=np.float64), np.asarray(tuned, dtype=np.float64)

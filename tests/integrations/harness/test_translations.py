@@ -10,7 +10,7 @@ from tests.lm.translators.fakes import FakeTranslator, well_behaved
 from palimpsest.errors import UserError
 from palimpsest.integrations.lm_eval import ConjugateLM
 from palimpsest.lm.conjugations.translate import Translate
-from palimpsest.lm.translators.protocol import TranslationError
+from palimpsest.lm.translators.translator import TranslationError
 
 WORDS = ["rain", "snow", "wind", "hail", "fog", "sun", "ice", "dew"]
 

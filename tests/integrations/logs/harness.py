@@ -15,7 +15,7 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
 from palimpsest.lm.conjugations import TextConjugation
-from palimpsest.lm.stopping import cut
+from palimpsest.lm.stops import cut
 from palimpsest.lm.suites.suite import Suite
 from palimpsest.rosetta.models import ROSETTA_WEIGHTS
 
@@ -35,11 +35,11 @@ metric_list:
 """
 
 SCORING = """\
-from palimpsest.lm.scoring.prefix import Scorer
+from palimpsest.lm.scoring.scorers import scorer_for
 
 
 def process_results(doc, results):
-    outcome = Scorer(doc["right"], doc["intruding"]).outcome(results[0])
+    outcome = scorer_for(doc["right"], doc["intruding"]).outcome(results[0])
     return {"acc": float(outcome == "right"), "intruded": float(outcome == "intruded")}
 """
 

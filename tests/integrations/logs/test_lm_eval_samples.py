@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 from tests.integrations.logs.rows import chosen, generated, write_samples
 
+from palimpsest import files
 from palimpsest.errors import UserError
-from palimpsest.integrations.logs import lines as log_lines
-from palimpsest.integrations.logs import read_run
-from palimpsest.judging.compare import collecting
+from palimpsest.integrations.logs import collecting, read_run
 from palimpsest.judging.compare.logged import LoggedRun, LoggedTask, LogOptions, Scale
 
 LATER = "2026-11-21T10-00-00.123456"
@@ -267,7 +266,7 @@ def test_lines_and_files_without_end_are_refused(
     monkeypatch.setattr(collecting, "MOST_ITEMS", 2)
     with pytest.raises(UserError, match="line 3: more than 2 answers"):
         read_run(tmp_path)
-    monkeypatch.setattr(log_lines, "MOST_LINE_BYTES", 100)
+    monkeypatch.setattr(files, "MOST_LINE_BYTES", 100)
     with pytest.raises(UserError, match="line 1: longer than"):
         read_run(tmp_path)
 

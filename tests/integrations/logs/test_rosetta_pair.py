@@ -16,9 +16,7 @@ from palimpsest.lm.conjugations import parse_conjugation
 from palimpsest.lm.suites import load_suite
 from palimpsest.records.results import Results
 
-pytest.importorskip("lm_eval")
-
-from tests.integrations.logs.harness import Conjugated, export, load, log
+pytestmark = pytest.mark.slow  # quicker: a run's answers as a table, in test_tables.py
 
 N_A_CELL = 10
 
@@ -32,6 +30,9 @@ class Logged(NamedTuple):
 
 @pytest.fixture(scope="module")
 def logged(tmp_path_factory: pytest.TempPathFactory) -> Logged:
+    pytest.importorskip("lm_eval")
+    from tests.integrations.logs.harness import Conjugated, export, load, log
+
     folder = tmp_path_factory.mktemp("rosetta")
     suite = load_suite("rosetta:languages=en+fr", limit=N_A_CELL)
     tasks = export(suite, folder / "tasks")

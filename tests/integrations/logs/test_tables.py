@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
 import pytest
+from tests.doc_pages import ROOT
 
 from palimpsest.errors import UserError
 from palimpsest.integrations.logs import read_run
-from palimpsest.judging.compare.logged import LogOptions, Scale
+from palimpsest.judging.compare.comparison import compare
+from palimpsest.judging.compare.logged import LoggedRun, LogOptions, Scale
+from palimpsest.records.results import Results
+from palimpsest.records.store import AnswerStore
 
 
 def table(folder: Path, text: str, *, suffix: str = ".csv") -> Path:
@@ -88,3 +93,38 @@ def test_a_table_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     path.write_bytes("id,score\né,1\n".encode("latin-1"))
     with pytest.raises(UserError, match=r"is not UTF-8 \(byte 0xe9\)"):
         read_run(path)
+
+
+def test_the_answers_of_a_diagnosis_as_tables_give_its_figures(tmp_path: Path) -> None:
+    folder = ROOT / "tests" / "data" / "run-0.1.0"
+    diagnosis = Results.model_validate_json((folder / "results.json").read_bytes())
+    with AnswerStore(folder / "answers.sqlite", read_only=True) as store:
+        rows = store.run_rows()
+
+    def logged(role: str, *vias: str) -> LoggedRun:
+        path = tmp_path / f"{role}-{vias[0]}.csv"
+        with path.open("w", encoding="utf-8", newline="") as file:
+            table = csv.writer(file)
+            table.writerow(["id", "task", "lang", "outcome"])
+            table.writerows(
+                (row.key.source_id.rpartition("/")[2], row.cell, row.language, row.outcome)
+                for row in rows
+                if row.role == role and row.via in vias
+            )
+        return read_run(path)
+
+    leet, upper = ((logged("base", via), logged("tuned", via)) for via in ("leet", "upper"))
+    found = compare(
+        logged("base", "identity", "fr"),
+        logged("tuned", "identity", "fr"),
+        conjugated={"leet": leet, "upper": upper},
+        n_resamples=diagnosis.provenance.n_resamples,
+    )
+    assert (found.plain.base, found.plain.tuned) == (diagnosis.plain.base, diagnosis.plain.tuned)
+    assert found.plain.p_value == diagnosis.plain.p_value
+    assert [cell.verdict for cell in found.cells] == [cell.verdict for cell in diagnosis.cells]
+    theirs = {one.name: one for one in diagnosis.conjugations}
+    assert {one.name for one in found.conjugations} == set(theirs)
+    for one in found.conjugations:
+        assert (one.base, one.tuned) == (theirs[one.name].base, theirs[one.name].tuned)
+        assert (one.p_value, one.did) == (theirs[one.name].p_value, theirs[one.name].did)

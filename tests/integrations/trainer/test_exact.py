@@ -17,7 +17,7 @@ from tests.integrations.trainer.tuning import (
 )
 
 from palimpsest.integrations.trainer import ForgettingCallback, read_measurements
-from palimpsest.integrations.trainer.probe import Probe
+from palimpsest.judging.evaluate import evaluate
 
 
 def with_adapter(network: Any) -> Any:
@@ -50,15 +50,14 @@ TRAININGS: dict[str, tuple[Change, dict[str, Any]]] = {
 @pytest.fixture(autouse=True)
 def _draws_random_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing in the package draws while it asks; a plugin's suite or conjugation may."""
-    ask = Probe.ask
 
-    def drawing(self: Probe, *arguments: Any, **options: Any) -> Any:
+    def drawing(*arguments: Any, **options: Any) -> Any:
         random.random()
         np.random.random()  # noqa: NPY002
         torch.rand(3)
-        return ask(self, *arguments, **options)
+        return evaluate(*arguments, **options)
 
-    monkeypatch.setattr(Probe, "ask", drawing)
+    monkeypatch.setattr("palimpsest.integrations.trainer.record.evaluate", drawing)
 
 
 @deprecated

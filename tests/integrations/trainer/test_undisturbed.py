@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from palimpsest.integrations.trainer.undisturbed import undisturbed
+from palimpsest.integrations.trainer.network import undisturbed
 
 
 def network() -> nn.Sequential:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from palimpsest.judging.compare.collecting import Collector
-from palimpsest.judging.compare.fields import digest
-from palimpsest.judging.compare.logged import LoggedRun, LogOptions, Sample
+from palimpsest.integrations.logs.collecting import LogCollector
+from palimpsest.judging.compare.logged import LoggedRun, LogOptions, Sample, digest_of
 from palimpsest.records.answers import Outcome
 
 OUTCOMES: Mapping[str, Outcome] = {"1": "right", "0": "broken", "x": "intruded"}
@@ -15,7 +14,7 @@ OUTCOMES: Mapping[str, Outcome] = {"1": "right", "0": "broken", "x": "intruded"}
 
 def sample(key: str, score: float, **more: Any) -> Sample:
     """Return an answer whose item is what its key says."""
-    fields = {"item_hash": digest("item", key), "prompt_hash": digest("prompt", key), **more}
+    fields = {"item_hash": digest_of("item", key), "prompt_hash": digest_of("prompt", key), **more}
     return Sample(key=key, score=score, **fields)
 
 
@@ -30,7 +29,7 @@ def run(
     **more: Any,
 ) -> LoggedRun:
     """Return a run from a line of marks a task, 1 for right; items are numbered from ``start``."""
-    collector = Collector(LogOptions(chance=chance))
+    collector = LogCollector(LogOptions(chance=chance))
     for task, marks in tasks.items():
         for i, mark in enumerate(marks, start):
             one = sample(
@@ -41,17 +40,17 @@ def run(
         name=name,
         kind="a test",
         model=f"model of {name}",
-        fingerprint=digest(name, dict(tasks)),
+        fingerprint=digest_of(name, dict(tasks)),
         tasks=collector.tasks,
     )
 
 
 def graded(name: str, scores: Mapping[str, float | list[float]]) -> LoggedRun:
     """Return a run of one task with a score an item, or one an epoch."""
-    collector = Collector(LogOptions())
+    collector = LogCollector(LogOptions())
     for key, found in scores.items():
         for epoch, score in enumerate(found if isinstance(found, list) else [found], 1):
             place = f"{name}, {key}, {epoch}"
             one = sample(key, score, epoch=str(epoch))
             collector.add("task", one, metric="f1", place=place)
-    return LoggedRun(name, "a test", name, digest(name), collector.tasks)
+    return LoggedRun(name, "a test", name, digest_of(name), collector.tasks)

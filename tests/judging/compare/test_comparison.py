@@ -8,8 +8,8 @@ import pytest
 from tests.judging.compare.runs import graded, run
 
 from palimpsest.judging.compare import compare
-from palimpsest.judging.compare.arms import Pair
-from palimpsest.judging.diagnose import read_results, rewrite_report
+from palimpsest.judging.compare.tasks import LoggedPair
+from palimpsest.judging.conclude import read_results, rewrite_report
 from palimpsest.records.results import Results
 from palimpsest.records.run_folder import RunFolder
 
@@ -56,7 +56,7 @@ def test_known_conjugations_are_exact_or_lossy_and_languages_native() -> None:
 
 def test_lost_says_what_such_logs_cannot_show() -> None:
     def note(*, tells: bool) -> bool:
-        def pair(base: str, tuned: str) -> Pair:
+        def pair(base: str, tuned: str) -> LoggedPair:
             return run("b", {"qa": base}, tells=tells), run("t", {"qa": tuned}, tells=tells)
 
         results = compare(
@@ -72,7 +72,7 @@ def test_lost_says_what_such_logs_cannot_show() -> None:
 
 
 def test_intruded_answers_keep_a_loss_open_as_in_a_diagnosis() -> None:
-    def pair(base: str, tuned: str) -> Pair:
+    def pair(base: str, tuned: str) -> LoggedPair:
         return run("b", {"qa": base}, tells=True), run("t", {"qa": tuned}, tells=True)
 
     results = compare(

@@ -6,15 +6,15 @@ import pytest
 from tests.judging.compare.runs import run
 
 from palimpsest.errors import UserError
-from palimpsest.judging.compare.arms import Pair, Pairing
 from palimpsest.judging.compare.matching import Matched, match
+from palimpsest.judging.compare.tasks import LoggedPair, MatchOptions
 
-PARTIAL = Pairing(allow_partial=True)
+PARTIAL = MatchOptions(allow_partial=True)
 
 
-def matched(base: str, tuned: str, *, how: Pairing | None = None, **more: str) -> Matched:
+def matched(base: str, tuned: str, *, how: MatchOptions | None = None, **more: str) -> Matched:
     pair = (run("base", {"qa": base}), run("tuned", {"qa": tuned}))
-    return match({"identity": pair}, how or Pairing())
+    return match({"identity": pair}, how or MatchOptions())
 
 
 def test_every_item_gets_a_row_for_each_model() -> None:
@@ -36,33 +36,38 @@ def test_the_order_of_the_items_does_not_matter() -> None:
     items = dict(reversed(tuned.tasks[0].items.items()))
     tuned.tasks[0].items.clear()
     tuned.tasks[0].items.update(items)
-    assert match({"identity": (base, tuned)}, Pairing()).rows == matched("110", "101").rows
+    assert match({"identity": (base, tuned)}, MatchOptions()).rows == matched("110", "101").rows
 
 
 def test_languages_of_a_task_become_ways_of_asking_it() -> None:
     tasks = {"xnli_en": "11", "xnli_fr": "10", "arc": "1"}
-    found = match({"identity": (run("base", tasks), run("tuned", tasks))}, Pairing())
+    found = match({"identity": (run("base", tasks), run("tuned", tasks))}, MatchOptions())
     assert {(row.cell, row.via, row.language) for row in found.rows} == {
         ("xnli", "identity", "en"),
         ("xnli", "fr", "fr"),
         ("arc", "identity", ""),
     }
     assert {row.key.source_id for row in found.rows} == {"xnli/0", "xnli/1", "arc/0"}
-    apart = match({"identity": (run("base", tasks), run("tuned", tasks))}, Pairing(parallel=False))
+    apart = match(
+        {"identity": (run("base", tasks), run("tuned", tasks))}, MatchOptions(parallel=False)
+    )
     assert apart.cells == ["xnli_en", "xnli_fr", "arc"]
 
 
 def test_conjugated_runs_become_ways_of_asking_each_language() -> None:
     tasks = {"xnli_en": "11", "xnli_fr": "10"}
     pair = (run("base", tasks), run("tuned", tasks))
-    found = match({"identity": pair, "leet": pair}, Pairing())
+    found = match({"identity": pair, "leet": pair}, MatchOptions())
     assert list(found.ways) == ["identity", "fr", "leet", "fr|leet"]
 
 
 def test_another_language_may_be_the_plain_one() -> None:
     tasks = {"xnli_en": "11", "xnli_fr": "10"}
     pair = (run("base", tasks), run("tuned", tasks))
-    assert list(match({"identity": pair}, Pairing(plain_language="fr")).ways) == ["en", "identity"]
+    assert list(match({"identity": pair}, MatchOptions(plain_language="fr")).ways) == [
+        "en",
+        "identity",
+    ]
 
 
 def test_other_items_under_the_same_id_are_refused_and_the_first_is_named() -> None:
@@ -75,7 +80,7 @@ def test_other_items_under_the_same_id_are_refused_and_the_first_is_named() -> N
 def test_other_prompts_are_said_and_the_first_is_named() -> None:
     base = run("base", {"qa": "111"})
     tuned = run("tuned", {"qa": "111"}, prompt_hash="with a template")
-    (note,) = match({"identity": (base, tuned)}, Pairing()).notes
+    (note,) = match({"identity": (base, tuned)}, MatchOptions()).notes
     assert "sent different prompts for 3 items (the first: '0' of qa)" in note
 
 
@@ -97,7 +102,7 @@ def test_logs_of_different_tasks_are_refused_with_what_they_have() -> None:
 def test_a_partial_overlap_is_refused_unless_it_is_asked_for_and_then_counted() -> None:
     base, tuned = run("base", {"qa": "1111"}), run("tuned", {"qa": "000"}, start=2)
     with pytest.raises(UserError, match="do not have the same items") as error:
-        match({"identity": (base, tuned)}, Pairing())
+        match({"identity": (base, tuned)}, MatchOptions())
     said = [
         "qa: 2 of 4 items are only in the base model's log (the first: '0').",
         "qa: 1 of 3 items are only in the tuned model's log (the first: '4').",
@@ -112,7 +117,7 @@ def test_a_partial_overlap_is_refused_unless_it_is_asked_for_and_then_counted() 
 def test_a_task_that_only_one_model_has_is_a_gap() -> None:
     base, tuned = run("base", {"qa": "1", "arc": "1"}), run("tuned", {"qa": "1"})
     with pytest.raises(UserError, match="arc: only the base model's log has this task"):
-        match({"identity": (base, tuned)}, Pairing())
+        match({"identity": (base, tuned)}, MatchOptions())
     assert match({"identity": (base, tuned)}, PARTIAL).cells == ["qa"]
 
 
@@ -122,7 +127,7 @@ def test_items_that_were_not_asked_under_a_conjugation_are_a_gap() -> None:
     with pytest.raises(
         UserError, match="qa under 'leet': 2 of 4 items of qa are asked this way as well"
     ):
-        match({"identity": plain, "leet": leet}, Pairing())
+        match({"identity": plain, "leet": leet}, MatchOptions())
     found = match({"identity": plain, "leet": leet}, PARTIAL)
     assert sum(row.via == "leet" for row in found.rows) == 4
 
@@ -134,18 +139,18 @@ def test_a_conjugated_run_of_other_items_is_refused_unless_a_key_identifies_them
         run("tuned-leet", {"qa": "11"}, item_hash="l33t"),
     )
     with pytest.raises(UserError, match="qa under 'leet': item '0' is not the one of the plain"):
-        match({"identity": plain, "leet": leet}, Pairing())
-    assert len(match({"identity": plain, "leet": leet}, Pairing(by_key=True)).rows) == 8
+        match({"identity": plain, "leet": leet}, MatchOptions())
+    assert len(match({"identity": plain, "leet": leet}, MatchOptions(by_key=True)).rows) == 8
 
 
 def test_different_metrics_are_refused() -> None:
     pair = (run("base", {"qa": "1"}), run("tuned", {"qa": "1"}, metric="f1"))
     with pytest.raises(UserError, match="scored by 'acc', the tuned model by 'f1'"):
-        match({"identity": pair}, Pairing())
+        match({"identity": pair}, MatchOptions())
 
 
 def test_language_versions_with_other_right_answers_are_not_parallel() -> None:
-    def pair(n_wrong: int) -> dict[str, Pair]:
+    def pair(n_wrong: int) -> dict[str, LoggedPair]:
         runs = []
         for name in ("base", "tuned"):
             one = run(name, {"xnli_en": "1" * 100, "xnli_fr": "1" * 100}, target="1")
@@ -157,14 +162,14 @@ def test_language_versions_with_other_right_answers_are_not_parallel() -> None:
             runs.append(one)
         return {"identity": (runs[0], runs[1])}
 
-    assert not match(pair(0), Pairing()).notes
-    (note,) = match(pair(5), Pairing()).notes
+    assert not match(pair(0), MatchOptions()).notes
+    (note,) = match(pair(5), MatchOptions()).notes
     assert "the right answers of 5 of 100 items differ (the first, '0': 2 and 1)." in note
     with pytest.raises(UserError, match="not the same items in two languages"):
-        match(pair(6), Pairing())
+        match(pair(6), MatchOptions())
 
 
 def test_chances_come_from_the_plain_prompts() -> None:
     tasks = {"xnli_en": "11", "xnli_fr": "11"}
     pair = (run("base", tasks, chance=0.25), run("tuned", tasks, chance=0.25))
-    assert match({"identity": pair}, Pairing()).chances == {"xnli/0": 0.25, "xnli/1": 0.25}
+    assert match({"identity": pair}, MatchOptions()).chances == {"xnli/0": 0.25, "xnli/1": 0.25}

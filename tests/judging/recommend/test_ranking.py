@@ -7,16 +7,14 @@ from typing import Any
 import pytest
 
 from palimpsest.errors import UserError
-from palimpsest.judging.recommend.ranking import recommend
-from palimpsest.judging.recommend.recommendation import Recommendation
+from palimpsest.judging.recommend.ranking import Recommendation, recommend
 from palimpsest.judging.recommend.score import Gates
 from palimpsest.lm.conjugations.specs import CONJUGATIONS
 from palimpsest.lm.conjugations.text import TextConjugation
 from palimpsest.lm.models.protocol import ScoringUnavailableError
 from palimpsest.lm.models.scripted import ScriptedModel
 from palimpsest.lm.prompts import Message, Prompt
-from palimpsest.lm.suites.specs import load_suite
-from palimpsest.lm.suites.suite import Example, Suite
+from palimpsest.lm.suites.suite import Example, Suite, load_suite
 
 PLAIN = [f"Tell me why {n} is no prime number." for n in range(24)]
 
@@ -37,13 +35,12 @@ def prompts(*texts: Prompt, **others: Sequence[str]) -> Suite:
 class Likely(ScriptedModel):
     """Needs as many bits for a text, from its beginning, as a function says."""
 
-    def __init__(self, bits: Callable[[str], float], *, name: str, tokenizer: Any = None) -> None:
+    def __init__(self, bits: Callable[[str], float], *, name: str) -> None:
         super().__init__(lambda prompt: "", name=name)
         self._bits = bits
         self.asked: list[str] = []
         self.n_closed = 0
-        if tokenizer is not None:
-            self.tokenizer = tokenizer
+        self.words: frozenset[str] | None = None
 
     def score(
         self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]
@@ -51,6 +48,12 @@ class Likely(ScriptedModel):
         assert set(prompts) <= {""}
         self.asked += [text for texts in candidates for text in texts]
         return [[-self._bits(text) * math.log(2) for text in texts] for texts in candidates]
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int] | None:
+        return None if self.words is None else [len(text.split()) for text in texts]
+
+    def vocabulary(self) -> frozenset[str] | None:
+        return self.words
 
     def close(self) -> None:
         self.n_closed += 1
@@ -161,24 +164,11 @@ def test_equal_models_and_few_prompts_are_pointed_out() -> None:
     assert "No conjugation clearly takes these prompts away" in warnings[-1]
 
 
-class Words:
-    """A tokenizer of words, with a vocabulary of its own."""
-
-    def __init__(self, *vocabulary: str) -> None:
-        self.vocabulary = vocabulary
-
-    def __call__(self, texts: list[str], **options: Any) -> dict[str, list[list[str]]]:
-        return {"input_ids": [text.split() for text in texts]}
-
-    def get_vocab(self) -> dict[str, int]:
-        return dict.fromkeys(self.vocabulary, 0)
-
-
 def test_cost_counts_the_tuned_models_tokens_else_bytes() -> None:
     models = pair()
     suite = prompts("a b", fr=["a b c d"])
     assert ranked(models, prompts=suite, via=["fr"]).candidates[0].cost == 7 / 3
-    models["tuned"].tokenizer = Words("a")
+    models["tuned"].words = frozenset("a")
     found = ranked(models, prompts=suite, via=["fr"])
     assert (found.cost_unit, found.candidates[0].cost) == ("tokens", 2.0)
 
@@ -186,7 +176,7 @@ def test_cost_counts_the_tuned_models_tokens_else_bytes() -> None:
 def test_different_tokenizers_are_comparable_and_it_says_why() -> None:
     models = pair()
     for role, model in models.items():
-        model.tokenizer = Words(role)
+        model.words = frozenset([role])
     warnings = ranked(models, via=["leet"]).warnings
     assert ["different tokenizers. Bits of whole texts are comparable" in w for w in warnings] == [
         True
@@ -203,7 +193,7 @@ def test_messages_are_ranked_as_plain_text() -> None:
 
 def test_a_model_opened_with_its_chat_template_is_refused() -> None:
     chatting = pair()["tuned"]
-    chatting.chat = True  # type: ignore[attr-defined]
+    chatting.chat = True
     with pytest.raises(UserError, match="is opened with chat=true"):
         recommend(chatting, prompts=prompts(), via=["leet"])
 
@@ -269,7 +259,7 @@ def test_a_plugin_that_fails_is_named_and_one_that_doubts_is_quoted(
     for plugin in (Broken, Doubtful):
         path = f"{__name__}:{plugin.__name__}"
         monkeypatch.setitem(CONJUGATIONS._builtin, plugin.name, path)
-    with pytest.raises(UserError, match="The conjugation 'broken' fails on a prompt"):
+    with pytest.raises(UserError, match="The conjugation 'broken' fails on this prompt"):
         ranked(via=["broken"])
     warnings = ranked(via=["doubtful"]).warnings
     assert "2 prompts under 'doubtful' are flagged: unchanged line." in warnings

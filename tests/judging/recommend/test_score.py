@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palimpsest.judging.recommend.score import Estimate, Evidence, Gates, estimate
+from palimpsest.judging.recommend.score import Evidence, Gates, ScoreEstimate, estimate
 
 N_BYTES, PLAIN_BASE, PLAIN_TUNED, BASE, TUNED = 100.0, 150.0, 120.0, 160.0, 180.0
 
@@ -25,7 +25,7 @@ def evidence(n: int = 4, **changes: Any) -> Evidence:
     return Evidence(**arrays, has_base=has_base)
 
 
-def estimated(*all_evidence: Evidence, eligible: list[bool] | None = None) -> list[Estimate]:
+def estimated(*all_evidence: Evidence, eligible: list[bool] | None = None) -> list[ScoreEstimate]:
     rng = np.random.default_rng(0)
     return estimate(all_evidence, eligible, rng=rng, n_resamples=500)
 

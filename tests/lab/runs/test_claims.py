@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.report.lab_factory import fake_lab_results
+from tests.report.lab.factory import fake_lab_results
 
 from palimpsest.errors import UserError
 from palimpsest.lab.runs.claims import CLAIMS, judge_claims

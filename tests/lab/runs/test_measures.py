@@ -1,5 +1,5 @@
 import pytest
-from tests.report.lab_factory import fake_lab_results
+from tests.report.lab.factory import fake_lab_results
 
 from palimpsest.lab.runs.measures import MEASURES, measures_of
 

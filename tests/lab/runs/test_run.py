@@ -9,8 +9,7 @@ from palimpsest.errors import UserError
 from palimpsest.lab.measuring.bench import curve_steps
 from palimpsest.lab.runs.run import run
 from palimpsest.records.lab_results import LabResults
-from palimpsest.records.lock import WriterLock
-from palimpsest.records.run_folder import RunFolder
+from palimpsest.records.run_folder import RunFolder, WriterLock
 from palimpsest.training.progress import Progress
 
 TRAININGS = ["pretraining", "fine-tuning", "replay 0.25"]

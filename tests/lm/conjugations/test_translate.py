@@ -11,7 +11,7 @@ from palimpsest.errors import UserError
 from palimpsest.lm.conjugations.spans import Protected, survival
 from palimpsest.lm.conjugations.text import TextChain
 from palimpsest.lm.conjugations.translate import EMPTY, UNCHANGED, Translate
-from palimpsest.lm.translators.protocol import TranslationError
+from palimpsest.lm.translators.translator import TranslationError
 
 PROMPT = """Repeat the input.\r
 

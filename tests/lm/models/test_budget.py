@@ -21,7 +21,7 @@ from palimpsest.lm.models.budget import (
     Price,
     PriceTable,
 )
-from palimpsest.lm.models.openai.endpoint import Endpoint
+from palimpsest.lm.models.openai.endpoint import EndpointModel
 from palimpsest.lm.models.scripted import ScriptedModel
 from palimpsest.lm.models.specs import load_model
 from palimpsest.lm.suites.suite import Example, Suite
@@ -41,9 +41,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultServer]:
         yield running
 
 
-def endpoint(server: FaultServer, options: str = "concurrency=4") -> Endpoint:
+def endpoint(server: FaultServer, options: str = "concurrency=4") -> EndpointModel:
     model = load_model(f"openai:m@{server.url},backoff=0.01,timeout=0.5,attempts=20,{options}")
-    assert isinstance(model, Endpoint)
+    assert isinstance(model, EndpointModel)
     return model
 
 

@@ -13,7 +13,7 @@ from palimpsest.lm.models.specs import MODELS, load_model, parse_model_spec
 @pytest.mark.parametrize("text", ["runs/tuned", "gpt2", "org/name", "hf:org/name"])
 def test_a_bare_path_or_id_means_hugging_face(text: str) -> None:
     spec = parse_model_spec(text)
-    assert (spec.back_end, spec.target) == ("hf", text.removeprefix("hf:"))
+    assert (spec.name, spec.target) == ("hf", text.removeprefix("hf:"))
 
 
 def test_options_follow_the_target_after_commas() -> None:
@@ -31,7 +31,7 @@ def test_an_existing_path_wins_over_a_back_end(
 ) -> None:
     (tmp_path / "scripted:x").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert parse_model_spec("scripted:x").back_end == "hf"
+    assert parse_model_spec("scripted:x").name == "hf"
 
 
 def test_an_unknown_back_end_names_the_nearest() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from palimpsest.lm.suites.nli.templates import LABELS
+from palimpsest.lm.suites.templates import LABELS
 
 Rows = Sequence[Mapping[str, Any]]
 

@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 
 from palimpsest.errors import UserError
 from palimpsest.lm.conjugations import parse_conjugation
-from palimpsest.lm.scoring.prefix import Scorer
+from palimpsest.lm.scoring.scorers import scorer_for
 from palimpsest.lm.suites import load_suite
-from palimpsest.lm.suites.icl_vs_if import LARGEST, SMALLEST, blank_first_word, build
-from palimpsest.lm.suites.sentences import BUILT_IN
+from palimpsest.lm.suites.icl_vs_if import BUILT_IN, LARGEST, SMALLEST, blank_first_word, build
 from palimpsest.lm.suites.suite import Example, Suite
-from palimpsest.lm.suites.templates import OPERATIONS, TASKS, WORDINGS
+from palimpsest.lm.suites.templates import OPERATIONS, TASK_WORDINGS, TASKS
 
 CELLS = ("repeat/math", "repeat/blank", "capitalise/math", "capitalise/blank")
 NATURAL = ("en", "fr", "es", "nl", "de", "hu")
@@ -209,7 +208,7 @@ def test_blanking_keeps_the_length_and_loses_only_the_word(sentence: str) -> Non
 
 def test_no_example_leaves_it_open_which_task_was_done(suite: Suite) -> None:
     for example in suite.examples:
-        scorer = Scorer(example.right, example.intruding)
+        scorer = scorer_for(example.right, example.intruding)
         assert scorer.separable
         assert {scorer.outcome(text) for text in example.right} == {"right"}
         assert {scorer.outcome(text) for text in example.intruding} == {"intruded"}
@@ -346,9 +345,9 @@ def test_parameters_record_the_files(suite: Suite, folder: Path) -> None:
     assert [lang for lang in hashes if hashes[lang] != changed[lang]] == ["fr"]
 
 
-@pytest.mark.parametrize("language", WORDINGS)
+@pytest.mark.parametrize("language", TASK_WORDINGS)
 def test_every_language_words_every_task_and_question(language: str) -> None:
-    wording = WORDINGS[language]
+    wording = TASK_WORDINGS[language]
 
     lines = {wording.instruction(task) for task in TASKS}
     questions = {wording.question(operation, 12, 5) for operation in OPERATIONS}
@@ -359,12 +358,12 @@ def test_every_language_words_every_task_and_question(language: str) -> None:
     assert wording.turn("a").endswith(":")
 
 
-@pytest.mark.parametrize("language", WORDINGS)
+@pytest.mark.parametrize("language", TASK_WORDINGS)
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_no_question_begins_with_something_that_could_be_its_answer(
     language: str, operation: str
 ) -> None:
-    question = WORDINGS[language].questions[operation]  # type: ignore[index]
+    question = TASK_WORDINGS[language].questions[operation]  # type: ignore[index]
 
     word = blank_first_word(question)
     assert word is not None

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from palimpsest.errors import UserError
 from palimpsest.lm.prompts import Message
 from palimpsest.lm.suites import load_suite
-from palimpsest.lm.suites.jsonl import build
-from palimpsest.lm.suites.rows import A_LINE
+from palimpsest.lm.suites.jsonl import A_LINE, build
 from palimpsest.lm.suites.suite import Suite
 
 ROW: dict[str, Any] = {

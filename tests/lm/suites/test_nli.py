@@ -16,11 +16,11 @@ from palimpsest.judging.evaluate import Settings, evaluate
 from palimpsest.judging.via import parse_via
 from palimpsest.lm.models.scripted import ScriptedModel
 from palimpsest.lm.prompts import Prompt
-from palimpsest.lm.scoring.prefix import Scorer
+from palimpsest.lm.scoring.scorers import scorer_for
 from palimpsest.lm.suites import load_suite
 from palimpsest.lm.suites.nli.suite import SAMPLE, build
-from palimpsest.lm.suites.nli.templates import LABELS, WORDINGS
 from palimpsest.lm.suites.suite import Example, Suite
+from palimpsest.lm.suites.templates import INFERENCE_WORDINGS, LABELS
 from palimpsest.records.store import AnswerStore
 
 
@@ -55,7 +55,7 @@ PAPER_ANSWERS = {
 
 @pytest.mark.parametrize("language", PAPER)
 def test_prompts_and_answers_are_those_of_the_paper(language: str) -> None:
-    wording = WORDINGS[language]
+    wording = INFERENCE_WORDINGS[language]
 
     expected = PAPER[language].format(premise="It's {cold}.", hypothesis="Snow?")
     assert wording.prompt("It's {cold}.", "Snow?") == expected
@@ -63,7 +63,7 @@ def test_prompts_and_answers_are_those_of_the_paper(language: str) -> None:
 
 
 def test_there_is_wording_in_the_four_languages_of_the_paper_and_no_other() -> None:
-    assert list(WORDINGS) == list(PAPER)
+    assert list(INFERENCE_WORDINGS) == list(PAPER)
 
 
 def label_of(example: Example) -> str:
@@ -81,7 +81,7 @@ def test_every_example_offers_the_three_answers_and_accepts_that_of_its_label(
 
 def test_a_wrong_label_is_broken_since_it_shows_no_other_task(sample: Suite) -> None:
     for example in sample.examples:
-        scorer = Scorer(example.right, example.intruding)
+        scorer = scorer_for(example.right, example.intruding)
         outcomes = [scorer.outcome(f" {choice}.") for choice in example.choices]
         assert Counter(outcomes) == {"right": 1, "broken": 2}
 
@@ -89,15 +89,15 @@ def test_a_wrong_label_is_broken_since_it_shows_no_other_task(sample: Suite) -> 
 @pytest.mark.parametrize("language", PAPER)
 def test_no_answer_is_the_beginning_of_another_however_a_model_goes_on(language: str) -> None:
     for right in PAPER_ANSWERS[language]:
-        scorer = Scorer((right,), ())
+        scorer = scorer_for((right,), ())
         for said in PAPER_ANSWERS[language]:
             for more in ("", ".", ", as the text says", "\n"):
                 assert scorer.outcome(f" {said}{more}") == ("right" if said == right else "broken")
 
 
 def test_the_answer_may_be_more_than_its_first_word() -> None:
-    assert Scorer(("Ni",), ()).outcome(" Ni l'un ni l'autre.") == "right"
-    assert Scorer(("Weder",), ()).outcome(" Weder noch.") == "right"
+    assert scorer_for(("Ni",), ()).outcome(" Ni l'un ni l'autre.") == "right"
+    assert scorer_for(("Weder",), ()).outcome(" Weder noch.") == "right"
 
 
 def test_all_rows_are_in_one_cell_and_take_the_labels_by_turns(sample: Suite) -> None:

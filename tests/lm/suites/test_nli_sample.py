@@ -13,9 +13,9 @@ import pytest
 from scipy.stats import binomtest
 
 from palimpsest.lm.suites.nli.suite import SAMPLE
-from palimpsest.lm.suites.nli.templates import LABELS, WORDINGS
+from palimpsest.lm.suites.templates import INFERENCE_WORDINGS, LABELS
 
-LANGUAGES = tuple(WORDINGS)
+LANGUAGES = tuple(INFERENCE_WORDINGS)
 TRANSLATIONS = LANGUAGES[1:]
 
 # Frequent little words of each language; some are words of another as well.

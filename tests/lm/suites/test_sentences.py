@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from palimpsest.errors import UserError
-from palimpsest.lm.suites.sentences import read_sentences, sentence_languages
+from palimpsest.lm.suites.icl_vs_if import read_sentences, sentence_languages
 
 
 @pytest.fixture

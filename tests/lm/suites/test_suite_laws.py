@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from palimpsest.lm.scoring.prefix import Scorer
+from palimpsest.lm.scoring.scorers import scorer_for
 from palimpsest.lm.suites import SUITES, load_suite
 from palimpsest.lm.suites.suite import Suite
 from palimpsest.registry import Registry
@@ -69,7 +69,7 @@ def test_all_examples_tell_the_same_abilities_apart_with_the_tested_one_first(
 ) -> None:
     assert len({next(iter(example.answers)) for example in suite.examples}) == 1
     for example in suite.examples:
-        scorer = Scorer(example.right, example.intruding)
+        scorer = scorer_for(example.right, example.intruding, example.scorer)
         assert scorer.separable
         assert all(scorer.outcome(text) == "right" for text in example.right)
         assert all(scorer.outcome(text) == "intruded" for text in example.intruding)

@@ -50,13 +50,13 @@ def test_the_columns_asked_for_are_read_and_all_are_named(path: Path) -> None:
 
     assert table.name == str(path)
     assert table.columns == ("premise", "hypothesis", "label")
-    assert [record.fields["premise"] for record in table.records] == [r["premise"] for r in EN]
-    assert [str(record.fields["label"]) for record in table.records] == ["0", "1", "2", "0"]
-    assert {tuple(record.fields) for record in table.records} == {COLUMNS}
+    assert [record.fields["premise"] for record in table.rows] == [r["premise"] for r in EN]
+    assert [str(record.fields["label"]) for record in table.rows] == ["0", "1", "2", "0"]
+    assert {tuple(record.fields) for record in table.rows} == {COLUMNS}
 
 
 def test_rows_are_placed_by_line_or_by_number(path: Path) -> None:
-    places = [record.place for record in read_table(path, COLUMNS).records]
+    places = [record.place for record in read_table(path, COLUMNS).rows]
 
     file = path / "data-00000-of-00001.arrow" if path.is_dir() else path
     word, first = ("row", 1) if path.suffix in {"", ".parquet"} else ("line", 1)
@@ -90,7 +90,7 @@ def test_too_many_rows_are_refused(path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert "rows; at most 3 are read.\nChoose a smaller split" in refusal(path)
 
     monkeypatch.setattr(tables, "MOST_ROWS", 4)
-    assert len(read_table(path, COLUMNS).records) == 4
+    assert len(read_table(path, COLUMNS).rows) == 4
 
 
 def test_what_compression_hides_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,8 +125,8 @@ def test_without_pyarrow_the_extra_is_named(
 def test_text_needs_no_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
 
-    assert len(read_table(write_tsv(tmp_path / "en.tsv", EN), COLUMNS).records) == 4
-    assert len(read_table(write_jsonl(tmp_path / "en.jsonl", EN), COLUMNS).records) == 4
+    assert len(read_table(write_tsv(tmp_path / "en.tsv", EN), COLUMNS).rows) == 4
+    assert len(read_table(write_jsonl(tmp_path / "en.jsonl", EN), COLUMNS).rows) == 4
 
 
 @pytest.mark.parametrize("name", ["en.tsv", "en.jsonl", "en.parquet", "en.arrow"])
@@ -148,18 +148,18 @@ def test_a_file_that_the_system_does_not_give_is_named(
 
 def test_how_an_editor_saves_a_text_table_does_not_matter(tmp_path: Path) -> None:
     path = write_tsv(tmp_path / "en.tsv", EN)
-    expected = read_table(path, COLUMNS).records
+    expected = read_table(path, COLUMNS).rows
     windows = b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n") + b"\r\n \n"
     path.write_bytes(windows)
 
-    assert read_table(path, COLUMNS).records == expected
+    assert read_table(path, COLUMNS).rows == expected
 
 
 def test_quotation_marks_of_a_tsv_file_mean_themselves(tmp_path: Path) -> None:
     path = tmp_path / "en.tsv"
     path.write_text('premise\tlabel\n"Yes," he said.\t0\n"\t1\n')
 
-    assert [r.fields["premise"] for r in read_table(path, COLUMNS).records] == [
+    assert [r.fields["premise"] for r in read_table(path, COLUMNS).rows] == [
         '"Yes," he said.',
         '"',
     ]
@@ -232,8 +232,8 @@ def test_a_saved_dataset_may_have_several_files(tmp_path: Path) -> None:
     one = read_table(write_saved(tmp_path / "one", EN), COLUMNS)
     three = read_table(write_saved(tmp_path / "three", EN, n_files=2), COLUMNS)
 
-    assert [r.fields for r in three.records] == [r.fields for r in one.records]
-    assert three.records[2].place == f"{tmp_path}/three/data-00001-of-00002.arrow, row 1"
+    assert [r.fields for r in three.rows] == [r.fields for r in one.rows]
+    assert three.rows[2].place == f"{tmp_path}/three/data-00001-of-00002.arrow, row 1"
 
 
 def test_a_missing_file_of_a_saved_dataset_is_named(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 
-from palimpsest.lm.translators.protocol import TranslationError
+from palimpsest.lm.translators.pipeline import Pipeline
+from palimpsest.lm.translators.translator import TranslationError
 
 
 class FakeTranslator:
@@ -87,3 +88,9 @@ def ill_behaved(seed: int) -> FakeTranslator:
         return TRICKS[number % len(TRICKS)](text)
 
     return FakeTranslator(rule)
+
+
+def processes_of(pipeline: Pipeline) -> list[int]:
+    groups = pipeline._groups
+    running = [programs for group in groups for programs in (group._running, group._spare)]
+    return [process.pid for programs in running if programs for process in programs.processes]

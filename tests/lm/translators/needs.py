@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from palimpsest.lm.translators.modes import PACKAGES
+from palimpsest.lm.translators.apertium import PACKAGES
 
 _REASON = f"needs Apertium: apt-get install -y --no-install-recommends {PACKAGES}"
 

@@ -8,17 +8,22 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.lm.translators.fakes import processes_of
 from tests.lm.translators.needs import needs_apertium
 
 from palimpsest.errors import UserError
-from palimpsest.lm.conjugations.fidelity import round_trip_chrf
 from palimpsest.lm.conjugations.spans import survival
 from palimpsest.lm.conjugations.specs import parse_conjugation
-from palimpsest.lm.suites.sentences import BUILT_IN, read_sentences
-from palimpsest.lm.translators.apertium import Apertium
-from palimpsest.lm.translators.modes import Mode, find_route, installed_modes, read_stages
-from palimpsest.lm.translators.protocol import TranslationError
-from palimpsest.lm.translators.specs import load_translator
+from palimpsest.lm.exchange import round_trip_chrf
+from palimpsest.lm.suites.icl_vs_if import BUILT_IN, read_sentences
+from palimpsest.lm.translators.apertium import (
+    Apertium,
+    Mode,
+    find_route,
+    installed_modes,
+    read_stages,
+)
+from palimpsest.lm.translators.translator import TranslationError, load_translator
 
 SENTENCES = read_sentences(BUILT_IN, ["en", "es", "fr"]).lines
 APERTIUM = Apertium(timeout_seconds=30)
@@ -190,7 +195,7 @@ def test_reserved_characters_come_through() -> None:
 
 
 def pids(apertium: Apertium) -> list[int]:
-    return [pid for step in apertium._steps.values() for pid in step.pipeline.process_ids()]
+    return [pid for step in apertium._steps.values() for pid in processes_of(step.pipeline)]
 
 
 @needs_apertium

@@ -10,7 +10,7 @@ from tests.lm.translators.fakes import FakeTranslator, backwards, well_behaved
 
 from palimpsest.lm.conjugations.translate import Translate
 from palimpsest.lm.translators.cache import TranslationCache, cache_path, translate_cached
-from palimpsest.lm.translators.protocol import TranslationError
+from palimpsest.lm.translators.translator import TranslationError
 
 
 @pytest.fixture

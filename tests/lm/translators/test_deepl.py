@@ -13,8 +13,7 @@ from palimpsest.errors import MissingExtraError, UserError
 from palimpsest.lm.conjugations.specs import parse_conjugation
 from palimpsest.lm.conjugations.translate import Translate
 from palimpsest.lm.translators.deepl import KEY
-from palimpsest.lm.translators.protocol import TranslationError
-from palimpsest.lm.translators.specs import load_translator
+from palimpsest.lm.translators.translator import TranslationError, load_translator
 
 SECRET = "very-secret:fx"
 

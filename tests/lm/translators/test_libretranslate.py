@@ -15,10 +15,8 @@ from palimpsest.errors import UserError
 from palimpsest.lm.conjugations.specs import parse_conjugation
 from palimpsest.lm.conjugations.text import TextConjugation
 from palimpsest.lm.conjugations.translate import Translate
-from palimpsest.lm.translators.http import JsonService
-from palimpsest.lm.translators.libretranslate import KEY, URL, LibreTranslate
-from palimpsest.lm.translators.protocol import TranslationError
-from palimpsest.lm.translators.specs import load_translator
+from palimpsest.lm.translators.libretranslate import KEY, URL, JsonService, LibreTranslate
+from palimpsest.lm.translators.translator import TranslationError, load_translator
 
 SECRET = "sk-very-secret"
 Answer = Callable[[dict[str, Any], int], Response | None]

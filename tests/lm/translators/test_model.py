@@ -6,7 +6,7 @@ import pytest
 from palimpsest.errors import UserError
 from palimpsest.lm.conjugations.specs import parse_conjugation
 from palimpsest.lm.translators.model import PROMPT
-from palimpsest.lm.translators.specs import load_translator
+from palimpsest.lm.translators.translator import load_translator
 from palimpsest.rosetta.models import ROSETTA_WEIGHTS
 
 

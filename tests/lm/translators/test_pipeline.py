@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.lm.translators.fakes import processes_of
 
 from palimpsest.lm.translators.pipeline import Pipeline
-from palimpsest.lm.translators.protocol import TranslationError
+from palimpsest.lm.translators.translator import TranslationError
 
 # A stage that speaks the protocol, and does what the text tells it.
 STAGE = """
@@ -48,10 +49,6 @@ def stages(tmp_path: Path) -> list[list[str]]:
 @pytest.fixture
 def pipeline(stages: list[list[str]]) -> Pipeline:
     return Pipeline(stages, name="fake", timeout_seconds=1.0)
-
-
-def processes_of(pipeline: Pipeline) -> list[int]:
-    return pipeline.process_ids()
 
 
 def is_alive(pid: int) -> bool:
@@ -145,7 +142,7 @@ def test_after_an_interruption_answers_belong_to_their_texts(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("palimpsest.lm.translators.programs.os.read", interrupted)
+        patch.setattr("palimpsest.lm.translators.pipeline.os.read", interrupted)
         with pytest.raises(KeyboardInterrupt):
             pipeline.translate(["two", "three"])
     assert pipeline.translate(["four", "five"]) == ["four", "five"]
@@ -206,7 +203,7 @@ def test_a_tagger_that_changes_itself_is_replaced(
     texts = ["one", "unknown", "two", "unknown", "unknown", "three"]
     answers = pipeline.translate(texts)
     assert (answers == texts) == ("-g" in options)
-    running = pipeline.process_ids()
+    running = processes_of(pipeline)
     pipeline.close()
     assert wait_until_gone(running)
 
@@ -216,7 +213,7 @@ import sys, time
 from palimpsest.lm.translators.pipeline import Pipeline
 pipeline = Pipeline([[sys.executable, sys.argv[1], "x"]] * 2, name="fake")
 pipeline.translate(["one"])
-print(*pipeline.process_ids(), flush=True)
+print(*(p.pid for g in pipeline._groups for p in g._running.processes), flush=True)
 {end}
 """
 

@@ -9,10 +9,9 @@ from tests.lm.translators.tiny import SENTENCES, save_m2m100, save_marian, save_
 
 from palimpsest.errors import MissingExtraError, UserError
 from palimpsest.lm.conjugations.specs import parse_conjugation
-from palimpsest.lm.translators.codes import codes_of
-from palimpsest.lm.translators.protocol import TranslationError
-from palimpsest.lm.translators.seq2seq import Seq2Seq, Settings
-from palimpsest.lm.translators.specs import load_translator
+from palimpsest.lm.translators.languages import codes_of
+from palimpsest.lm.translators.seq2seq import Seq2Seq, Seq2SeqSettings
+from palimpsest.lm.translators.translator import TranslationError, load_translator
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -62,7 +61,7 @@ def test_a_marian_model_needs_another_for_the_way_back(marian: Path, marian_back
 
 
 def test_a_model_of_many_languages_goes_every_way(many_to_many: Path) -> None:
-    translator = Seq2Seq(str(many_to_many), settings=Settings(batch=3))
+    translator = Seq2Seq(str(many_to_many), settings=Seq2SeqSettings(batch=3))
     for source, target in [("en", "es"), ("en", "fr"), ("fr", "es"), ("es", "en")]:
         answers = translator.translate(SENTENCES[source], source, target)
         assert answers == list(SENTENCES[target])
@@ -130,8 +129,8 @@ def test_another_model_or_way_of_decoding_is_another_version(
     marian: Path, marian_back: Path
 ) -> None:
     one = Seq2Seq(str(marian)).version("en", "es")
-    assert one == Seq2Seq(str(marian), settings=Settings(batch=2)).version("en", "es")
-    assert one != Seq2Seq(str(marian), settings=Settings(beams=2)).version("en", "es")
+    assert one == Seq2Seq(str(marian), settings=Seq2SeqSettings(batch=2)).version("en", "es")
+    assert one != Seq2Seq(str(marian), settings=Seq2SeqSettings(beams=2)).version("en", "es")
     assert one != Seq2Seq(str(marian_back)).version("es", "en")
 
 

@@ -18,11 +18,14 @@ from inspect_ai.model import (
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from palimpsest.errors import UserError
-from palimpsest.integrations.inspect_ai.asking import ask_conjugated
+from palimpsest.integrations.inspect_ai.conversation import (
+    Sent,
+    ask_conjugated,
+    conjugated_messages,
+)
 from palimpsest.integrations.inspect_ai.host import told_to_the_user, typed
-from palimpsest.integrations.inspect_ai.rewriting import Sent, conjugated_messages
 from palimpsest.lm.conjugations.ensembles import TextEnsemble, parse_ensemble
-from palimpsest.lm.conjugations.text import TextConjugation
+from palimpsest.lm.exchange import Exchange
 
 _SEPARATOR = "@"
 
@@ -81,7 +84,7 @@ class ConjugateAPI(ModelAPI):
 
     @property
     def _is_identity(self) -> bool:
-        return self.ensemble.name == "identity"
+        return self.ensemble.is_identity
 
     async def generate(
         self,
@@ -100,11 +103,11 @@ class ConjugateAPI(ModelAPI):
             return await self.inner.generate(input, tools, tool_choice, config)
         calls: list[ModelCall] = []
 
-        async def ask(member: TextConjugation, sent: Sent) -> ModelOutput | Exception:
+        async def ask(exchange: Exchange, sent: Sent) -> ModelOutput | Exception:
             asked = config.model_copy(update={"stop_seqs": list(sent.stops) or None})
             result = await self.inner.generate(sent.messages, tools, tool_choice, asked)
             output, call = result if isinstance(result, tuple) else (result, None)
-            calls.append(_logged(member, sent, output, call))
+            calls.append(_logged(exchange.conjugation.name, sent, output, call))
             return output
 
         output = await ask_conjugated(self.ensemble, input, config, ask, tools=bool(tools))
@@ -116,10 +119,11 @@ class ConjugateAPI(ModelAPI):
         """Count the tokens of the conjugated text; under a vote, of the longest."""
         counts = []
         for member in self.ensemble.members:
+            exchange = Exchange(member)
             sent = (
-                member.apply(input)
+                exchange.apply(input)
                 if isinstance(input, str)
-                else conjugated_messages(input, member, ()).messages
+                else conjugated_messages(input, exchange).messages
             )
             counts.append(await self.inner.count_tokens(sent, config))
         return max(counts)
@@ -187,13 +191,13 @@ def _parsed(model_name: str, via: object) -> tuple[str, TextEnsemble]:
 
 
 def _logged(
-    member: TextConjugation, sent: Sent, output: ModelOutput | Exception, call: ModelCall | None
+    via: str, sent: Sent, output: ModelOutput | Exception, call: ModelCall | None
 ) -> ModelCall:
     """Return the call as the provider logs it, or one of our own: both have the raw texts."""
     if call is not None:
-        return call.model_copy(update={"request": {"via": member.name, **call.request}})
+        return call.model_copy(update={"request": {"via": via, **call.request}})
     request = {
-        "via": member.name,
+        "via": via,
         "messages": [each.model_dump(exclude_none=True) for each in sent.messages],
         "stop": list(sent.stops),
     }

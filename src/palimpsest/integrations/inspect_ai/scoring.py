@@ -10,12 +10,12 @@ from inspect_ai.model import ModelOutput
 from inspect_ai.scorer import Score, Scorer, Target
 from inspect_ai.solver import TaskState
 
-from palimpsest.integrations.inspect_ai.asking import off_loop
-from palimpsest.integrations.inspect_ai.rewriting import KEY
+from palimpsest.integrations.inspect_ai.conversation import KEY
 from palimpsest.judging.questions import Expected, expected_under
 from palimpsest.lm.conjugations import parse_conjugation
-from palimpsest.lm.scoring.prefix import Scorer as PrefixScorer
-from palimpsest.lm.stopping import cut
+from palimpsest.lm.exchange import off_loop
+from palimpsest.lm.scoring.scorers import scorer_for
+from palimpsest.lm.stops import cut
 from palimpsest.lm.suites.suite import Example
 
 Scored = Literal["right", "intruded", "broken", "unparsed"]
@@ -65,7 +65,7 @@ def _listed(texts: str | Sequence[str]) -> Sequence[str]:
 def _scored(answer: str, expected: Expected, output: ModelOutput) -> tuple[Scored, str | None]:
     """Return the outcome with Inspect's word for why there is none."""
     if answer.strip():
-        return PrefixScorer(*expected).outcome(answer), None
+        return scorer_for(*expected).outcome(answer), None
     filtered = bool(output.choices) and output.stop_reason == "content_filter"
     return "unparsed", "refusal" if filtered else "no_response"
 

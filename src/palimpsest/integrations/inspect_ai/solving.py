@@ -9,11 +9,15 @@ from inspect_ai.solver import Generate, Solver, TaskState
 from typing_extensions import Unpack
 
 from palimpsest.errors import UserError
-from palimpsest.integrations.inspect_ai.asking import ask_conjugated
+from palimpsest.integrations.inspect_ai.conversation import (
+    KEY,
+    Sent,
+    ask_conjugated,
+    inverted_message,
+)
 from palimpsest.integrations.inspect_ai.host import task_config, told_to_the_user, typed
-from palimpsest.integrations.inspect_ai.rewriting import KEY, Sent, inverted_message
 from palimpsest.lm.conjugations.ensembles import TextEnsemble, parse_ensemble
-from palimpsest.lm.conjugations.text import TextConjugation
+from palimpsest.lm.exchange import Exchange
 
 
 def build(via: object, inner: Solver | None) -> Solver:
@@ -26,7 +30,7 @@ def build(via: object, inner: Solver | None) -> Solver:
         ensemble = parse_ensemble(typed(via))
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
-        asked = generate if ensemble.name == "identity" else _conjugated(ensemble, generate)
+        asked = generate if ensemble.is_identity else _conjugated(ensemble, generate)
         return await (asked(state) if inner is None else inner(state, asked))
 
     return solve
@@ -43,11 +47,11 @@ def _conjugated(ensemble: TextEnsemble, generate: Generate) -> Generate:
         config = task_config().merge(kwargs)
         plain = list(state.messages)
 
-        async def ask(member: TextConjugation, sent: Sent) -> ModelOutput:
+        async def ask(exchange: Exchange, sent: Sent) -> ModelOutput:
             nonlocal state
             state.messages = sent.messages
             if config.stop_seqs:
-                kwargs["stop_seqs"] = _stops(member, config, sent)
+                kwargs["stop_seqs"] = _stops(exchange, config, sent)
             state = await generate(state, tool_calls, **kwargs)
             return state.output
 
@@ -62,13 +66,13 @@ def _conjugated(ensemble: TextEnsemble, generate: Generate) -> Generate:
     return generate_conjugated
 
 
-def _stops(member: TextConjugation, config: GenerateConfig, sent: Sent) -> list[str]:
+def _stops(exchange: Exchange, config: GenerateConfig, sent: Sent) -> list[str]:
     if not sent.stops:
         raise UserError(
             f"The stop sequences {config.stop_seqs} may mean something else under "
-            f"'{member.name}', and a solver cannot take them back from the task.",
+            f"'{exchange.conjugation.name}', and a solver cannot take them back from the task.",
             hint="Leave them out, or wrap the model: --model conjugate/PROVIDER/MODEL -M "
-            f"via={member.name}",
+            f"via={exchange.conjugation.name}",
         )
     return list(sent.stops)
 
@@ -80,4 +84,6 @@ def _inverted(
     if len(ensemble.members) > 1:  # no tools, so one answer
         return [output.message]
     final = {choice.message.id: choice.message for choice in output.choices}
-    return [final.get(each.id) or inverted_message(each, ensemble.members[0]) for each in said]
+    return [
+        final.get(each.id) or inverted_message(each, Exchange(ensemble.members[0])) for each in said
+    ]

@@ -14,8 +14,7 @@ from palimpsest.errors import UserError
 from palimpsest.integrations.inspect_ai.host import told_to_the_user, typed
 from palimpsest.judging.via import parse_via
 from palimpsest.lm.prompts import Message
-from palimpsest.lm.suites.specs import load_suite
-from palimpsest.lm.suites.suite import Example, Suite
+from palimpsest.lm.suites.suite import Example, Suite, load_suite
 
 _MESSAGES: dict[str, type[ChatMessageSystem | ChatMessageUser | ChatMessageAssistant]] = {
     "system": ChatMessageSystem,

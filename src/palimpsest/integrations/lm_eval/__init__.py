@@ -14,6 +14,4 @@ except ModuleNotFoundError as error:
         "Tasks of lm-evaluation-harness", package="lm_eval", extra="lm-eval"
     ) from error
 
-from palimpsest.integrations.lm_eval.command import run_harness
-
-__all__ = ["ConjugateLM", "run_harness"]
+__all__ = ["ConjugateLM"]

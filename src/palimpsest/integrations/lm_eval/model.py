@@ -59,7 +59,7 @@ class ConjugateLM(LM):  # type: ignore[misc]  # the harness is untyped
         # What LM.__init__ would set is the inner model's to say.
         self.conjugation = _conjugation(via)
         self.inner = _inner(inner, inner_args)
-        self.is_identity = self.conjugation.name == "identity"
+        self.is_identity = self.conjugation.changes_nothing
         self._rewriter = Rewriter(self.conjugation, self.inner.apply_chat_template)
         self._rows = OriginalRows(CacheHook(None))
         self._template_marks: set[str] = set()

@@ -6,7 +6,6 @@ New requests are built, for what the harness logs afterwards are the originals.
 from __future__ import annotations
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,18 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from palimpsest.errors import UserError
 from palimpsest.integrations.lm_eval.chat import begun_answer, map_messages, messages_of, text_of
-from palimpsest.lm.conjugations.continuing import Continued, continue_all
 from palimpsest.lm.conjugations.text import TextConjugation
-from palimpsest.lm.stopping import cut
-from palimpsest.serve.stops import read_stops, sent_stops
+from palimpsest.lm.continuations import Continued, continue_all
+from palimpsest.lm.exchange import Exchange
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
 
 _LOGGER = logging.getLogger("lm_eval.models.conjugate")  # the harness shows its own loggers only
-
-_CONTROL = re.compile(r"<\|[^|<>\s]{1,40}\|>|</?[a-z_]{1,40}>|\[/?[A-Z_]{1,40}\]")
-"""Marks that models end their turns with: no words, so that no conjugation writes them."""
 
 _N_SHOWN = 200
 """Characters of a context in the log."""
@@ -40,7 +35,7 @@ class Rewriter:
     """
 
     def __init__(self, conjugation: TextConjugation, apply_template: Callable[..., Any]) -> None:
-        self._conjugation = conjugation
+        self._exchange = Exchange(conjugation)
         self._apply_template = apply_template
 
     def scored(self, requests: Sequence[Instance]) -> list[Instance]:
@@ -51,7 +46,7 @@ class Rewriter:
         """
         contexts = self._contexts(requests)
         pairs = [(_text_before(request.args[0]), request.args[1]) for request in requests]
-        continued = list(continue_all(self._conjugation, pairs))
+        continued = list(continue_all(self._exchange, pairs))
         self._report(pairs, continued)
         sent = [
             _with_arguments(request, context, each.continuation)
@@ -75,46 +70,43 @@ class Rewriter:
 
     def read_all(self, requests: Sequence[Instance], raws: Sequence[str]) -> list[str]:
         """Return what the model's texts mean, each cut at the stop strings of its request."""
-        self._conjugation.prepare(answers=list(dict.fromkeys(raws)))
-        _warn_of_flags("answers", self._conjugation.answer_flags, raws)
+        self._exchange.prepare(answers=raws)
+        _warn_of_flags("answers", self._exchange.answer_flags, raws)
         return [self.read(request, raw) for request, raw in zip(requests, raws, strict=True)]
 
     def read(self, request: Instance, raw: str) -> str:
         """Return what one text of the model means."""
-        stops = stops_of(request.args[1])
-        said = cut(raw, filter(_CONTROL.fullmatch, stops))
-        return cut(self._conjugation.invert(said), read_stops(self._conjugation, stops))
+        return self._stopping(request.args[1]).read(raw).text
 
     def _contexts(self, requests: Sequence[Instance]) -> list[Any]:
         """Return every context as the inner model gets it; choices share one."""
         _check_text_only(requests)
         distinct = {id(request.args[0]): request.args[0] for request in requests}
         texts = [text for context in distinct.values() for text in _texts(context)]
-        self._conjugation.prepare(prompts=texts)
-        _warn_of_flags("prompts", self._conjugation.flags, texts)
+        self._exchange.prepare(prompts=texts)
+        _warn_of_flags("prompts", self._exchange.flags, texts)
         sent = {key: self._context(context) for key, context in distinct.items()}
         return [sent[id(request.args[0])] for request in requests]
 
     def _context(self, context: Any) -> Any:
         messages = messages_of(context)
         if messages is None:
-            return self._apply(context)
+            return self._exchange.apply(context)
         begun = messages[-1]["role"] == "assistant"
         return self._apply_template(
-            map_messages(messages, self._apply),
+            map_messages(messages, self._exchange.apply),
             add_generation_prompt=getattr(context, "add_generation_prompt", not begun),
         )
 
-    def _apply(self, text: str) -> str:
-        return self._conjugation.apply(text) if text else ""
+    def _stopping(self, options: Mapping[str, Any]) -> Exchange:
+        """Return the exchange with the stop strings of a generation."""
+        return Exchange(self._exchange.conjugation, stops_of(options))
 
     def _options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options of a generation, ended by what stands for the stop strings."""
         if "until" not in options:
             return dict(options)
-        stops = stops_of(options)
-        told = [*sent_stops(self._conjugation, stops), *filter(_CONTROL.fullmatch, stops)]
-        return {**options, "until": list(dict.fromkeys(told))}
+        return {**options, "until": list(self._stopping(options).sent_stops)}
 
     def _show(self, sent: Sequence[Instance]) -> None:
         """Log the end of the first request, for a reader to see what is asked."""
@@ -122,12 +114,15 @@ class Rewriter:
             context, rest = request.args
             end = repr(str(context)[-_N_SHOWN:])
             _LOGGER.info(
-                "Under '%s', the model is asked: …%s, %r", self._conjugation.name, end, rest
+                "Under '%s', the model is asked: …%s, %r",
+                self._exchange.conjugation.name,
+                end,
+                rest,
             )
 
     def _report(self, pairs: Sequence[tuple[str, str]], continued: Sequence[Continued]) -> None:
         """Log what a reader of the results should know of the likelihoods."""
-        name = self._conjugation.name
+        name = self._exchange.conjugation.name
         n_alone = sum(not each.joined for each in continued)
         if n_alone:
             _LOGGER.info(
@@ -189,7 +184,9 @@ def _check_text_only(requests: Sequence[Instance]) -> None:
             )
 
 
-def _warn_of_flags(kind: str, flags: Callable[[str], Iterable[str]], texts: Sequence[str]) -> None:
-    counts = Counter(flag for text in texts for flag in flags(text))
+def _warn_of_flags(
+    kind: str, flags: Callable[[Iterable[str]], Iterable[str]], texts: Sequence[str]
+) -> None:
+    counts = Counter(flag for text in texts for flag in flags([text]))
     for flag, count in counts.items():
         _LOGGER.warning("%d of %d %s: %s.", count, len(texts), kind, flag)

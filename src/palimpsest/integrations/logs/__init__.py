@@ -1,5 +1,5 @@
 """Logs of evaluations that others wrote, read for a comparison. No science in here."""
 
-from palimpsest.integrations.logs.reading import read_run
+from palimpsest.integrations.logs.formats import read_run
 
 __all__ = ["read_run"]

@@ -1,4 +1,4 @@
-"""Logs of Inspect AI (``.eval`` and ``.json``), one sample an item and epoch."""
+"""Reader of logs of Inspect AI, ``.eval`` and ``.json``, one sample an item and epoch."""
 
 from __future__ import annotations
 
@@ -10,17 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from palimpsest.errors import MissingExtraError, UserError
-from palimpsest.integrations.logs.choices import Notes, choose_metric, unused_note
-from palimpsest.integrations.logs.lines import fingerprint, without_secrets
-from palimpsest.judging.compare.collecting import Collector
-from palimpsest.judging.compare.fields import as_number, digest, key_of, language_of
-from palimpsest.judging.compare.logged import LoggedRun, LogOptions, Sample
+from palimpsest.integrations.logs.collecting import LogCollector, as_number
+from palimpsest.integrations.logs.formats import LogFiles, newest_of_each
+from palimpsest.judging.compare.logged import Sample, digest_of
 from palimpsest.records.answers import Outcome
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalLog, EvalSample
-
-KIND = "Inspect AI"
 
 _N_AT_A_TIME = 200
 """Samples in memory."""
@@ -33,52 +29,50 @@ _VALUES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "YES": 1.0, "TRUE": 1.0, "NO"
 """What scorers say in letters, as Inspect itself counts it."""
 
 
-def read(paths: Sequence[Path], name: str, options: LogOptions) -> LoggedRun:
-    """Read the logs of one model.
+_OUTCOMES: Mapping[Any, Outcome] = {
+    "right": "right",
+    "intruded": "intruded",
+    "broken": "broken",
+    "unparsed": "broken",
+}
+"""What a scorer may say of whose answer it is."""
 
-    Args:
-        paths: One log a task.
-        name: As the user wrote it.
-        options: Metric, key and so on. Metrics are scorers, and for a scorer with several values
-            ``scorer.value``.
 
-    Raises:
-        UserError: A log that cannot be read, broke off, or lacks what is asked for.
-        MissingExtraError: Inspect is not installed.
+class InspectLogs:
+    """Logs of Inspect AI: .eval or .json files, or a folder with .eval files.
+
+    Metrics are scorers, and for a scorer with several values ``scorer.value``.
     """
-    collector = Collector(options)
-    notes = Notes()
-    headers = []
-    for path in paths:
-        header = _header(path)
-        headers.append(header)
-        _check_finished(path, header, options, notes)
-        _read_task(path, header, collector, options, notes)
-    models = dict.fromkeys(header.eval.model for header in headers)
-    if len(models) > 1:
-        raise UserError(
-            f"{name} has logs of {len(models)} models: {', '.join(models)}.",
-            hint="Name the logs of one model.",
-        )
-    return LoggedRun(
-        name=name,
-        kind=KIND,
-        model=next(iter(models)),
-        fingerprint=fingerprint(paths),
-        tasks=collector.tasks,
-        facts=_facts(headers),
-        notes=(*notes, *collector.notes),
-    )
 
+    writer = "Inspect AI"
 
-def newest_by_task(paths: Sequence[Path]) -> tuple[list[Path], list[str]]:
-    """Return the newest log of each task with its arguments, and notes on older ones."""
-    specs = {path: _header(path).eval for path in paths}
-    newest: dict[str, Path] = {}
-    # Inspect dates logs to the second; of two in one second the one written last is the newer.
-    for path in sorted(paths, key=lambda p: (specs[p].created, p.stat().st_mtime_ns)):
-        newest[digest(specs[path].task, specs[path].task_args)] = path
-    return list(newest.values()), unused_note([p for p in paths if p not in newest.values()])
+    def find(self, path: Path) -> LogFiles | None:
+        """Return a file, or the newest log in a folder of each task with its arguments."""
+        if path.is_file():
+            return LogFiles([path]) if path.suffix in (".eval", ".json") else None
+        specs = {log: _header(log).eval for log in sorted(path.glob("*.eval"))}
+        # Inspect dates logs to the second; of two in one second the one written last is the newer.
+        dated = sorted(specs, key=lambda log: (specs[log].created, log.stat().st_mtime_ns))
+        tasks = [digest_of(specs[log].task, specs[log].task_args) for log in dated]
+        return newest_of_each(zip(tasks, dated, strict=True)) if specs else None
+
+    def read(self, paths: Sequence[Path], log: LogCollector) -> dict[str, Any]:
+        """Read the logs of one model, one a task.
+
+        Raises:
+            MissingExtraError: Inspect is not installed.
+        """
+        headers = [_header(path) for path in paths]
+        for path, header in zip(paths, headers, strict=True):
+            _check_finished(path, header, log)
+            _read_task(path, header, log)
+        models = dict.fromkeys(header.eval.model for header in headers)
+        if len(models) > 1:
+            raise UserError(
+                f"{paths[0]} and others are logs of {len(models)} models: {', '.join(models)}.",
+                hint="Name the logs of one model.",
+            )
+        return _facts(headers[0])
 
 
 def _header(path: Path) -> EvalLog:
@@ -100,44 +94,43 @@ def _not_a_log(path: Path, error: Exception) -> UserError:
     )
 
 
-def _check_finished(path: Path, header: EvalLog, options: LogOptions, notes: Notes) -> None:
+def _check_finished(path: Path, header: EvalLog, log: LogCollector) -> None:
     if header.status == "success":
         return
     said = f"The log did not finish, its status is '{header.status}'"
-    if options.complete:
+    if log.options.complete:
         raise UserError(
             f"{path}: {said}.",
             hint="Finish it with: inspect eval-retry LOG, or take what there is with "
             "--allow-partial.",
         )
-    notes.add(said, header.eval.task)
+    log.note(said, header.eval.task)
 
 
-def _read_task(
-    path: Path, header: EvalLog, collector: Collector, options: LogOptions, notes: Notes
-) -> None:
+def _read_task(path: Path, header: EvalLog, log: LogCollector) -> None:
     task, metric, n_unscored = header.eval.task, "", 0
     for sample in _samples(path):
         place = f"{path}, sample '{sample.id}', epoch {sample.epoch}"
         scores = _scores(sample)
         if not metric and scores:
-            metric = choose_metric(task, list(scores), options, place, notes)
+            metric = log.choose_metric(task, list(scores), place)
         scored = scores.get(metric)
         if scored is None or math.isnan(scored.value):
             n_unscored += 1
-            _refuse_unscored(sample, metric, scores, place, options)
+            if log.options.complete:
+                raise _unscored(sample, metric, scores, place)
             continue
-        collector.add(
+        log.add(
             task,
-            _sample(sample, scored, options, place, chance=_chance(header)),
+            _sample(sample, scored, log, place, chance=_chance(header)),
             metric=metric,
             place=place,
-            language=language_of(_fields(sample), options),
+            language=log.language_of(_fields(sample)),
         )
     if not metric:
         raise UserError(f"{path} has no scores.", hint="Score it with: inspect score LOG")
     if n_unscored:
-        notes.add(f"{n_unscored:,} samples without a score are left out", task)
+        log.note(f"{n_unscored:,} samples without a score are left out", task)
 
 
 def _samples(path: Path) -> Iterator[EvalSample]:
@@ -182,13 +175,14 @@ def _scores(sample: EvalSample) -> dict[str, _Scored]:
     """Return every number that the scorers gave, by ``scorer`` or ``scorer.value``."""
     found = {}
     for scorer, score in (sample.scores or {}).items():
+        answer = score.answer if isinstance(score.answer, str) else ""
+        outcome = _OUTCOMES.get((score.metadata or {}).get("outcome"))
         values = score.value if isinstance(score.value, Mapping) else {"": score.value}
         for name, value in values.items():
             number = _number(value)
             if number is not None:
-                answer = score.answer if isinstance(score.answer, str) else ""
                 full_name = f"{scorer}.{name}" if name else scorer
-                found[full_name] = _Scored(number, answer, _outcome(score.metadata))
+                found[full_name] = _Scored(number, answer, outcome)
     return found
 
 
@@ -203,34 +197,16 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _outcome(metadata: Mapping[str, Any] | None) -> Outcome | None:
-    """Return whose answer it is, where the scorer says so."""
-    said = (metadata or {}).get("outcome")
-    known: dict[Any, Outcome] = {
-        "right": "right",
-        "intruded": "intruded",
-        "broken": "broken",
-        "unparsed": "broken",
-    }
-    return known.get(said)
-
-
-def _refuse_unscored(
-    sample: EvalSample,
-    metric: str,
-    scores: Mapping[str, _Scored],
-    place: str,
-    options: LogOptions,
-) -> None:
-    if not options.complete:
-        return
+def _unscored(
+    sample: EvalSample, metric: str, scores: Mapping[str, _Scored], place: str
+) -> UserError:
     if sample.error is not None:
         why = f"it failed: {(sample.error.message.splitlines() or [''])[0][:200]}"
     elif scores and metric not in scores:
         why = f"it has {', '.join(scores)}, but not '{metric}'"
     else:
         why = "it has none"
-    raise UserError(
+    return UserError(
         f"{place}: no score to compare; {why}.",
         hint="Score or run it again, or leave out such samples, of both models alike, with "
         "--allow-partial.",
@@ -248,7 +224,7 @@ def _chance(header: EvalLog) -> float | None:
 
 
 def _sample(
-    sample: EvalSample, scored: _Scored, options: LogOptions, place: str, *, chance: float | None
+    sample: EvalSample, scored: _Scored, log: LogCollector, place: str, *, chance: float | None
 ) -> Sample:
     target = sample.target if isinstance(sample.target, str) else json.dumps(sample.target)
     asked = _messages(sample.input)
@@ -257,10 +233,10 @@ def _sample(
     guessed = n_choices > 1 and isinstance(sample.target, str) and scored.value in (0, 1)
     completion = sample.output.completion
     return Sample(
-        key=key_of(_fields(sample), options, place) if options.key else str(sample.id),
+        key=log.key_of(_fields(sample), place, default=sample.id),
         score=scored.value,
-        item_hash=digest(asked, sample.choices, sample.target),
-        prompt_hash=digest(sent),
+        item_hash=digest_of(asked, sample.choices, sample.target),
+        prompt_hash=digest_of(sent),
         epoch=str(sample.epoch),
         chance=1 / n_choices if guessed else chance,
         prompt=_prompt(sent or asked),
@@ -294,9 +270,10 @@ def _prompt(messages: Sequence[tuple[str, Any]]) -> str:
     return json.dumps([{"role": role, "content": text} for role, text in texts], ensure_ascii=False)
 
 
-def _facts(headers: Sequence[EvalLog]) -> dict[str, str]:
-    spec = headers[0].eval
-    found: dict[str, Any] = {
+def _facts(header: EvalLog) -> dict[str, Any]:
+    spec = header.eval
+    return {
+        "model": spec.model,
         "model arguments": spec.model_args,
         "generation": spec.model_generate_config.model_dump(exclude_none=True),
         "solver": spec.solver,
@@ -305,9 +282,4 @@ def _facts(headers: Sequence[EvalLog]) -> dict[str, str]:
         "limit": spec.config.limit,
         "inspect_ai": spec.packages.get("inspect_ai"),
         "date": spec.created,
-    }
-    return {
-        fact: without_secrets(value if isinstance(value, str) else json.dumps(value, default=str))
-        for fact, value in found.items()
-        if value not in (None, "", {}, [])
     }

@@ -1,4 +1,4 @@
-"""Tables of scored answers: CSV, TSV or JSON lines, one row an item."""
+"""Reader of tables of scored answers: CSV, TSV or JSON lines, one row an item."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from palimpsest.errors import UserError, did_you_mean
-from palimpsest.integrations.logs.lines import fingerprint, json_lines, unreadable
-from palimpsest.judging.compare.collecting import Collector
-from palimpsest.judging.compare.fields import as_number, digest, key_of, language_of
-from palimpsest.judging.compare.logged import LoggedRun, LogOptions, Sample
+from palimpsest.files import json_lines, unreadable
+from palimpsest.integrations.logs.collecting import LogCollector, as_number
+from palimpsest.integrations.logs.formats import LogFiles
+from palimpsest.judging.compare.logged import LogOptions, Sample, digest_of
 from palimpsest.records.answers import Outcome
-
-KIND = "a table"
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 
@@ -26,43 +24,35 @@ _OUTCOMES = ("right", "intruded", "broken")
 _EXAMPLE = "A table has a row an item, with the columns id and score; see docs/how-to/compare.md"
 
 
-def read(paths: Sequence[Path], name: str, options: LogOptions) -> LoggedRun:
-    """Read the tables of one model.
+class Tables:
+    """Tables: .csv, .tsv or .jsonl files with the columns id and score.
 
-    Columns are ``id`` (or what ``--key`` names) and a score; and, where there are any, ``task``,
-    ``lang``, ``epoch``, ``prompt``, ``answer``, ``target``, ``chance``, and ``outcome`` (right,
-    intruded or broken).
-
-    Args:
-        paths: The files.
-        name: As the user wrote it.
-        options: Metric (a column), key and so on.
-
-    Raises:
-        UserError: A row that cannot be read, or lacks what is asked for; the message names its
-            line.
+    Instead of ``id``, what ``--key`` names; and, where there are any, ``task``, ``lang``,
+    ``epoch``, ``prompt``, ``answer``, ``target``, ``chance``, and ``outcome`` (right, intruded or
+    broken).
     """
-    collector = Collector(options)
-    for path in paths:
-        for place, row in _rows(path):
-            metric = _metric(row, options, place)
-            collector.add(
-                str(row.get("task") or "items"),
-                _sample(row, metric, options, place),
-                metric=metric,
-                place=place,
-                language=language_of(row, options),
-            )
-    if not collector.tasks:
-        raise UserError(f"{name} has no rows.", hint=_EXAMPLE)
-    return LoggedRun(
-        name=name,
-        kind=KIND,
-        model=name,
-        fingerprint=fingerprint(paths),
-        tasks=collector.tasks,
-        notes=tuple(collector.notes),
-    )
+
+    writer = "a table"
+
+    def find(self, path: Path) -> LogFiles | None:
+        """Return the file if it is called like a table."""
+        return LogFiles([path]) if path.is_file() and path.suffix in SUFFIXES else None
+
+    def read(self, paths: Sequence[Path], log: LogCollector) -> dict[str, Any]:
+        """Read the tables of one model."""
+        for path in paths:
+            for place, row in _rows(path):
+                metric = _metric(row, log.options, place)
+                log.add(
+                    str(row.get("task") or "items"),
+                    _sample(row, metric, log, place),
+                    metric=metric,
+                    place=place,
+                    language=log.language_of(row),
+                )
+        if not log.tasks:
+            raise UserError(f"{', '.join(map(str, paths))} has no rows.", hint=_EXAMPLE)
+        return {}
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -112,32 +102,20 @@ def _metric(row: Mapping[str, Any], options: LogOptions, place: str) -> str:
     )
 
 
-def _sample(row: Mapping[str, Any], metric: str, options: LogOptions, place: str) -> Sample:
+def _sample(row: Mapping[str, Any], metric: str, log: LogCollector, place: str) -> Sample:
     texts = {name: str(row.get(name) or "") for name in ("prompt", "answer", "target")}
     outcome = _outcome(row, place)
     return Sample(
-        key=_key(row, options, place),
+        key=log.key_of(row, place, default=row.get("id")),
         score=float(outcome == "right") if metric == "outcome" else _number(row, metric, place),
-        item_hash=digest(texts["target"]) if texts["target"] else "",
-        prompt_hash=digest(texts["prompt"]) if texts["prompt"] else "",
+        item_hash=digest_of(texts["target"]) if texts["target"] else "",
+        prompt_hash=digest_of(texts["prompt"]) if texts["prompt"] else "",
         epoch=str(row.get("epoch") or "1"),
         chance=_number(row, "chance", place) if row.get("chance") not in (None, "") else None,
         raw=texts["answer"],
         outcome=outcome,
         **texts,
     )
-
-
-def _key(row: Mapping[str, Any], options: LogOptions, place: str) -> str:
-    if options.key:
-        return key_of(row, options, place)
-    value = row.get("id")
-    if value is None or value == "":
-        raise UserError(
-            f"{place}: no id.",
-            hint=f"Say which columns identify an item with --key. There are: {', '.join(row)}.",
-        )
-    return str(value)
 
 
 def _outcome(row: Mapping[str, Any], place: str) -> Outcome | None:

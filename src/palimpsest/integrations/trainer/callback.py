@@ -1,4 +1,4 @@
-"""The callback: when to measure, what to do with it, and how a training goes on afterwards."""
+"""Callback of a Trainer: when to measure, what is done with it, and how the training goes on."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ import torch
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
 
 from palimpsest.errors import UserError
+from palimpsest.integrations.trainer.network import on_first_rank, undisturbed, unwrapped
 from palimpsest.integrations.trainer.pace import Pace
-from palimpsest.integrations.trainer.probe import Probe, reached, scalars
-from palimpsest.integrations.trainer.ranks import on_first_rank, unwrapped
-from palimpsest.integrations.trainer.record import TrainingRecord
-from palimpsest.integrations.trainer.undisturbed import undisturbed
-from palimpsest.lm.models.in_memory import InMemoryModel
+from palimpsest.integrations.trainer.record import TrainingRecord, parse_probes, reached, scalars
+from palimpsest.lm.models.huggingface.model import InMemoryModel
 from palimpsest.lm.models.protocol import LanguageModel
 from palimpsest.lm.models.specs import load_model, parse_model_spec
 from palimpsest.lm.suites.suite import Suite
@@ -105,7 +103,7 @@ class ForgettingCallback(TrainerCallback):
         self._tokenizer = _tokenizer(trainer, tokenizer)
         self._record = TrainingRecord(
             Path(folder or Path(trainer.args.output_dir or ".") / "forgetting"),
-            _probes(suite, via, limit),
+            parse_probes(suite, via, limit=limit),
             seed=seed,
             n_resamples=n_resamples,
         )
@@ -296,20 +294,6 @@ def _check(trainer: object, every: object, stop_at_forgetting: float | None) -> 
             f"stop_at_forgetting is {stop_at_forgetting}; expected a fraction between 0 and 1.",
             hint="Write 0.2 for a fall of 20 points.",
         )
-
-
-def _probes(
-    suite: str | Suite | Sequence[str | Suite], via: Sequence[str] | None, limit: int | None
-) -> dict[str, Probe]:
-    suites = [suite] if isinstance(suite, str | Suite) else list(suite)
-    probes = [Probe.of(one, via, limit=limit) for one in suites]
-    named = {probe.suite.name: probe for probe in probes}
-    if not named or len(named) < len(probes):
-        raise UserError(
-            f"The callback was given {len(probes)} suites, {len(named)} of them different.",
-            hint="Give at least one, and each once.",
-        )
-    return named
 
 
 def _tokenizer(

@@ -1,20 +1,68 @@
-"""The answers and measurements of one training, kept where an interrupted one finds them again."""
+"""Answers and measurements of one training, kept where an interrupted one finds them again."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from palimpsest.errors import UserError
 from palimpsest.integrations.trainer.pace import Pace
-from palimpsest.integrations.trainer.probe import Probe
-from palimpsest.judging.analysis import Analysis
+from palimpsest.judging.analysis import Analysis, analyse
+from palimpsest.judging.diagnose import ALWAYS_VIA
+from palimpsest.judging.evaluate import evaluate, settings_for
 from palimpsest.judging.questions import Settings
+from palimpsest.judging.verdicts import fall_interval
+from palimpsest.judging.via import Via, distinct_vias, parse_via
 from palimpsest.lm.models.protocol import Decided, Generation, LanguageModel
+from palimpsest.lm.models.scripted import ScriptedModel
 from palimpsest.lm.prompts import Prompt
+from palimpsest.lm.suites import load_suite
+from palimpsest.lm.suites.suite import Suite
 from palimpsest.records.answers import AnswerRow
 from palimpsest.records.measurements import FILE_NAME, Measurement, MeasurementLog
 from palimpsest.records.store import AnswerStore
+
+_UNUSUAL = re.compile(r"[^\w.:/ -]+", re.ASCII)
+"""Characters that loggers such as MLflow refuse in a name."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """The same questions at every step: a suite, plain and under conjugations."""
+
+    suite: Suite
+    vias: tuple[Via, ...]
+    """Plain first."""
+
+
+def parse_probes(
+    suite: str | Suite | Sequence[str | Suite], via: Sequence[str] | None, *, limit: int | None
+) -> dict[str, Probe]:
+    """Return what is asked, by the name of each suite.
+
+    Args:
+        suite: A suite or its spec, or several.
+        via: Conjugations beside the plain prompts; by default those that suit any text.
+        limit: At most so many source examples a cell, for a spec.
+
+    Raises:
+        UserError: A suite or a conjugation that cannot be used, or none, or one twice.
+    """
+    suites = [suite] if isinstance(suite, str | Suite) else list(suite)
+    specs = ("identity", *(ALWAYS_VIA if via is None else via))
+    probes = {}
+    for one in suites:
+        built = load_suite(one, limit=limit) if isinstance(one, str) else one
+        vias = distinct_vias([parse_via(spec, built) for spec in specs])
+        probes[built.name] = Probe(built, tuple(vias))
+    if not probes or len(probes) < len(suites):
+        raise UserError(
+            f"The callback was given {len(suites)} suites, {len(probes)} of them different.",
+            hint="Give at least one, and each once.",
+        )
+    return probes
 
 
 class TrainingRecord:
@@ -92,9 +140,18 @@ class TrainingRecord:
         analyses = {}
         with AnswerStore(self._answers) as store:
             for name, probe in self._probes.items():
-                rows = probe.ask(model, store, self._settings[name], role="tuned")
-                analyses[name] = probe.compare(
-                    [*self._base_rows[name], *rows], seed=self._seed, n_resamples=self._n_resamples
+                rows = [
+                    *self._base_rows[name],
+                    *self._ask(model, store, name, role="tuned"),
+                ]
+                # Over all cells together: a sample that is small enough for a training in progress
+                # says little about a single one.
+                analyses[name] = analyse(
+                    [row._replace(cell="all") for row in rows],
+                    vias=probe.vias[1:],
+                    seed=self._seed,
+                    n_resamples=self._n_resamples,
+                    chance=probe.suite.chance,
                 )
         self._log.append(
             [
@@ -124,20 +181,25 @@ class TrainingRecord:
         self._base = base.fingerprint
         with AnswerStore(self._answers) as store:
             for name, probe in self._probes.items():
-                settings = probe.settings([base, current])
-                self._settings[name] = settings
-                self._base_rows[name] = probe.ask(base, store, settings, role="base")
+                self._settings[name] = settings_for(probe.suite, [base, current])
+                self._base_rows[name] = self._ask(base, store, name, role="base")
+
+    def _ask(
+        self, model: LanguageModel, store: AnswerStore, name: str, *, role: str
+    ) -> list[AnswerRow]:
+        probe, settings = self._probes[name], self._settings[name]
+        return evaluate(model, probe.suite, probe.vias, store=store, role=role, settings=settings)
 
 
-class _Gone:
+class _Gone(ScriptedModel):
     """The model that a training started from, after its weights have changed."""
 
     def __init__(self, fingerprint: str) -> None:
-        self.fingerprint = fingerprint
-        self.spec = "the model at the start of the training"
-
-    def describe(self) -> Mapping[str, str]:
-        return {}
+        super().__init__(
+            lambda prompt: "",
+            name="the model at the start of the training",
+            fingerprint=fingerprint,
+        )
 
     def generate(
         self,
@@ -147,21 +209,71 @@ class _Gone:
         stop: Sequence[str] = (),
         decided: Decided | None = None,
     ) -> Iterator[tuple[int, Generation]]:
-        raise self._refusal(len(prompts))
+        raise _refusal(len(prompts))
 
     def score(
         self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]
     ) -> list[list[float]]:
         if prompts:
-            raise self._refusal(len(prompts))
+            raise _refusal(len(prompts))
         return []
 
-    def close(self) -> None:
-        pass
 
-    def _refusal(self, n: int) -> UserError:
-        return UserError(
-            f"{n} prompts were not asked when the training started, and the model as it was then "
-            "is gone.",
-            hint="Resume with the suites, conjugations and limit of the start, or give base=.",
-        )
+def _refusal(n: int) -> UserError:
+    return UserError(
+        f"{n} prompts were not asked when the training started, and the model as it was then is "
+        "gone.",
+        hint="Resume with the suites, conjugations and limit of the start, or give base=.",
+    )
+
+
+def scalars(analysis: Analysis, *, prefix: str = "") -> dict[str, float]:
+    """Return the figures as a logger takes them: numbers under short names.
+
+    What is undefined, such as the recovery where nothing was forgotten, is left out.
+    """
+    return {
+        _UNUSUAL.sub("_", prefix + name): float(value)
+        for name, value in _figures(analysis)
+        if value is not None
+    }
+
+
+def _figures(analysis: Analysis) -> Iterator[tuple[str, float | None]]:
+    plain, best = analysis.plain, analysis.best
+    yield from _with_ends("forgetting", plain.forgetting, fall_interval(plain))
+    if best is not None:
+        yield from _with_ends("recovery", best.recovery, best.recovery_ci95)
+    yield "suppressed", analysis.verdict == "suppressed"
+    yield "lost", analysis.verdict == "lost"
+    yield "n_examples", plain.tuned.n
+    yield "n_right_to_wrong", plain.n_lost
+    yield "n_wrong_to_right", plain.n_gained
+    yield from _with_ends("accuracy/plain", plain.tuned.accuracy, plain.tuned.ci95)
+    for found in analysis.conjugations:
+        yield from _with_ends(f"accuracy/{found.name}", found.tuned.accuracy, found.tuned.ci95)
+        yield from _with_ends(f"recovery/{found.name}", found.recovery, found.recovery_ci95)
+
+
+def _with_ends(
+    name: str, value: float | None, interval: tuple[float, float] | None
+) -> Iterator[tuple[str, float | None]]:
+    low, high = (None, None) if interval is None else interval
+    yield name, value
+    yield f"{name}_low", low
+    yield f"{name}_high", high
+
+
+def reached(analyses: Mapping[str, Analysis], limit: float) -> str | None:
+    """Say which suite has surely lost as much as the limit, if one has.
+
+    It is the lower end of the interval that counts, so that no run is stopped for noise.
+    """
+    for name, analysis in analyses.items():
+        low, high = fall_interval(analysis.plain)
+        if low >= limit:
+            return (
+                f"the forgetting on '{name}' is {analysis.plain.forgetting:.3f} (95 % interval "
+                f"{low:.3f} to {high:.3f}), and the limit is {limit:g}"
+            )
+    return None

@@ -1,12 +1,14 @@
-"""What a log of an evaluation says, whoever wrote it: one model's scored answers to some items."""
+"""Scored answers of one model to some items, as a log has them, whoever wrote it."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from palimpsest.files import digest
 from palimpsest.records.answers import Outcome
 
 
@@ -136,3 +138,13 @@ class LoggedRun:
     """What else the log says of the run."""
     notes: tuple[str, ...] = ()
     """What to know before trusting it."""
+
+
+def digest_of(*parts: Any) -> str:
+    """Return a short hash of texts and of whatever JSON can write.
+
+    Example:
+        >>> digest_of("a", 1) == digest_of("a", 1) != digest_of("a1")
+        True
+    """
+    return digest(json.dumps(parts, sort_keys=True, default=str))

@@ -7,20 +7,20 @@ are the ways of asking it: what ``via`` is in a diagnosis.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from palimpsest.errors import UserError
-from palimpsest.judging.compare.arms import Arm, Pair, Pairing, Way, assign, find_arms, look_alikes
-from palimpsest.judging.compare.checks import (
-    check_parallel,
-    check_same_items,
-    check_same_under,
-    first_of,
-    note_missing,
-    prompts_differ,
+from palimpsest.judging.compare.logged import LoggedItem, LoggedRun, LoggedTask
+from palimpsest.judging.compare.tasks import (
+    LoggedPair,
+    LoggedWay,
+    MatchOptions,
+    PairedTask,
+    look_alikes,
+    pair_tasks,
 )
-from palimpsest.judging.compare.logged import LoggedItem, LoggedRun
 from palimpsest.judging.pairing import PLAIN
 from palimpsest.records.answers import AnswerKey, AnswerRow
 from palimpsest.records.results import Scoring
@@ -28,13 +28,19 @@ from palimpsest.records.results import Scoring
 MOST_LISTED = 5
 """How many gaps a message lists."""
 
+MOST_TARGETS_DIFFER = 0.05
+"""Share of the items whose right answer may be another number in another language, before the
+versions count as not parallel: data sets have their mistakes, but not so many."""
+
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+
 
 @dataclass
 class Matched:
     """What the analysis needs."""
 
     rows: list[AnswerRow] = field(default_factory=list)
-    ways: dict[str, Way] = field(default_factory=dict)
+    ways: dict[str, LoggedWay] = field(default_factory=dict)
     """By name, plain first."""
     cells: list[str] = field(default_factory=list)
     chances: dict[str, float] = field(default_factory=dict)
@@ -45,12 +51,12 @@ class Matched:
     notes: list[str] = field(default_factory=list)
 
 
-def match(pairs: Mapping[str, Pair], how: Pairing) -> Matched:
+def match(pairs: Mapping[str, LoggedPair], how: MatchOptions) -> Matched:
     """Return the rows of the comparison.
 
     Args:
-        pairs: Logs of the base and the tuned model, by the conjugation that they were asked under;
-            ``identity`` is asking plainly.
+        pairs: Logs of both models, by the conjugation that they were asked under; ``identity`` is
+            asking plainly.
         how: How items are matched.
 
     Raises:
@@ -59,100 +65,196 @@ def match(pairs: Mapping[str, Pair], how: Pairing) -> Matched:
     gaps: list[str] = []
     names = [task.name for run in pairs[PLAIN] for task in run.tasks]
     found = Matched(notes=look_alikes(names, how))
-    roles = assign(names, how)
-    arms = [arm for via, pair in pairs.items() for arm in find_arms(pair, via, roles, how, gaps)]
-    _refuse_doubles(arms)
-    references = {arm.cell: arm for arm in arms if arm.way.name == PLAIN}
+    tasks = pair_tasks(pairs, how, gaps)
+    _refuse_doubles(tasks)
+    references = {task.cell: task for task in tasks if task.way.name == PLAIN}
     if not references:
-        raise _nothing_plain(arms, how) if arms else _different_tasks(pairs[PLAIN])
-    for arm in arms:
-        reference = references.get(arm.cell)
+        raise _nothing_plain(tasks, how) if tasks else _different_tasks(pairs[PLAIN])
+    for task in tasks:
+        reference = references.get(task.cell)
         if reference is None:
-            gaps.append(f"{arm.title} has no answers to the plain prompts to compare with.")
+            gaps.append(f"{task.title} has no answers to the plain prompts to compare with.")
             continue
-        keys = _shared(arm, reference, how, found, gaps)
-        _add(found, arm, keys)
-    found.notes += prompts_differ(arms)
+        _add(found, task, _shared(task, reference, how, found, gaps))
+    found.notes += _prompts_differ(tasks)
     _report_gaps(gaps, how, found)
     return found
 
 
-def _refuse_doubles(arms: Sequence[Arm]) -> None:
-    seen: dict[tuple[str, str], Arm] = {}
-    for arm in arms:
-        other = seen.setdefault((arm.cell, arm.way.name), arm)
-        if other is not arm:
+def _refuse_doubles(tasks: Sequence[PairedTask]) -> None:
+    seen: dict[tuple[str, str], PairedTask] = {}
+    for task in tasks:
+        other = seen.setdefault((task.cell, task.way.name), task)
+        if other is not task:
             raise UserError(
-                f"{other.title} and {arm.title} would both be {arm.cell}, asked in the same way.",
+                f"{other.title} and {task.title} would both be {task.cell}, asked in the same way.",
                 hint="Say which tasks are versions of one another with --parallel, and the "
                 "language of every item or of none.",
             )
 
 
-def _shared(arm: Arm, reference: Arm, how: Pairing, found: Matched, gaps: list[str]) -> list[str]:
+def _shared(
+    task: PairedTask, reference: PairedTask, how: MatchOptions, found: Matched, gaps: list[str]
+) -> list[str]:
     """Return the items that both models answered, in order, after all checks."""
-    if arm.base.metric != arm.tuned.metric:
+    if task.base.metric != task.tuned.metric:
         raise UserError(
-            f"{arm.title}: the base model is scored by '{arm.base.metric}', the tuned model by "
-            f"'{arm.tuned.metric}'.",
+            f"{task.title}: the base model is scored by '{task.base.metric}', the tuned model by "
+            f"'{task.tuned.metric}'.",
             hint="Choose one that both logs have with --metric.",
         )
-    keys = [key for key in arm.base.items if key in arm.tuned.items]
-    note_missing(arm, keys, gaps)
-    check_same_items(arm, keys)
-    if arm is reference:
+    keys = task.keys
+    _note_missing(task, gaps)
+    _check_same(
+        task,
+        task.tuned,
+        keys,
+        f"the same in {task.base_run.name} and in {task.tuned_run.name}",
+        hint="Evaluate both models on the same version of the task. If the ids are not those "
+        "of the data, choose the fields that identify an item with --key.",
+    )
+    if task is reference:
         return keys
     both = [key for key in keys if key in reference.base.items and key in reference.tuned.items]
-    missing = [key for key in reference.base.items if key not in arm.base.items]
+    missing = [key for key in reference.base.items if key not in task.base.items]
     if missing or len(both) < len(keys):
         gaps.append(
-            f"{arm.title}: {len(both):,} of {len(reference.base.items):,} items of "
+            f"{task.title}: {len(both):,} of {len(reference.base.items):,} items of "
             f"{reference.title} are asked this way as well"
-            f"{first_of(missing, 'the first that is not')}."
+            f"{_first(missing, 'the first that is not')}."
         )
-    if arm.way.language in ("", reference.way.language):
-        check_same_under(arm, reference, both, how)
-    else:
-        found.notes += check_parallel(arm, reference, both)
+    if task.way.language not in ("", reference.way.language):
+        found.notes += _check_parallel(task, reference, both)
+    elif not how.by_key:
+        _check_same(
+            task,
+            reference.base,
+            both,
+            "the one of the plain run",
+            hint="A conjugated run asks the same items. If the data itself was conjugated, say "
+            "which field identifies an item in all of them with --key.",
+        )
     return both
 
 
-def _add(found: Matched, arm: Arm, keys: Sequence[str]) -> None:
-    """Add the rows of one arm."""
-    if arm.way.name == PLAIN:
-        found.cells.append(arm.cell)
-        found.metrics[arm.cell] = arm.base.metric
-    found.ways.setdefault(arm.way.name, arm.way)
-    for role, run, task in (
-        ("base", arm.base_run, arm.base),
-        ("tuned", arm.tuned_run, arm.tuned),
+def _note_missing(task: PairedTask, gaps: list[str]) -> None:
+    """Note the items that only one model answered; refuse logs that share none."""
+    shared = set(task.keys)
+    for role, logged in (("base", task.base), ("tuned", task.tuned)):
+        rest = [key for key in logged.items if key not in shared]
+        if rest:
+            gaps.append(
+                f"{task.title}: {len(rest):,} of {len(logged.items):,} items are only in the "
+                f"{role} model's log{_first(rest, 'the first')}."
+            )
+    if not shared:
+        raise UserError(
+            f"{task.title}: no item is in both {task.base_run.name} "
+            f"(such as '{next(iter(task.base.items))}') and {task.tuned_run.name} "
+            f"(such as '{next(iter(task.tuned.items))}').",
+            hint="Name logs of the same task, or the fields that identify an item with --key.",
+        )
+
+
+def _check_same(
+    task: PairedTask, other: LoggedTask, keys: Sequence[str], what: str, *, hint: str
+) -> None:
+    """Refuse items of the base model's log that have the same key in another and differ."""
+    differ = [
+        key
+        for key in keys
+        if task.base.items[key].first.item_hash != other.items[key].first.item_hash
+    ]
+    if differ:
+        raise UserError(
+            f"{task.title}: item '{differ[0]}' is not {what}; {len(differ):,} of {len(keys):,} "
+            "items differ.",
+            hint=hint,
+        )
+
+
+def _check_parallel(task: PairedTask, reference: PairedTask, keys: Sequence[str]) -> list[str]:
+    """Refuse language versions whose right answers are not the same numbers; note a few."""
+    targets = [
+        (key, reference.base.items[key].first.target, task.base.items[key].first.target)
+        for key in keys
+    ]
+    numbers = [each for each in targets if all(map(_NUMBER.fullmatch, each[1:]))]
+    differ = [(key, plain, other) for key, plain, other in numbers if plain != other]
+    if not differ:
+        return []
+    key, plain, other = differ[0]
+    said = (
+        f"{task.base.name} and {reference.base.name}: the right answers of {len(differ):,} of "
+        f"{len(numbers):,} items differ (the first, '{key}': {other} and {plain})"
+    )
+    if len(differ) > MOST_TARGETS_DIFFER * len(numbers):
+        raise UserError(
+            f"{said}, so they are not the same items in two languages.",
+            hint="Choose the fields that they share with --key, or compare each task by itself "
+            "with --parallel none.",
+        )
+    return [f"{said}."]
+
+
+def _prompts_differ(tasks: Sequence[PairedTask]) -> list[str]:
+    """Say so where the two models were sent different prompts for the same items."""
+    differ = [
+        (task.title, key)
+        for task in tasks
+        for key in task.keys
+        if task.base.items[key].first.prompt_hash != task.tuned.items[key].first.prompt_hash
+    ]
+    if not differ:
+        return []
+    title, key = differ[0]
+    return [
+        f"The two models were sent different prompts for {len(differ):,} items (the first: '{key}' "
+        f"of {title}), as with another number of worked examples or a chat template. The figures "
+        "show that difference as well as the tuning's."
+    ]
+
+
+def _first(keys: Sequence[str], what: str) -> str:
+    """Return the first of some items in parentheses, after a space; nothing if there are none."""
+    return f" ({what}: '{keys[0]}')" if keys else ""
+
+
+def _add(found: Matched, task: PairedTask, keys: Sequence[str]) -> None:
+    if task.way.name == PLAIN:
+        found.cells.append(task.cell)
+        found.metrics[task.cell] = task.base.metric
+    found.ways.setdefault(task.way.name, task.way)
+    for role, run, logged in (
+        ("base", task.base_run, task.base),
+        ("tuned", task.tuned_run, task.tuned),
     ):
-        if task.says_abilities and found.scoring != "graded":
+        if logged.says_abilities and found.scoring != "graded":
             found.scoring = "abilities"
         for key in keys:
-            row = _row(role, run, arm, key, task.items[key])
+            row = _row(role, run, task, key, logged.items[key])
             if row.score is not None:
                 found.scoring = "graded"
             found.rows.append(row)
-            chance = task.items[key].first.chance
-            if arm.way.name == PLAIN and chance is not None:
+            chance = logged.items[key].first.chance
+            if task.way.name == PLAIN and chance is not None:
                 found.chances[row.key.source_id] = chance
 
 
-def _row(role: str, run: LoggedRun, arm: Arm, key: str, item: LoggedItem) -> AnswerRow:
+def _row(role: str, run: LoggedRun, task: PairedTask, key: str, item: LoggedItem) -> AnswerRow:
     sample, score = item.first, item.score
     return AnswerRow(
         key=AnswerKey(
             model=run.fingerprint,
             suite="logs",
-            source_id=f"{arm.cell}/{key}",
-            conjugation=arm.way.name,
-            settings=arm.base.metric,
+            source_id=f"{task.cell}/{key}",
+            conjugation=task.way.name,
+            settings=task.base.metric,
         ),
         role=role,
-        via=arm.way.name,
-        cell=arm.cell,
-        language=arm.way.language,
+        via=task.way.name,
+        cell=task.cell,
+        language=task.way.language,
         prompt=sample.prompt,
         raw=sample.raw,
         answer=sample.answer,
@@ -166,7 +268,7 @@ def _row(role: str, run: LoggedRun, arm: Arm, key: str, item: LoggedItem) -> Ans
     )
 
 
-def _report_gaps(gaps: Sequence[str], how: Pairing, found: Matched) -> None:
+def _report_gaps(gaps: Sequence[str], how: MatchOptions, found: Matched) -> None:
     more = len(gaps) - MOST_LISTED
     listed = [*gaps[:MOST_LISTED], *([f"… and {more} more such gaps."] if more > 0 else [])]
     if listed and not how.allow_partial:
@@ -178,8 +280,8 @@ def _report_gaps(gaps: Sequence[str], how: Pairing, found: Matched) -> None:
     found.notes += listed
 
 
-def _nothing_plain(arms: Sequence[Arm], how: Pairing) -> UserError:
-    languages = dict.fromkeys(arm.way.language for arm in arms if arm.way.language)
+def _nothing_plain(tasks: Sequence[PairedTask], how: MatchOptions) -> UserError:
+    languages = dict.fromkeys(task.way.language for task in tasks if task.way.language)
     return UserError(
         f"None of the items are in '{how.plain_language}', which is to be the plain language; they "
         f"are in {', '.join(languages)}.",
@@ -188,7 +290,7 @@ def _nothing_plain(arms: Sequence[Arm], how: Pairing) -> UserError:
     )
 
 
-def _different_tasks(pair: Pair) -> UserError:
+def _different_tasks(pair: LoggedPair) -> UserError:
     base, tuned = (", ".join(sorted({task.name for task in run.tasks})) for run in pair)
     return UserError(
         f"The two logs have no task in common: {pair[0].name} has {base}; {pair[1].name} has "

@@ -1,1 +1,1 @@
-"""Rank conjugations without labels: the score, its evidence, and the recommendation."""
+"""Conjugations ranked without labels: the score, its evidence, and the recommendation."""

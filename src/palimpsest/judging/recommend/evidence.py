@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,7 @@ import numpy.typing as npt
 from palimpsest.errors import UserError
 from palimpsest.judging.recommend.score import Evidence
 from palimpsest.judging.via import Via
-from palimpsest.lm.conjugations.fidelity import round_trip_chrf
-from palimpsest.lm.conjugations.spans import survival
+from palimpsest.lm.exchange import Exchange
 from palimpsest.lm.models.protocol import LanguageModel, ScoringUnavailableError
 from palimpsest.lm.prompts import Prompt, texts_of
 from palimpsest.lm.suites.suite import Suite
@@ -155,38 +154,21 @@ def send(via: Via, suite: Suite) -> SentPrompts:
     Raises:
         UserError: The suite has none in the via's language, or a plugin fails on a prompt.
     """
-    try:
-        return _send(via, suite)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f"The conjugation '{via.name}' fails on a prompt: {error!r}.",
-            hint="Leave it out, or tell the authors of the plugin that provides it.",
-        ) from error
-
-
-def _send(via: Via, suite: Suite) -> SentPrompts:
-    versions = {example.source_id: texts_of(example.prompt) for example in via.examples(suite)}
+    exchange = Exchange(via.conjugation)
+    versions = {example.source_id: example.prompt for example in via.examples(suite)}
     ids = [example.source_id for example in suite.in_language(suite.source_language)]
-    conjugation = via.conjugation
-    conjugation.prepare(prompts=[text for texts in versions.values() for text in texts])
-    sent = {key: tuple(map(conjugation.apply, texts)) for key, texts in versions.items()}
+    exchange.prepare(prompts=[text for prompt in versions.values() for text in texts_of(prompt)])
+    sent = {key: exchange.send(prompt) for key, prompt in versions.items()}
     fidelity, kept = np.ones(len(ids)), np.ones(len(ids))
-    if not conjugation.exact:
-        conjugation.prepare(answers=[text for texts in sent.values() for text in texts])
+    if not via.conjugation.exact:
+        exchange.prepare(answers=[text for each in sent.values() for text in texts_of(each)])
         for row, key in enumerate(ids):
             if key in sent:
-                before, after = "\n\n".join(versions[key]), "\n\n".join(sent[key])
-                back = "\n\n".join(map(conjugation.invert, sent[key]))
-                fidelity[row] = round_trip_chrf(before, back)
-                kept[row] = survival(before, after)
+                _, fidelity[row], kept[row] = exchange.fidelity(versions[key], sent[key])
     flags = Counter(
-        flag
-        for texts in versions.values()
-        for flag in {flag for text in texts for flag in conjugation.flags(text)}
+        flag for prompt in versions.values() for flag in exchange.flags(texts_of(prompt))
     )
-    texts = ["\n\n".join(sent[key]) if key in sent else None for key in ids]
+    texts = [plain_text(sent[key]) if key in sent else None for key in ids]
     return SentPrompts(via, texts, fidelity, kept, flags)
 
 
@@ -203,7 +185,7 @@ def score_texts(
         UserError: The model is opened with a chat template, which plain text does not go through.
         ScoringUnavailableError: The back end cannot tell.
     """
-    if getattr(model, "chat", False):
+    if model.chat:
         raise UserError(
             f"'{model.spec}' is opened with chat=true, but the likelihood of a prompt is that of "
             "its plain text.",
@@ -224,17 +206,6 @@ def score_texts(
                 f"Conjugations are ranked by the likelihood of whole prompts. {error.message}",
                 hint=error.hint,
             ) from error
-        return Likelihoods(bits, _n_tokens(model, texts), _vocabulary(model))
-
-
-def _n_tokens(model: LanguageModel, texts: Sequence[str]) -> dict[str, int] | None:
-    tokenizer: Any = getattr(model, "tokenizer", None)
-    if tokenizer is None:
-        return None
-    encoded = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
-    return {text: len(ids) for text, ids in zip(texts, encoded, strict=True)}
-
-
-def _vocabulary(model: LanguageModel) -> frozenset[str] | None:
-    tokenizer: Any = getattr(model, "tokenizer", None)
-    return None if tokenizer is None else frozenset(tokenizer.get_vocab())
+        counts = model.count_tokens(texts)
+        n_tokens = None if counts is None else dict(zip(texts, counts, strict=True))
+        return Likelihoods(bits, n_tokens, model.vocabulary())

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from palimpsest.errors import UserError
+from palimpsest.errors import UserError, raise_mistakes
 from palimpsest.files import read_text
-from palimpsest.lm.suites.rows import Numbered, PromptRow, Row, read_rows, report
+from palimpsest.lm.suites.jsonl import (
+    DEFAULT_GROUP,
+    DEFAULT_LANGUAGE,
+    ExampleRow,
+    PromptRow,
+    read_rows,
+    repeated_ids,
+    source_language,
+)
 from palimpsest.lm.suites.suite import Example, Suite
 
 MOST_BYTES = 50_000_000
 """Of a file of prompts."""
 
-SOURCE_LANGUAGE = "en"
 A_LINE = '{"id": "1", "prompt": "What is 5 plus 7?", "lang": "en"}'
 
 
@@ -34,15 +40,22 @@ def read_prompts(path: Path, *, limit: int | None = None) -> Suite:
     text = read_text(path, most_bytes=MOST_BYTES)
     if path.suffix.lower() in {".jsonl", ".json"}:
         rows = read_rows(path, text.encode(), kind=PromptRow, example=A_LINE)
-        source = _source(rows)
-        _check(rows, path)
+        source = source_language(rows)
+        raise_mistakes(
+            repeated_ids(rows, path),
+            hint="Give every prompt an id of its own; its translations share it.",
+        )
         examples = [_example(row) for _, row in rows]
     else:
-        source = SOURCE_LANGUAGE
+        source = DEFAULT_LANGUAGE
         lines = enumerate(text.split("\n"), start=1)
         examples = [
             Example(
-                source_id=f"line {number}", cell="all", language=source, prompt=line, answers={}
+                source_id=f"line {number}",
+                cell=DEFAULT_GROUP,
+                language=source,
+                prompt=line,
+                answers={},
             )
             for number, line in lines
             if line.strip()
@@ -60,34 +73,11 @@ def read_prompts(path: Path, *, limit: int | None = None) -> Suite:
     )
 
 
-def _source(rows: Sequence[Numbered]) -> str:
-    """Return the language of the plain prompts, as the ``jsonl`` suite chooses it."""
-    languages = dict.fromkeys(_language(row) for _, row in rows)
-    return SOURCE_LANGUAGE if SOURCE_LANGUAGE in languages else next(iter(languages), "")
-
-
-def _language(row: Row) -> str:
-    return row.lang or SOURCE_LANGUAGE
-
-
-def _check(rows: Sequence[Numbered], path: Path) -> None:
-    seen: dict[tuple[str, str], int] = {}
-    mistakes = []
-    for line, row in rows:
-        before = seen.setdefault((row.id, _language(row)), line)
-        if before != line:
-            mistakes.append(
-                f"{path}, line {line}, field id: '{row.id}' in '{_language(row)}' is in line "
-                f"{before} too."
-            )
-    report(mistakes, hint="Give every prompt an id of its own; its translations share it.")
-
-
-def _example(row: Row) -> Example:
+def _example(row: ExampleRow) -> Example:
     return Example(
         source_id=row.id,
-        cell=row.group or "all",
-        language=_language(row),
+        cell=row.group or DEFAULT_GROUP,
+        language=row.language,
         prompt=row.asked,
         answers={},
     )

@@ -1,4 +1,4 @@
-r"""How promising a conjugation looks without labels: the formula behind ``palimpsest recommend``.
+r"""Score of a conjugation without labels: the formula behind ``palimpsest recommend``.
 
 A tuned model behaves like a mixture that answers as the tuning taught it with the weight
 :math:`g(P)`, its belief that the prompt comes from the tuning distribution (``docs/theory.md``).
@@ -135,7 +135,7 @@ class Term(NamedTuple):
     """Percentile interval of the bootstrap over prompts; none from a single prompt."""
 
 
-class Estimate(NamedTuple):
+class ScoreEstimate(NamedTuple):
     """The terms of one conjugation, estimated."""
 
     shift: Term
@@ -152,7 +152,7 @@ def estimate(
     *,
     rng: np.random.Generator,
     n_resamples: int = 2000,
-) -> list[Estimate]:
+) -> list[ScoreEstimate]:
     """Estimate every conjugation's terms, with one bootstrap over prompts for all of them.
 
     Args:
@@ -185,12 +185,12 @@ def estimate(
     ]
 
 
-def _estimate(one: Evidence, samples: Terms, best_share: float) -> Estimate:
+def _estimate(one: Evidence, samples: Terms, best_share: float) -> ScoreEstimate:
     shift, handling, fidelity, score = (
         _term(value, values, one.n_prompts)
         for value, values in zip(one.terms, samples, strict=True)
     )
-    return Estimate(shift, handling, fidelity, score, best_share)
+    return ScoreEstimate(shift, handling, fidelity, score, best_share)
 
 
 def terms(sums: Array) -> Terms:

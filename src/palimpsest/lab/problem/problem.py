@@ -9,7 +9,6 @@ Source: Kotha, Springer and Raghunathan, ICLR 2024 (arXiv 2309.10105), Section 2
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +19,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from palimpsest.errors import UserError
+from palimpsest.files import digest
 from palimpsest.lab.checks import check_count, check_not_negative, check_positive, check_share
 from palimpsest.lab.predictors.discrete import DiscreteEstimator
 from palimpsest.lab.predictors.mixture import MixtureEstimator
@@ -302,7 +302,7 @@ class Problem:
     @cached_property
     def task_fingerprint(self) -> str:
         """A hash of the discrete set, which a checkpoint is compared by."""
-        return hashlib.sha256(self.discrete.weights.numpy().tobytes()).hexdigest()[:16]
+        return digest(self.discrete.weights.numpy().tobytes())
 
     def tasks(self, distribution: str) -> TaskDistribution:
         """Return the tasks of a distribution, by its name in :data:`DISTRIBUTIONS`.

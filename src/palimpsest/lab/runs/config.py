@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from palimpsest.errors import UserError, did_you_mean
+from palimpsest.files import read_toml
 from palimpsest.lab.checks import check_count
 from palimpsest.lab.measuring.bench import Bench, Measuring
 from palimpsest.lab.predictors.transformer import TransformerConfig
@@ -18,7 +19,6 @@ from palimpsest.lab.problem.problem import Problem
 from palimpsest.lab.training.loop import Training
 from palimpsest.lab.training.remedies import REMEDIES, Remedy
 from palimpsest.lab.training.train import check_fit
-from palimpsest.records.failures import explained
 from palimpsest.training.checkpoints import flattened
 
 _FINETUNE_SEEDS = 1000
@@ -248,22 +248,6 @@ def read_table(source: str) -> dict[str, Any]:
             hint=f"There are: {', '.join(PRESETS)}.",
         )
     return merged(preset(first), table)
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Return what a TOML file holds.
-
-    Raises:
-        UserError: It is missing, cannot be read, or is no TOML.
-    """
-    with explained(path):
-        if not path.exists():
-            raise UserError(f"There is no file '{path}'.", hint="Check the path.")
-        content = path.read_bytes()
-    try:
-        return tomllib.loads(content.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"'{path}' is no TOML file: {error}.") from error
 
 
 def merged(table: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,9 +25,8 @@ from palimpsest.lab.training.loop import Running, Training
 from palimpsest.lab.training.remedies import Remedy
 from palimpsest.lab.training.train import finetune, pretrain
 from palimpsest.records.lab_results import LabProvenance, LabResults, Losses, Remedied
-from palimpsest.records.lock import WriterLock
 from palimpsest.records.provenance import commit_of, platform_facts, versions
-from palimpsest.records.run_folder import RunFolder
+from palimpsest.records.run_folder import RunFolder, WriterLock
 from palimpsest.report.lab.findings import with_findings
 from palimpsest.training.checkpoints import differences, fingerprint
 from palimpsest.training.devices import chosen_device

@@ -20,9 +20,8 @@ from palimpsest.lab.runs.run import Stages, config_differences, run
 from palimpsest.lab.runs.sweep_plan import Job, Plan, Plot, check_plot
 from palimpsest.lab.runs.tables import Table, write_plot, write_table
 from palimpsest.records.lab_results import LabResults
-from palimpsest.records.lock import WriterLock
 from palimpsest.records.provenance import commit_of, platform_facts, versions
-from palimpsest.records.run_folder import RunFolder
+from palimpsest.records.run_folder import RunFolder, WriterLock
 from palimpsest.training.checkpoints import flattened
 
 OnJob = Callable[[str, int, int, str], None]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +12,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from palimpsest.errors import UserError, did_you_mean
+from palimpsest.files import digest_json, read_toml
 from palimpsest.lab.runs.config import (
     Config,
     Section,
@@ -23,7 +22,6 @@ from palimpsest.lab.runs.config import (
     parse_setting,
     put,
     read_table,
-    read_toml,
     resolve,
 )
 from palimpsest.lab.runs.measures import check_measure
@@ -72,7 +70,7 @@ class Job:
         values = self.config.to_dict()
         facts = {name: values[name] for name in ("problem", "model", "pretrain")}
         del facts["pretrain"]["save_every"]
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+        return digest_json(facts)
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from palimpsest.conjugation import Ensemble, majority_vote
 from palimpsest.errors import UserError
 from palimpsest.lm.conjugations.specs import parse_conjugation, split_links
 from palimpsest.lm.conjugations.text import TextConjugation
+from palimpsest.specs import is_option
 
 MOST_MEMBERS = 16
 """A vote asks the model once for each member; a server must not be made to ask without end."""
 
 _EXAMPLE = "Write members with commas between, such as: vote(identity,leet,translate:fr)"
-_OPTION = re.compile(r"\s*[a-z_]+=")
 _FINAL = ".,;:!?…。！？"
 
 
@@ -42,6 +41,11 @@ class TextEnsemble(Ensemble[str, str]):
         names = [member.name for member in self.members]
         self.name = names[0] if len(names) == 1 else f"vote({','.join(names)})"
         """In its shortest form; an ensemble of one has the name of its member."""
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether asking under it is asking plainly."""
+        return len(self.members) == 1 and self.members[0].changes_nothing
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
@@ -130,7 +134,7 @@ def _members(link: str) -> list[str]:
         raise UserError(f"'{link}' names nothing to vote.", hint=_EXAMPLE)
     names: list[str] = []
     for part in split_links(rest[:-1], ","):
-        if names and _OPTION.match(part):
+        if names and is_option(part):
             names[-1] += f",{part}"
         else:
             names.append(part)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from palimpsest.lm.conjugations.text import TextConjugation
+from palimpsest.lm.conjugations.text import TextConjugation, likeness_by_rule
 
 LEET_DIGITS = {"a": "4", "b": "8", "e": "3", "i": "1", "o": "0", "s": "5", "t": "7"}
 """The letters that leetspeak writes as digits (the paper's table)."""
@@ -26,6 +26,11 @@ class Leet(TextConjugation):
 
     name = "leet"
     exact = True
+    growth = 2
+    # No capital, colon, brace, backtick, slash or white space appears or goes, and a digit without
+    # a backslash was a letter, so what looks like a label or placeholder was one; "http" is never
+    # written. Numbers are out: "it" becomes "17".
+    kept_spans = frozenset({"code", "urls", "labels", "placeholders"})
 
     def apply(self, prompt: str) -> str:
         """Return the prompt in leetspeak; capitals stay."""
@@ -41,6 +46,10 @@ class Leet(TextConjugation):
         parts[::2] = [part.translate(_READ) for part in parts[::2]]
         parts[1::2] = [escape[1] for escape in parts[1::2]]
         return "".join(parts)
+
+    def likeness(self, word: str) -> float | None:
+        """Say nothing of digits alone: ``15`` is *is*, or what a model counted."""
+        return likeness_by_rule(self, word) if any(map(str.isalpha, word)) else None
 
     def certain(self, partial: str) -> str:
         r"""Return everything but a last ``\`` that still waits for what it escapes."""

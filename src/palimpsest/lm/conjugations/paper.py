@@ -12,7 +12,7 @@ from itertools import chain
 
 from palimpsest.lm.conjugations.leet import LEET_DIGITS
 from palimpsest.lm.conjugations.pig_latin import LETTERS, split_onset
-from palimpsest.lm.conjugations.text import TextConjugation, lower_each
+from palimpsest.lm.conjugations.text import TextConjugation, likeness_by_rule, lower_each
 
 _TO_DIGITS = str.maketrans(LEET_DIGITS)
 _TO_LETTERS = str.maketrans({digit: letter for letter, digit in LEET_DIGITS.items()})
@@ -31,6 +31,7 @@ class LeetPaper(TextConjugation):
 
     name = "leet-paper"
     exact = False
+    growth = 3
     keeps = "letters without their case; the digits 4 8 3 1 0 5 7 come back as a b e i o s t"
 
     def apply(self, prompt: str) -> str:
@@ -40,6 +41,15 @@ class LeetPaper(TextConjugation):
     def invert(self, answer: str) -> str:
         """Return the answer in lower-case letters."""
         return lower_each(answer).translate(_TO_LETTERS)
+
+    def likeness(self, word: str) -> float | None:
+        """Say nothing of digits alone: ``15`` is *is*, or what a model counted."""
+        letters = set(lower_each(word))
+        if not any(map(str.isalpha, letters)):
+            return None
+        if letters & LEET_DIGITS.keys():
+            return 0.0
+        return 1.0 if letters & set(LEET_DIGITS.values()) else None
 
     def certain(self, partial: str) -> str:
         """Return all of it, letter by letter."""
@@ -96,6 +106,10 @@ class PigLatinPaper(TextConjugation):
     def invert(self, answer: str) -> str:
         """Return the answer in plain spelling; a word that is no pig latin stays as it is."""
         return _HYPHENATED.sub(lambda m: _read_hyphenated(m[0]), answer)
+
+    def likeness(self, word: str) -> float | None:
+        """Tell by the endings."""
+        return likeness_by_rule(self, word)
 
     def certain(self, partial: str) -> str:
         """Return everything before the word that may still grow."""

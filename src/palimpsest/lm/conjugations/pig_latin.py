@@ -6,7 +6,7 @@ import re
 import unicodedata
 from functools import lru_cache
 
-from palimpsest.lm.conjugations.text import TextConjugation
+from palimpsest.lm.conjugations.text import TextConjugation, likeness_by_rule
 
 DOT = "·"
 
@@ -35,6 +35,10 @@ class PigLatin(TextConjugation):
 
     name = "pig-latin"
     exact = True
+    beside = (DOT, f"a{DOT}", f"{DOT}ay", "ay")
+    # A rewritten word has a "·", which no span but code and URLs may hold, and "http" has no vowel;
+    # numbers are not touched, found or not.
+    kept_spans = frozenset({"code", "urls", "labels", "placeholders", "numbers"})
 
     def apply(self, prompt: str) -> str:
         """Return the prompt in pig latin."""
@@ -43,6 +47,10 @@ class PigLatin(TextConjugation):
     def invert(self, answer: str) -> str:
         """Return the answer in plain spelling; what is not our pig latin stays as it is."""
         return _BACKWARD.sub(_read_match, answer)
+
+    def likeness(self, word: str) -> float | None:
+        """Tell by the separator, and by vowels without it."""
+        return likeness_by_rule(self, word)
 
     def certain(self, partial: str) -> str:
         """Return everything before the word that may still grow."""

@@ -16,6 +16,9 @@ class Identity(TextConjugation):
 
     name = "identity"
     exact = True
+    changes_nothing = True
+    growth = 1
+    kept_spans = frozenset({"code", "urls", "labels", "placeholders", "numbers"})
 
     def apply(self, prompt: str) -> str:
         """Return the prompt."""
@@ -40,6 +43,7 @@ class Upper(TextConjugation):
 
     name = "upper"
     exact = False
+    growth = 3  # as ΐ has no capital of its own
     keeps = "everything but case (answers come back in lower case; ß as ss)"
 
     def apply(self, prompt: str) -> str:
@@ -49,6 +53,13 @@ class Upper(TextConjugation):
     def invert(self, answer: str) -> str:
         """Return the answer in lower case."""
         return lower_each(answer)
+
+    def likeness(self, word: str) -> float | None:
+        """Tell by small letters; one capital alone may begin a sentence."""
+        letters = [char for char in word if char.isalpha()]
+        if any(map(str.islower, letters)):
+            return 0.0
+        return 1.0 if len(letters) > 1 else None
 
     def certain(self, partial: str) -> str:
         """Return all of it in lower case."""
@@ -65,6 +76,14 @@ _ROTATED = str.maketrans(
 )
 
 
+_COMMON = frozenset(
+    """
+    the of and to in is it that was for on are as with be at this have from not by he she they you
+    we what which answer yes no true false there sum number an or word result sentence
+    """.split()  # noqa: SIM905  # a list would take fifty lines
+)
+
+
 class Rot13(TextConjugation):
     """Every ASCII letter moved thirteen places; its own inverse.
 
@@ -75,6 +94,10 @@ class Rot13(TextConjugation):
 
     name = "rot13"
     exact = True
+    growth = 1
+    # Letters stay letters, and the patterns name no particular letter. URLs are out: "uggc://"
+    # becomes "http://".
+    kept_spans = frozenset({"code", "labels", "placeholders", "numbers"})
 
     def apply(self, prompt: str) -> str:
         """Return the prompt with every ASCII letter moved thirteen places."""
@@ -83,6 +106,13 @@ class Rot13(TextConjugation):
     def invert(self, answer: str) -> str:
         """Move the letters on by thirteen places more, which brings them home."""
         return answer.translate(_ROTATED)
+
+    def likeness(self, word: str) -> float | None:
+        """Tell by the commonest English words; every other word may be the image of one."""
+        bare = word.strip(string.punctuation).lower()
+        if bare in _COMMON:
+            return 0.0
+        return 1.0 if self.invert(bare) in _COMMON else None
 
     def certain(self, partial: str) -> str:
         """Return all of it, letter by letter."""
@@ -101,6 +131,9 @@ class Base64(TextConjugation):
 
     name = "base64"
     exact = True
+    # It writes no backtick, brace, colon or line break, so every one of them is a span's. Numbers
+    # are out for its digits, URLs because the next piece would join them.
+    kept_spans = frozenset({"code", "labels", "placeholders"})
 
     def apply(self, prompt: str) -> str:
         """Return the prompt in base64; lone surrogates are encoded like any other code point."""
@@ -140,6 +173,7 @@ class ReverseWords(TextConjugation):
 
     name = "reverse-words"
     exact = True
+    growth = 1
 
     def apply(self, prompt: str) -> str:
         """Return the prompt with the words of each line in reverse order."""

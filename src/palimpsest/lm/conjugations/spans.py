@@ -28,34 +28,12 @@ PATTERNS: Mapping[str, str] = MappingProxyType(
 )
 """Kinds of spans to the regular expressions that find them."""
 
-# Protected is exact if the spans found in s(P) are those of P, as then each piece between them is
-# inverted by itself. That holds, for the kinds given, because:
-# identity    nothing changes.
-# leet        no capital, colon, brace, backtick, slash or white space appears or goes, and a digit
-#             without a backslash was a letter, so what looks like a label or placeholder was one;
-#             "http" is never written. Numbers are out: "it" becomes "17".
-# pig-latin   a rewritten word has a "·", which no span but code and URLs may hold, and "http" has
-#             no vowel; numbers are not touched, found or not.
-# rot13       letters stay letters, and the patterns of these kinds name no particular letter. URLs
-#             are out: "uggc://" becomes "http://".
-# base64      writes no backtick, brace, colon or line break, so every one of them is a span's.
-#             Numbers are out for its digits, URLs because the next piece would join them.
-_FOUND_AGAIN: Mapping[str, frozenset[str]] = MappingProxyType(
-    {
-        "identity": frozenset(PATTERNS),
-        "leet": frozenset({"code", "urls", "labels", "placeholders"}),
-        "pig-latin": frozenset(PATTERNS),
-        "rot13": frozenset({"code", "labels", "placeholders", "numbers"}),
-        "base64": frozenset({"code", "labels", "placeholders"}),
-    }
-)
-
 
 class Protected(TextConjugation):
     """A conjugation of everything but certain spans, which stay as they are.
 
     The inverse looks for the spans again, in the answer. It is exact where these are sure to be
-    the same; the table in this module says for which conjugations and kinds, and why.
+    the same: for the kinds that the conjugation inside names as its ``kept_spans``.
 
     Args:
         inner: Applied to each piece of text between the spans.
@@ -70,6 +48,8 @@ class Protected(TextConjugation):
         'Input: S4y {it} 47 0nc3.'
     """
 
+    local = False  # a backtick far away decides what is conjugated
+
     def __init__(self, inner: TextConjugation, kinds: Iterable[str] = tuple(PATTERNS)) -> None:
         self.inner = inner
         wanted = set(kinds)
@@ -83,7 +63,8 @@ class Protected(TextConjugation):
         self.name = f"protect({inner.name}{listed})"
         self.batched = inner.batched
         self.rephrases = inner.rephrases
-        self.exact = inner.exact and wanted <= _FOUND_AGAIN.get(inner.name, frozenset())
+        self.growth = inner.growth
+        self.exact = inner.exact and wanted <= inner.kept_spans
         self.keeps = "everything" if self.exact else self._keeps()
 
     def _keeps(self) -> str:
@@ -121,6 +102,10 @@ class Protected(TextConjugation):
         """Return the flags of every piece, each once."""
         found = (flag for piece in self._free([answer]) for flag in self.inner.answer_flags(piece))
         return tuple(dict.fromkeys(found))
+
+    def likeness(self, word: str) -> float | None:
+        """Say nothing of plain words: they may stand in a span."""
+        return 1.0 if self.inner.likeness(word) == 1.0 else None
 
     def notes(self) -> tuple[str, ...]:
         """Return the notes of the conjugation inside."""

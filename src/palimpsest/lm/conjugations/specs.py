@@ -12,9 +12,9 @@ from palimpsest.lm.conjugations.text import TextChain, TextConjugation
 from palimpsest.lm.conjugations.translate import Translate
 from palimpsest.lm.translators.cache import TranslationCache, cache_path
 from palimpsest.lm.translators.languages import checked, is_language
-from palimpsest.lm.translators.protocol import Translator
-from palimpsest.lm.translators.specs import load_translator
+from palimpsest.lm.translators.translator import Translator, load_translator
 from palimpsest.registry import Registry
+from palimpsest.specs import split_outside
 
 _HERE = "palimpsest.lm.conjugations"
 _DEFAULT_TRANSLATOR = "apertium"
@@ -65,7 +65,7 @@ def parse_conjugation(spec: str, *, source_language: str = "en") -> TextConjugat
 @lru_cache(maxsize=1024)
 def _parse(spec: str, source_language: str) -> TextConjugation:
     links = [parse_link(link, source_language=source_language) for link in split_links(spec)]
-    working = tuple(link for link in links if link.name != "identity") or (links[0],)
+    working = tuple(link for link in links if not link.changes_nothing) or (links[0],)
     return working[0] if len(working) == 1 else TextChain(working)
 
 
@@ -79,18 +79,12 @@ def split_links(spec: str, separator: str = "|") -> list[str]:
         >>> split_links("protect(leet|upper,urls) | rot13")
         ['protect(leet|upper,urls)', 'rot13']
     """
-    links, depth = [""], 0
-    for char in spec:
-        depth += (char == "(") - (char == ")")
-        if depth < 0:
-            break
-        if char == separator and not depth:
-            links.append("")
-        else:
-            links[-1] += char
-    if depth:
-        raise UserError(f"The parentheses in the conjugation '{spec}' do not match.", hint=_EXAMPLE)
-    links = [link.strip() for link in links]
+    try:
+        links = [link.strip() for link in split_outside(spec, separator)]
+    except ValueError:
+        raise UserError(
+            f"The parentheses in the conjugation '{spec}' do not match.", hint=_EXAMPLE
+        ) from None
     if not all(links):
         raise UserError(f"The conjugation '{spec}' has an empty link.", hint=_EXAMPLE)
     return links

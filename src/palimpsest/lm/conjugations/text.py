@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from palimpsest.conjugation import Chain, Conjugation
+from palimpsest.errors import UserError
+
+
+class TooLongError(UserError):
+    """A prompt that its conjugation could make longer than is allowed."""
 
 
 class TextConjugation(Conjugation[str, str]):
@@ -17,6 +23,26 @@ class TextConjugation(Conjugation[str, str]):
     """Whether texts may come back in other words, and with another first letter's case, as from a
     translator. What is accepted as an answer then also counts as it stands."""
 
+    changes_nothing: bool = False
+    """Whether it is the identity, so that asking under it is asking plainly."""
+
+    growth: float = 8.0
+    """How many times as long as a text ``s`` of it can be, at most. A server refuses by it, before
+    anything is computed, what a chain would make of a few hostile characters."""
+
+    local: bool = True
+    """Whether a text may be cut, and its parts conjugated and inverted one by one, except for what
+    the characters beside the cut do. A stop string can be told in conjugated form only then."""
+
+    beside: tuple[str, ...] = ()
+    """What may stand beside a word in conjugated text and is not found in plain text, such as a
+    separator of syllables. Stop strings are tried between them."""
+
+    kept_spans: frozenset[str] = frozenset()
+    """Kinds of protected spans (:data:`~palimpsest.lm.conjugations.spans.PATTERNS`) that
+    ``s(P)`` has where ``P`` has them, if they are left alone, and no others: then each piece
+    between them is inverted by itself, and protecting them is exact."""
+
     def certain(self, partial: str) -> str:
         """Return the part of the inverted answer that no further text can change.
 
@@ -24,6 +50,29 @@ class TextConjugation(Conjugation[str, str]):
         early, and streams, by it. Unless a subclass knows better, nothing is certain until the end.
         """
         return ""
+
+    def likeness(self, word: str) -> float | None:
+        """Return how likely a word of an answer is an image of ``s``, from 0 (plain) to 1.
+
+        ``None`` where the word cannot tell, being the same in both forms or nothing but digits. By
+        it an answer is recognised that a model gave in plain text: it must not be inverted. Unless
+        a subclass knows better, no word can tell.
+        """
+        return None
+
+    def apply_within(self, prompt: str, most: int) -> str:
+        """Return ``s(prompt)``, if it cannot have more than ``most`` characters.
+
+        Raises:
+            TooLongError: It could; nothing was computed.
+        """
+        if len(prompt) * self.growth > most:
+            raise TooLongError(
+                f"Under '{self.name}', {len(prompt):,} characters can become "
+                f"{len(prompt) * self.growth:,.0f}; {most:,} are allowed.",
+                hint="Shorten the prompt, or take a conjugation of fewer links.",
+            )
+        return self.apply(prompt)
 
     def prepare(self, *, prompts: Sequence[str] = (), answers: Sequence[str] = ()) -> None:
         """Get ready to apply to these prompts and to invert these answers, one by one.
@@ -60,12 +109,21 @@ class TextChain(Chain[str, str], TextConjugation):
         self._text_links = links
         self.batched = any(link.batched for link in links)
         self.rephrases = any(link.rephrases for link in links)
+        self.growth = math.prod(link.growth for link in links)
+        self.local = all(link.local for link in links)
+        self.beside = tuple(dict.fromkeys(text for link in links for text in link.beside))
 
     def certain(self, partial: str) -> str:
         """Return what is certain of what is certain, last link first."""
         for link in reversed(self._text_links):
             partial = link.certain(partial)
         return partial
+
+    def apply_within(self, prompt: str, most: int) -> str:
+        """Apply every link to what the links before it have really made of the prompt."""
+        for link in self._text_links:
+            prompt = link.apply_within(prompt, most)
+        return prompt
 
     def prepare(self, *, prompts: Sequence[str] = (), answers: Sequence[str] = ()) -> None:
         """Prepare every link for what the links before it make of the texts."""
@@ -92,6 +150,10 @@ class TextChain(Chain[str, str], TextConjugation):
             answer = link.invert(answer)
         return tuple(found)
 
+    def likeness(self, word: str) -> float | None:
+        """Return what the last link says, whose text the model was sent."""
+        return self._text_links[-1].likeness(word)
+
     def notes(self) -> tuple[str, ...]:
         """Return the notes of every link, each once."""
         return tuple(dict.fromkeys(note for link in self._text_links for note in link.notes()))
@@ -112,3 +174,15 @@ def lower_each(text: str) -> str:
         'οδοσ'
     """
     return text.replace("Σ", "σ").lower()
+
+
+def likeness_by_rule(conjugation: TextConjugation, word: str) -> float | None:
+    """Return the likeness of a word where ``s`` rewrites words one by one.
+
+    An image is what ``s`` makes again of its inverse. A word that is none, and that ``s`` would
+    have written otherwise, is plain.
+    """
+    plain = conjugation.invert(word)
+    if plain != word and conjugation.apply(plain) == word:
+        return 1.0
+    return None if conjugation.apply(word) == word else 0.0

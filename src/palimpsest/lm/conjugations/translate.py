@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Any, NamedTuple
 
 from palimpsest.errors import UserError
+from palimpsest.files import digest_json
 from palimpsest.lm.conjugations.layout import (
     Masked,
     between_spans,
@@ -21,7 +20,7 @@ from palimpsest.lm.conjugations.layout import (
 from palimpsest.lm.conjugations.text import TextConjugation
 from palimpsest.lm.translators.cache import TranslationCache, is_unchanged, translate_cached
 from palimpsest.lm.translators.languages import checked, english_name
-from palimpsest.lm.translators.protocol import Translator
+from palimpsest.lm.translators.translator import Translator
 
 UNCHANGED, EMPTY = "unchanged line", "untranslated line"
 """The flags: the translator returned the text as it was, or nothing; the source text is used."""
@@ -67,6 +66,8 @@ class Translate(TextConjugation):
     exact = False
     rephrases = True
     batched = True
+    growth = 20  # which no translation of more than a word comes near
+    local = False
     keeps = (
         "lines, labels, numbers, code, addresses and placeholders; of sentences, what survives "
         "being translated there and back"
@@ -114,8 +115,7 @@ class Translate(TextConjugation):
     @property
     def fingerprint(self) -> str:
         """A hash of the parameters; ``translate:es`` and ``translate:en:es`` are the same."""
-        text = json.dumps(["translate", self.parameters], sort_keys=True, ensure_ascii=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return digest_json(["translate", self.parameters])
 
     def apply(self, prompt: str) -> str:
         """Return the prompt in the target language."""

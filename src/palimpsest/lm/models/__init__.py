@@ -1,1 +1,1 @@
-"""Language models behind one protocol: Hugging Face checkpoints, Rosetta, scripted answers."""
+"""Language models behind one protocol: Hugging Face checkpoints, endpoints, scripted answers."""

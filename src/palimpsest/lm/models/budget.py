@@ -1,4 +1,4 @@
-"""What an endpoint costs: a table of prices, and a limit that no request may exceed."""
+"""Prices of endpoints, and a budget that no request may exceed."""
 
 from __future__ import annotations
 

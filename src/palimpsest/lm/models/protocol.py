@@ -1,4 +1,4 @@
-"""What a model back end offers: generate a batch, score candidate continuations."""
+"""Protocol of language models: answers to prompts, likelihoods of continuations, tokens."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ Decided = Callable[[int, str], bool]
 will be scored, whatever follows? ``True`` lets the back end stop early; it may also be ignored."""
 
 
+Finish = Literal["stop", "decided", "length"]
+"""Why an answer ended: stop string or end token, early decision, or the token limit."""
+
+
 class ScoringUnavailableError(UserError):
     """A back end that cannot say how likely a given continuation is."""
 
@@ -23,8 +27,8 @@ class Generation(NamedTuple):
     text: str
     """The new text alone, cut before the first stop string."""
 
-    finish: Literal["stop", "decided", "length"]
-    """Why it ended: stop string or end token, early decision, or the token limit."""
+    finish: Finish
+    """Why it ended."""
 
     n_tokens: int
     """New tokens, the end token included."""
@@ -46,6 +50,13 @@ class LanguageModel(Protocol):
     @property
     def fingerprint(self) -> str:
         """Hash of everything that determines its answers: weights, tokenizer, dtype, options."""
+
+    @property
+    def chat(self) -> bool:
+        """Whether the back end puts plain text into a chat template before the model reads it.
+
+        Likelihoods are then not those of the text alone.
+        """
 
     def describe(self) -> Mapping[str, str]:
         """Facts for the report: architecture, parameters, device, dtype, revision."""
@@ -70,6 +81,12 @@ class LanguageModel(Protocol):
         Raises:
             ScoringUnavailableError: The back end cannot tell, such as an endpoint without logprobs.
         """
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int] | None:
+        """Return how many tokens each text has by itself; ``None`` where there is no tokenizer."""
+
+    def vocabulary(self) -> frozenset[str] | None:
+        """Return the tokens that there are; ``None`` where there is no tokenizer to ask."""
 
     def close(self) -> None:
         """Free the memory; the model is not used afterwards."""

@@ -1,19 +1,17 @@
-"""A model that answers by rule: for tests, tutorials and dry runs, without a network."""
+"""Model that answers by rule: for tests, tutorials and dry runs, without a network."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from time import perf_counter
-from typing import Literal
 
 from palimpsest.errors import UserError
-from palimpsest.lm.models.protocol import Decided, Generation
-from palimpsest.lm.models.specs import ModelSpec
+from palimpsest.files import digest, parse_json, read_bytes
+from palimpsest.lm.models.protocol import Decided, Finish, Generation
 from palimpsest.lm.prompts import Prompt
-from palimpsest.lm.stopping import first_stop
+from palimpsest.lm.stops import first_stop
+from palimpsest.specs import Spec
 
 
 class ScriptedModel:
@@ -33,6 +31,8 @@ class ScriptedModel:
         ' 12'
     """
 
+    chat = False
+
     def __init__(
         self,
         answer: Callable[[Prompt], str],
@@ -41,18 +41,8 @@ class ScriptedModel:
         fingerprint: str | None = None,
     ) -> None:
         self._answer = answer
-        self._spec = name
-        self._fingerprint = fingerprint or _digest(name)
-
-    @property
-    def spec(self) -> str:
-        """The name it was given."""
-        return self._spec
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash of the name, or of the file that the answers come from."""
-        return self._fingerprint
+        self.spec = name
+        self.fingerprint = fingerprint or digest(f"scripted:{name}")
 
     def describe(self) -> Mapping[str, str]:
         """Say that no network is behind the answers."""
@@ -79,7 +69,7 @@ class ScriptedModel:
         stop: Sequence[str],
         decided: Decided | None,
         index: int,
-    ) -> tuple[str, Literal["stop", "decided", "length"], int]:
+    ) -> tuple[str, Finish, int]:
         text, n_tokens = "", 0
         for n_tokens, word in enumerate(_words(self._answer(prompt)), start=1):
             text += word
@@ -102,30 +92,31 @@ class ScriptedModel:
             for answer, texts in zip(answers, candidates, strict=True)
         ]
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int] | None:
+        """Return ``None``: nothing but the answers is known."""
+
+    def vocabulary(self) -> frozenset[str] | None:
+        """Return ``None``, too."""
+
     def close(self) -> None:
         """Do nothing: there is no memory to free."""
 
 
-def load(spec: ModelSpec) -> ScriptedModel:
+def load(spec: Spec) -> ScriptedModel:
     """Answers from a JSON file: {prompt: answer}, or [{"contains": …, "answer": …}, …]."""
     spec.allow(())
     path = Path(spec.target).expanduser()
-    try:
-        content = path.read_bytes()
-        rules = _rules(json.loads(content), path)
-    except OSError as error:
-        raise UserError(
-            f"No scripted model at '{path}': {error.strerror}.",
-            hint='Expected a JSON file such as {"What is 5 plus 7?": " 12"}.',
-        ) from error
-    except ValueError as error:
-        raise UserError(f"The scripted model '{path}' is not valid JSON: {error}.") from error
+    hint = 'Expected a JSON file such as {"What is 5 plus 7?": " 12"}.'
+    if not path.exists():
+        raise UserError(f"No scripted model at '{path}'.", hint=hint)
+    content = read_bytes(path, hint=hint)
+    rules = _rules(parse_json(content, f"The scripted model '{path}'", hint=hint), path)
 
     def answer(prompt: Prompt) -> str:
         text = prompt if isinstance(prompt, str) else "\n".join(m.content for m in prompt)
         return next((reply for matches, reply in rules if matches(text)), "")
 
-    return ScriptedModel(answer, name=spec.text, fingerprint=_digest(content))
+    return ScriptedModel(answer, name=spec.text, fingerprint=digest(b"scripted:" + content))
 
 
 _Rules = list[tuple[Callable[[str], bool], str]]
@@ -162,8 +153,3 @@ def _words(text: str) -> Iterator[str]:
         word += character
     if word:
         yield word
-
-
-def _digest(value: str | bytes) -> str:
-    data = value.encode() if isinstance(value, str) else value
-    return hashlib.sha256(b"scripted:" + data).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Say which task an answer belongs to: right, intruded or broken, by prefix and never by guessing.
+"""Scorer by prefix: the text with which an answer begins decides, and nothing is guessed.
 
 An answer counts for a text when it *begins* with it and the next character does not continue the
 word or number: ``12`` is found in ``12.`` and ``12 apples``, not in ``120``, ``12.5`` or ``12th``.
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal
 
+from palimpsest.lm.scoring.scorers import Scorer
 from palimpsest.records.answers import Outcome
 
 _SPACES = re.compile(r"\s+")
@@ -40,19 +41,14 @@ def normalise(text: str) -> str:
     return unicodedata.normalize("NFC", _SPACES.sub(" ", text).lstrip().replace("\\_", "_"))
 
 
-class Scorer:
-    """Score answers to one prompt.
+class PrefixScorer(Scorer):
+    """The longest accepted text with which an answer begins, as whole words.
 
-    The longest accepted text with which the answer begins decides. If one text is accepted on both
-    sides, no answer can tell the two tasks apart: it is scored ``broken``, and
-    :attr:`ambiguous` says so beforehand.
-
-    Args:
-        right: Accepted answers of the ability under test.
-        intruding: Accepted answers of the other abilities. Empty texts match nothing.
+    If one text is accepted on both sides, no answer can tell the two tasks apart: it is scored
+    ``broken``, and :attr:`ambiguous` says so beforehand.
 
     Example:
-        >>> scorer = Scorer(right=("What",), intruding=("12",))
+        >>> scorer = PrefixScorer(right=("What",), intruding=("12",))
         >>> [scorer.outcome(answer) for answer in ("What is", "12.", "Whatever", "120")]
         ['right', 'intruded', 'broken', 'broken']
         >>> scorer.decided("12"), scorer.decided("12 ")
@@ -60,8 +56,9 @@ class Scorer:
     """
 
     def __init__(self, right: Sequence[str], intruding: Sequence[str]) -> None:
-        self._right = frozenset(map(_expected, right)) - {""}
-        self._intruding = frozenset(map(_expected, intruding)) - {""}
+        super().__init__(right, intruding)
+        self._right = frozenset(map(_expected, self.right))
+        self._intruding = frozenset(map(_expected, self.intruding))
         # Longest first, so that the first match wins.
         self._texts = sorted(self._right | self._intruding, key=lambda text: (-len(text), text))
 
@@ -74,7 +71,7 @@ class Scorer:
     def separable(self) -> bool:
         """Whether every accepted answer is scored as what it is, alone and followed by others.
 
-        False as well where one side's text is merely the beginning of the other's, as with
+        It is not where one side's text is merely the beginning of the other's, as with
         ``New`` and ``New York``: there a longer answer could turn one into the other.
         """
         if not self._right:
@@ -95,11 +92,7 @@ class Scorer:
         return "broken"
 
     def decided(self, certain_text: str) -> bool:
-        """Return whether no continuation of ``certain_text`` can change the outcome.
-
-        Args:
-            certain_text: The beginning of the answer; every character of it is final.
-        """
+        """Return whether no continuation of ``certain_text`` can change the outcome."""
         text = _stable(certain_text)
         # What each text would make of the answer, longest first, up to one that surely matches.
         possible: list[Outcome] = []

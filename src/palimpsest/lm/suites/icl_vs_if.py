@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import itertools
 import re
+import unicodedata
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -22,16 +23,11 @@ import numpy as np
 from pydantic import NonNegativeInt, PositiveInt
 
 from palimpsest.errors import UserError, did_you_mean
+from palimpsest.files import decoded, lines_of, read_bytes, sha256_of
 from palimpsest.lm.conjugations import parse_conjugation
-from palimpsest.lm.scoring.prefix import Scorer
-from palimpsest.lm.suites.sentences import (
-    BUILT_IN,
-    Sentences,
-    read_sentences,
-    sentence_languages,
-)
+from palimpsest.lm.scoring.scorers import scorer_for
 from palimpsest.lm.suites.suite import Example, Suite
-from palimpsest.lm.suites.templates import OPERATIONS, TASKS, WORDINGS, Operation, Task
+from palimpsest.lm.suites.templates import OPERATIONS, TASK_WORDINGS, TASKS, Operation, Task
 
 Query = Literal["math", "blank"]
 
@@ -46,11 +42,17 @@ TRANSFORMS: Mapping[Task, Callable[[str], str]] = {"repeat": str, "capitalise": 
 SMALLEST, LARGEST = 4, 20
 """The numbers that are asked about."""
 
+BUILT_IN = Path(__file__).with_name("data") / "sentences"
+"""The package's own sentences."""
+
+MOST_BYTES = 64 * 2**20
+"""The largest file of sentences."""
+
 # A word with the apostrophes and hyphens inside it, as scoring sees it; blanks are words too.
 _WORD = re.compile(r"\w(?:[\w'’ʼ‐‑·-]*\w)?")
 
 
-class Request(NamedTuple):
+class AnswerableQuery(NamedTuple):
     """A query that asks for something."""
 
     text: str
@@ -92,7 +94,7 @@ def build(
     """
     folder = BUILT_IN if sentences is None else sentences.expanduser()
     languages = _chosen(folder, languages)
-    parallel = read_sentences(folder, [name for name in languages if name in WORDINGS])
+    parallel = read_sentences(folder, [name for name in languages if name in TASK_WORDINGS])
     usable = _usable_lines(parallel, folder)
     items = {
         f"{task}/{query}": [_draw(task, query, i, usable, seed) for i in range(n)]
@@ -123,7 +125,7 @@ def build(
 def _chosen(folder: Path, languages: Sequence[str] | None) -> tuple[str, ...]:
     """Return the languages to write in, checked as far as they need no reading."""
     present = sentence_languages(folder)
-    worded = [name for name in WORDINGS if name in present]
+    worded = [name for name in TASK_WORDINGS if name in present]
     possible = [*worded, *REWRITTEN_LANGUAGES]
     chosen = tuple(dict.fromkeys(languages or (*worded, *present, *REWRITTEN_LANGUAGES)))
     for name in chosen:
@@ -132,7 +134,7 @@ def _chosen(folder: Path, languages: Sequence[str] | None) -> tuple[str, ...]:
         if name in present:
             raise UserError(
                 f"There is no wording in '{name}' for the sentences in {folder / name}.txt.",
-                hint=f"There is wording in: {', '.join(WORDINGS)}. Move other files away, or "
+                hint=f"There is wording in: {', '.join(TASK_WORDINGS)}. Move other files away, or "
                 f"choose: languages={'+'.join(possible)}",
             )
         raise UserError(
@@ -147,24 +149,24 @@ def _chosen(folder: Path, languages: Sequence[str] | None) -> tuple[str, ...]:
     return chosen
 
 
-def blank_first_word(sentence: str) -> Request | None:
+def blank_first_word(sentence: str) -> AnswerableQuery | None:
     """Return a sentence with its first word blanked; nothing if it has no word.
 
     Punctuation before the word stays, and an answer may have it or not.
 
     Example:
         >>> blank_first_word("¡Es un pingüino!")
-        Request(text='¡__ un pingüino!', answers=('Es', '¡Es'))
+        AnswerableQuery(text='¡__ un pingüino!', answers=('Es', '¡Es'))
     """
     match = _WORD.search(sentence)
     if match is None:
         return None
     before, word, after = sentence[: match.start()], match[0], sentence[match.end() :]
     answers = tuple(dict.fromkeys((word, before + word)))
-    return Request(f"{before}{'_' * len(word)}{after}", answers)
+    return AnswerableQuery(f"{before}{'_' * len(word)}{after}", answers)
 
 
-def _expected(request: Request, task: Task) -> dict[str, tuple[str, ...]]:
+def _expected(request: AnswerableQuery, task: Task) -> dict[str, tuple[str, ...]]:
     """Return the accepted answers of both abilities."""
     transform = TRANSFORMS[task]
     output = transform(request.text)
@@ -196,7 +198,7 @@ def _is_usable(sentence: str) -> bool:
     if request is None:
         return False
     expected = [_expected(request, task) for task in TASKS]
-    return all(Scorer(e["in-context"], e["instruction"]).separable for e in expected)
+    return all(scorer_for(e["in-context"], e["instruction"]).separable for e in expected)
 
 
 def _draw(task: Task, query: Query, index: int, usable: Sequence[int], seed: int) -> Item:
@@ -228,7 +230,7 @@ def _order(n: int, seed: int, cell: int) -> tuple[int, ...]:
 def _example(item: Item, cell: str, source_id: str, language: str, sentences: Sentences) -> Example:
     if language in REWRITTEN_LANGUAGES:
         return _rewritten(_example(item, cell, source_id, "en", sentences), language)
-    wording, lines = WORDINGS[language], sentences.lines[language]
+    wording, lines = TASK_WORDINGS[language], sentences.lines[language]
     transform = TRANSFORMS[item.task]
     request = _request(item, language, lines)
     turns = [wording.turn(lines[place], transform(lines[place])) for place in item.shown]
@@ -243,14 +245,16 @@ def _example(item: Item, cell: str, source_id: str, language: str, sentences: Se
     )
 
 
-def _request(item: Item, language: str, lines: Sequence[str]) -> Request:
+def _request(item: Item, language: str, lines: Sequence[str]) -> AnswerableQuery:
     if isinstance(item.query, int):
         request = blank_first_word(lines[item.query])
         assert request is not None, "only usable lines are drawn"
         return request
     operation, first, second = item.query
     result = {"sum": first + second, "difference": first - second, "product": first * second}
-    return Request(WORDINGS[language].question(operation, first, second), (str(result[operation]),))
+    return AnswerableQuery(
+        TASK_WORDINGS[language].question(operation, first, second), (str(result[operation]),)
+    )
 
 
 def _rewritten(example: Example, language: str) -> Example:
@@ -263,3 +267,95 @@ def _rewritten(example: Example, language: str) -> Example:
         answers={ability: tuple(map(apply, texts)) for ability, texts in example.answers.items()},
         whole_answers={name: apply(text) for name, text in example.whole_answers.items()},
     )
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """The same sentences in several languages."""
+
+    lines: Mapping[str, tuple[str, ...]]
+    """Languages to sentences; the same place means the same sentence."""
+
+    sha256: Mapping[str, str]
+    """Languages to the hashes of their files."""
+
+    def __len__(self) -> int:
+        return len(next(iter(self.lines.values())))
+
+
+def sentence_languages(folder: Path) -> tuple[str, ...]:
+    """Return the languages that a folder has files for, English first.
+
+    Raises:
+        UserError: There is no such folder, or it has no ``en.txt``.
+    """
+    if not folder.is_dir():
+        raise UserError(
+            f"No folder '{folder}' with sentences.",
+            hint="Name a folder with one file a language: en.txt, fr.txt, …",
+        )
+    found = sorted(
+        path.stem for path in folder.glob("*.txt") if path.is_file() and path.name[0] != "."
+    )
+    if "en" not in found:
+        raise UserError(
+            f"The folder '{folder}' has no en.txt; it has: "
+            f"{', '.join(f'{stem}.txt' for stem in found) or 'no .txt files'}.",
+            hint="English is the language of the plain prompts. Add its sentences, line by line.",
+        )
+    return ("en", *(language for language in found if language != "en"))
+
+
+def read_sentences(folder: Path, languages: Sequence[str]) -> Sentences:
+    """Read the files of some languages.
+
+    White space at the ends of lines is dropped, accents are composed (NFC), and a byte order mark
+    or Windows line ends do not matter.
+
+    Args:
+        folder: Where ``en.txt`` and others are.
+        languages: Which to read; ``en`` must be one of them.
+
+    Raises:
+        UserError: A file is missing, unreadable or not UTF-8, has an empty line, or has not as many
+            lines as ``en.txt``. The message names file and line.
+    """
+    found = sentence_languages(folder)
+    for language in languages:
+        if language not in found:
+            raise UserError(
+                f"The folder '{folder}' has no {language}.txt.",
+                hint=f"It has sentences in: {', '.join(found)}.",
+            )
+    paths = {language: folder / f"{language}.txt" for language in languages}
+    lines = {language: _lines(path) for language, path in paths.items()}
+    for language, sentences in lines.items():
+        if len(sentences) != len(lines["en"]):
+            raise UserError(
+                f"{folder / language}.txt has {_n_lines(sentences)}, but "
+                f"{folder / 'en'}.txt has {_n_lines(lines['en'])}.",
+                hint="The same line must hold the same sentence in every file.",
+            )
+    return Sentences(lines, {language: sha256_of(path) for language, path in paths.items()})
+
+
+def _lines(path: Path) -> tuple[str, ...]:
+    # Not str.splitlines: it also splits at characters that editors do not count as line ends.
+    lines = lines_of(read_bytes(path, most_bytes=MOST_BYTES).removesuffix(b"\n"))
+    found = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            sentence = unicodedata.normalize("NFC", decoded(line)).strip()
+        except ValueError as error:
+            raise UserError(f"{path}, line {number}: {error}") from None
+        if not sentence:
+            raise UserError(
+                f"{path}, line {number}: empty.",
+                hint="Remove the line from every file, or fill it in.",
+            )
+        found.append(sentence)
+    return tuple(found)
+
+
+def _n_lines(sentences: Sequence[str]) -> str:
+    return f"{len(sentences)} line{'s' if len(sentences) != 1 else ''}"

@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
-from pydantic import PositiveInt
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
 
-from palimpsest.errors import UserError, did_you_mean
-from palimpsest.files import read_bytes
-from palimpsest.lm.suites.rows import A_LINE, Numbered, Row, read_rows, report
+from palimpsest.errors import UserError, did_you_mean, raise_mistakes
+from palimpsest.files import lines_of, parse_object, read_bytes
+from palimpsest.lm.prompts import Message, Prompt
+from palimpsest.lm.scoring.scorers import DEFAULT_SCORER, SCORERS
 from palimpsest.lm.suites.suite import Example, Suite
+
+T = TypeVar("T")
 
 DEFAULT_LANGUAGE = "en"
 DEFAULT_GROUP = "all"
@@ -19,7 +35,130 @@ DEFAULT_GROUP = "all"
 MOST_BYTES = 256 * 2**20
 """The largest file; its rows take about ten times as much memory."""
 
+A_LINE = '{"id": "1", "prompt": "5 + 7 =", "answers": {"sums": ["12"]}}'
+"""The shortest line there can be."""
+
 _ESCAPES = {"\\n": "\n", "\\t": "\t", "\\r": "\r"}
+
+
+def _whole(text: str) -> str:
+    # JSON can escape what no file, terminal or tokenizer can write.
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise PydanticCustomError("string_unicode", "half of a surrogate pair") from None
+    return text
+
+
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("empty", "empty")
+    return text
+
+
+def _not_empty(value: T) -> T:
+    # Not min_length, which also complains when the items themselves are at fault.
+    if not value:
+        raise PydanticCustomError("empty", "empty")
+    return value
+
+
+def _several(value: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(value)) < max(2, len(value)):
+        raise PydanticCustomError("several", "expected two or more different ones")
+    return value
+
+
+def _misplaced(field: str, message: str) -> PydanticCustomError:
+    return PydanticCustomError("misplaced", message, {"field": field})
+
+
+def _number_as_text(value: Any) -> Any:
+    # Not floats: 0.10 would come back as 0.1. Not booleans, which Python counts as whole numbers.
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value
+
+
+Whole = Annotated[str, AfterValidator(_whole)]
+Filled = Annotated[Whole, AfterValidator(_filled)]
+Text = Annotated[Filled, BeforeValidator(_number_as_text)]
+Texts = Annotated[tuple[Text, ...], AfterValidator(_not_empty)]
+Name = Annotated[str, StringConstraints(pattern=r"^\w[\w.-]*$")]
+
+
+class MessageRow(BaseModel):
+    """One chat message."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    role: Literal["system", "user", "assistant"]
+    content: Whole
+
+
+class ExampleRow(BaseModel):
+    """One line of the file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    id: Text
+    """Identifies the example; its versions in other languages share it."""
+
+    prompt: Filled | None = None
+    """Text to continue; either this or messages."""
+
+    messages: Annotated[tuple[MessageRow, ...], AfterValidator(_not_empty)] | None = None
+    """A chat that waits for its next answer."""
+
+    answers: Annotated[dict[Filled, Texts], AfterValidator(_not_empty)]
+    """Accepted answers for each ability."""
+
+    lang: Name | None = None
+    """The language of the prompt."""
+
+    group: Filled | None = None
+    """The cell that it is reported in."""
+
+    choices: Annotated[tuple[Text, ...], AfterValidator(_several)] | None = None
+    """The answers to choose among by likelihood, where the model can say it."""
+
+    scorer: Filled | None = None
+    """What says to which ability an answer belongs."""
+
+    @model_validator(mode="after")
+    def _asks_once(self) -> Self:
+        if self.prompt is not None and self.messages is not None:
+            raise _misplaced("messages", "comes with 'prompt'; keep one of them")
+        if self.prompt is None and self.messages is None:
+            raise _misplaced("prompt", "missing, and so is 'messages'")
+        if self.messages is not None and self.messages[-1].role != "user":
+            raise _misplaced("messages", "the last one must have the role 'user'")
+        return self
+
+    @property
+    def language(self) -> str:
+        """The language, said or not."""
+        return self.lang or DEFAULT_LANGUAGE
+
+    @property
+    def asked(self) -> Prompt:
+        """The prompt or the messages."""
+        if self.prompt is not None:
+            return self.prompt
+        return tuple(Message(each.role, each.content) for each in self.messages or ())
+
+
+class PromptRow(ExampleRow):
+    """A line that need not have answers, for what asks but does not score."""
+
+    answers: dict[Filled, Texts] = Field(default_factory=dict)
+
+
+class NumberedRow(NamedTuple):
+    """A row with the number of its line, from 1."""
+
+    line: int
+    row: ExampleRow
 
 
 def build(
@@ -34,8 +173,8 @@ def build(
 
     Args:
         file: Lines of ``{"id", "prompt" or "messages", "answers": {ability: [text, …]}, "lang",
-            "group", "choices"}``; the last three may be left out: they mean ``en``, ``all``, and
-            answers that are generated.
+            "group", "choices", "scorer"}``; the last four may be left out: they mean ``en``,
+            ``all``, answers that are generated, and ``prefix``.
         ability: The one under test; by default the first of the first row.
         source: The language of the plain prompts; by default ``en`` if there is any, else that of
             the first row.
@@ -53,14 +192,17 @@ def build(
     )
     rows = read_rows(path, content)
     if not rows:
-        raise UserError(
-            f"{path} has no examples.",
-            hint=f"Write one a line: {A_LINE}",
-        )
+        raise UserError(f"{path} has no examples.", hint=f"Write one a line: {A_LINE}")
     ability = _tested(rows, ability, path)
-    source = _source(rows, source, path)
+    if source is None:
+        source = source_language(rows)
+    elif not any(row.language == source for _, row in rows):
+        languages = ", ".join(dict.fromkeys(row.language for _, row in rows))
+        raise UserError(
+            f"No row of {path} has the language '{source}'.", hint=f"It has: {languages}."
+        )
     _check(rows, ability, source, path)
-    groups = {row.id: row.group for _, row in rows if _language(row) == source}
+    groups = {row.id: row.group for _, row in rows if row.language == source}
     examples = tuple(_example(row, ability, groups[row.id]) for _, row in rows)
     texts = [text for _, row in rows for each in row.answers.values() for text in each]
     return Suite(
@@ -80,11 +222,56 @@ def build(
     )
 
 
-def _language(row: Row) -> str:
-    return row.lang or DEFAULT_LANGUAGE
+def read_rows(
+    path: Path, content: bytes, *, kind: type[ExampleRow] = ExampleRow, example: str = A_LINE
+) -> list[NumberedRow]:
+    """Parse a file's lines; blank ones are skipped.
+
+    Args:
+        path: Named in messages.
+        content: The file, in UTF-8. A byte order mark and Windows line ends do not matter.
+        kind: What a line may hold.
+        example: Shown with mistakes.
+
+    Raises:
+        UserError: Some lines are malformed. The message names the first few.
+    """
+    rows: list[NumberedRow] = []
+    mistakes: list[str] = []
+    for number, line in enumerate(lines_of(content), start=1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(NumberedRow(number, kind.model_validate(parse_object(line))))
+        except ValidationError as error:
+            mistakes += [f"{path}, line {number}{_said(each)}" for each in error.errors()]
+        except ValueError as error:
+            mistakes.append(f"{path}, line {number}: {error}")
+    raise_mistakes(mistakes, hint=f"A line looks like: {example}")
+    return rows
 
 
-def _tested(rows: Sequence[Numbered], ability: str | None, path: Path) -> str:
+def source_language(rows: Sequence[NumberedRow]) -> str:
+    """Return the language of the plain prompts: English, or that of the first row."""
+    languages = dict.fromkeys(row.language for _, row in rows)
+    return DEFAULT_LANGUAGE if DEFAULT_LANGUAGE in languages else next(iter(languages), "")
+
+
+def repeated_ids(rows: Sequence[NumberedRow], path: Path) -> list[str]:
+    """Return a complaint for every row whose id was there before in its language."""
+    seen: dict[tuple[str, str], int] = {}
+    mistakes = []
+    for line, row in rows:
+        before = seen.setdefault((row.id, row.language), line)
+        if before != line:
+            mistakes.append(
+                f"{path}, line {line}, field id: '{row.id}' in '{row.language}' is in line "
+                f"{before} too."
+            )
+    return mistakes
+
+
+def _tested(rows: Sequence[NumberedRow], ability: str | None, path: Path) -> str:
     """Return the ability under test."""
     if ability is None:
         return next(iter(rows[0].row.answers))
@@ -98,30 +285,12 @@ def _tested(rows: Sequence[Numbered], ability: str | None, path: Path) -> str:
     return ability
 
 
-def _source(rows: Sequence[Numbered], source: str | None, path: Path) -> str:
-    """Return the language of the plain prompts."""
-    languages = dict.fromkeys(_language(row) for _, row in rows)
-    if source is None:
-        return DEFAULT_LANGUAGE if DEFAULT_LANGUAGE in languages else next(iter(languages))
-    if source not in languages:
-        raise UserError(
-            f"No row of {path} has the language '{source}'.",
-            hint=f"It has: {', '.join(languages)}.",
-        )
-    return source
-
-
-def _check(rows: Sequence[Numbered], ability: str, source: str, path: Path) -> None:
+def _check(rows: Sequence[NumberedRow], ability: str, source: str, path: Path) -> None:
     """Raise :class:`UserError` for rows that do not go together."""
-    first: dict[tuple[str, str], Numbered] = {}
-    sources = {row.id: (line, row) for line, row in reversed(rows) if _language(row) == source}
-    mistakes: list[str] = []
+    mistakes = repeated_ids(rows, path)
+    sources = {row.id: (line, row) for line, row in reversed(rows) if row.language == source}
     for line, row in rows:
         place = f"{path}, line {line}, field"
-        language = _language(row)
-        before = first.setdefault((row.id, language), Numbered(line, row))
-        if before.line != line:
-            mistakes.append(f"{place} id: '{row.id}' in '{language}' is in line {before.line} too.")
         if ability not in row.answers:
             mistakes.append(f"{place} answers: nothing for '{ability}', the ability under test.")
         if row.id not in sources:
@@ -133,30 +302,35 @@ def _check(rows: Sequence[Numbered], ability: str, source: str, path: Path) -> N
             sources[row.id] = (line, row)
         mistakes += _check_group(place, row, *sources[row.id])
         mistakes += _check_choices(place, row, ability)
-    report(mistakes, hint="Rows of one id are versions of one example, each in its own language.")
+        if row.scorer is not None and row.scorer not in SCORERS:
+            mistakes.append(f"{place} scorer: {SCORERS.unknown(row.scorer).message}")
+    raise_mistakes(
+        mistakes, hint="Rows of one id are versions of one example, each in its own language."
+    )
 
 
-def _check_group(place: str, row: Row, source_line: int, source: Row) -> list[str]:
+def _check_group(place: str, row: ExampleRow, source_line: int, source: ExampleRow) -> list[str]:
     wanted = source.group or DEFAULT_GROUP
     if row.group in (None, wanted):
         return []
     return [f"{place} group: '{row.group}', but its version in line {source_line} has '{wanted}'."]
 
 
-def _check_choices(place: str, row: Row, ability: str) -> list[str]:
+def _check_choices(place: str, row: ExampleRow, ability: str) -> list[str]:
     if row.choices is None or set(row.choices) & set(row.answers.get(ability, row.choices)):
         return []
     return [f"{place} choices: none of them is right, an answer for '{ability}'."]
 
 
-def _example(row: Row, ability: str, group: str | None) -> Example:
+def _example(row: ExampleRow, ability: str, group: str | None) -> Example:
     return Example(
         source_id=row.id,
         cell=group or DEFAULT_GROUP,
-        language=_language(row),
+        language=row.language,
         prompt=row.asked,
-        answers=_first(row.answers, ability),
+        answers={ability: row.answers[ability], **row.answers},
         choices=row.choices or (),
+        scorer=row.scorer or DEFAULT_SCORER,
     )
 
 
@@ -170,14 +344,45 @@ def _chance(examples: Sequence[Example]) -> float | None:
     return sum(shares) / len(shares) if len(shares) == len(examples) else None
 
 
-def _first(answers: Mapping[str, tuple[str, ...]], ability: str) -> dict[str, tuple[str, ...]]:
-    """Return the answers with those of the ability under test in front."""
-    return {ability: answers[ability], **answers}
-
-
 def _stops(stop: str | None, texts: Sequence[str]) -> tuple[str, ...]:
     if stop is None:
         return () if any("\n" in text.strip() for text in texts) else ("\n",)
     for written, meant in _ESCAPES.items():
         stop = stop.replace(written, meant)
     return (stop,) if stop else ()
+
+
+# Where the words of pydantic would puzzle someone who writes no Python.
+_SAID = {
+    "missing": "missing.",
+    "dict_type": 'expected an object in braces, {"ability": ["text"]}.',
+    "tuple_type": "expected a list in brackets.",
+    "empty": "empty.",
+    "string_unicode": "half of a surrogate pair, which is no character.",
+    "string_pattern_mismatch": "expected a language tag of letters, digits and hyphens.",
+}
+
+
+def _said(error: ErrorDetails) -> str:
+    """Return the field and what is wrong with it, in the words of someone who reads the file."""
+    place = ".".join(str(part)[:60] for part in error["loc"] if part != "[key]")
+    place = place or error.get("ctx", {}).get("field", "")
+    return f", field {place}: {_problem(error)}" if place else f": {_problem(error)}"
+
+
+def _problem(error: ErrorDetails) -> str:
+    match error["type"]:
+        case "extra_forbidden":
+            known = list(
+                ExampleRow.model_fields if len(error["loc"]) == 1 else MessageRow.model_fields
+            )
+            guess = did_you_mean(str(error["loc"][-1]), known)
+            return f"unknown.{guess} The fields are: {', '.join(known)}."
+        case "string_type" if isinstance(error["input"], float):
+            return f"write the number {error['input']} as text, in quotes."
+        case "string_type":
+            return f"expected text, not {json.dumps(error['input'])[:40]}."
+        case kind if kind in _SAID:
+            return _SAID[kind]
+        case _:
+            return f"{error['msg'][0].lower()}{error['msg'][1:]}."

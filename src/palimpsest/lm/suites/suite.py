@@ -1,15 +1,22 @@
-"""What a suite is: examples with a known right answer and known wrong ones, perhaps in parallel."""
+"""Suites: what one is, and the registry by whose names users call them with their options."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import inspect
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
+from palimpsest.errors import UserError
+from palimpsest.files import digest_json
 from palimpsest.lm.prompts import Message, Prompt
+from palimpsest.lm.scoring.scorers import DEFAULT_SCORER
+from palimpsest.registry import Registry
+from palimpsest.specs import Spec, parse_spec
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,9 @@ class Example:
     """The answers to choose among. If there are any, and the model can score continuations, the
     likeliest one is its answer; each follows the prompt after a space."""
 
+    scorer: str = DEFAULT_SCORER
+    """What says to which ability an answer belongs: a name in ``SCORERS``."""
+
     @property
     def right(self) -> tuple[str, ...]:
         """The answers of the ability under test."""
@@ -56,7 +66,9 @@ class Example:
     def fingerprint(self) -> str:
         """A hash of everything that decides how an answer to it is asked for and scored."""
         parts = [_plain(self.prompt), list(map(list, self.answers.items()))]
-        return _digest([*parts, list(self.choices), list(map(list, self.whole_answers.items()))])
+        parts += [list(self.choices), list(map(list, self.whole_answers.items()))]
+        # The default is left out, so that answers of before there were others are still found.
+        return digest_json([*parts, *([] if self.scorer == DEFAULT_SCORER else [self.scorer])])
 
 
 @dataclass(frozen=True)
@@ -107,7 +119,7 @@ class Suite:
     def fingerprint(self) -> str:
         """A hash of every example and of how answers are cut."""
         parts = [(e.source_id, e.cell, e.language, e.fingerprint) for e in self.examples]
-        return _digest([parts, self.max_new_tokens, self.stop, self.source_language])
+        return digest_json([parts, self.max_new_tokens, self.stop, self.source_language])
 
     @property
     def key(self) -> str:
@@ -127,5 +139,176 @@ def _plain(prompt: Prompt) -> Any:
     return [[message.role, message.content] for message in prompt if isinstance(message, Message)]
 
 
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, ensure_ascii=True).encode()).hexdigest()[:16]
+SUITES = Registry[Callable[..., Suite]](
+    "suite",
+    {
+        "icl-vs-if": "palimpsest.lm.suites.icl_vs_if:build",
+        "jsonl": "palimpsest.lm.suites.jsonl:build",
+        "nli": "palimpsest.lm.suites.nli.suite:build",
+        "rosetta": "palimpsest.rosetta.suite:build",
+    },
+)
+"""Names to builders. A builder's keyword-only parameters are the suite's options, its annotations
+their types, the first line of its docstring the description; a positional parameter, if it has one,
+is what stands right behind the colon; with a default, it may be left out. Plugins use
+``palimpsest.suites``."""
+
+
+def load_suite(spec: str, *, limit: int | None = None) -> Suite:
+    """Build the suite that a spec describes.
+
+    Args:
+        spec: ``NAME``, ``NAME:key=value,…``, or for suites that read a file
+            ``NAME:FILE,key=value,…``. Lists are written with ``+`` between.
+        limit: At most so many source examples a cell, the first ones; their versions in other
+            languages stay with them.
+
+    Raises:
+        UserError: An unknown name or option, a value of the wrong kind, a suite that cannot be
+            built, or one without examples.
+
+    Example:
+        >>> load_suite("rosetta:n=5,languages=en+fr", limit=2).languages
+        ('en', 'fr')
+    """
+    if limit is not None and limit < 1:
+        raise UserError(
+            f"The limit is {limit}: nothing would be asked.", hint="Give at least 1 example a cell."
+        )
+    parsed = parse_suite_spec(spec)
+    builder = SUITES.get(parsed.name)
+    positional, options = _Parameters(builder).arguments(parsed)
+    suite = replace(builder(*positional, **options), name=parsed.text)
+    if limit is not None:
+        suite = _limited(suite, limit)
+    if not suite.in_language(suite.source_language):
+        raise UserError(
+            f"The suite '{spec}' has no examples in its source language, "
+            f"'{suite.source_language}'.",
+            hint="There is nothing to ask. Check its options and files.",
+        )
+    return suite
+
+
+def parse_suite_spec(text: str) -> Spec:
+    """Take ``NAME[:TARGET][,key=value…]`` apart.
+
+    Right behind the colon stands the file of a suite that needs one, whatever its name; file names
+    and values may have commas.
+
+    Raises:
+        UserError: No such suite, or an option given twice.
+
+    Example:
+        >>> spec = parse_suite_spec("jsonl:a,b.jsonl,ability=sums")
+        >>> spec.name, spec.target, dict(spec.options)
+        ('jsonl', 'a,b.jsonl', {'ability': 'sums'})
+    """
+    name = re.split("[:,]", text, maxsplit=1)[0].strip()
+    if Path(name).suffix in {".jsonl", ".json"}:
+        raise UserError(
+            f"No suite named '{name}'.",
+            hint=f"To ask the prompts in a file, write: jsonl:{text.strip()}",
+        )
+    return parse_spec(
+        text,
+        SUITES,
+        needs_target=lambda name: _Parameters(SUITES.get(name)).need_target,
+        commas_in_values=True,
+    )
+
+
+class _Parameters:
+    """What the builder of a suite takes: what stands behind the colon, if anything, and options."""
+
+    def __init__(self, builder: Callable[..., Suite]) -> None:
+        found = inspect.signature(builder, eval_str=True).parameters.values()
+        self._options = {each.name: each for each in found if each.kind is each.KEYWORD_ONLY}
+        self._target = next((each for each in found if each.name not in self._options), None)
+
+    @property
+    def need_target(self) -> bool:
+        """Whether something must stand behind the colon."""
+        return self._target is not None and self._target.default is inspect.Parameter.empty
+
+    def arguments(self, spec: Spec) -> tuple[list[Any], dict[str, Any]]:
+        """Return what a spec gives the builder, by position and by name.
+
+        Raises:
+            UserError: It gives something else than the builder takes.
+        """
+        if self._target is None and spec.target:
+            raise UserError(
+                f"The suite '{spec.name}' does not take '{spec.target}'.", hint=self._listed()
+            )
+        if self._target is not None and self.need_target and not spec.target:
+            name = self._target.name
+            raise UserError(
+                f"The suite '{spec.text}' does not say which {name} to read.",
+                hint=f"Write {spec.name}:{name.upper()}. {self._listed()}",
+            )
+        spec.allow(list(self._options), hint=self._listed())
+        positional = [self._typed(spec, self._target, spec.target)] if spec.target else []
+        return positional, {
+            name: self._typed(spec, self._options[name], text)
+            for name, text in spec.options.items()
+        }
+
+    def _typed(self, spec: Spec, parameter: inspect.Parameter | None, text: str) -> Any:
+        """Return the text as the kind of value that the annotation asks for."""
+        from pydantic import TypeAdapter, ValidationError
+
+        assert parameter is not None
+        kind = parameter.annotation
+        kind = str if kind is inspect.Parameter.empty else kind
+        value = [part.strip() for part in text.split("+")] if _is_list(kind) else text
+        try:
+            return TypeAdapter(kind).validate_python(value)
+        except ValidationError as error:
+            message = error.errors()[0]["msg"]
+            raise UserError(
+                f"The suite '{spec.name}' cannot use {parameter.name}={text}: "
+                f"{message[0].lower()}{message[1:]}.",
+                hint=self._listed(),
+            ) from error
+
+    def _listed(self) -> str:
+        """Return the sentence that lists the options with their kinds and defaults."""
+        listed = []
+        for name, each in self._options.items():
+            default = "+".join(each.default) if isinstance(each.default, tuple) else each.default
+            suffix = "" if default in (None, inspect.Parameter.empty) else f" [{default}]"
+            listed.append(f"{name}={_kind(each.annotation)}{suffix}")
+        return f"Its options: {', '.join(listed) or 'none'}."
+
+
+def _is_list(annotation: Any) -> bool:
+    is_optional = type(None) in get_args(annotation)
+    kinds = (annotation, *get_args(annotation)) if is_optional else (annotation,)
+    origins = [get_origin(kind) for kind in kinds]
+    return any(isinstance(origin, type) and issubclass(origin, Sequence) for origin in origins)
+
+
+def _kind(annotation: Any) -> str:
+    for kind in (annotation, *get_args(annotation)):
+        if get_origin(kind) is Literal:
+            return "|".join(map(str, get_args(kind)))
+    if _is_list(annotation):
+        return "A+B"
+    kinds = {int: "NUMBER", float: "NUMBER", Path: "PATH"}
+    possible = {annotation, *get_args(annotation)}
+    possible |= {part for each in possible for part in get_args(each)}
+    return next((word for kind, word in kinds.items() if kind in possible), "TEXT")
+
+
+def _limited(suite: Suite, limit: int) -> Suite:
+    kept: dict[str, dict[str, None]] = defaultdict(dict)
+    for example in suite.in_language(suite.source_language):
+        if len(kept[example.cell]) < limit:
+            kept[example.cell][example.source_id] = None
+    ids = {source_id for cell in kept.values() for source_id in cell}
+    return replace(
+        suite,
+        examples=tuple(example for example in suite.examples if example.source_id in ids),
+        parameters={**suite.parameters, "limit": limit},
+    )

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection, Mapping
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from palimpsest.errors import UserError
-from palimpsest.lm.suites.rows import parse_object, report
+from palimpsest.errors import MissingExtraError, UserError, raise_mistakes
+from palimpsest.files import (
+    decoded,
+    lines_of,
+    parse_object,
+    read_bytes,
+    sha256_of,
+    too_large,
+    unreadable,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+T = TypeVar("T")
 
 SUFFIXES = (".tsv", ".jsonl", ".parquet", ".arrow")
 """The files that :func:`read_table` reads, besides folders saved by ``datasets``."""
@@ -19,11 +32,12 @@ MOST_BYTES = 512 * 2**20
 MOST_ROWS = 200_000
 """The longest table. All fifteen languages of XNLI's test split have 75,150 rows together."""
 
-STATE = "state.json"
-"""What ``Dataset.save_to_disk`` leaves in a folder."""
+_STATE = "state.json"  # what `Dataset.save_to_disk` leaves in a folder
+_SMALLER = "Choose a smaller split, or cut out the rows that you need."
+_SAVE_AGAIN = "Save the dataset again with save_to_disk."
 
 
-class Record(NamedTuple):
+class TableRow(NamedTuple):
     """One row of a table."""
 
     place: str
@@ -42,8 +56,8 @@ class Table(NamedTuple):
     columns: tuple[str, ...]
     """All columns that there are; for JSON lines, those of some row."""
 
-    records: tuple[Record, ...]
-    """The rows, in order, with the columns that were asked for."""
+    rows: tuple[TableRow, ...]
+    """In order, with the columns that were asked for."""
 
     sha256: str
     """Of the bytes of its files, in order."""
@@ -51,7 +65,7 @@ class Table(NamedTuple):
 
 def is_saved_dataset(path: Path) -> bool:
     """Return whether a folder was written by ``Dataset.save_to_disk``."""
-    return (path / STATE).is_file()
+    return (path / _STATE).is_file()
 
 
 def read_table(path: Path, columns: Collection[str]) -> Table:
@@ -69,105 +83,206 @@ def read_table(path: Path, columns: Collection[str]) -> Table:
             :data:`MOST_ROWS`. The message names file and line.
         MissingExtraError: Parquet or Arrow without ``pyarrow``.
     """
-    if path.suffix in {".parquet", ".arrow"} or path.is_dir():
-        from palimpsest.lm.suites import arrow_tables
-
-        return arrow_tables.read(path, columns)
-    content = _content(path)
-    lines = content.removeprefix(b"\xef\xbb\xbf").rstrip().split(b"\n")
-    n_rows = len(lines) - (path.suffix == ".tsv")  # whose first line names the columns
-    if n_rows > MOST_ROWS:
-        raise too_long(path, n_rows)
-    names, records = _tsv(path, lines) if path.suffix == ".tsv" else _json_lines(path, lines)
-    wanted = frozenset(columns)
+    files = _saved_files(path) if path.is_dir() else (path,)
+    checked_size(*files)
+    is_text = path.suffix in {".tsv", ".jsonl"} and not path.is_dir()
+    names, rows = _text_table(path) if is_text else _arrow_tables(files, frozenset(columns))
     kept = tuple(
-        Record(place, {key: value for key, value in fields.items() if key in wanted})
-        for place, fields in records
+        TableRow(place, {key: value for key, value in fields.items() if key in columns})
+        for place, fields in rows
     )
-    return Table(str(path), names, kept, hashlib.sha256(content).hexdigest())
+    return Table(str(path), names, kept, sha256_of(*files))
 
 
-def checked_size(*paths: Path) -> int:
-    """Return how many bytes files have together.
-
-    Raises:
-        UserError: One is missing or unreadable, or they are larger than :data:`MOST_BYTES`.
-    """
+def checked_size(*paths: Path) -> None:
+    """Raise :class:`UserError` for missing files, or more than :data:`MOST_BYTES` together."""
     try:
         n_bytes = sum(path.stat().st_size for path in paths)
     except OSError as error:
         raise unreadable(paths[0], error) from error
+    _check_bytes(paths[0], n_bytes)
+
+
+def saved_facts(path: Path, pick: Callable[[Any], T]) -> T:
+    """Return what is picked from a JSON file that ``datasets`` wrote into a folder.
+
+    Raises:
+        UserError: The file cannot be read, or does not have it.
+    """
+    try:
+        return pick(json.loads(read_bytes(path)))
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        raise UserError(
+            f"{path} is not what 'datasets' writes into a folder.", hint=_SAVE_AGAIN
+        ) from None
+
+
+def _check_bytes(path: Path, n_bytes: int) -> None:
     if n_bytes > MOST_BYTES:
-        raise too_large(paths[0], n_bytes)
-    return n_bytes
+        raise too_large(path, n_bytes, MOST_BYTES, hint=_SMALLER)
 
 
-def unreadable(path: Path, error: OSError) -> UserError:
-    """Return the error for a file that the system does not give."""
-    return UserError(
-        f"{path} cannot be read: {error.strerror}.", hint="Check the path and its permissions."
-    )
+def _check_rows(path: Path, n_rows: int) -> None:
+    if n_rows > MOST_ROWS:
+        raise UserError(
+            f"{path} has {n_rows:,} rows; at most {MOST_ROWS:,} are read.", hint=_SMALLER
+        )
 
 
-def too_large(path: Path, n_bytes: int) -> UserError:
-    """Return the error for a table with too many bytes."""
-    return UserError(
-        f"{path} has {n_bytes / 2**20:,.0f} MiB; at most {MOST_BYTES / 2**20:,.0f} MiB are read.",
-        hint="Choose a smaller split, or cut out the rows that you need.",
-    )
+def _text_table(path: Path) -> tuple[tuple[str, ...], list[TableRow]]:
+    is_tsv = path.suffix == ".tsv"
+    lines = lines_of(read_bytes(path, most_bytes=MOST_BYTES).rstrip())
+    _check_rows(path, len(lines) - is_tsv)  # the first line of a TSV file names the columns
+    return _tsv(path, lines) if is_tsv else _json_lines(path, lines)
 
 
-def too_long(path: Path, n_rows: int) -> UserError:
-    """Return the error for a table with too many rows."""
-    return UserError(
-        f"{path} has {n_rows:,} rows; at most {MOST_ROWS:,} are read.",
-        hint="Choose a smaller split, or cut out the rows that you need.",
-    )
+def _parsed(
+    path: Path, lines: Sequence[bytes], parse: Callable[[bytes], T], *, hint: str
+) -> list[tuple[str, T]]:
+    """Return the places and values of all lines.
 
-
-def _content(path: Path) -> bytes:
-    checked_size(path)
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise unreadable(path, error) from error
-
-
-def _tsv(path: Path, lines: list[bytes]) -> tuple[tuple[str, ...], list[Record]]:
+    Raises:
+        UserError: Some cannot be parsed.
+    """
     mistakes: list[str] = []
-    texts = [_decoded(f"{path}, line {i}", line, mistakes) for i, line in enumerate(lines, 1)]
-    report(mistakes, hint="Save the file as UTF-8.")
-    columns = tuple(texts[0].removesuffix("\r").split("\t"))
-    if len(set(columns)) < len(columns):
-        mistakes = [f"{path}, line 1: a column comes twice: {', '.join(columns)}."]
-    records = []
-    for number, text in enumerate(texts[1:], start=2):
-        place, fields = f"{path}, line {number}", text.removesuffix("\r").split("\t")
-        if len(fields) != len(columns):
-            n_fields = "empty" if fields == [""] else f"{len(fields)} fields"
-            mistakes.append(f"{place}: {n_fields}, but the first line names {len(columns)}.")
-        else:
-            records.append(Record(place, dict(zip(columns, fields, strict=True))))
-    report(mistakes, hint="One row a line, its fields separated by tabs, without quoting.")
-    return columns, records
-
-
-def _decoded(place: str, line: bytes, mistakes: list[str]) -> str:
-    try:
-        return line.decode()
-    except UnicodeDecodeError as error:
-        mistakes.append(f"{place}: not UTF-8 (byte 0x{line[error.start]:02x}).")
-        return ""
-
-
-def _json_lines(path: Path, lines: list[bytes]) -> tuple[tuple[str, ...], list[Record]]:
-    mistakes: list[str] = []
-    records = []
-    for number, line in enumerate(lines if lines != [b""] else [], start=1):
+    found: list[tuple[str, T]] = []
+    for number, line in enumerate(lines, start=1):
         place = f"{path}, line {number}"
         try:
-            records.append(Record(place, parse_object(line)))
+            found.append((place, parse(line)))
         except ValueError as error:
             mistakes.append(f"{place}: {error}")
-    report(mistakes, hint="One JSON object a line.")
-    return tuple(dict.fromkeys(key for record in records for key in record.fields)), records
+    raise_mistakes(mistakes, hint=hint)
+    return found
+
+
+def _tsv(path: Path, lines: list[bytes]) -> tuple[tuple[str, ...], list[TableRow]]:
+    texts = _parsed(path, lines, decoded, hint="Save the file as UTF-8.")
+    fields = [(place, text.removesuffix("\r").split("\t")) for place, text in texts]
+    columns = tuple(fields[0][1])
+    mistakes = [
+        f"{place}: {'empty' if found == [''] else f'{len(found)} fields'}, but the first line "
+        f"names {len(columns)}."
+        for place, found in fields
+        if len(found) != len(columns)
+    ]
+    if len(set(columns)) < len(columns):
+        mistakes.insert(0, f"{path}, line 1: a column comes twice: {', '.join(columns)}.")
+    raise_mistakes(mistakes, hint="One row a line, its fields separated by tabs, without quoting.")
+    return columns, [
+        TableRow(place, dict(zip(columns, found, strict=True))) for place, found in fields[1:]
+    ]
+
+
+def _json_lines(path: Path, lines: list[bytes]) -> tuple[tuple[str, ...], list[TableRow]]:
+    some = lines if lines != [b""] else []
+    rows = [
+        TableRow(*each)
+        for each in _parsed(path, some, parse_object, hint="One JSON object a line.")
+    ]
+    return tuple(dict.fromkeys(key for row in rows for key in row.fields)), rows
+
+
+def _arrow_tables(
+    files: Sequence[Path], wanted: Collection[str]
+) -> tuple[tuple[str, ...], list[TableRow]]:
+    """Read some columns of Parquet or Arrow files with pyarrow alone, one behind the other."""
+    try:
+        import pyarrow as pa
+    except ImportError:
+        raise MissingExtraError(
+            "Parquet files and datasets saved to disk", package="pyarrow", extra="parquet"
+        ) from None
+    names: dict[str, None] = {}
+    rows: list[TableRow] = []
+    for file in files:
+        read = _parquet if file.suffix == ".parquet" else _arrow
+        try:
+            found, table = read(file, wanted, n_before=len(rows))
+        except (pa.ArrowException, OSError) as error:
+            kind = "Parquet" if file.suffix == ".parquet" else "Arrow"
+            said = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")[:200]
+            raise UserError(
+                f"{file} cannot be read as {kind}: {said}.",
+                hint="Check that it was copied or downloaded completely.",
+            ) from error
+        names |= dict.fromkeys(found)
+        rows += _arrow_rows(file, table)
+    return tuple(names), rows
+
+
+def _parquet(path: Path, wanted: Collection[str], n_before: int) -> tuple[list[str], pa.Table]:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path) as file:
+        about = file.metadata
+        _check_rows(path, n_before + about.num_rows)
+        n_bytes = sum(
+            chunk.total_uncompressed_size
+            for group in map(about.row_group, range(about.num_row_groups))
+            for chunk in map(group.column, range(group.num_columns))
+            if chunk.path_in_schema.split(".")[0] in wanted
+        )
+        _check_bytes(path, n_bytes)
+        names = list(file.schema_arrow.names)
+        return names, file.read(columns=[name for name in names if name in wanted])
+
+
+def _arrow(path: Path, wanted: Collection[str], n_before: int) -> tuple[list[str], pa.Table]:
+    import pyarrow as pa
+
+    # `datasets` writes the stream format, so batches come one by one and can be counted.
+    batches, n_rows, n_bytes = [], n_before, 0
+    with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source) as stream:
+        names = list(stream.schema.names)
+        kept = [name for name in names if name in wanted]
+        for batch in stream:
+            n_rows, n_bytes = n_rows + batch.num_rows, n_bytes + batch.nbytes
+            _check_rows(path, n_rows)
+            _check_bytes(path, n_bytes)
+            batches.append(batch.select(kept))
+        schema = pa.schema([stream.schema.field(name) for name in kept])
+    return names, pa.Table.from_batches(batches, schema)
+
+
+def _arrow_rows(path: Path, table: pa.Table) -> list[TableRow]:
+    try:
+        values = table.to_pylist()
+    except UnicodeDecodeError:
+        bad = [i for i in range(table.num_rows) if not _is_text(table.slice(i, 1))]
+        raise_mistakes(
+            [f"{path}, row {i + 1}: not UTF-8." for i in bad], hint="Write the file again."
+        )
+        raise
+    return [TableRow(f"{path}, row {number}", fields) for number, fields in enumerate(values, 1)]
+
+
+def _is_text(row: pa.Table) -> bool:
+    try:
+        row.to_pylist()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _saved_files(folder: Path) -> tuple[Path, ...]:
+    """Return the Arrow files of a folder that ``Dataset.save_to_disk`` wrote."""
+    path = folder / _STATE
+    names, mapped = saved_facts(
+        path,
+        lambda state: (
+            [str(each["filename"]) for each in state["_data_files"]],
+            state.get("_indices_data_files") or state.get("_indices_files"),
+        ),
+    )
+    outside = [name for name in names if Path(name).name != name or not name.strip(".")]
+    if outside:
+        raise UserError(
+            f"{path} names a file that is not in its folder: {outside[0]!r}.", hint=_SAVE_AGAIN
+        )
+    if mapped:
+        raise UserError(
+            f"{folder} was saved with an index of its rows, as old releases of 'datasets' did.",
+            hint="Load it and save it again with flatten_indices().save_to_disk(…).",
+        )
+    return tuple(folder / name for name in names)

@@ -1,13 +1,19 @@
-"""The wording of ``icl-vs-if`` in every language: instruction lines, labels and questions."""
+"""The wording of ``icl-vs-if`` and of ``nli`` in every language."""
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, TypeVar
+
+from pydantic import TypeAdapter
 
 from palimpsest.lm.conjugations import parse_conjugation
+
+T = TypeVar("T")
 
 Task = Literal["repeat", "capitalise"]
 Operation = Literal["sum", "difference", "product"]
@@ -17,7 +23,7 @@ OPERATIONS: tuple[Operation, ...] = ("sum", "difference", "product")
 
 
 @dataclass(frozen=True)
-class Wording:
+class TaskWording:
     """How prompts are worded in one language."""
 
     tasks: Mapping[Task, str]
@@ -44,7 +50,7 @@ class Wording:
         r"""Return an input with its output; without one, the output label stays open.
 
         Example:
-            >>> WORDINGS["fr"].turn("Bonjour.")
+            >>> TASK_WORDINGS["fr"].turn("Bonjour.")
             'Entrée : Bonjour.\nSortie :'
         """
         input_label, output_label = map(self._written, self.labels)
@@ -54,86 +60,60 @@ class Wording:
         return parse_conjugation(self.conjugation).apply(text)
 
 
-_ENGLISH = Wording(
-    tasks={
-        "repeat": "Repeat the input.",
-        "capitalise": "Write the input in capital letters.",
-    },
-    labels=("Input:", "Output:"),
-    questions={
-        "sum": "What is {first} plus {second}?",
-        "difference": "What is {first} minus {second}?",
-        "product": "What is {first} times {second}?",
-    },
-)
+Label = Literal["entailment", "neutral", "contradiction"]
 
-WORDINGS: Mapping[str, Wording] = MappingProxyType(
+LABELS: tuple[Label, ...] = ("entailment", "neutral", "contradiction")
+"""In the order of XNLI's numbers 0, 1 and 2."""
+
+
+@dataclass(frozen=True)
+class InferenceWording:
+    """How a premise and a hypothesis are put in one language."""
+
+    question: str
+    """What stands before the hypothesis, with its colon."""
+
+    options: str
+    """What stands behind the hypothesis."""
+
+    answer: str
+    """What the prompt ends in, with its colon."""
+
+    choices: tuple[str, str, str]
+    """The answers for entailment, neutral and contradiction."""
+
+    def prompt(self, premise: str, hypothesis: str) -> str:
+        r"""Return the prompt that asks whether the premise makes the hypothesis true.
+
+        Example:
+            >>> INFERENCE_WORDINGS["de"].prompt("Es schneit.", "Es ist warm.")
+            'Es schneit.\nFrage: Es ist warm. Wahr, Falsch oder Weder?\nAntwort:'
+        """
+        return f"{premise}\n{self.question} {hypothesis} {self.options}\n{self.answer}"
+
+    def choice(self, label: Label) -> str:
+        """Return the answer for a label."""
+        return self.choices[LABELS.index(label)]
+
+
+def _read(name: str, kind: type[T]) -> Mapping[str, T]:
+    """Return the wordings of a suite by language, in the order of its file."""
+    text = Path(__file__).with_name("data").joinpath(name).read_text("utf-8")
+    read = TypeAdapter(kind).validate_python
+    return MappingProxyType({name: read(entry) for name, entry in tomllib.loads(text).items()})
+
+
+_WRITTEN = _read("icl_vs_if.toml", TaskWording)
+
+# The names under which the paper published its sentences: leetspeak and pig latin.
+TASK_WORDINGS: Mapping[str, TaskWording] = MappingProxyType(
     {
-        "en": _ENGLISH,
-        "fr": Wording(
-            tasks={
-                "repeat": "Répète l'entrée.",
-                "capitalise": "Écris l'entrée en lettres majuscules.",
-            },
-            labels=("Entrée :", "Sortie :"),
-            questions={
-                "sum": "Combien font {first} plus {second} ?",
-                "difference": "Combien font {first} moins {second} ?",
-                "product": "Combien font {first} fois {second} ?",
-            },
-        ),
-        "es": Wording(
-            tasks={
-                "repeat": "Repite la entrada.",
-                "capitalise": "Escribe la entrada en letras mayúsculas.",
-            },
-            labels=("Entrada:", "Salida:"),
-            questions={
-                "sum": "¿Cuánto es {first} más {second}?",
-                "difference": "¿Cuánto es {first} menos {second}?",
-                "product": "¿Cuánto es {first} por {second}?",
-            },
-        ),
-        "nl": Wording(
-            tasks={
-                "repeat": "Herhaal de invoer.",
-                "capitalise": "Schrijf de invoer in hoofdletters.",
-            },
-            labels=("Invoer:", "Uitvoer:"),
-            questions={
-                "sum": "Hoeveel is {first} plus {second}?",
-                "difference": "Hoeveel is {first} min {second}?",
-                "product": "Hoeveel is {first} keer {second}?",
-            },
-        ),
-        "de": Wording(
-            tasks={
-                "repeat": "Wiederhole die Eingabe.",
-                "capitalise": "Schreibe die Eingabe in Großbuchstaben.",
-            },
-            labels=("Eingabe:", "Ausgabe:"),
-            questions={
-                "sum": "Wie viel ist {first} plus {second}?",
-                "difference": "Wie viel ist {first} minus {second}?",
-                "product": "Wie viel ist {first} mal {second}?",
-            },
-        ),
-        "hu": Wording(
-            tasks={
-                "repeat": "Ismételd meg a bemenetet.",
-                "capitalise": "Írd le a bemenetet csupa nagybetűvel.",
-            },
-            labels=("Bemenet:", "Kimenet:"),
-            questions={
-                "sum": "Mennyi {first} plusz {second}?",
-                "difference": "Mennyi {first} mínusz {second}?",
-                # "5-ször 7" would need a suffix in harmony with each number.
-                "product": "Mennyi {first} és {second} szorzata?",
-            },
-        ),
-        # The names under which the paper published its sentences: leetspeak and pig latin.
-        "ls": Wording(_ENGLISH.tasks, _ENGLISH.labels, _ENGLISH.questions, "leet-paper"),
-        "pl": Wording(_ENGLISH.tasks, _ENGLISH.labels, _ENGLISH.questions, "pig-latin-paper"),
+        **_WRITTEN,
+        "ls": replace(_WRITTEN["en"], conjugation="leet-paper"),
+        "pl": replace(_WRITTEN["en"], conjugation="pig-latin-paper"),
     }
 )
 """Languages that sentence files may be written in. ``pl`` is the paper's pig latin, not Polish."""
+
+INFERENCE_WORDINGS = _read("nli.toml", InferenceWording)
+"""Languages that rows of ``nli`` may be asked in, English first."""

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
-from palimpsest.lm.translators.protocol import TranslationError, Translator
+from palimpsest.lm.translators.translator import TranslationError, Translator
 
 VARIABLE = "PALIMPSEST_CACHE"
 """The environment variable that names another folder, or ``off``."""

@@ -8,10 +8,10 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, cast
 
 from palimpsest.errors import MissingExtraError
-from palimpsest.lm.translators.http import without_secrets
+from palimpsest.lm.network import bare_url
 from palimpsest.lm.translators.languages import base_language, canonical
-from palimpsest.lm.translators.protocol import TranslationError, Translator
-from palimpsest.lm.translators.specs import TranslatorSpec
+from palimpsest.lm.translators.translator import TranslationError, Translator
+from palimpsest.specs import Spec
 
 if TYPE_CHECKING:
     from deepl import DeepLClient, DeepLException
@@ -33,14 +33,14 @@ class DeepL:
     """
 
     def __init__(self, *, url: str | None = None) -> None:
-        self.spec = f"deepl:{without_secrets(url)}" if url else "deepl"
+        self.spec = f"deepl:{bare_url(url)}" if url else "deepl"
         self._url = url
         self._lock = Lock()
         self._client: DeepLClient | None = None
 
     def version(self, source: str, target: str) -> str:
         """Return all that the service says of itself: it has no releases."""
-        return f"DeepL API v2{f' at {without_secrets(self._url)}' if self._url else ''}"
+        return f"DeepL API v2{f' at {bare_url(self._url)}' if self._url else ''}"
 
     def describe(self, source: str, target: str) -> Mapping[str, str]:
         """Return what is known of the service."""
@@ -130,7 +130,7 @@ class DeepL:
         )
 
 
-def load(spec: TranslatorSpec) -> Translator:
+def load(spec: Spec) -> Translator:
     """The DeepL service, with the key in DEEPL_AUTH_KEY."""
-    spec.allow([], target="a server's address")
+    spec.allow([])
     return DeepL(url=spec.target or None)

@@ -2,17 +2,153 @@
 
 from __future__ import annotations
 
+import json
 import os
+import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 from palimpsest.errors import did_you_mean
-from palimpsest.lm.translators.http import JsonService, Reply
+from palimpsest.lm.network import bare_url, is_loopback, retry_after
 from palimpsest.lm.translators.languages import base_language, canonical
-from palimpsest.lm.translators.protocol import TranslationError, Translator
-from palimpsest.lm.translators.specs import TranslatorSpec
+from palimpsest.lm.translators.translator import TranslationError, Translator
+from palimpsest.specs import Spec
+
+if TYPE_CHECKING:
+    import httpx
+
+
+_MOST_BYTES = 20_000_000
+_MOST_SECONDS_WAITED = 30.0
+_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+
+class JsonReply(NamedTuple):
+    """What a service answered in the end."""
+
+    status: int
+    value: Any
+    """The JSON, or ``None`` if there was none."""
+
+
+class JsonService:
+    """A service at one address; safe across threads.
+
+    Requests that fail for a passing reason (no connection, time out, 429, 5xx) are sent again after
+    a growing wait, or as long as ``Retry-After`` says.
+
+    Args:
+        url: ``http://`` or ``https://``, perhaps with user and password, which are never shown.
+        name: What errors call it.
+        timeout_seconds: For connecting, for each part of an answer, and for all of it.
+        n_attempts: How often a request is sent at most.
+        sleep: Waits.
+
+    Raises:
+        TranslationError: The address is none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        name: str,
+        timeout_seconds: float = 60.0,
+        n_attempts: int = 4,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise TranslationError(
+                f"'{bare_url(url)}' is no address of {name}.",
+                hint="Write one such as: http://127.0.0.1:5000",
+            )
+        self.name = name
+        self.shown = bare_url(url)
+        self._url = url.rstrip("/")
+        self._is_near = is_loopback(parts.hostname)
+        self._timeout_seconds = timeout_seconds
+        self._n_attempts = n_attempts
+        self._sleep = sleep
+        self._client: httpx.Client | None = None
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def ask(
+        self, path: str, body: Mapping[str, Any] | None = None, *, n_attempts: int | None = None
+    ) -> JsonReply:
+        """Return the last answer that came: to a POST of JSON, or without a body to a GET.
+
+        Raises:
+            TranslationError: None came.
+        """
+        import httpx
+
+        problem, most = "", n_attempts or self._n_attempts
+        for attempt in range(most):
+            try:
+                reply, wait = self._once(path, body)
+            except httpx.HTTPError as error:
+                problem, reply, wait = _in_words(error), None, None
+            last = attempt == most - 1
+            if reply is not None and (last or reply.status not in _PASSING):
+                return reply
+            if not last:
+                self._sleep(_pause(attempt) if wait is None else wait)
+        raise TranslationError(
+            f"{self.name} at {self.shown} does not answer: {problem} ({most} attempts).",
+            hint="Start it, or name another address.",
+        )
+
+    def _once(self, path: str, body: Mapping[str, Any] | None) -> tuple[JsonReply, float | None]:
+        import httpx
+
+        if self._client is None:
+            # What goes to this machine goes through no proxy.
+            self._client = httpx.Client(
+                timeout=self._timeout_seconds, trust_env=not self._is_near, follow_redirects=False
+            )
+        deadline = time.monotonic() + self._timeout_seconds
+        content, method = bytearray(), "GET" if body is None else "POST"
+        with self._client.stream(method, f"{self._url}{path}", json=body) as response:
+            for chunk in response.iter_bytes():
+                content += chunk
+                if time.monotonic() > deadline:
+                    raise httpx.ReadTimeout("it took too long")
+                if len(content) > _MOST_BYTES:
+                    raise httpx.DecodingError(f"more than {_MOST_BYTES} bytes")
+        try:
+            value = json.loads(content)
+        except (ValueError, RecursionError):
+            value = None
+        asked = retry_after(response.headers.get("retry-after"), time.time())
+        wait = None if asked is None else min(asked, _MOST_SECONDS_WAITED)
+        return JsonReply(response.status_code, value), wait
+
+
+def _pause(attempt: int) -> float:
+    """Return half a second, doubled with every attempt, give or take a half of it."""
+    return 0.5 * 2.0**attempt * random.uniform(0.5, 1.5)
+
+
+def _in_words(error: httpx.HTTPError) -> str:
+    """Return what happened; the libraries' own texts may quote a request."""
+    import httpx
+
+    if isinstance(error, httpx.TimeoutException):
+        return "it took too long"
+    if isinstance(error, httpx.ConnectError):
+        return "there is no connection"
+    return f"the connection broke ({type(error).__name__})"
+
 
 URL, KEY = "LIBRETRANSLATE_URL", "LIBRETRANSLATE_API_KEY"
 """Environment variables: where the server is, and what it wants to see."""
@@ -94,7 +230,7 @@ class LibreTranslate:
         }
         if self._key is not None:
             body["api_key"] = self._key
-        reply = self._service.post("/translate", body, n_attempts=n_attempts)
+        reply = self._service.ask("/translate", body, n_attempts=n_attempts)
         answers = _answers(reply, len(texts))
         if answers is not None:
             return list(answers)
@@ -109,7 +245,7 @@ class LibreTranslate:
             each for half in halves for each in self._translate(half, source, target, n_attempts=1)
         ]
 
-    def _error(self, reply: Reply) -> TranslationError:
+    def _error(self, reply: JsonReply) -> TranslationError:
         said = reply.value.get("error") if isinstance(reply.value, dict) else None
         said = str(said)[:300] if said else "no reason given"
         if self._key:
@@ -164,7 +300,7 @@ class LibreTranslate:
 
     def _read_languages(self) -> Mapping[str, frozenset[str]]:
         try:
-            reply = self._service.get("/languages")
+            reply = self._service.ask("/languages")
         except TranslationError as error:
             raise TranslationError(error.message, hint=_START_ONE) from error
         if reply.status != 200:
@@ -176,18 +312,18 @@ class LibreTranslate:
                     for entry in entries
                     if isinstance(entry, dict) and "code" in entry
                 }
-        raise self._error(Reply(200, None))
+        raise self._error(JsonReply(200, None))
 
     def _read_release(self) -> str:
         """Return the release, which the description of the interface names."""
-        reply = self._service.get("/spec")
+        reply = self._service.ask("/spec")
         match reply.value:
             case {"info": {"version": str(release)}} if reply.status == 200:
                 return release[:40]
         return "of unknown release"
 
 
-def _answers(reply: Reply, n: int) -> list[str] | None:
+def _answers(reply: JsonReply, n: int) -> list[str] | None:
     if reply.status != 200 or not isinstance(reply.value, dict):
         return None
     match reply.value.get("translatedText"):
@@ -211,17 +347,17 @@ def _batches(texts: Sequence[str], most: int) -> Iterator[list[str]]:
         yield batch
 
 
-def load(spec: TranslatorSpec) -> Translator:
+def load(spec: Spec) -> Translator:
     """A LibreTranslate server, by default LIBRETRANSLATE_URL or http://127.0.0.1:5000."""
-    spec.allow(["batch", "timeout"], target="the server's address")
+    spec.allow(["batch", "timeout"])
     url = spec.target or os.environ.get(URL) or DEFAULT_URL
     service = JsonService(
-        url, name="LibreTranslate", timeout_seconds=spec.number("timeout", 60, most=3600)
+        url, name="LibreTranslate", timeout_seconds=spec.count("timeout", 60, most=3600)
     )
     listed = "".join(f",{key}={value}" for key, value in spec.options.items())
     return LibreTranslate(
         service,
         spec=f"libretranslate{f':{service.shown}' if spec.target else ''}{listed}",
         key=os.environ.get(KEY) or None,
-        n_at_once=spec.number("batch", 32, most=1000),
+        n_at_once=spec.count("batch", 32, most=1000),
     )

@@ -8,8 +8,8 @@ from threading import Lock
 from palimpsest.lm.models.protocol import Generation, LanguageModel
 from palimpsest.lm.models.specs import load_model, parse_model_spec
 from palimpsest.lm.translators.languages import english_name
-from palimpsest.lm.translators.protocol import TranslationError, Translator
-from palimpsest.lm.translators.specs import TranslatorSpec
+from palimpsest.lm.translators.translator import TranslationError, Translator
+from palimpsest.specs import Spec
 
 PROMPT = """\
 Translate the text from {source} into {target}. \
@@ -93,7 +93,7 @@ def _translation(said: Generation) -> str:
     return "" if said.finish == "length" else said.text.strip()
 
 
-def load(spec: TranslatorSpec) -> Translator:
+def load(spec: Spec) -> Translator:
     """A language model that is asked to translate, such as model:hf:./m,dtype=bfloat16."""
     if not spec.target:
         raise TranslationError(

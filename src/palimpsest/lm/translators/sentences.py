@@ -1,4 +1,4 @@
-"""Cut long text where a sentence ends, so that every part can be translated by itself."""
+"""Cuts of long text where a sentence ends, so that every part can be translated by itself."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,11 +10,11 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 from palimpsest.errors import MissingExtraError, UserError
-from palimpsest.lm.translators.codes import Codes, codes_of
-from palimpsest.lm.translators.languages import base_language
-from palimpsest.lm.translators.protocol import TranslationError, Translator
+from palimpsest.files import digest
+from palimpsest.lm.translators.languages import Codes, base_language, codes_of
 from palimpsest.lm.translators.sentences import split_long
-from palimpsest.lm.translators.specs import TranslatorSpec
+from palimpsest.lm.translators.translator import TranslationError, Translator
+from palimpsest.specs import Spec
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -28,7 +27,7 @@ _MOST_NEW_TOKENS = 1024
 
 
 @dataclass(frozen=True)
-class Settings:
+class Seq2SeqSettings:
     """How a model is run."""
 
     device: str = "auto"
@@ -58,11 +57,11 @@ class Seq2Seq:
         name: str,
         *,
         back: str | None = None,
-        settings: Settings | None = None,
+        settings: Seq2SeqSettings | None = None,
         spec: str | None = None,
     ) -> None:
         self.spec = spec or f"seq2seq:{name}"
-        settings = settings or Settings()
+        settings = settings or Seq2SeqSettings()
         self._models = [_Model(each, settings) for each in (name, back) if each is not None]
 
     def version(self, source: str, target: str) -> str:
@@ -108,7 +107,7 @@ class Seq2Seq:
 class _Model:
     """One checkpoint, opened when it is needed."""
 
-    def __init__(self, name: str, settings: Settings) -> None:
+    def __init__(self, name: str, settings: Seq2SeqSettings) -> None:
         self.name = name
         self._settings = settings
         self._lock = RLock()
@@ -133,11 +132,11 @@ class _Model:
         from palimpsest.lm.models.huggingface.checkpoint import hash_files
 
         checkpoint = self._checkpoint
-        files = [*checkpoint.weights, *checkpoint.other_files(code=False)]
+        files = list(checkpoint.files)
         files += sorted(checkpoint.folder.glob("*.spm"))
         parts = [f"{name} {digest}" for name, digest in sorted(hash_files(files).items())]
         parts += [f"beams {self._settings.beams}", f"dtype {self._settings.dtype}"]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+        return digest("\n".join(parts))
 
     @cached_property
     def _config(self) -> Any:
@@ -237,7 +236,7 @@ class _Model:
     def _open(self) -> PreTrainedModel:
         from transformers import AutoModelForSeq2SeqLM
 
-        from palimpsest.lm.models.huggingface.options import DTYPES, choose_device
+        from palimpsest.lm.models.huggingface.loading import DTYPES, choose_device
 
         if self._network is None:
             with _explained(f"The model '{self.name}'"):
@@ -296,9 +295,9 @@ def _explained(what: str) -> Iterator[None]:
         ) from error
 
 
-def load(spec: TranslatorSpec) -> Translator:
+def load(spec: Spec) -> Translator:
     """A Marian, NLLB, M2M100 or mBART checkpoint: seq2seq:PATH_OR_ID,back=PATH_OR_ID."""
-    spec.allow(["back", "device", "dtype", "batch", "beams"], target="a path or id")
+    spec.allow(["back", "device", "dtype", "batch", "beams"])
     if not spec.target:
         raise UserError(
             "The translator 'seq2seq' needs a checkpoint.",
@@ -307,10 +306,10 @@ def load(spec: TranslatorSpec) -> Translator:
     dtype = spec.options.get("dtype", "float32")
     if dtype not in {"float32", "float16", "bfloat16"}:
         raise UserError(f"No dtype named '{dtype}'.", hint="Use float32, float16 or bfloat16.")
-    settings = Settings(
+    settings = Seq2SeqSettings(
         device=spec.options.get("device", "auto"),
         dtype=dtype,
-        batch=spec.number("batch", _DEFAULT_BATCH, most=1024),
-        beams=spec.number("beams", 1, most=64) if "beams" in spec.options else None,
+        batch=spec.count("batch", _DEFAULT_BATCH, most=1024),
+        beams=spec.count("beams", 1, most=64) if "beams" in spec.options else None,
     )
     return Seq2Seq(spec.target, back=spec.options.get("back"), settings=settings, spec=spec.text)

@@ -81,8 +81,8 @@ def accuracy(results: Results) -> Drawing:
                 [arm.ci95 for arm in arms],
                 [place + offset for place in range(len(rows))],
                 color=color,
-                marker=marker,
-                size=5.5,
+                fmt=marker,
+                markersize=5.5,
             )
         name_rows(axes, [_short(row.name, sheet) for row in rows])
         axes.axhspan(-0.5, 0.5, color=BAND, linewidth=0, zorder=0)
@@ -238,7 +238,8 @@ def forgetting(results: Results) -> Drawing | None:
             [cell.plain.forgetting_ci95 for cell in found],
             range(len(found)),
             color=TUNED,
-            marker="D",
+            fmt="D",
+            markersize=5,
         )
         axes.axvline(0, color=MUTED, linewidth=1, zorder=1)
         name_rows(axes, [_short(cell.name, sheet) for cell in found])
@@ -309,10 +310,9 @@ def _outcome_legend() -> list[Patch]:
 
 
 def _percent_axis(axes: Axes, label: str, *, step: float = 0.25) -> None:
-    axes.set_xlim(0, 1)
-    axes.set_xticks([index * step for index in range(round(1 / step) + 1)])
+    ticks = [index * step for index in range(round(1 / step) + 1)]
+    axes.set(xlim=(0, 1), xticks=ticks, xlabel=label)
     axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-    axes.set_xlabel(label)
 
 
 def _short(name: str, sheet: Sheet) -> str:

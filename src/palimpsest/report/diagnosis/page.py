@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
@@ -72,7 +72,7 @@ def _p_relation(p: float | None) -> str:
     return relation(p_value(p)).replace(" ", "\u00a0")
 
 
-_FILTERS = {
+_FILTERS: dict[str, Callable[..., str]] = {
     "label": conjugation_label,
     "breakable": _breakable,
     "percent": percent,

@@ -1,4 +1,4 @@
-"""The answers as the report's page carries them: compact, bounded, inert JSON."""
+"""Answers as the report's page carries them: compact, bounded, inert JSON."""
 
 from __future__ import annotations
 
@@ -93,21 +93,21 @@ def script_json(value: Any) -> str:
     return _UNSAFE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
 
 
-Pair = dict[str, "AnswerRow"]
+Answers = dict[str, "AnswerRow"]
 """The answers of each role to one example asked in one way."""
 
 
-def _by_source(rows: Iterable[AnswerRow]) -> dict[str, list[Pair]]:
-    pairs: dict[tuple[str, str, str, str], Pair] = {}
+def _by_source(rows: Iterable[AnswerRow]) -> dict[str, list[Answers]]:
+    pairs: dict[tuple[str, str, str, str], Answers] = {}
     for row in rows:
         pairs.setdefault((row.key.source_id, row.via, row.cell, row.language), {})[row.role] = row
-    sources: dict[str, list[Pair]] = {}
+    sources: dict[str, list[Answers]] = {}
     for (source_id, *_), pair in pairs.items():
         sources.setdefault(source_id, []).append(pair)
     return sources
 
 
-def _fair_order(sources: dict[str, list[Pair]]) -> Iterator[str]:
+def _fair_order(sources: dict[str, list[Answers]]) -> Iterator[str]:
     cells: dict[str, list[str]] = {}
     for source_id, pairs in sources.items():
         cells.setdefault(_any_row(pairs[0]).cell, []).append(source_id)
@@ -115,7 +115,7 @@ def _fair_order(sources: dict[str, list[Pair]]) -> Iterator[str]:
         yield from (source_id for source_id in batch if source_id is not None)
 
 
-def _any_row(pair: Pair) -> AnswerRow:
+def _any_row(pair: Answers) -> AnswerRow:
     return next(iter(pair.values()))
 
 
@@ -154,7 +154,7 @@ class _Encoder:
             "outcomes": OUTCOMES,
         }
 
-    def item(self, pair: Pair) -> str:
+    def item(self, pair: Answers) -> str:
         """Return an item as JSON.
 
         It is ``[source, cell, via, language, prompt, right, intruding, base, tuned, distortion]``;

@@ -158,10 +158,9 @@ def _csv_fields(row: TableRow) -> dict[str, object]:
 
 
 def _csv_arm(role: str, arm: Arm) -> dict[str, object]:
-    low, high = arm.ci95
-    numbers = {"n": arm.n, "accuracy": arm.accuracy, "low": low, "high": high}
-    numbers |= {"intruded": arm.intruded, "broken": arm.broken}
-    return {f"{role}_{name}": value for name, value in numbers.items()}
+    names = ("n", "accuracy", "low", "high", "intruded", "broken")
+    values = (arm.n, arm.accuracy, *arm.ci95, arm.intruded, arm.broken)
+    return {f"{role}_{name}": value for name, value in zip(names, values, strict=True)}
 
 
 def markdown_table(results: Results) -> str:

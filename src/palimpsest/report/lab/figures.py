@@ -31,13 +31,7 @@ from palimpsest.report.figure import (
 from palimpsest.report.text import clipped, interval, number, ratio
 
 if TYPE_CHECKING:
-    from palimpsest.records.lab_results import (
-        ByPosition,
-        Conjugated,
-        Estimate,
-        LabResults,
-        Losses,
-    )
+    from palimpsest.records.lab_results import ByPosition, Conjugated, Estimate, LabResults, Losses
 
 FIGURES: FigureRegistry[LabResults] = FigureRegistry()
 
@@ -94,11 +88,10 @@ def tuning(results: LabResults) -> Drawing:
                 _draw_band(axes, curve, "cont_ensemble", RIGHT)
             axes.axhline(getattr(curve[0], name).value, color=BASE, linewidth=1.1, linestyle="-")
             axes.axhline(loss, color=INK, linewidth=1.1, linestyle="--")
-            axes.set_title(title)
-            axes.set_xlabel("steps of fine-tuning")
+            axes.set(title=title, xlabel="steps of fine-tuning")
             axes.set_ylim(bottom=0)
-            _step_axis(axes, [one.step for one in curve])
-            _both_grids(axes)
+            _step_axis(axes, curve[-1].step)
+            axes.grid(visible=True, axis="both")
         panels[0].set_ylabel("mean squared error")
 
     said = (
@@ -133,12 +126,11 @@ def by_exemplars(results: LabResults) -> Drawing:
         for panel, one in zip(panels, under, strict=True):
             for line in (*others, one):
                 _draw_line(panel, line)
-            panel.set_title(_short(one.name, sheet))
-            panel.set_yscale("log")
+            panel.set(title=_short(one.name, sheet), yscale="log")
             panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             panel.yaxis.set_minor_locator(NullLocator())
             _whole_numbers(panel)
-            _both_grids(panel)
+            panel.grid(visible=True, axis="both")
         sheet.figure.supxlabel("exemplars before the question", size=9)
         sheet.figure.supylabel("mean squared error", size=9)
 
@@ -167,9 +159,8 @@ def inference(results: LabResults) -> Drawing:
             _draw_line(axes, one)
         axes.axhline(0, color=MUTED, linewidth=0.8)
         _whole_numbers(axes)
-        axes.set_xlabel("exemplars before the question")
-        axes.set_ylabel("ĝ (0: ridge, 1: discrete)")
-        _both_grids(axes)
+        axes.set(xlabel="exemplars before the question", ylabel="ĝ (0: ridge, 1: discrete)")
+        axes.grid(visible=True, axis="both")
 
     return Drawing(
         name="inference",
@@ -271,12 +262,9 @@ def recovery(results: LabResults) -> Drawing:
 
     def draw(sheet: Sheet) -> None:
         legend = [
-            Line2D(
-                [], [], color=color, marker=marker, linestyle="", markersize=5.5, label=label,
-                mfc=face,
-            )
+            _mark(marker, label, color=color, mfc=face, markersize=5.5)
             for _, label, color, marker, face, _ in kinds
-        ]  # fmt: skip
+        ]
         axes = sheet.axes(0.6 + 0.27 * len(conjugations), legend, narrow_columns=1)
         axes.set_xlim(_recovery_limits(conjugations))
         for place, one in enumerate(conjugations):
@@ -286,10 +274,8 @@ def recovery(results: LabResults) -> Drawing:
                 axes.text(0.02, place, "undefined", va="center", color=MUTED, style="italic")
         for reference in (0, 1):
             axes.axvline(reference, color=MUTED, linewidth=1, zorder=1)
-        name_rows(
-            axes,
-            [_short(one.name + ("" if one.is_symmetry else " *"), sheet) for one in conjugations],
-        )
+        names = [one.name + ("" if one.is_symmetry else " *") for one in conjugations]
+        name_rows(axes, [_short(name, sheet) for name in names])
         has_star = not sheet.is_narrow and not all(one.is_symmetry for one in conjugations)
         note = "    (* no symmetry of D_cont)" if has_star else ""
         axes.set_xlabel("0: nothing, 1: all of the forgetting" + note)
@@ -321,10 +307,7 @@ def trade_off(results: LabResults) -> Drawing | None:
 
     def draw(sheet: Sheet) -> None:
         used = [marks[kind] for kind in marks if kind in kinds]
-        legend = [
-            Line2D([], [], color=INK, marker=marker, linestyle="", markersize=5, label=label)
-            for marker, label in (("o", "fewer steps"), *used)
-        ]
+        legend = [_mark(*mark) for mark in (("o", "fewer steps"), *used)]
         panels = _panels(sheet, 2, legend, height=2.7, sharey=True)
         for axes, name, title, color in (
             (panels[0], "cont", "asked plainly", TUNED),
@@ -339,9 +322,8 @@ def trade_off(results: LabResults) -> Drawing | None:
                 axes.plot(*at, marker, color=INK, markersize=6)
                 offset: dict[str, Any] = {"xytext": (4, 3), "textcoords": "offset points"}
                 axes.annotate(f"{one.strength:g}", at, size=7, color=MUTED, **offset)
-            axes.set_title(title)
-            axes.set_xlabel("loss on D_disc")
-            _both_grids(axes)
+            axes.set(title=title, xlabel="loss on D_disc")
+            axes.grid(visible=True, axis="both")
         panels[0].set_ylabel("loss on D_cont")
 
     said = (
@@ -361,24 +343,13 @@ def trade_off(results: LabResults) -> Drawing | None:
 
 
 def _panels(
-    sheet: Sheet,
-    n: int,
-    legend: Sequence[Line2D] = (),
-    *,
-    height: float = 2.4,
-    sharey: bool = False,
+    sheet: Sheet, n: int, legend: Sequence[Line2D] = (), *, height: float = 2.4, **share: bool
 ) -> list[Axes]:
     """Return panels, as many beside each other as the width allows."""
     n_columns = 1 if sheet.is_narrow and n <= 2 else min(n, 2 if sheet.is_narrow else 3)
+    share["sharex"] = n > 2
     return sheet.panels(
-        n,
-        height,
-        legend,
-        n_columns=n_columns,
-        margin=0.4,
-        narrow_columns=2,
-        sharex=n > 2,
-        sharey=sharey,
+        n, height, legend, n_columns=n_columns, margin=0.4, narrow_columns=2, **share
     )
 
 
@@ -407,7 +378,8 @@ def _draw_band(axes: Axes, curve: Sequence[Losses], name: str, color: str) -> No
 def _draw_deciles(axes: Axes, changes: Sequence[Estimate]) -> None:
     n = len(changes)
     values, intervals = [_value(one) for one in changes], [_interval(one) for one in changes]
-    draw_intervals(axes, values, intervals, range(1, n + 1), color=TUNED, marker="o", upright=True)
+    style: dict[str, Any] = {"color": TUNED, "fmt": "o", "markersize": 5}
+    draw_intervals(axes, values, intervals, range(1, n + 1), upright=True, **style)
     axes.axhline(0, color=MUTED, linewidth=0.8)
     axes.set_xlim(0.5, n + 0.5)
     axes.set_xticks([1, n], ["farthest", "nearest"])
@@ -415,7 +387,7 @@ def _draw_deciles(axes: Axes, changes: Sequence[Estimate]) -> None:
     first.set_horizontalalignment("left")
     last.set_horizontalalignment("right")
     axes.set_xlabel("tenths of the prompts" if n == 10 else "groups of the prompts")
-    _both_grids(axes)
+    axes.grid(visible=True, axis="both")
 
 
 def _draw_share(
@@ -441,29 +413,16 @@ def _recovery_limits(conjugations: Sequence[Conjugated]) -> tuple[float, float]:
     return max(min(values), -0.8), min(max(values), 1.6)
 
 
-def _step_axis(axes: Axes, steps: Sequence[int]) -> None:
+def _step_axis(axes: Axes, n_steps: int) -> None:
     """Show the first steps as wide as the last: most happens there."""
-    axes.set_xscale("function", functions=(_root, _square))
-    axes.set_xlim(0, steps[-1])
-    wanted = [steps[-1] * share for share in (0, 1 / 25, 4 / 25, 9 / 25, 16 / 25, 1)]
-    axes.set_xticks([round(step) for step in wanted])
+    axes.set_xscale("function", functions=(lambda x: abs(x) ** 0.5, lambda root: root**2))
+    axes.set_xlim(0, n_steps)
+    axes.set_xticks([round(n_steps * share / 25) for share in (0, 1, 4, 9, 16, 25)])
     axes.xaxis.set_minor_locator(NullLocator())
-
-
-def _root(values: Any) -> Any:
-    return abs(values) ** 0.5
-
-
-def _square(values: Any) -> Any:
-    return values**2
 
 
 def _whole_numbers(axes: Axes) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-
-
-def _both_grids(axes: Axes) -> None:
-    axes.grid(visible=True, axis="both")
 
 
 def _pen(one: ByPosition) -> str:
@@ -473,6 +432,13 @@ def _pen(one: ByPosition) -> str:
 def _handle(pen: str, label: str) -> Line2D:
     found = PENS[pen]
     return Line2D([], [], color=found.color, linestyle=found.style, linewidth=1.8, label=label)
+
+
+def _mark(
+    marker: str, label: str, *, color: str = INK, markersize: float = 5, **style: Any
+) -> Line2D:
+    style |= {"marker": marker, "markersize": markersize, "linestyle": ""}
+    return Line2D([], [], color=color, label=label, **style)
 
 
 def _best_name(results: LabResults) -> str:

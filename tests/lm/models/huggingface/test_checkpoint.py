@@ -166,7 +166,7 @@ def test_code_in_the_checkpoint_does_not_run_unless_asked_for(copy: Path) -> Non
     assert "comes with Python code of its own" in text
     assert "trust_remote_code=true" in text
     assert not touched.exists()
-    message(f"{copy},trust_remote_code=true")  # runs it, and then lacks a model class
+    load_model(f"{copy},trust_remote_code=true")
     assert touched.exists()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from transformers import AutoModelForCausalLM
 
 from palimpsest.errors import UserError
 from palimpsest.lm.models.huggingface import likelihood
-from palimpsest.lm.models.huggingface.decoders import CachedDecoder
-from palimpsest.lm.models.huggingface.likelihood import encode_pairs
+from palimpsest.lm.models.huggingface.decoding import CachedDecoder
+from palimpsest.lm.models.huggingface.likelihood import encode_candidates
 from palimpsest.lm.models.huggingface.model import HuggingFaceModel
 from palimpsest.lm.models.specs import load_model
 from palimpsest.lm.prompts import Message, Prompt
@@ -43,10 +44,16 @@ def opened(folder: Path, options: str = "") -> HuggingFaceModel:
     return model
 
 
+@cache
+def theirs(folder: Path) -> tuple[Any, Any]:
+    """The network of a folder as transformers opens it, and the tokenizer."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return model, opened(folder).tokenizer
+
+
 def naive(folder: Path, prompt: Prompt, candidate: str) -> float:
     """The sum over the tokens after the context, from one forward pass of the whole text."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    tokenizer = opened(folder).tokenizer
+    model, tokenizer = theirs(folder)
     assert isinstance(prompt, str)
     n_context = len(tokenizer(prompt.rstrip())["input_ids"])
     ids = torch.tensor([tokenizer(prompt + candidate)["input_ids"]])
@@ -102,15 +109,15 @@ def test_what_candidates_share_is_read_once(llama: Path, monkeypatch: pytest.Mon
 def test_probabilities_of_all_one_token_continuations_sum_to_one(llama: Path) -> None:
     model = opened(llama)
     ids = range(len(model.tokenizer))
-    pairs = [likelihood.Pair(0, token, (0, 40, 41), (token,)) for token in ids]
+    pairs = [likelihood.TokenizedCandidate(0, token, (0, 40, 41), (token,)) for token in ids]
     groups = [likelihood.Group((pair,), 0) for pair in pairs]
     values = likelihood._score_batch(model.network, groups)
     assert math.fsum(math.exp(value) for _, value in values) == pytest.approx(1.0, abs=1e-5)
 
 
 def test_spaces_at_the_end_of_a_prompt_go_to_the_continuation(llama: Path) -> None:
-    encoder = opened(llama)._asker.encoder
-    spaced, plain = encode_pairs(encoder, ["The ", "The"], [["cat"], [" cat"]])
+    encoder = opened(llama)._encoder
+    spaced, plain = encode_candidates(encoder, ["The ", "The"], [["cat"], [" cat"]])
     assert (spaced.context, spaced.continuation) == (plain.context, plain.continuation)
 
 
@@ -125,7 +132,7 @@ def test_a_whole_text_is_scored_from_its_first_token_also_without_a_start_token(
     plain = opened(save_model(tmp_path / "plain"))
     assert plain.tokenizer("The cat")["input_ids"][0] != plain.tokenizer.bos_token_id
     [one], [other] = (
-        encode_pairs(model._asker.encoder, [""], [["The cat"]]) for model in (marked, plain)
+        encode_candidates(model._encoder, [""], [["The cat"]]) for model in (marked, plain)
     )
     assert one == other
     [[score]] = plain.score([""], [["The cat"]])

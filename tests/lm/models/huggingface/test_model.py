@@ -19,8 +19,8 @@ from tests.lm.models.checkpoints import (
 )
 
 from palimpsest.errors import MissingExtraError, UserError
+from palimpsest.lm.models.huggingface.loading import choose_device
 from palimpsest.lm.models.huggingface.model import HuggingFaceModel
-from palimpsest.lm.models.huggingface.options import choose_device
 from palimpsest.lm.models.huggingface.quiet import quietly
 from palimpsest.lm.models.specs import load_model
 from palimpsest.lm.prompts import Message, Prompt
@@ -68,7 +68,7 @@ def test_describe_states_what_the_report_needs(llama: Path) -> None:
 def test_describing_a_model_does_not_load_its_weights(llama: Path) -> None:
     model = opened(llama)
     model.describe()
-    assert not model._asker.is_loaded
+    assert model._network is None
 
 
 def test_tied_parameters_are_counted_once(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_messages_without_a_template_are_refused_before_anything_runs(llama: Pat
     model = opened(llama)
     with pytest.raises(UserError, match="has no chat template"):
         text(model, (Message("user", "hi"),))
-    assert not model._asker.is_loaded
+    assert model._network is None
 
 
 def test_an_adapter_changes_the_answers_and_is_reported(llama: Path, tmp_path: Path) -> None:

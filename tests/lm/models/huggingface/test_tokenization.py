@@ -18,7 +18,6 @@ from palimpsest.errors import UserError
 from palimpsest.lm.models.huggingface.tokenization import (
     Detokenizer,
     PromptEncoder,
-    cut_at,
     settled_text,
 )
 from palimpsest.lm.prompts import Message
@@ -98,16 +97,6 @@ def test_rows_are_extended_independently() -> None:
 )
 def test_what_may_still_change_is_held_back(text: str, stop: list[str], settled: str) -> None:
     assert settled_text(text, stop) == settled
-
-
-@pytest.mark.parametrize(
-    ("text", "stop", "cut"),
-    [("a\nb.c", [".", "\n"], "a"), ("abc", ["x"], None), ("abc", [""], None), ("\n", ["\n"], "")],
-)
-def test_a_text_is_cut_at_the_first_stop_string(
-    text: str, stop: list[str], cut: str | None
-) -> None:
-    assert cut_at(text, stop) == cut
 
 
 def test_plain_prompts_get_the_start_token_of_the_tokenizer() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from tests.fault_server import FaultServer
 
-from palimpsest.lm.models.openai.endpoint import Endpoint
+from palimpsest.lm.models.openai.endpoint import EndpointModel
 from palimpsest.lm.models.openai.options import EndpointOptions
 from palimpsest.lm.models.specs import parse_model_spec
 
@@ -15,12 +15,12 @@ QUICK = {"timeout": "5", "backoff": "0.01"}
 """Waits that suit a server on this machine."""
 
 
-def endpoint(url: str, *, model: str = "m", **options: object) -> Endpoint:
+def endpoint(url: str, *, model: str = "m", **options: object) -> EndpointModel:
     """Return the model behind ``url``; options as in the spec."""
     texts = {**QUICK, **{name: str(value) for name, value in options.items()}}
     text = f"openai:{model}@{url}" + "".join(f",{name}={value}" for name, value in texts.items())
     spec = parse_model_spec(text)
-    return Endpoint(spec, EndpointOptions.parse(spec))
+    return EndpointModel(spec, EndpointOptions.parse(spec))
 
 
 @pytest.fixture(autouse=True)

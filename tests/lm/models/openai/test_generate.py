@@ -14,12 +14,12 @@ from tests.fault_server import FaultServer, http_reply, json_bytes
 from tests.lm.models.openai.conftest import endpoint
 
 from palimpsest.errors import UserError
-from palimpsest.lm.models.openai.endpoint import Endpoint
+from palimpsest.lm.models.openai.endpoint import EndpointModel
 from palimpsest.lm.models.protocol import Generation
 from palimpsest.lm.prompts import Message, Prompt
 
 
-def ask(model: Endpoint, prompts: list[Prompt], **options: object) -> list[Generation]:
+def ask(model: EndpointModel, prompts: list[Prompt], **options: object) -> list[Generation]:
     settings = {"max_new_tokens": 5, **options}
     answers = dict(model.generate(prompts, **settings))  # type: ignore[arg-type]
     return [answers[index] for index in range(len(prompts))]

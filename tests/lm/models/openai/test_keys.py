@@ -16,7 +16,7 @@ from tests.lm.models.openai.conftest import endpoint
 from palimpsest.errors import UserError
 from palimpsest.judging.evaluate import evaluate
 from palimpsest.judging.via import parse_via
-from palimpsest.lm.models.openai.endpoint import Endpoint
+from palimpsest.lm.models.openai.endpoint import EndpointModel
 from palimpsest.lm.suites.suite import Example, Suite
 from palimpsest.records.run_folder import RunFolder
 from palimpsest.records.store import AnswerStore
@@ -44,7 +44,7 @@ def key(monkeypatch: pytest.MonkeyPatch) -> str:
     return KEY
 
 
-def ask(model: Endpoint, *prompts: str) -> list[str]:
+def ask(model: EndpointModel, *prompts: str) -> list[str]:
     answers = dict(model.generate(prompts or ("Say it",), max_new_tokens=9))
     return [answers[index].text for index in range(len(answers))]
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from palimpsest.lm.models.openai.replies import (
     WrongReplyError,
+    parse_completion,
     parse_echo,
     parse_json,
-    parse_reply,
     server_error,
     token_counts,
 )
@@ -43,7 +43,7 @@ def test_any_json_is_a_reply_or_called_wrong(value: object) -> None:
         return
     for api in get_args(Api):
         try:
-            reply = parse_reply(parsed, api)
+            reply = parse_completion(parsed, api)
             assert isinstance(reply.text, str)
         except WrongReplyError:
             pass
@@ -85,13 +85,13 @@ def test_endless_nesting_is_wrong_json() -> None:
 )
 def test_a_completion_without_a_text_is_wrong(body: dict[str, Any]) -> None:
     with pytest.raises(WrongReplyError):
-        parse_reply(body, "completions")
+        parse_completion(body, "completions")
 
 
 def test_a_chat_answer_without_content_is_empty() -> None:
     message = {"role": "assistant", "content": None, "refusal": "No."}
     body = {"choices": [{"message": message, "finish_reason": "length"}]}
-    assert parse_reply(body, "chat")[:2] == ("", "length")
+    assert parse_completion(body, "chat")[:2] == ("", "length")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_token_counts_that_are_none_are_not_believed(
     usage: object, counts: tuple[int | None, int | None]
 ) -> None:
     assert token_counts({"usage": usage}) == counts
-    assert parse_reply({**TEXT_REPLY, "usage": usage}, "completions").text == " 4"
+    assert parse_completion({**TEXT_REPLY, "usage": usage}, "completions").text == " 4"
 
 
 @pytest.mark.parametrize(

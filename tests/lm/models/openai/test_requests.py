@@ -7,8 +7,8 @@ import pytest
 from palimpsest.errors import UserError
 from palimpsest.lm.models.openai.requests import (
     Api,
+    ApiRequest,
     Dialect,
-    Request,
     api_of,
     echo_request,
     generation_request,
@@ -18,7 +18,7 @@ from palimpsest.lm.prompts import Message, Prompt
 CHAT: Prompt = (Message("system", "Be brief."), Message("user", "2 + 2?"))
 
 
-def request(prompt: Prompt, api: Api, **options: object) -> Request:
+def request(prompt: Prompt, api: Api, **options: object) -> ApiRequest:
     settings: dict[str, object] = {"max_new_tokens": 3, "dialect": Dialect(), **options}
     return generation_request(prompt, model="m", api=api, **settings)  # type: ignore[arg-type]
 

@@ -1,9 +1,7 @@
-"""Find a checkpoint's files, on disk or on the Hub, and say what is wrong with them."""
+"""Files of a checkpoint, on disk or on the Hub: what is wrong with them, and their fingerprint."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from palimpsest.errors import UserError, did_you_mean
+from palimpsest.files import digest_json, parse_json, sha256_of
 
-WEIGHTS, PICKLED_WEIGHTS = "model.safetensors", "pytorch_model.bin"
-ADAPTER_WEIGHTS, PICKLED_ADAPTER = "adapter_model.safetensors", "adapter_model.bin"
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
@@ -52,12 +51,16 @@ class Checkpoint:
     pickled: bool
     """Whether the weights are pickle files."""
 
-    def other_files(self, *, code: bool) -> tuple[Path, ...]:
-        """Return the configuration and tokenizer files, and the Python files if ``code``."""
+    code: bool
+    """Whether Python code in the folder may run."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The weights, the configuration and tokenizer files, and the code if it may run."""
         names = ["config.json", "generation_config.json", "adapter_config.json", *TOKENIZER_FILES]
         paths = [self.folder / name for name in names]
-        paths += sorted(self.folder.glob("*.py")) if code else []
-        return tuple(path for path in paths if path.is_file())
+        paths += sorted(self.folder.glob("*.py")) if self.code else []
+        return (*self.weights, *(path for path in paths if path.is_file()))
 
     @property
     def has_tokenizer(self) -> bool:
@@ -75,10 +78,10 @@ def find_model(name: str, *, revision: str | None, pickle: bool, code: bool) -> 
     # Beside an adapter's configuration, transformers would load the model that this one names.
     if (folder / "adapter_config.json").is_file() or not (folder / "config.json").is_file():
         raise _no_model(name, folder)
-    return _with_weights(name, folder, commit, WEIGHTS, PICKLED_WEIGHTS, pickle=pickle)
+    return _with_weights(name, folder, commit, _WEIGHTS, pickle=pickle, code=code)
 
 
-def find_adapter(name: str, *, pickle: bool) -> Checkpoint:
+def find_adapter(name: str, *, pickle: bool, code: bool) -> Checkpoint:
     """Return the PEFT adapter called ``name``, a folder or a hub id, with its files checked.
 
     Raises:
@@ -90,7 +93,7 @@ def find_adapter(name: str, *, pickle: bool) -> Checkpoint:
             f"The adapter '{name}' has no adapter_config.json, so it is no PEFT adapter.",
             hint="A whole fine-tuned model needs no adapter= option: give its path as the model.",
         )
-    return _with_weights(name, folder, commit, ADAPTER_WEIGHTS, PICKLED_ADAPTER, pickle=pickle)
+    return _with_weights(name, folder, commit, _ADAPTER_WEIGHTS, pickle=pickle, code=code)
 
 
 def read_json(path: Path) -> dict[str, object]:
@@ -99,12 +102,7 @@ def read_json(path: Path) -> dict[str, object]:
     Raises:
         UserError: The file is not JSON, or holds something else.
     """
-    try:
-        value = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise UserError(
-            f"The file '{path}' is not valid JSON: {error}.", hint="Copy the checkpoint anew."
-        ) from error
+    value = parse_json(path.read_bytes(), f"The file '{path}'", hint="Copy the checkpoint anew.")
     if not isinstance(value, dict):
         raise UserError(f"The file '{path}' holds no JSON object.", hint="Copy it anew.")
     return value
@@ -113,12 +111,40 @@ def read_json(path: Path) -> dict[str, object]:
 def hash_files(paths: Sequence[Path]) -> Mapping[str, str]:
     """Return the SHA-256 of every file by its name; the whole of each file is read."""
     with ThreadPoolExecutor() as pool:  # hashing lets other threads run
-        return dict(zip((path.name for path in paths), pool.map(_hash, paths), strict=True))
+        return dict(zip((path.name for path in paths), pool.map(sha256_of, paths), strict=True))
 
 
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+class Fingerprint:
+    """A hash of files by their content, whatever their place, and of settings.
+
+    Args:
+        checkpoints: By the part they play.
+        settings: Whatever else changes answers, JSON-serialisable.
+    """
+
+    def __init__(
+        self, checkpoints: Mapping[str, Checkpoint], settings: Mapping[str, object]
+    ) -> None:
+        files = {part: checkpoint.files for part, checkpoint in checkpoints.items()}
+        self._paths = [path for paths in files.values() for path in paths]
+        self._states = self._look()
+        hashes = {part: hash_files(paths) for part, paths in files.items()}
+        self.text = digest_json([hashes, settings])
+
+    def holds(self) -> bool:
+        """Tell by size and time whether the files are still those that were hashed."""
+        return self._look() == self._states
+
+    def _look(self) -> list[tuple[int, int] | None]:
+        return [_state(path) for path in self._paths]
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:  # it is gone
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def _folder_of(name: str, *, revision: str | None, code: bool) -> tuple[Path, str]:
@@ -136,8 +162,12 @@ def _folder_of(name: str, *, revision: str | None, code: bool) -> tuple[Path, st
             hint=f"Give the folder: {path.parent}",
         )
     if _is_path_like(name):
-        raise _missing(name, path)
-    return _download(name, revision=revision, code=code)
+        raise UserError(
+            f"No model at '{name}': there is no such folder.{_near(path)}",
+            hint="Expected a folder with config.json, *.safetensors and a tokenizer, or a hub id.",
+        )
+    folder = _fetch(name, revision, [*_SMALL_FILES, *(["*.py"] if code else [])])
+    return folder, folder.name  # the hub's cache names a snapshot by its commit
 
 
 def _is_path_like(name: str) -> bool:
@@ -153,13 +183,6 @@ def _near(path: Path) -> str:
     except OSError:
         return ""
     return did_you_mean(path.name, siblings)
-
-
-def _missing(name: str, path: Path) -> UserError:
-    return UserError(
-        f"No model at '{name}': there is no such folder.{_near(path)}",
-        hint="Expected a folder with config.json, *.safetensors and a tokenizer, or a hub id.",
-    )
 
 
 def _no_model(name: str, folder: Path) -> UserError:
@@ -179,11 +202,12 @@ def _no_model(name: str, folder: Path) -> UserError:
 
 
 def _with_weights(
-    name: str, folder: Path, commit: str, safe: str, pickled: str, *, pickle: bool
+    name: str, folder: Path, commit: str, names: tuple[str, str], *, pickle: bool, code: bool
 ) -> Checkpoint:
-    for plain, is_pickled in ((safe, False), (pickled, True)):
+    safe, pickled = names
+    for plain in names:
         files = _weight_files(name, folder, commit, plain)
-        if files and is_pickled and not pickle:
+        if files and plain == pickled and not pickle:
             raise UserError(
                 f"The model '{name}' has only pickle weights ({files[0].name}), "
                 "which can run code when they are opened.",
@@ -191,9 +215,9 @@ def _with_weights(
                 "or convert them to safetensors: model.save_pretrained(folder)",
             )
         if files:
-            if not is_pickled:
+            if plain == safe:
                 _check_safetensors(files)
-            return Checkpoint(name, folder, commit, files, is_pickled)
+            return Checkpoint(name, folder, commit, files, plain == pickled, code)
     raise UserError(
         f"The model '{name}' has no weights: neither {safe} nor {safe}.index.json.",
         hint="Expected what model.save_pretrained(folder) writes.",
@@ -232,12 +256,6 @@ def _check_safetensors(paths: Iterable[Path]) -> None:
                 f"The weight file '{path}' is damaged: {error}.",
                 hint="Copy or download it again; an interrupted copy is the usual reason.",
             ) from error
-
-
-def _download(name: str, *, revision: str | None, code: bool) -> tuple[Path, str]:
-    patterns = [*_SMALL_FILES, *(["*.py"] if code else [])]
-    folder = _fetch(name, revision, patterns)
-    return folder, folder.name  # the hub's cache names a snapshot by its commit
 
 
 def _fetch(name: str, revision: str | None, patterns: list[str]) -> Path:

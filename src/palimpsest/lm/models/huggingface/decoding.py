@@ -1,36 +1,308 @@
-"""Greedy decoding: rows leave the batch as soon as their answer is known."""
+"""Greedy decoding of a batch, token by token: rows leave it as soon as their answer is known."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from palimpsest.lm.models.huggingface.cache import without_gaps
-from palimpsest.lm.models.huggingface.decoders import Decoder
+import torch
+from transformers.cache_utils import Cache, DynamicCache
+
+from palimpsest.lm.models.huggingface.memory import (
+    CacheMemory,
+    can_reserve,
+    keep_rows,
+    reserved_cache,
+    reserved_layers,
+    skips_padding,
+    without_gaps,
+)
 from palimpsest.lm.models.huggingface.quiet import without_log
-from palimpsest.lm.models.huggingface.tokenization import Detokenizer, cut_at, settled_text
-from palimpsest.lm.models.protocol import Decided, Generation
+from palimpsest.lm.models.huggingface.tokenization import Detokenizer, settled_text
+from palimpsest.lm.models.protocol import Decided, Finish, Generation
+from palimpsest.lm.stops import first_stop
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Finish = Literal["stop", "decided", "length"]
+_CPU_PART = 1024
+_ACCELERATOR_PART = 16384
+"""Tokens of the prompts that are read at once: on the CPU, what stays in its second cache."""
 
 _COMPACT_SHARE = 0.25
 """Drop finished rows once they are this share of the batch; copying the cache costs as well."""
 
 
+class Network(Protocol):
+    """A causal network of transformers, in whatever wrapper, or what takes its place."""
+
+    @property
+    def config(self) -> Any:
+        """As transformers'."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+
+    def __call__(self, **arguments: Any) -> Any:
+        """Return an object with ``logits``."""
+
+
+class Decoder(Protocol):
+    """A batch of prompts that is continued token by token."""
+
+    def start(self) -> list[int]:
+        """Read the prompts and return the first new token of each."""
+
+    def feed(self, tokens: Sequence[int]) -> list[int]:
+        """Append one token to each row and return the next ones."""
+
+    def keep(self, rows: list[int]) -> None:
+        """Drop all other rows; the order is that of :func:`without_gaps`."""
+
+
+class CachedDecoder:
+    """A left-padded batch with a key-value cache.
+
+    Where the cache can be reserved, the prompts are read in parts of similar length, each without
+    the padding of the whole batch, and aligned on the right in the cache. Decoding then takes all
+    rows together.
+
+    Args:
+        model: With the weights.
+        prompts: Token ids, none empty, the longest first.
+        n_new: How many tokens are fed after the prompts at most.
+        memory: Where the cache goes; nothing else may use it meanwhile.
+    """
+
+    def __init__(
+        self,
+        model: Network,
+        prompts: Sequence[Sequence[int]],
+        *,
+        n_new: int,
+        memory: CacheMemory | None = None,
+    ) -> None:
+        self._model = model
+        self._accepted = accepted_arguments(model)
+        self._prompts = prompts
+        self._n_columns = max(map(len, prompts))
+        self._parts = [slice(0, len(prompts))]
+        self._cache: Cache = DynamicCache(config=model.config)
+        if can_reserve(model.config):
+            n_columns = self._n_columns + n_new
+            self._cache = reserved_cache(model.config, len(prompts), n_columns, memory)
+            limit = _CPU_PART if model.device.type == "cpu" else _ACCELERATOR_PART
+            self._parts = split_by_length([len(prompt) for prompt in prompts], limit)
+        n_prompt = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
+        self._positions = n_prompt[:, None] - 1
+        columns = torch.arange(self._n_columns + n_new, device=model.device)
+        self._mask = (columns >= self._n_columns - n_prompt[:, None]).long()
+        self._padded = len(set(map(len, prompts))) > 1
+
+    def start(self) -> list[int]:
+        """Read the prompts and return the first new token of each."""
+        tokens = []
+        for rows in self._parts:
+            part = self._prompts[rows]
+            width = max(map(len, part))
+            self._show(rows, self._n_columns - width, self._n_columns - width)
+            tokens += self._read(part, width)
+        self._show(slice(0, len(self._prompts)), 0, self._n_columns)
+        return tokens
+
+    def feed(self, tokens: Sequence[int]) -> list[int]:
+        """Append one token to each row and return the next ones."""
+        ids = torch.tensor(tokens, device=self._mask.device)[:, None]
+        self._n_columns += 1
+        self._positions = self._positions + 1
+        mask = self._mask[:, : self._n_columns] if self._padded else None
+        return self._forward(ids, mask, self._positions)
+
+    @torch.inference_mode()
+    def keep(self, rows: list[int]) -> None:
+        """Drop all other rows, here and in the cache."""
+        self._mask, self._positions = self._mask[rows], self._positions[rows]
+        keep_rows(self._cache, rows, self._mask.device)
+
+    @torch.inference_mode()
+    def branch(self, rows: Sequence[int], endings: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Continue ``rows``, each as often as it is named, and return the logits of the endings.
+
+        Only with a reserved cache, after :meth:`start`, and once.
+
+        Args:
+            rows: Which prompt each ending belongs to.
+            endings: Token ids, at most ``n_new``; shorter ones are padded on the right, where the
+                tokens before cannot see it.
+        """
+        width = max(map(len, endings))
+        device = self._mask.device
+        padded = [[*ending, *[0] * (width - len(ending))] for ending in endings]
+        kept = torch.tensor(rows, dtype=torch.long, device=device)
+        for layer in reserved_layers(self._cache):
+            layer.branch(kept)
+        mask = self._mask[kept, : self._n_columns + width] if self._padded else None
+        positions = self._positions[kept] + torch.arange(1, width + 1, device=device)
+        return self._run(torch.tensor(padded, device=device), mask, positions, n_logits=width)
+
+    def _show(self, rows: slice, start: int, end: int) -> None:
+        for layer in reserved_layers(self._cache):
+            layer.show(rows, start, end)
+
+    def _read(self, prompts: Sequence[Sequence[int]], width: int) -> list[int]:
+        padded = [[0] * (width - len(prompt)) + list(prompt) for prompt in prompts]
+        ids = torch.tensor(padded, device=self._model.device)
+        starts = torch.tensor([width - len(prompt) for prompt in prompts], device=ids.device)
+        positions = torch.arange(width, device=ids.device) - starts[:, None]
+        # Without padding, no mask at all lets the attention use its fast causal path.
+        mask = (positions >= 0).long() if bool(starts.any()) else None
+        return self._forward(ids, mask, positions.clamp(min=0))
+
+    @torch.inference_mode()
+    def _forward(
+        self, ids: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor
+    ) -> list[int]:
+        return most_probable(self._run(ids, mask, positions, n_logits=1))
+
+    def _run(
+        self,
+        ids: torch.Tensor,
+        mask: torch.Tensor | None,
+        positions: torch.Tensor,
+        *,
+        n_logits: int,
+    ) -> torch.Tensor:
+        arguments = {
+            "attention_mask": mask,
+            "position_ids": positions,
+            "past_key_values": self._cache,
+            "use_cache": True,
+            "logits_to_keep": n_logits,
+        }
+        return run(self._model, ids, arguments, self._accepted)
+
+
+class RecomputingDecoder:
+    """For architectures without such a cache: prompts of one length, read anew at each token.
+
+    Args:
+        model: With the weights.
+        prompts: Token ids, all of the same length.
+    """
+
+    def __init__(self, model: Network, prompts: Sequence[Sequence[int]]) -> None:
+        self._model = model
+        self._accepted = accepted_arguments(model)
+        self._ids = torch.tensor([list(prompt) for prompt in prompts], device=model.device)
+
+    @torch.inference_mode()
+    def start(self) -> list[int]:
+        """Read the prompts and return the first new token of each."""
+        arguments = {"use_cache": False, "logits_to_keep": 1}
+        return most_probable(run(self._model, self._ids, arguments, self._accepted))
+
+    def feed(self, tokens: Sequence[int]) -> list[int]:
+        """Append one token to each row and return the next ones."""
+        new = torch.tensor(tokens, device=self._ids.device)[:, None]
+        self._ids = torch.cat([self._ids, new], dim=1)
+        return self.start()
+
+    def keep(self, rows: list[int]) -> None:
+        """Drop all other rows."""
+        self._ids = self._ids[rows]
+
+
+def new_decoder(
+    model: Network,
+    prompts: Sequence[Sequence[int]],
+    *,
+    n_new: int,
+    memory: CacheMemory | None = None,
+) -> Decoder:
+    """Return the decoder that suits the model's architecture."""
+    if _has_cache(model):
+        return CachedDecoder(model, prompts, n_new=n_new, memory=memory)
+    return RecomputingDecoder(model, prompts)
+
+
+def can_branch(model: Network) -> bool:
+    """Whether :meth:`CachedDecoder.branch` works for this architecture."""
+    return _has_cache(model) and can_reserve(model.config)
+
+
+def takes_padding(model: Network) -> bool:
+    """Whether prompts of different length can share a batch."""
+    return _has_cache(model) and skips_padding(model.config)
+
+
+def split_by_length(lengths: Sequence[int], limit: int) -> list[slice]:
+    """Divide rows, the longest first, into parts of at most ``limit`` tokens or one row.
+
+    A part that is at least half full ends where the length changes, so that most parts need no
+    padding.
+
+    Example:
+        >>> split_by_length([5, 5, 4, 4, 4], limit=12)
+        [slice(0, 2, None), slice(2, 5, None)]
+    """
+    parts, start = [], 0
+    for row in range(1, len(lengths) + 1):
+        n_tokens = (row - start) * lengths[start]
+        full = n_tokens + lengths[start] > limit
+        if (
+            row == len(lengths)
+            or full
+            or (lengths[row] != lengths[row - 1] and n_tokens * 2 >= limit)
+        ):
+            parts.append(slice(start, row))
+            start = row
+    return parts
+
+
+def run(
+    model: Network,
+    ids: torch.Tensor,
+    arguments: dict[str, Any],
+    accepted: frozenset[str],
+) -> torch.Tensor:
+    """Run the model with those arguments that its architecture knows, and return the logits."""
+    arguments = {name: value for name, value in arguments.items() if name in accepted}
+    logits: torch.Tensor = model(input_ids=ids, **arguments).logits
+    return logits
+
+
+def most_probable(logits: torch.Tensor) -> list[int]:
+    """Return the token with the largest logit at the last position of each row."""
+    last = logits[:, -1]
+    if last.device.type == "cpu" and last.dtype == torch.float32:
+        # NumPy's argmax is many times faster here than torch's, with the same rule for ties.
+        return cast("list[int]", last.numpy().argmax(-1).tolist())
+    return cast("list[int]", last.argmax(-1).tolist())
+
+
+def accepted_arguments(model: Network) -> frozenset[str]:
+    """Return the names that the model's ``forward`` takes, looking through a PEFT wrapper."""
+    unwrap = getattr(model, "get_base_model", None)
+    inner: Any = model if unwrap is None else unwrap()
+    return frozenset(inspect.signature(inner.forward).parameters)
+
+
+def _has_cache(model: Network) -> bool:
+    return "past_key_values" in accepted_arguments(model)
+
+
 @dataclass
-class Row:
+class PendingPrompt:
     """One prompt on its way through the decoder."""
 
     index: int
     """Its place in the caller's list."""
 
-    prompt: list[int]
-    """Token ids."""
+    tokens: list[int]
 
     limit: int
     """How many new tokens it may get."""
@@ -40,72 +312,72 @@ class Row:
 
 def decode_greedily(
     decoder: Decoder,
-    rows: Sequence[Row],
+    prompts: Sequence[PendingPrompt],
     tokenizer: PreTrainedTokenizerBase,
     *,
     ends: frozenset[int],
     stop: Sequence[str],
     decided: Decided | None,
 ) -> Iterator[tuple[int, Generation]]:
-    """Continue every row; yield its place and its answer as soon as it is finished.
+    """Continue every prompt; yield its place and its answer as soon as it is finished.
 
     Args:
-        decoder: Holds the same rows.
-        rows: The prompts with their limits.
+        decoder: Holds the same prompts.
+        prompts: With their limits.
         tokenizer: Of the model.
         ends: The ids of all end tokens.
-        stop: An answer ends before the first of these.
+        stop: An answer ends before the first of these; none of them empty.
         decided: Told the text so far, without broken characters or half a stop string; ``True``
-            ends the row.
+            ends the answer.
     """
     started = perf_counter()
-    detokenizer = Detokenizer(tokenizer, [row.prompt for row in rows])
-    texts = [""] * len(rows)
-    held = list(range(len(rows)))  # which row each line of the decoder belongs to
+    detokenizer = Detokenizer(tokenizer, [prompt.tokens for prompt in prompts])
+    texts = [""] * len(prompts)
+    held = list(range(len(prompts)))  # which prompt each row of the decoder belongs to
     alive = set(held)
     with without_log():
         tokens = decoder.start()
     while True:
-        lines = [line for line, row in enumerate(held) if row in alive]
-        speaking = [line for line in lines if tokens[line] not in ends]
+        rows = [row for row, at in enumerate(held) if at in alive]
+        speaking = [row for row in rows if tokens[row] not in ends]
         extended = detokenizer.extend(
-            [held[line] for line in speaking], [tokens[line] for line in speaking]
+            [held[row] for row in speaking], [tokens[row] for row in speaking]
         )
-        for line, text in zip(speaking, extended, strict=True):
-            texts[held[line]] = text
-        for line in lines:
-            row = rows[held[line]]
-            row.n_new += 1
-            ended = tokens[line] in ends
-            result = _finished(row, texts[held[line]], ended, stop, decided)
+        for row, text in zip(speaking, extended, strict=True):
+            texts[held[row]] = text
+        for row in rows:
+            prompt = prompts[held[row]]
+            prompt.n_new += 1
+            ended = tokens[row] in ends
+            result = _finished(prompt, texts[held[row]], ended, stop, decided)
             if result is not None:
-                alive.discard(held[line])
+                alive.discard(held[row])
                 text, finish = result
                 seconds = perf_counter() - started
-                yield row.index, Generation(text, finish, row.n_new, seconds, len(row.prompt))
+                n_prompt = len(prompt.tokens)
+                yield prompt.index, Generation(text, finish, prompt.n_new, seconds, n_prompt)
         if not alive:
             return
         if len(alive) <= (1 - _COMPACT_SHARE) * len(held):
-            kept = without_gaps(len(held), [line for line, row in enumerate(held) if row in alive])
+            kept = without_gaps(len(held), [row for row, at in enumerate(held) if at in alive])
             decoder.keep(kept)
-            tokens = [tokens[line] for line in kept]
-            held = [held[line] for line in kept]
+            tokens = [tokens[row] for row in kept]
+            held = [held[row] for row in kept]
         with without_log():
             tokens = decoder.feed(tokens)
 
 
 def _finished(
-    row: Row, text: str, ended: bool, stop: Sequence[str], decided: Decided | None
+    prompt: PendingPrompt, text: str, ended: bool, stop: Sequence[str], decided: Decided | None
 ) -> tuple[str, Finish] | None:
-    """Return the answer and the reason if the row ends here."""
-    cut = cut_at(text, stop)
-    if cut is not None:
-        return cut, "stop"
+    """Return the answer and the reason if it ends here."""
+    end = first_stop(text, stop)
+    if end is not None:
+        return text[:end], "stop"
     if ended:
         return text, "stop"
-    settled = settled_text(text, stop)
-    if decided is not None and decided(row.index, settled):
+    if decided is not None and decided(prompt.index, settled := settled_text(text, stop)):
         return settled, "decided"
-    if row.n_new >= row.limit:
+    if prompt.n_new >= prompt.limit:
         return text, "length"
     return None

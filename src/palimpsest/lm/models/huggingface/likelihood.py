@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from palimpsest.lm.models.huggingface.batching import BatchBudget, free_memory, is_out_of_memory
-from palimpsest.lm.models.huggingface.decoders import (
+from palimpsest.lm.models.huggingface.decoding import (
     CachedDecoder,
     accepted_arguments,
     can_branch,
     run,
 )
+from palimpsest.lm.models.huggingface.memory import BatchBudget
 from palimpsest.lm.models.huggingface.quiet import without_log
 from palimpsest.lm.models.huggingface.tokenization import PromptEncoder
 from palimpsest.lm.prompts import Prompt
@@ -28,7 +28,7 @@ _MOST_LOGITS = 2**26
 
 
 @dataclass(frozen=True)
-class Pair:
+class TokenizedCandidate:
     """A context with one continuation, as token ids."""
 
     prompt: int
@@ -51,9 +51,9 @@ class Pair:
 
 @dataclass(frozen=True)
 class Group:
-    """Pairs that begin alike."""
+    """Candidates that begin alike, each with its context."""
 
-    pairs: tuple[Pair, ...]
+    pairs: tuple[TokenizedCandidate, ...]
 
     n_shared: int
     """Tokens that are read once for all of them; at least one of each context is left."""
@@ -86,7 +86,7 @@ def score_candidates(
     """
     scores = [[0.0] * len(texts) for texts in candidates]
     fitting = []
-    for pair in encode_pairs(encoder, prompts, candidates):
+    for pair in encode_candidates(encoder, prompts, candidates):
         if n_context is not None and len(pair.tokens) > n_context:
             scores[pair.prompt][pair.candidate] = -torch.inf
         elif pair.continuation:
@@ -99,11 +99,7 @@ def score_candidates(
             with without_log():
                 values = _score_batch(model, batch)
         except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            error.__traceback__ = None  # it holds the frames, and with them the cache
-            free_memory(model.device)
-            budget.halve(len(batch), error)
+            budget.halve(len(batch), error, model.device)
             continue
         for pair, value in values:
             scores[pair.prompt][pair.candidate] = value
@@ -111,9 +107,9 @@ def score_candidates(
     return scores
 
 
-def encode_pairs(
+def encode_candidates(
     encoder: PromptEncoder, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]
-) -> list[Pair]:
+) -> list[TokenizedCandidate]:
     """Encode every prompt with each of its candidates, divided where the prompt's tokens end.
 
     Spaces at the end of a prompt go to the continuation, since tokenizers join them to the next
@@ -134,11 +130,11 @@ def encode_pairs(
         length = len(before[row])
         unstarted = not contexts[row][0] and tokens[:length] != before[row]
         whole = [*before[row], *tokens] if unstarted else tokens
-        pairs.append(Pair(row, column, tuple(whole[:length]), tuple(whole[length:])))
+        pairs.append(TokenizedCandidate(row, column, tuple(whole[:length]), tuple(whole[length:])))
     return pairs
 
 
-def _grouped(pairs: Sequence[Pair], *, share: bool) -> list[Group]:
+def _grouped(pairs: Sequence[TokenizedCandidate], *, share: bool) -> list[Group]:
     """Put the candidates of a prompt together if that saves reading, else each by itself."""
     groups = []
     for _, members in itertools.groupby(pairs, key=lambda pair: pair.prompt):
@@ -172,7 +168,9 @@ def _take(groups: Sequence[Group], budget: BatchBudget, n_vocabulary: int) -> Se
 
 
 @torch.inference_mode()
-def _score_batch(model: PreTrainedModel, batch: Sequence[Group]) -> list[tuple[Pair, float]]:
+def _score_batch(
+    model: PreTrainedModel, batch: Sequence[Group]
+) -> list[tuple[TokenizedCandidate, float]]:
     pairs = [pair for group in batch for pair in group.pairs]
     if batch[0].n_shared:
         starts = [group.n_shared for group in batch for _ in group.pairs]
@@ -202,7 +200,7 @@ def _logits_branched(model: PreTrainedModel, batch: Sequence[Group]) -> torch.Te
     return decoder.branch(rows, rests)
 
 
-def _logits_alone(model: PreTrainedModel, pairs: Sequence[Pair]) -> torch.Tensor:
+def _logits_alone(model: PreTrainedModel, pairs: Sequence[TokenizedCandidate]) -> torch.Tensor:
     """Read each pair at once, padded on the right, where a causal model cannot see it."""
     width = max(len(pair.tokens) for pair in pairs) - 1
     first = min(len(pair.context) for pair in pairs) - 1

@@ -1,4 +1,4 @@
-"""Open configuration, tokenizer and weights of a checkpoint without a word from the libraries."""
+"""Device and dtype, configuration, tokenizer, weights and adapter of a checkpoint, opened."""
 
 from __future__ import annotations
 
@@ -9,12 +9,53 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from palimpsest.errors import MissingExtraError, UserError
-from palimpsest.lm.models.huggingface.batching import free_memory, is_out_of_memory
-from palimpsest.lm.models.huggingface.checkpoint import Checkpoint
+from palimpsest.lm.models.huggingface.checkpoint import Checkpoint, read_json
+from palimpsest.lm.models.huggingface.memory import free_memory, is_out_of_memory
+from palimpsest.lm.models.huggingface.options import DTYPE_NAMES
 from palimpsest.lm.models.huggingface.quiet import quietly
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, DTYPE_NAMES[name]) for name in DTYPE_NAMES}
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device called ``name``; ``auto`` is the first of cuda, mps and cpu that works.
+
+    Raises:
+        UserError: No such device, or it is not available here.
+    """
+    available = ["cpu"]
+    if torch.backends.mps.is_available():
+        available.insert(0, "mps")
+    if torch.cuda.is_available():
+        available.insert(0, "cuda")
+    if name == "auto":
+        return torch.device(available[0])
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(
+            f"No device named '{name}'.", hint=f"Available here: auto, {', '.join(available)}."
+        ) from error
+    n_cuda = torch.cuda.device_count() if "cuda" in available else 0
+    if device.type not in available or (device.type == "cuda" and (device.index or 0) >= n_cuda):
+        raise UserError(
+            f"The device '{name}' is not available.",
+            hint=f"Available here: auto, {', '.join(available)}.",
+        )
+    return device
+
+
+def choose_dtype(name: str, config: PreTrainedConfig, device: torch.device) -> torch.dtype:
+    """Return the dtype called ``name``; ``auto`` is float32 on the CPU, else the checkpoint's."""
+    if name != "auto":
+        return DTYPES[name]
+    stored = getattr(config, "dtype", None)
+    if device.type == "cpu" or not isinstance(stored, torch.dtype):
+        return torch.float32
+    return stored
 
 
 @contextmanager
@@ -33,29 +74,26 @@ def _explained(what: str, hint: str) -> Iterator[None]:
         ) from error
 
 
-def load_config(checkpoint: Checkpoint, *, trust_remote_code: bool) -> PreTrainedConfig:
+def load_config(checkpoint: Checkpoint) -> PreTrainedConfig:
     """Return the model's configuration.
 
     Raises:
         UserError: It cannot be read, needs code that was not asked for, or is no causal model's.
     """
     from transformers import AutoConfig
-
-    from palimpsest.lm.models.huggingface.checkpoint import read_json
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     path = checkpoint.folder / "config.json"
-    if "auto_map" in read_json(path) and not trust_remote_code:
-        kind = read_json(path).get("model_type")
-        from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-
-        if kind not in CONFIG_MAPPING:
-            raise UserError(
-                f"The model '{checkpoint.name}' comes with Python code of its own.",
-                hint="If you have read and trust it, add the option trust_remote_code=true.",
-            )
+    facts = read_json(path)
+    has_code = "auto_map" in facts and facts.get("model_type") not in CONFIG_MAPPING
+    if has_code and not checkpoint.code:
+        raise UserError(
+            f"The model '{checkpoint.name}' comes with Python code of its own.",
+            hint="If you have read and trust it, add the option trust_remote_code=true.",
+        )
     with _explained(f"The configuration of '{checkpoint.name}'", f"Look at {path}."):
         config: PreTrainedConfig = AutoConfig.from_pretrained(
-            checkpoint.folder, local_files_only=True, trust_remote_code=trust_remote_code
+            checkpoint.folder, local_files_only=True, trust_remote_code=checkpoint.code
         )
     if getattr(config, "is_encoder_decoder", False):
         raise UserError(
@@ -65,7 +103,7 @@ def load_config(checkpoint: Checkpoint, *, trust_remote_code: bool) -> PreTraine
     return config
 
 
-def load_tokenizer(checkpoint: Checkpoint, *, trust_remote_code: bool) -> PreTrainedTokenizerBase:
+def load_tokenizer(checkpoint: Checkpoint) -> PreTrainedTokenizerBase:
     """Return the tokenizer that lies beside the weights.
 
     Raises:
@@ -78,7 +116,7 @@ def load_tokenizer(checkpoint: Checkpoint, *, trust_remote_code: bool) -> PreTra
         raise UserError(f"The model '{checkpoint.name}' comes without a tokenizer.", hint=hint)
     with _explained(f"The tokenizer of '{checkpoint.name}'", hint):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            checkpoint.folder, local_files_only=True, trust_remote_code=trust_remote_code
+            checkpoint.folder, local_files_only=True, trust_remote_code=checkpoint.code
         )
     return tokenizer
 
@@ -89,7 +127,6 @@ def load_network(
     *,
     device: torch.device,
     dtype: torch.dtype,
-    trust_remote_code: bool,
 ) -> PreTrainedModel:
     """Return the network with its weights, on ``device``, ready to be asked.
 
@@ -107,7 +144,7 @@ def load_network(
                 config=config,
                 dtype=dtype,
                 local_files_only=True,
-                trust_remote_code=trust_remote_code,
+                trust_remote_code=checkpoint.code,
                 use_safetensors=not checkpoint.pickled,
                 output_loading_info=True,
             )
@@ -120,19 +157,24 @@ def load_network(
                 f"The model '{checkpoint.name}' does not fit into the memory of '{device}'.",
                 hint="Use a smaller dtype (dtype=bfloat16) or another device.",
             ) from error
-    _check_complete(checkpoint, sorted(report["missing_keys"]))
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise UserError(
+            f"The weights of '{checkpoint.name}' lack {len(missing)} tensors that the model needs, "
+            f"such as {missing[0]}; transformers would fill them at random.",
+            hint="Save the whole model, with its language-modelling head: "
+            "model.save_pretrained(folder)",
+        )
     return cast("PreTrainedModel", opened)
 
 
-def count_parameters(
-    checkpoint: Checkpoint, config: PreTrainedConfig, *, trust_remote_code: bool
-) -> int:
+def count_parameters(checkpoint: Checkpoint, config: PreTrainedConfig) -> int:
     """Return how many parameters the architecture has, tied ones once, without their values."""
     from transformers import AutoModelForCausalLM
 
     hint = "Check that it loads with transformers' AutoModelForCausalLM.from_config."
     with _explained(f"The model '{checkpoint.name}'", hint), torch.device("meta"):
-        network = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+        network = AutoModelForCausalLM.from_config(config, trust_remote_code=checkpoint.code)
     return int(network.num_parameters())
 
 
@@ -167,13 +209,3 @@ def load_adapter(
             network.resize_token_embeddings(n_tokens, mean_resizing=False)
         adapted = PeftModel.from_pretrained(network, str(adapter.folder), is_trainable=False)
     return cast("PreTrainedModel", adapted.eval())
-
-
-def _check_complete(checkpoint: Checkpoint, missing: list[str]) -> None:
-    if missing:
-        raise UserError(
-            f"The weights of '{checkpoint.name}' lack {len(missing)} tensors that the model needs, "
-            f"such as {missing[0]}; transformers would fill them at random.",
-            hint="Save the whole model, with its language-modelling head: "
-            "model.save_pretrained(folder)",
-        )

@@ -1,43 +1,37 @@
-"""Models from Hugging Face checkpoints: ``hf:PATH_OR_ID[,dtype=…,device=…,adapter=PATH,…]``."""
+"""Causal models from a checkpoint, ``hf:PATH_OR_ID[,key=value…]``, and from a network in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
 
 from palimpsest.errors import UserError
-from palimpsest.lm.models.huggingface.asker import NetworkAsker
-from palimpsest.lm.models.huggingface.batching import free_memory
-from palimpsest.lm.models.huggingface.checkpoint import find_adapter, find_model
-from palimpsest.lm.models.huggingface.fingerprint import Fingerprint
+from palimpsest.lm.models.huggingface.causal import CausalModel
+from palimpsest.lm.models.huggingface.checkpoint import Fingerprint, find_adapter, find_model
 from palimpsest.lm.models.huggingface.loading import (
+    choose_device,
+    choose_dtype,
     count_parameters,
     load_adapter,
     load_config,
     load_network,
     load_tokenizer,
 )
-from palimpsest.lm.models.huggingface.options import HuggingFaceOptions, choose_device, choose_dtype
-from palimpsest.lm.models.protocol import Decided, Generation
-from palimpsest.lm.models.specs import ModelSpec
-from palimpsest.lm.prompts import Prompt
+from palimpsest.lm.models.huggingface.memory import free_memory
+from palimpsest.lm.models.huggingface.options import HuggingFaceOptions
+from palimpsest.specs import Spec
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
-class HuggingFaceModel:
-    """A causal language model, asked greedily in batches.
+class HuggingFaceModel(CausalModel):
+    """A causal language model from files in Hugging Face format.
 
     Files are found, checked and hashed at once; the weights come into memory with the first
-    question and leave it with :meth:`close`. Sampling, minimum lengths, penalties and the like in
-    ``generation_config.json`` are ignored: decoding is greedy. Only its end tokens are used.
-
-    A prompt that leaves no room for an answer in the model's context gets an empty answer with
-    ``finish="length"``, is counted in :attr:`n_too_long`, and does not stop the run.
+    question and leave it with :meth:`close`.
 
     Args:
         spec: What the user wrote.
@@ -47,81 +41,59 @@ class HuggingFaceModel:
         UserError: The checkpoint is missing or cannot be used.
     """
 
-    def __init__(self, spec: ModelSpec, options: HuggingFaceOptions) -> None:
-        self._spec = spec
-        self._options = options
+    def __init__(self, spec: Spec, options: HuggingFaceOptions) -> None:
+        pickle, code = options.pickle, options.trust_remote_code
         self._checkpoint = find_model(
-            spec.target,
-            revision=options.revision,
-            pickle=options.pickle,
-            code=options.trust_remote_code,
+            spec.target, revision=options.revision, pickle=pickle, code=code
         )
         self._adapter = (
-            find_adapter(options.adapter, pickle=options.pickle) if options.adapter else None
+            find_adapter(options.adapter, pickle=pickle, code=code) if options.adapter else None
         )
-        code = options.trust_remote_code
-        self.config = load_config(self._checkpoint, trust_remote_code=code)
-        self._device = choose_device(options.device)
-        self._dtype = choose_dtype(options.dtype, self.config, self._device)
+        config = load_config(self._checkpoint)
+        device = choose_device(options.device)
+        dtype = choose_dtype(options.dtype, config, device)
         # An adapter that was saved with its tokenizer may have added tokens or a chat template.
         with_tokenizer = (
             self._adapter if self._adapter and self._adapter.has_tokenizer else self._checkpoint
         )
-        self.tokenizer = load_tokenizer(with_tokenizer, trust_remote_code=code)
-        self._asker = self._new_asker()
+        tokenizer = load_tokenizer(with_tokenizer)
         parts = {"model": self._checkpoint, "adapter": self._adapter}
-        self._fingerprint = Fingerprint(
+        self._hashed = Fingerprint(
             {part: checkpoint for part, checkpoint in parts.items() if checkpoint is not None},
             {
-                "dtype": str(self._dtype),
-                "device": self._device.type,
+                "dtype": str(dtype),
+                "device": device.type,
                 "chat": options.chat,
                 "trust_remote_code": code,
             },
-            code=code,
         )
-
-    @property
-    def spec(self) -> str:
-        """The text that the user wrote to name the model."""
-        return self._spec.text
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of weights, configuration, tokenizer, adapter, dtype, kind of device and options."""
-        return self._fingerprint.text
-
-    @property
-    def chat(self) -> bool:
-        """Whether plain text is sent as one user message."""
-        return self._options.chat
-
-    @property
-    def n_context(self) -> int | None:
-        """How many tokens the model can look back, prompt and answer together, if it says so."""
-        return self._asker.n_context
-
-    @property
-    def n_too_long(self) -> int:
-        """How many prompts so far did not fit into the model's context."""
-        return self._asker.n_too_long
-
-    @property
-    def network(self) -> PreTrainedModel:
-        """The network with its weights, which are loaded at the first call."""
-        return self._asker.network
+        super().__init__(
+            spec.text,
+            fingerprint=self._hashed.text,
+            name=self._checkpoint.name,
+            config=config,
+            tokenizer=tokenizer,
+            device=device,
+            dtype=dtype,
+            n_embeddings=len(tokenizer) if self._adapter else 0,
+            chat=options.chat,
+            batch_tokens=options.batch_tokens,
+        )
 
     def describe(self) -> Mapping[str, str]:
         """Return facts for the report; the weights are not loaded for it."""
+        device = str(self._device)
+        if self._device.type == "cuda":
+            device += f" ({torch.cuda.get_device_name(self._device)})"
         facts = {
             "architecture": (self.config.architectures or [self.config.model_type])[0],
             "parameters": f"{self._n_parameters:,}",
-            "device": _device_name(self._device),
+            "device": device,
             "dtype": str(self._dtype).removeprefix("torch."),
             "revision": self._checkpoint.revision,
             "tokenizer": f"{type(self.tokenizer).__name__}, {len(self.tokenizer):,} tokens",
             "context": f"{self.n_context:,} tokens" if self.n_context else "not stated",
-            "chat template": "used" if self._options.chat else "not used for plain text",
+            "chat template": "used" if self.chat else "not used for plain text",
             "fingerprint": self.fingerprint,
         }
         if self._adapter is not None:
@@ -132,79 +104,112 @@ class HuggingFaceModel:
             facts["prompts too long"] = f"{self.n_too_long:,}"
         return facts
 
-    def generate(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_new_tokens: int,
-        stop: Sequence[str] = (),
-        decided: Decided | None = None,
-    ) -> Iterator[tuple[int, Generation]]:
-        """Continue every prompt greedily; yield ``(index, generation)`` in order of completion."""
-        return self._asker.generate(
-            prompts, max_new_tokens=max_new_tokens, stop=stop, decided=decided
-        )
-
-    def score(
-        self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]
-    ) -> list[list[float]]:
-        """Return, for each prompt, the natural-log probability of each candidate continuation.
-
-        Context and continuation are encoded together and divided where the context's own tokens
-        end, with trailing spaces of the context counted to the continuation, as
-        lm-evaluation-harness does it. A candidate that does not fit into the context of the model
-        scores minus infinity.
-        """
-        return self._asker.score(prompts, candidates)
-
     def close(self) -> None:
         """Free the weights; a later question would load them again."""
-        self._asker.close()
+        super().close()
         free_memory(self._device)
 
     def _load(self) -> PreTrainedModel:
-        if not self._fingerprint.holds():
+        if not self._hashed.holds():
             raise UserError(
                 f"The files of '{self.spec}' have changed since it was opened.",
                 hint="Run the command again; answers would be filed under the wrong model.",
             )
         network = load_network(
-            self._checkpoint,
-            self.config,
-            device=self._device,
-            dtype=self._dtype,
-            trust_remote_code=self._options.trust_remote_code,
+            self._checkpoint, self.config, device=self._device, dtype=self._dtype
         )
         if self._adapter is not None:
             network = load_adapter(network, self._adapter, n_tokens=len(self.tokenizer))
         return network
 
-    def _new_asker(self) -> NetworkAsker:
-        n_embeddings = self.config.get_text_config(decoder=True).vocab_size
-        if self._adapter is not None:
-            n_embeddings = max(n_embeddings, len(self.tokenizer))
-        return NetworkAsker(
-            self._load,
-            config=self.config,
-            tokenizer=self.tokenizer,
-            name=self._checkpoint.name,
-            device=self._device,
-            dtype=self._dtype,
-            n_parameters=lambda: self._n_parameters,
-            n_embeddings=n_embeddings,
-            chat=self._options.chat,
-            batch_tokens=self._options.batch_tokens,
-        )
-
-    @cached_property
-    def _n_parameters(self) -> int:
+    def _count_parameters(self) -> int:
         """Count without weights, on the meta device; an adapter's own are left out."""
-        return count_parameters(
-            self._checkpoint, self.config, trust_remote_code=self._options.trust_remote_code
+        return count_parameters(self._checkpoint, self.config)
+
+
+class InMemoryModel(CausalModel):
+    r"""A causal language model whose weights somebody else has loaded, and perhaps trains.
+
+    It is asked as it is: in its own dtype, on its own device, with its adapters, and with whatever
+    wraps its ``forward``, such as autocast. Its weights must stay the same for as long as this
+    object is used; make a new one after every update. Closing it frees caches and copies; the
+    network itself stays with its owner.
+
+    Args:
+        network: In evaluation mode.
+        tokenizer: The one that it was trained with.
+        name: What to call it, in messages and in records.
+        fingerprint: Identifies these very weights: answers that are stored under it are used again.
+        chat: Whether plain text is sent as one user message through the chat template.
+
+    Raises:
+        UserError: The network is in training mode, is no causal model, or works by virtual tokens.
+
+    Example:
+        >>> from palimpsest.lm.models.specs import load_model
+        >>> loaded = load_model("rosetta:base")
+        >>> model = InMemoryModel(
+        ...     loaded.network, loaded.tokenizer, name="mine", fingerprint="step-0"
+        ... )
+        >>> [(_, answer)] = model.generate(["Input: What is 5 plus 7?\nOutput:"], max_new_tokens=1)
+        >>> answer.text
+        ' 12'
+    """
+
+    def __init__(
+        self,
+        network: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        name: str,
+        fingerprint: str,
+        chat: bool = False,
+    ) -> None:
+        _check(network, name)
+        self._owned = network
+        super().__init__(
+            name,
+            fingerprint=fingerprint,
+            name=name,
+            config=network.config,
+            tokenizer=tokenizer,
+            device=network.device,
+            dtype=network.dtype,
+            chat=chat,
         )
 
+    def describe(self) -> Mapping[str, str]:
+        """Return facts for a report."""
+        return {
+            "architecture": type(self._owned).__name__,
+            "parameters": f"{self._n_parameters:,}",
+            "device": str(self._device),
+            "dtype": str(self._dtype).removeprefix("torch."),
+            "fingerprint": self.fingerprint,
+        }
 
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    return str(device)
+    def _load(self) -> PreTrainedModel:
+        return self._owned
+
+    def _count_parameters(self) -> int:
+        return int(self._owned.num_parameters())
+
+
+def _check(network: PreTrainedModel, name: str) -> None:
+    if network.training:
+        raise UserError(
+            f"The model '{name}' is in training mode, where dropout would spoil its answers.",
+            hint="Call network.eval() before asking it, and network.train() afterwards.",
+        )
+    if getattr(network.config, "is_encoder_decoder", False):
+        raise UserError(
+            f"The model '{name}' ({network.config.model_type}) is an encoder-decoder.",
+            hint="Only models that continue a text (causal language models) can be asked.",
+        )
+    adapter = getattr(network, "active_peft_config", None)
+    if getattr(adapter, "is_prompt_learning", False):
+        raise UserError(
+            f"The adapter of '{name}' works by virtual tokens, which this back end does not "
+            "support.",
+            hint="Use an adapter that changes weights, such as LoRA.",
+        )

@@ -1,28 +1,28 @@
-"""The options of a Hugging Face model, and the device and dtype that follow from them."""
+"""Options of ``hf:PATH_OR_ID[,key=value…]``, and the model that they open.
+
+Nothing here loads torch or transformers, so that back ends can be listed without them.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-import torch
-
 from palimpsest.errors import UserError
-from palimpsest.lm.models.specs import ModelSpec
+from palimpsest.specs import Spec
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig
+    from palimpsest.lm.models.huggingface.model import HuggingFaceModel
 
-DTYPES = {
-    "float32": torch.float32,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "fp32": torch.float32,
-    "fp16": torch.float16,
-    "bf16": torch.bfloat16,
+DTYPE_NAMES = {
+    "float32": "float32",
+    "float16": "float16",
+    "bfloat16": "bfloat16",
+    "fp32": "float32",
+    "fp16": "float16",
+    "bf16": "bfloat16",
 }
-
-_YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
+"""torch's name of each dtype that can be asked for."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class HuggingFaceOptions:
     """Whether pickle weights may be opened where there are no safetensors."""
 
     @classmethod
-    def parse(cls, spec: ModelSpec) -> HuggingFaceOptions:
+    def parse(cls, spec: Spec) -> HuggingFaceOptions:
         """Read the options of ``spec``.
 
         Raises:
@@ -62,13 +62,11 @@ class HuggingFaceOptions:
         """
         spec.allow([field.name for field in fields(cls)])
         values: dict[str, object] = dict(spec.options)
-        for name in ("chat", "trust_remote_code", "pickle"):
-            if name in spec.options:
-                values[name] = _boolean(name, spec.options[name])
+        values |= {name: spec.flag(name) for name in ("chat", "trust_remote_code", "pickle")}
         if "batch_tokens" in spec.options:
-            values["batch_tokens"] = _positive("batch_tokens", spec.options["batch_tokens"])
+            values["batch_tokens"] = spec.count("batch_tokens", 8192)
         options = cls(**values)  # type: ignore[arg-type]
-        if options.dtype != "auto" and options.dtype not in DTYPES:
+        if options.dtype != "auto" and options.dtype not in DTYPE_NAMES:
             raise UserError(
                 f"No dtype named '{options.dtype}'.",
                 hint="Use auto, float32, float16 or bfloat16.",
@@ -76,56 +74,8 @@ class HuggingFaceOptions:
         return options
 
 
-def choose_device(name: str) -> torch.device:
-    """Return the device called ``name``; ``auto`` is the first of cuda, mps and cpu that works.
+def load(spec: Spec) -> HuggingFaceModel:
+    """A causal language model in Hugging Face format: a folder, or an id on the Hub."""
+    from palimpsest.lm.models.huggingface.model import HuggingFaceModel
 
-    Raises:
-        UserError: No such device, or it is not available here.
-    """
-    available = ["cpu"]
-    if torch.backends.mps.is_available():
-        available.insert(0, "mps")
-    if torch.cuda.is_available():
-        available.insert(0, "cuda")
-    if name == "auto":
-        return torch.device(available[0])
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UserError(
-            f"No device named '{name}'.", hint=f"Available here: auto, {', '.join(available)}."
-        ) from error
-    n_cuda = torch.cuda.device_count() if "cuda" in available else 0
-    if device.type not in available or (device.type == "cuda" and (device.index or 0) >= n_cuda):
-        raise UserError(
-            f"The device '{name}' is not available.",
-            hint=f"Available here: auto, {', '.join(available)}.",
-        )
-    return device
-
-
-def choose_dtype(name: str, config: PreTrainedConfig, device: torch.device) -> torch.dtype:
-    """Return the dtype called ``name``; ``auto`` is float32 on the CPU, else the checkpoint's."""
-    if name != "auto":
-        return DTYPES[name]
-    stored = getattr(config, "dtype", None)
-    if device.type == "cpu" or not isinstance(stored, torch.dtype):
-        return torch.float32
-    return stored
-
-
-def _boolean(name: str, text: str) -> bool:
-    if text.lower() not in (*_YES, *_NO):
-        raise UserError(
-            f"The option {name} is '{text}'; expected true or false.", hint=f"Write {name}=true."
-        )
-    return text.lower() in _YES
-
-
-def _positive(name: str, text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise UserError(
-            f"The option {name} is '{text}'; expected a whole number above zero.",
-            hint=f"Write {name}=8192, or leave it out.",
-        )
-    return int(text)
+    return HuggingFaceModel(spec, HuggingFaceOptions.parse(spec))

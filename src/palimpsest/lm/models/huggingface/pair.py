@@ -1,4 +1,4 @@
-"""What differs between base and tuned model besides their weights, and what follows from it."""
+"""Differences between base and tuned model besides their weights, and what follows from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keep transformers and the hub client from writing into our output."""
+"""Silence of transformers and the hub client, which would write into our output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prompts to token ids, and generated ids back to text that never breaks inside a character."""
+"""Token ids of prompts, and text of generated ids that never breaks inside a character."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from palimpsest.errors import UserError
 from palimpsest.lm.models.huggingface.quiet import quietly
-from palimpsest.lm.prompts import Message, Prompt
-from palimpsest.lm.stopping import first_stop
+from palimpsest.lm.prompts import Message, Prompt, valid_unicode
+from palimpsest.lm.stops import n_open
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -48,8 +48,8 @@ class PromptEncoder:
         self.chat = chat
         self.n_embeddings = n_embeddings
         self.start = start
-        with_marks = self._tokenize(["x"], add_special_tokens=True)[0]
-        plain = self._tokenize(["x"], add_special_tokens=False)[0]
+        with_marks = self._tokenize(["x"], marks=True)[0]
+        plain = self._tokenize(["x"], marks=False)[0]
         self._n_closing = _n_after(with_marks, plain)
 
     def text(self, prompt: Prompt) -> tuple[str, bool]:
@@ -59,7 +59,7 @@ class PromptEncoder:
             UserError: There is no chat template, or it refuses the messages.
         """
         if isinstance(prompt, str) and not self.chat:
-            return _valid_unicode(prompt), False
+            return valid_unicode(prompt), False
         messages = (Message("user", prompt),) if isinstance(prompt, str) else prompt
         if not self.tokenizer.chat_template:
             raise UserError(
@@ -67,7 +67,7 @@ class PromptEncoder:
                 "or chat=true is set.",
                 hint="Use plain prompts without chat=true, or a model tuned for chat.",
             )
-        turns = [{"role": m.role, "content": _valid_unicode(m.content)} for m in messages]
+        turns = [{"role": m.role, "content": valid_unicode(m.content)} for m in messages]
         try:
             with quietly():
                 rendered = self.tokenizer.apply_chat_template(
@@ -81,6 +81,10 @@ class PromptEncoder:
                 hint="Many templates want user and assistant in turn, and no system message.",
             ) from error
         return str(rendered), True
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text has by itself, without the tokenizer's marks."""
+        return list(map(len, self._tokenize(list(map(valid_unicode, texts)), marks=False)))
 
     def encode(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         """Return the token ids of every prompt, start token included, none of them empty.
@@ -96,7 +100,7 @@ class PromptEncoder:
         for templated in (False, True):
             rows = [row for row, text in enumerate(texts) if text[1] is templated]
             # A template writes its own start token: a second one would change the answer.
-            ids = self._tokenize([texts[row][0] for row in rows], add_special_tokens=not templated)
+            ids = self._tokenize([texts[row][0] for row in rows], marks=not templated)
             for row, tokens in zip(rows, ids, strict=True):
                 encoded[row] = self._tidy(tokens, marked=not templated)
         self._check_known(encoded)
@@ -110,12 +114,12 @@ class PromptEncoder:
             tokens = tokens[1:]  # the text spelled out its own start token
         return tokens or [self.start]
 
-    def _tokenize(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[int]]:
+    def _tokenize(self, texts: Sequence[str], *, marks: bool) -> list[list[int]]:
         if not texts:
             return []
         encoding = self.tokenizer(
             list(texts),
-            add_special_tokens=add_special_tokens,
+            add_special_tokens=marks,
             padding=False,
             truncation=False,
             return_attention_mask=False,
@@ -141,15 +145,6 @@ def _n_after(marked: Sequence[int], plain: Sequence[int]) -> int:
         if list(marked[start : start + len(plain)]) == list(plain):
             return len(marked) - len(plain) - start
     return 0
-
-
-def _valid_unicode(text: str) -> str:
-    """Replace lone surrogates, which JSON can hold and no tokenizer accepts."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
 
 
 @dataclass
@@ -224,21 +219,4 @@ def settled_text(text: str, stop: Sequence[str]) -> str:
         ('12', 'caf')
     """
     text = text.rstrip(_REPLACEMENT)
-    held = 0
-    for mark in stop:
-        for length in range(min(len(mark) - 1, len(text)), held, -1):
-            if text.endswith(mark[:length]):
-                held = length
-                break
-    return text[: len(text) - held]
-
-
-def cut_at(text: str, stop: Sequence[str]) -> str | None:
-    r"""Return the text before the first stop string, or ``None`` if there is none.
-
-    Example:
-        >>> cut_at("12\nInput:", ["Input", "\n"])
-        '12'
-    """
-    at = first_stop(text, filter(None, stop))
-    return None if at is None else text[:at]
+    return text[: len(text) - n_open(text, stop)]

@@ -1,43 +1,45 @@
-"""A language model behind an OpenAI-compatible server, as a back end."""
+"""Language model behind an OpenAI-compatible server."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import ssl
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import cached_property
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import httpx
 
+from palimpsest.files import digest_json
 from palimpsest.lm.models.budget import Budget
-from palimpsest.lm.models.huggingface.tokenization import cut_at
-from palimpsest.lm.models.openai.background import Job, as_completed
 from palimpsest.lm.models.openai.faults import (
     RefusedError,
     UnanswerablePromptError,
     as_user_error,
 )
-from palimpsest.lm.models.openai.keys import NO_KEY, read_key
-from palimpsest.lm.models.openai.options import DEFAULT_KEY, EndpointOptions
-from palimpsest.lm.models.openai.replies import Echo, Reply, parse_echo, parse_reply
+from palimpsest.lm.models.openai.options import DEFAULT_KEY, NO_KEY, EndpointOptions
+from palimpsest.lm.models.openai.replies import (
+    Completion,
+    Echo,
+    continuation_logprob,
+    has_continuation,
+    parse_completion,
+    parse_echo,
+)
 from palimpsest.lm.models.openai.requests import (
+    ApiRequest,
     Dialect,
-    Request,
     api_of,
     echo_request,
     generation_request,
-    valid_unicode,
 )
-from palimpsest.lm.models.openai.scoring import continuation_logprob, has_continuation
-from palimpsest.lm.models.openai.session import Account, Session
+from palimpsest.lm.models.openai.session import Account, Session, SessionJob, as_completed
 from palimpsest.lm.models.protocol import Decided, Generation, ScoringUnavailableError
-from palimpsest.lm.models.specs import ModelSpec
-from palimpsest.lm.prompts import Prompt
+from palimpsest.lm.prompts import Prompt, valid_unicode
+from palimpsest.lm.stops import first_stop
+from palimpsest.specs import Spec
 
 T = TypeVar("T")
 
@@ -47,7 +49,7 @@ _NO_SCORES = frozenset({400, 404, 405, 422, 501})
 _PROBE = ("The cat sat on the", " mat")
 
 
-class Endpoint:
+class EndpointModel:
     """A model behind ``/v1/chat/completions`` or ``/v1/completions``, asked greedily.
 
     Requests run in the background, several at a time, and are repeated after faults that may
@@ -61,18 +63,15 @@ class Endpoint:
         UserError: There is no key, or it cannot be sent safely.
     """
 
-    def __init__(self, spec: ModelSpec, options: EndpointOptions) -> None:
-        self._spec = spec.text
+    chat = False  # the template is the server's own
+
+    def __init__(self, spec: Spec, options: EndpointOptions) -> None:
+        self.spec = spec.text
         self.options = options
         self.account = Account()
         self._no_scores: ScoringUnavailableError | None = None
         self._can_score = False
-        read_key(options)  # a missing key is told now, not after the first prompts
-
-    @property
-    def spec(self) -> str:
-        """The text that the user wrote."""
-        return self._spec
+        options.read_key()  # a missing key is told now, not after the first prompts
 
     @property
     def fingerprint(self) -> str:
@@ -83,7 +82,7 @@ class Endpoint:
         """
         options = self.options
         facts = [options.url, options.model, options.api, options.temperature, options.revision]
-        return hashlib.sha256(json.dumps(["openai", *facts]).encode()).hexdigest()[:16]
+        return digest_json(["openai", *facts])
 
     def describe(self) -> Mapping[str, str]:
         """Say where the model is, what the server calls it, and what asking it took."""
@@ -134,8 +133,6 @@ class Endpoint:
             UserError: The server refuses, or gives no answer within attempts, time and budget.
         """
         del decided  # replies come whole
-        for prompt in prompts:
-            api_of(prompt, self.options.api)
         jobs = [self._generation(prompt, max_new_tokens, tuple(stop)) for prompt in prompts]
         return self._run(jobs)
 
@@ -158,17 +155,23 @@ class Endpoint:
             for column, text in enumerate(texts)
             if has_continuation(prompts[row], text)
         ]
-        jobs = [self._scoring(prompts[row], candidates[row][column]) for row, column in places]
         self._find_out_whether_it_scores()
+        jobs = [self._scoring(prompts[row], candidates[row][column]) for row, column in places]
         for index, value in self._run(jobs):
             row, column = places[index]
             scores[row][column] = value
         return scores
 
+    def count_tokens(self, texts: Sequence[str]) -> list[int] | None:
+        """Return ``None``: servers do not say before they are asked."""
+
+    def vocabulary(self) -> frozenset[str] | None:
+        """Return ``None``: servers keep it to themselves."""
+
     def close(self) -> None:
         """Do nothing: connections end with the call that opened them."""
 
-    def _run(self, jobs: Sequence[Job[T]]) -> Iterator[tuple[int, T]]:
+    def _run(self, jobs: Sequence[SessionJob[T]]) -> Iterator[tuple[int, T]]:
         results = as_completed(
             jobs, open_session=self._session, concurrency=self.options.concurrency
         )
@@ -177,7 +180,7 @@ class Endpoint:
 
     def _session(self) -> Session:
         return Session(
-            self.options, key=read_key(self.options), account=self.account, tls=self._tls
+            self.options, key=self.options.read_key(), account=self.account, tls=self._tls
         )
 
     @cached_property
@@ -186,10 +189,10 @@ class Endpoint:
 
     def _generation(
         self, prompt: Prompt, max_new_tokens: int, stop: tuple[str, ...]
-    ) -> Job[Generation]:
+    ) -> SessionJob[Generation]:
         api = api_of(prompt, self.options.api)
 
-        def request(dialect: Dialect) -> Request:
+        def request(dialect: Dialect) -> ApiRequest:
             return generation_request(
                 prompt,
                 model=self.options.model,
@@ -203,22 +206,19 @@ class Endpoint:
         async def generate(session: Session) -> Generation:
             started = time.monotonic()
             try:
-                reply = await session.ask(request, lambda value: parse_reply(value, api))
+                found = await session.ask(request, lambda value: parse_completion(value, api))
             except RefusedError as refusal:
                 path = request(self.account.dialect).path
                 raise as_user_error(refusal, self.options, path) from None
-            except UnanswerablePromptError as error:
-                return self._unanswered(error, time.monotonic() - started)
-            self.account.n_filtered += reply.filtered
-            return _generation(reply, stop, max_new_tokens, time.monotonic() - started)
+            except UnanswerablePromptError as error:  # it must not end the run
+                self.account.n_too_long += error.too_long
+                self.account.n_filtered += not error.too_long
+                seconds = time.monotonic() - started
+                return Generation("", "length" if error.too_long else "stop", 0, seconds)
+            self.account.n_filtered += found.filtered
+            return _cut(found, stop, max_new_tokens, time.monotonic() - started)
 
         return generate
-
-    def _unanswered(self, error: UnanswerablePromptError, seconds: float) -> Generation:
-        """Give an empty answer where the prompt itself is refused: it must not end the run."""
-        self.account.n_too_long += error.too_long
-        self.account.n_filtered += not error.too_long
-        return Generation("", "length" if error.too_long else "stop", 0, seconds)
 
     def _find_out_whether_it_scores(self) -> None:
         if self._no_scores is not None:
@@ -231,7 +231,7 @@ class Endpoint:
                 raise
             self._can_score = True
 
-    def _scoring(self, prompt: Prompt, candidate: str) -> Job[float]:
+    def _scoring(self, prompt: Prompt, candidate: str) -> SessionJob[float]:
         async def score(session: Session) -> float:
             if self.options.api == "chat" or not isinstance(prompt, str):
                 raise self._unavailable("is asked by chat, which has no likelihoods of a prompt")
@@ -267,13 +267,12 @@ class Endpoint:
         )
 
 
-def _generation(
-    reply: Reply, stop: Sequence[str], max_new_tokens: int, seconds: float
-) -> Generation:
-    cut = cut_at(reply.text, stop)
-    text = reply.text if cut is None else cut
-    finish: Literal["stop", "length"] = reply.finish if cut is None else "stop"
-    n_tokens = reply.n_tokens
+def _cut(found: Completion, stop: Sequence[str], max_new_tokens: int, seconds: float) -> Generation:
+    """Return a server's text up to the first stop string, of which it may know only some."""
+    end = first_stop(found.text, filter(None, stop))
+    text = found.text[:end]
+    n_tokens = found.n_tokens
     if n_tokens is None:  # four bytes a token, as English has in most vocabularies
         n_tokens = min(math.ceil(len(text.encode("utf-8", "replace")) / 4), max_new_tokens)
-    return Generation(text, finish, n_tokens, seconds, reply.n_prompt_tokens)
+    finish = found.finish if end is None else "stop"
+    return Generation(text, finish, n_tokens, seconds, found.n_prompt_tokens)

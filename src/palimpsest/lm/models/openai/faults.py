@@ -1,4 +1,4 @@
-"""What can go wrong with a request: what passes, what concerns one prompt, what ends the run."""
+"""Faults of a request: those that pass, those of one prompt, and those that end the run."""
 
 from __future__ import annotations
 
@@ -28,46 +28,36 @@ _TOO_LONG = re.compile(
 )
 
 
+@dataclass(eq=False)
 class PassingFault(Exception):  # noqa: N818 - a fault is what it is, retried before it is an error
-    """A fault that may be gone at the next attempt.
+    """A fault that may be gone at the next attempt."""
 
-    Args:
-        what: What happened, for messages.
-        after_seconds: When the server wants to be asked again.
-        status: The HTTP status, if there was one.
-        answered: Whether the server may have computed an answer, which can cost money.
-    """
+    what: str
+    """What happened, for messages."""
 
-    def __init__(
-        self,
-        what: str,
-        *,
-        after_seconds: float | None = None,
-        status: int | None = None,
-        answered: bool = False,
-    ) -> None:
-        super().__init__(what)
-        self.what = what
-        self.after_seconds = after_seconds
-        self.status = status
-        self.answered = answered
+    after_seconds: float | None = None
+    """When the server wants to be asked again."""
+
+    status: int | None = None
+    """The HTTP status, if there was one."""
+
+    answered: bool = False
+    """Whether the server may have computed an answer, which can cost money."""
 
 
+@dataclass(eq=False)
 class UnanswerablePromptError(Exception):
-    """A prompt that the server refuses for what it is: too long, or against its rules."""
+    """A prompt that the server refuses for what it is: too long, or else against its rules."""
 
-    def __init__(self, *, too_long: bool) -> None:
-        super().__init__("too long" if too_long else "filtered")
-        self.too_long = too_long
+    too_long: bool
 
 
+@dataclass(eq=False)
 class RefusedError(Exception):
     """A request that the server refuses, whatever the prompt."""
 
-    def __init__(self, status: int, error: ServerError) -> None:
-        super().__init__(f"status {status}: {error.message}")
-        self.status = status
-        self.error = error
+    status: int
+    error: ServerError
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,34 @@
-"""What may follow ``openai:MODEL@URL``, and the address as it is used."""
+"""Options of ``openai:MODEL@URL[,key=value…]``: address, key and the model that they open.
+
+Nothing here loads an HTTP client, so that back ends can be listed without one.
+"""
 
 from __future__ import annotations
 
-import math
+import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import cast, get_args
+from typing import TYPE_CHECKING, cast, get_args
 from urllib.parse import SplitResult, urlsplit
 
-from palimpsest.errors import UserError, did_you_mean
+from palimpsest.errors import UserError
 from palimpsest.lm.models.openai.requests import Api
-from palimpsest.lm.models.specs import ModelSpec
 from palimpsest.lm.network import is_loopback
+from palimpsest.specs import Spec
+
+if TYPE_CHECKING:
+    from palimpsest.lm.models.openai.endpoint import EndpointModel
 
 DEFAULT_KEY = "OPENAI_API_KEY"
 """The environment variable that holds the key unless another is named."""
 
+NO_KEY = "none"
+"""What ``key_env`` is where no key is to be sent."""
+
 _TARGET = re.compile(r"(.+?)@(https?://.+)", re.DOTALL | re.IGNORECASE)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_USABLE_KEY = re.compile(r"[!-~]+")
 _EXAMPLE = "Write openai:MODEL@URL, such as openai:llama@http://localhost:8000/v1."
-_YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,7 @@ class EndpointOptions:
     """Whether a key may be sent unencrypted to another machine."""
 
     @classmethod
-    def parse(cls, spec: ModelSpec) -> EndpointOptions:
+    def parse(cls, spec: Spec) -> EndpointOptions:
         """Read the address and the options of ``spec``.
 
         Raises:
@@ -79,20 +87,20 @@ class EndpointOptions:
                 hint=_EXAMPLE,
             )
         spec.allow([field.name for field in fields(cls) if field.name not in ("model", "url")])
-        texts = spec.options
+        api = spec.options.get("api")
         return cls(
             model=match[1],
             url=normal_url(match[2]),
-            api=_api(texts.get("api")),
-            key_env=_key_env(texts.get("key_env")),
-            revision=texts.get("revision"),
-            temperature=_one_of("temperature", texts.get("temperature", "0"), ("0", "default")),
-            concurrency=_count("concurrency", texts, cls.concurrency, most=1000),
-            timeout=_seconds("timeout", texts, cls.timeout),
-            attempts=_count("attempts", texts, cls.attempts, most=100),
-            patience=_seconds("patience", texts, cls.patience),
-            backoff=_seconds("backoff", texts, cls.backoff),
-            insecure=_one_of("insecure", texts.get("insecure", "false"), (*_YES, *_NO)) in _YES,
+            api=None if api is None else cast(Api, spec.one_of("api", get_args(Api), api)),
+            key_env=_key_env(spec.options.get("key_env")),
+            revision=spec.options.get("revision"),
+            temperature=spec.one_of("temperature", ("0", "default"), cls.temperature),
+            concurrency=spec.count("concurrency", cls.concurrency, most=1000),
+            timeout=spec.seconds("timeout", cls.timeout),
+            attempts=spec.count("attempts", cls.attempts, most=100),
+            patience=spec.seconds("patience", cls.patience),
+            backoff=spec.seconds("backoff", cls.backoff),
+            insecure=spec.flag("insecure"),
         )
 
     @property
@@ -100,10 +108,44 @@ class EndpointOptions:
         """Whether the server is on this machine."""
         return is_loopback(urlsplit(self.url).hostname or "")
 
-    @property
-    def is_encrypted(self) -> bool:
-        """Whether nobody on the way can read along."""
-        return self.url.startswith("https:")
+    def read_key(self) -> str | None:
+        """Return the key from the environment, ``None`` where none is needed; it is not kept.
+
+        Raises:
+            UserError: The variable is not set, what it holds cannot be a key, or the key would
+                travel unencrypted.
+        """
+        if self.key_env == NO_KEY:
+            return None
+        variable = self.key_env or DEFAULT_KEY
+        key = os.environ.get(variable, "").strip()
+        if not key:
+            if self.key_env is None and self.is_local:
+                return None
+            raise UserError(
+                f"{self.url} needs a key, and the environment variable {variable} is not set.",
+                hint=f"export {variable}=…, name another with key_env=NAME, or send no key with "
+                f"key_env={NO_KEY}.",
+            )
+        if not _USABLE_KEY.fullmatch(key):
+            raise UserError(
+                f"The environment variable {variable} holds characters that no key has.",
+                hint=f"Set it to the key alone: export {variable}=…",
+            )
+        if not (self.is_local or self.url.startswith("https:") or self.insecure):
+            raise UserError(
+                f"The key in {variable} would travel unencrypted to {self.url}.",
+                hint=f"Use https, send no key with key_env={NO_KEY}, or accept it with "
+                "insecure=true.",
+            )
+        return key
+
+
+def load(spec: Spec) -> EndpointModel:
+    """A model behind any OpenAI-compatible server: MODEL@URL, such as llama@http://localhost:8000."""
+    from palimpsest.lm.models.openai.endpoint import EndpointModel
+
+    return EndpointModel(spec, EndpointOptions.parse(spec))
 
 
 def normal_url(text: str) -> str:
@@ -152,11 +194,6 @@ def _without_secrets(text: str) -> str:
     return re.sub(r"//[^/]*@", "//…@", text).partition("?")[0]
 
 
-def _api(text: str | None) -> Api | None:
-    names = get_args(Api)
-    return None if text is None else cast(Api, _one_of("api", text, names))
-
-
 def _key_env(text: str | None) -> str | None:
     if text is None or _VARIABLE.fullmatch(text):
         return text
@@ -165,41 +202,3 @@ def _key_env(text: str | None) -> str | None:
         "The option key_env is no name of an environment variable.",
         hint=f"Write key_env={DEFAULT_KEY}, and put the key into that variable.",
     )
-
-
-def _one_of(name: str, text: str, values: tuple[str, ...]) -> str:
-    if text in values:
-        return text
-    raise UserError(
-        f"The option {name} is '{text}'; expected {' or '.join(values)}."
-        f"{did_you_mean(text, values)}",
-        hint=f"Write {name}={values[0]}.",
-    )
-
-
-def _count(name: str, texts: Mapping[str, str], default: int, *, most: int) -> int:
-    text = texts.get(name)
-    if text is None:
-        return default
-    if not (text.isdecimal() and 1 <= int(text) <= most):
-        raise UserError(
-            f"The option {name} is '{text}'; expected a whole number from 1 to {most}.",
-            hint=f"Write {name}={default}.",
-        )
-    return int(text)
-
-
-def _seconds(name: str, texts: Mapping[str, str], default: float) -> float:
-    text = texts.get(name)
-    if text is None:
-        return default
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise UserError(
-            f"The option {name} is '{text}'; expected seconds above zero.",
-            hint=f"Write {name}={default:g}.",
-        )
-    return value

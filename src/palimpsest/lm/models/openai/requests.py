@@ -1,4 +1,4 @@
-"""What is sent: the two APIs, with no field more than needed, since some servers refuse others."""
+"""Requests of the two APIs, with no field more than needed, since some servers refuse others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from palimpsest.errors import UserError
-from palimpsest.lm.prompts import Prompt, map_text
+from palimpsest.lm.prompts import Message, Prompt, map_text, texts_of, valid_unicode
 
 Api = Literal["chat", "completions"]
 
@@ -44,7 +44,7 @@ class Dialect:
         return None
 
 
-class Request(NamedTuple):
+class ApiRequest(NamedTuple):
     """One question as the server gets it."""
 
     path: str
@@ -80,7 +80,7 @@ def generation_request(
     stop: Sequence[str] = (),
     temperature: str = "0",
     dialect: Dialect,
-) -> Request:
+) -> ApiRequest:
     """Return the request for one answer; under ``chat``, a text becomes one user message.
 
     Example:
@@ -95,18 +95,18 @@ def generation_request(
     if api == "completions":
         body["prompt"] = prompt
     else:
-        messages = [("user", prompt)] if isinstance(prompt, str) else _pairs(prompt)
-        body["messages"] = [{"role": role, "content": content} for role, content in messages]
+        messages = (Message("user", prompt),) if isinstance(prompt, str) else prompt
+        body["messages"] = [{"role": each.role, "content": each.content} for each in messages]
     body[dialect.limit] = max_new_tokens
     if temperature != "default":
         body["temperature"] = 0
     if stop and dialect.stops:
         body["stop"] = [valid_unicode(text) for text in stop[:_MOST_STOPS]]
     path = "/completions" if api == "completions" else "/chat/completions"
-    return Request(path, body, _most_tokens(prompt), max_new_tokens)
+    return ApiRequest(path, body, _most_tokens(prompt), max_new_tokens)
 
 
-def echo_request(text: str, *, model: str) -> Request:
+def echo_request(text: str, *, model: str) -> ApiRequest:
     """Return the request for the log-probability of every token of ``text``.
 
     One new token is asked for, as lm-evaluation-harness does: some servers refuse to make none.
@@ -120,24 +120,8 @@ def echo_request(text: str, *, model: str) -> Request:
         "logprobs": 1,
         "echo": True,
     }
-    return Request("/completions", body, _most_tokens(text), 1)
-
-
-def valid_unicode(text: str) -> str:
-    r"""Replace lone surrogates, which servers answer with any kind of error.
-
-    Example:
-        >>> valid_unicode("a\ud800b")
-        'a�b'
-    """
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _pairs(messages: Prompt) -> list[tuple[str, str]]:
-    assert not isinstance(messages, str)
-    return [(message.role, message.content) for message in messages]
+    return ApiRequest("/completions", body, _most_tokens(text), 1)
 
 
 def _most_tokens(prompt: Prompt) -> int:
-    texts = [prompt] if isinstance(prompt, str) else [message.content for message in prompt]
-    return sum(len(text.encode()) + _CHAT_OVERHEAD for text in texts) + _CHAT_OVERHEAD
+    return sum(len(text.encode()) + _CHAT_OVERHEAD for text in texts_of(prompt)) + _CHAT_OVERHEAD

@@ -1,4 +1,7 @@
-"""Requests that share connections, pauses, a budget and what has been learnt of the server."""
+"""Requests to one endpoint, in an event loop in the background.
+
+They share connections, pauses, a budget and what has been learnt of the server.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,14 @@ import asyncio
 import json
 import random
 import ssl
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from types import TracebackType
-from typing import Self, TypeVar
+from queue import SimpleQueue
+from typing import TypeVar
 
 import httpx
 
@@ -34,7 +39,7 @@ from palimpsest.lm.models.openai.replies import (
     shown,
     token_counts,
 )
-from palimpsest.lm.models.openai.requests import Dialect, Request
+from palimpsest.lm.models.openai.requests import ApiRequest, Dialect
 from palimpsest.lm.network import retry_after
 
 T = TypeVar("T")
@@ -133,19 +138,12 @@ class Session:
             follow_redirects=False,
         )
 
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def aclose(self) -> None:
+        """Close the connections."""
         await self._http.aclose()
 
     async def ask(
-        self, build: Callable[[Dialect], Request], read: Callable[[Mapping[str, object]], T]
+        self, build: Callable[[Dialect], ApiRequest], read: Callable[[Mapping[str, object]], T]
     ) -> T:
         """Send a request until its reply can be read.
 
@@ -210,7 +208,7 @@ class Session:
         self.account.note(value)
         return result
 
-    async def _charged(self, request: Request) -> Mapping[str, object]:
+    async def _charged(self, request: ApiRequest) -> Mapping[str, object]:
         budget, price = self.account.budget, self.account.price
         if budget is None or price is None:
             return await self._post(request)
@@ -231,7 +229,7 @@ class Session:
                     return value
             await self._sleep(_BUDGET_POLL_SECONDS)
 
-    async def _post(self, request: Request) -> Mapping[str, object]:
+    async def _post(self, request: ApiRequest) -> Mapping[str, object]:
         self.account.n_requests += 1
         try:
             # httpx limits each read; only a limit on the whole stops a server that drips.
@@ -257,7 +255,7 @@ class Session:
             said = ServerError(f"go to {place}", None, "")
         raise fault_of(status, said, retry_after(headers.get("retry-after"), time.time()))
 
-    async def _exchange(self, request: Request) -> tuple[int, httpx.Headers, bytes]:
+    async def _exchange(self, request: ApiRequest) -> tuple[int, httpx.Headers, bytes]:
         content = json.dumps(request.body).encode()
         url = self.options.url + request.path
         async with self._http.stream("POST", url, content=content) as response:
@@ -279,3 +277,79 @@ class Session:
         if isinstance(error, httpx.ConnectError | httpx.ProxyError | httpx.UnsupportedProtocol):
             return PassingFault(f"no connection: {why}")
         return PassingFault(f"the connection was cut: {why}", answered=True)
+
+
+SessionJob = Callable[[Session], Awaitable[T]]
+"""One prompt's requests, given the session to make them in."""
+
+
+def as_completed(
+    jobs: Sequence[SessionJob[T]], *, open_session: Callable[[], Session], concurrency: int
+) -> Generator[tuple[int, T]]:
+    """Yield ``(index, result)`` of all jobs, at most ``concurrency`` of them at a time.
+
+    The loop runs in a thread, so that this works in programs that have a loop of their own. A job
+    starts only when a result has been taken for each that is ahead of it by ``concurrency``: what
+    a kill can lose is bounded by that. When a job fails, no new one starts, requests under way
+    may finish and are yielded, and then its error is raised. Closing the generator cancels them.
+    """
+    if not jobs:
+        return
+    outbox: SimpleQueue[tuple[int, T] | None] = SimpleQueue()
+    free = asyncio.Semaphore(concurrency)
+    runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+    loop = runner.get_loop()
+    task = loop.create_task(_work(jobs, open_session, free, concurrency, outbox.put))
+    task.add_done_callback(lambda _: outbox.put(None))
+
+    def run() -> None:
+        with runner, suppress(BaseException):  # what the task raises, the caller is told
+            loop.run_until_complete(task)
+
+    def call(function: Callable[[], object]) -> None:
+        with suppress(RuntimeError):  # the loop has ended by itself
+            loop.call_soon_threadsafe(function)
+
+    thread = threading.Thread(target=run, name="endpoint", daemon=True)
+    thread.start()
+    try:
+        while (item := outbox.get()) is not None:
+            call(free.release)  # the next job may start
+            yield item
+        if (error := task.result()) is not None:
+            raise error
+    finally:
+        call(task.cancel)
+        thread.join()
+
+
+async def _work(
+    jobs: Sequence[SessionJob[T]],
+    open_session: Callable[[], Session],
+    free: asyncio.Semaphore,
+    concurrency: int,
+    give: Callable[[tuple[int, T]], None],
+) -> Exception | None:
+    """Give the results of all jobs; return the error of the first that failed, if one did."""
+    waiting = iter(enumerate(jobs))
+    errors: list[Exception] = []
+
+    async def one_after_the_other(session: Session) -> None:
+        while not session.stopping.is_set():
+            await free.acquire()
+            index, job = next(waiting, (-1, None))
+            if job is None or session.stopping.is_set():
+                break
+            try:
+                give((index, await job(session)))
+            except Stopped:
+                break
+            except Exception as error:
+                errors.append(error)
+                session.stopping.set()
+        free.release()  # another worker may be waiting to see the end
+
+    async with aclosing(open_session()) as session, asyncio.TaskGroup() as group:
+        for _ in range(min(concurrency, len(jobs))):
+            group.create_task(one_after_the_other(session))
+    return errors[0] if errors else None

@@ -1,17 +1,17 @@
-"""Where the rows of ``nli`` are: one file or many, a folder a language, or splits of a dataset."""
+"""Places of the rows of ``nli``: one file or many, a folder a language, splits of a dataset."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from palimpsest.errors import UserError, did_you_mean
+from palimpsest.files import unreadable
 from palimpsest.lm.suites import tables
-from palimpsest.lm.suites.nli.templates import WORDINGS
+from palimpsest.lm.suites.templates import INFERENCE_WORDINGS
 
 Split = Literal["train", "validation", "test"]
 
@@ -34,7 +34,7 @@ _LAYOUTS = (
 _MOST_NAMES = 8
 
 
-class Source(NamedTuple):
+class TableSource(NamedTuple):
     """The files of one table."""
 
     paths: tuple[Path, ...]
@@ -44,7 +44,7 @@ class Source(NamedTuple):
     """What the path says about the language, if anything."""
 
 
-def find_sources(path: Path, split: Split | None = None) -> list[Source]:
+def find_sources(path: Path, split: Split | None = None) -> list[TableSource]:
     """Return the tables that a path stands for.
 
     Args:
@@ -58,24 +58,24 @@ def find_sources(path: Path, split: Split | None = None) -> list[Source]:
     try:
         return _found(path, split)
     except OSError as error:
-        raise tables.unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
-def _found(path: Path, split: Split | None) -> list[Source]:
+def _found(path: Path, split: Split | None) -> list[TableSource]:
     if not path.exists():
         raise UserError(f"No file or folder '{path}'.", hint=_LAYOUTS)
     if path.is_file():
         if path.suffix not in tables.SUFFIXES:
             raise UserError(f"{path} is not a file of rows that can be read.", hint=_LAYOUTS)
         _no_splits(path, split)
-        return [Source((path,), _language(path))]
+        return [TableSource((path,), _language(path))]
     by_language = _by_language(path)
     if not by_language:
-        return [Source(_of_split(path, split), _language(path))]
+        return [TableSource(_of_split(path, split), _language(path))]
     if all(place.is_file() for place in by_language.values()):
         _no_splits(path, split)
     return [
-        Source((place,) if place.is_file() else _of_split(place, split), language)
+        TableSource((place,) if place.is_file() else _of_split(place, split), language)
         for language, place in by_language.items()
     ]
 
@@ -91,7 +91,7 @@ def _no_splits(path: Path, split: Split | None) -> None:
 def _language(path: Path) -> str | None:
     """Return the language that the path of a table names: en.tsv, en/test.parquet, xnli/en/."""
     names = (path.name.partition(".")[0], path.parent.name)
-    return next((name for name in names if name in WORDINGS), None)
+    return next((name for name in names if name in INFERENCE_WORDINGS), None)
 
 
 def _by_language(folder: Path) -> dict[str, Path]:
@@ -102,10 +102,10 @@ def _by_language(folder: Path) -> dict[str, Path]:
             found[place.name].append(place)
         elif place.suffix in tables.SUFFIXES:
             found[place.name.removesuffix(place.suffix)].append(place)
-    for language in WORDINGS:
+    for language in INFERENCE_WORDINGS:
         if len(found[language]) > 1:
             raise _ambiguous(folder, f"the language '{language}'", found[language])
-    return {language: found[language][0] for language in WORDINGS if found[language]}
+    return {language: found[language][0] for language in INFERENCE_WORDINGS if found[language]}
 
 
 def _ambiguous(folder: Path, what: str, places: Iterable[Path]) -> UserError:
@@ -139,18 +139,7 @@ def _of_split(folder: Path, split: Split | None) -> tuple[Path, ...]:
 
 def _saved_splits(folder: Path) -> dict[str, tuple[Path, ...]]:
     """Return the splits that ``DatasetDict.save_to_disk`` wrote, each in a folder of its own."""
-    path = folder / SPLITS
-    tables.checked_size(path)
-    try:
-        about: Any = json.loads(path.read_bytes())
-        names = [str(name) for name in about["splits"]]
-    except OSError as error:
-        raise tables.unreadable(path, error) from error
-    except (ValueError, RecursionError, LookupError, TypeError):
-        raise UserError(
-            f"{path} is not what 'datasets' writes into a folder.",
-            hint="Save the dataset again with save_to_disk.",
-        ) from None
+    names = tables.saved_facts(folder / SPLITS, lambda about: list(map(str, about["splits"])))
     # A name that leads elsewhere is no folder of this one.
     inside = {place.name for place in folder.iterdir() if tables.is_saved_dataset(place)}
     return {name: (folder / name,) for name in names if name in inside}

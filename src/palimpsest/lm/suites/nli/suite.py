@@ -31,10 +31,9 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from palimpsest.errors import UserError
 from palimpsest.lm.suites.nli.files import Split
-from palimpsest.lm.suites.nli.pairs import ParallelPairs, read_pairs
-from palimpsest.lm.suites.nli.rows import Pair
-from palimpsest.lm.suites.nli.templates import LABELS, WORDINGS, Label
+from palimpsest.lm.suites.nli.rows import InferencePair, ParallelPairs, read_pairs
 from palimpsest.lm.suites.suite import Example, Suite
+from palimpsest.lm.suites.templates import INFERENCE_WORDINGS, LABELS, Label
 
 CELL = "inference"
 """The one cell."""
@@ -103,7 +102,7 @@ def _named(hashes: Mapping[str, str], where: Path) -> dict[str, str]:
 
 
 def _drawn(
-    pairs: Mapping[str, Pair], label: Label, n: int | None, seed: int, path: Path
+    pairs: Mapping[str, InferencePair], label: Label, n: int | None, seed: int, path: Path
 ) -> list[str]:
     """Return the ids of rows with a label, in an order that does not depend on how many."""
     keys = [key for key, pair in pairs.items() if pair.label == label]
@@ -130,8 +129,8 @@ def _examples(parallel: ParallelPairs, drawn: Mapping[Label, Sequence[str]]) -> 
                     yield _example(key, label, language, pairs[key])
 
 
-def _example(key: str, label: Label, language: str, pair: Pair) -> Example:
-    wording = WORDINGS[language]
+def _example(key: str, label: Label, language: str, pair: InferencePair) -> Example:
+    wording = INFERENCE_WORDINGS[language]
     return Example(
         source_id=f"{label}/{key}",
         cell=CELL,

@@ -1,0 +1,154 @@
+"""The terminal: progress bars, JSON, and results of a diagnosis, in which no text acts on it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from palimpsest.lm.models.budget import Budget
+    from palimpsest.records.results import Results
+
+Show = Callable[[str, int, int, str], None]
+"""Told a bar's name, how much is done, of how much, and a note such as a loss."""
+
+_ACTS = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Beyond what JSON escapes by itself: terminal controls, reordering marks, lone surrogates."""
+
+
+def command_line() -> str:
+    """Return the command as the user typed it, to be recorded."""
+    return shlex.join(["palimpsest", *sys.argv[1:]])
+
+
+@contextmanager
+def progress_bars(*, enabled: bool = True) -> Iterator[Show]:
+    """Draw one bar for each name that is shown, on standard error, in the order they come."""
+    if not enabled:
+        yield lambda name, n_done, n_total, note: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeLeft(),
+        console=Console(stderr=True),
+    ) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(name: str, n_done: int, n_total: int, note: str) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=n_total, completed=n_done, note="")
+            bars.update(tasks[name], completed=n_done, note=note)
+
+        yield show
+
+
+def json_text(value: Any) -> str:
+    r"""Return a value as JSON, with everything escaped that a terminal would act on.
+
+    Example:
+        >>> print(json_text({"answer": "Été \x9b1m"}))
+        {
+          "answer": "Été \u009b1m"
+        }
+    """
+    from json import dumps
+
+    text = dumps(value, ensure_ascii=False, allow_nan=False, indent=2)
+    return _ACTS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def diagnose_and_show(
+    base: str,
+    tuned: str,
+    *,
+    suite: str,
+    out: Path,
+    via: Sequence[str] | None = None,
+    limit: int | None = None,
+    min_fidelity: float = 0.0,
+    budget: Budget | None = None,
+    seed: int = 0,
+    quiet: bool = False,
+    as_json: bool = False,
+) -> Results:
+    """Diagnose a pair and print what the options ask for."""
+    from palimpsest.judging.diagnose import diagnose
+
+    started: dict[str, float] = {}
+    with progress_bars(enabled=not quiet and not as_json) as show:
+
+        def progress(role: str, n_done: int, n_total: int, n_reused: int) -> None:
+            seconds = time.monotonic() - started.setdefault(role, time.monotonic())
+            n_new = n_done - n_reused
+            rate = f"{n_new / seconds:.0f} answers/s" if n_new and seconds else ""
+            show(role, n_done, n_total, rate)
+
+        results = diagnose(
+            base,
+            tuned,
+            suite=suite,
+            via=via,
+            out=out,
+            limit=limit,
+            min_fidelity=min_fidelity,
+            budget=budget,
+            seed=seed,
+            command=command_line(),
+            progress=progress,
+        )
+    show_results(results, out, quiet=quiet, as_json=as_json)
+    return results
+
+
+def show_results(results: Results, out: Path, *, quiet: bool, as_json: bool) -> None:
+    """Print table, verdicts, notes and where the report is; or nothing but the results as JSON."""
+    if as_json:
+        typer.echo(results.to_json())
+        return
+    from palimpsest.report.text import p_value, relation, visible
+
+    if not quiet:
+        _show_table(results)
+    typer.secho(visible(f"Verdict: {results.verdict}. {results.verdict_reason}"), bold=True)
+    # A single task of a log says nothing that has not been said.
+    for cell in results.cells if len(results.cells) > 1 or not results.suite.from_logs else ():
+        line = f"  {cell.name}: {cell.verdict}. {cell.verdict_reason}"
+        if cell.p_holm is not None:
+            line += f" Base against tuned: p {relation(p_value(cell.p_holm))} (Holm)."
+        typer.echo(visible(line))
+    for warning in results.warnings:
+        typer.secho(visible(f"Note: {warning}"), err=True)
+    cost = results.provenance.cost_usd
+    if cost is not None:
+        typer.echo(f"Cost of this run: ${cost:.4f}")
+    typer.echo(f"Report: {out / 'report.html'}")
+
+
+def _show_table(results: Results) -> None:
+    from rich.console import Console
+
+    from palimpsest.report.diagnosis.tables import TerminalTable
+    from palimpsest.report.text import flips_text, guessing_text
+
+    Console().print(TerminalTable(results))
+    if results.suite.from_logs:
+        typer.echo(f"From base to tuned: {flips_text(results.plain)}")
+    if results.suite.chance is not None:
+        typer.echo(f"Chance level: {100 * results.suite.chance:.1f} %")
+    if results.plain.adjusted is not None:
+        typer.echo(f"Without guesses: {guessing_text(results.plain.adjusted)}")

@@ -1,0 +1,151 @@
+"""A run in its folder, and its end: provenance, results and report, written and read again."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from palimpsest.errors import UserError
+from palimpsest.judging.analysis import Analysis
+from palimpsest.records.answers import AnswerRow
+from palimpsest.records.provenance import commit_of, platform_facts, versions
+from palimpsest.records.results import ModelInfo, Provenance, Results, SuiteInfo
+from palimpsest.records.run_folder import RunFolder
+from palimpsest.records.store import AnswerStore
+from palimpsest.report.writing import write_report
+
+if TYPE_CHECKING:
+    from palimpsest.report.figure import Drawing
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run that has begun; get one with :func:`open_run`."""
+
+    folder: RunFolder
+    store: AnswerStore
+    is_kept: bool
+    """Whether the folder outlives the run, and the report is written."""
+
+    command: str
+    """Recorded as the way to repeat the run."""
+
+    seed: int
+    n_resamples: int
+    started: float
+    """By the monotonic clock."""
+
+    def record(self, **config: object) -> None:
+        """Write what is going to be asked, and how it is concluded, into the folder."""
+        method = {"seed": self.seed, "n_resamples": self.n_resamples}
+        self.folder.record({"command": self.command, **config, **method})
+
+    def conclude(
+        self,
+        rows: Sequence[AnswerRow],
+        analysis: Analysis,
+        *,
+        models: Mapping[str, ModelInfo],
+        suite: SuiteInfo,
+        warnings: Sequence[str],
+        conjugations: Mapping[str, Mapping[str, str]],
+        min_fidelity: float = 0.0,
+        cost_usd: float | None = None,
+        extra_figures: Sequence[Drawing] = (),
+    ) -> Results:
+        """Write results and report in place of those of the run before, and return the results.
+
+        Args:
+            rows: The answers that the results stand on; the store has them.
+            analysis: What they say.
+            models: What was asked, by role.
+            suite: What it was asked.
+            warnings: What a reader must know, that of the analysis included.
+            conjugations: Facts on those that stand on something else, by name.
+            min_fidelity: Of the prompts that count.
+            cost_usd: Of the requests to endpoints, where they have a price.
+            extra_figures: Shown in the report after its own.
+        """
+        results = Results(
+            base=models["base"],
+            tuned=models["tuned"],
+            suite=suite,
+            **analysis._replace(warnings=list(warnings))._asdict(),
+            provenance=Provenance(
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+                command=self.command,
+                versions=versions(),
+                platform=platform_facts(),
+                commit=commit_of(Path.cwd()),
+                seed=self.seed,
+                n_resamples=self.n_resamples,
+                conjugations={name: dict(facts) for name, facts in conjugations.items() if facts},
+                min_fidelity=min_fidelity,
+                cost_usd=cost_usd,
+                seconds=round(time.monotonic() - self.started, 3),
+            ),
+        )
+        self.folder.finish(self.store, results, rows)
+        if self.is_kept:
+            write_report(self.folder.path, results, rows, extra_figures=extra_figures)
+        return results
+
+
+@contextmanager
+def open_run(
+    out: Path | str | None, command: str, *, seed: int, n_resamples: int, started: float
+) -> Iterator[OpenRun]:
+    """Open the folder and the answers of a run; without a folder, nothing is kept.
+
+    Raises:
+        UserError: The folder cannot be written, or another run is writing in it.
+    """
+    with ExitStack() as stack:
+        if out is None:
+            path = stack.enter_context(tempfile.TemporaryDirectory(prefix="palimpsest-"))
+        folder = RunFolder.create(path if out is None else out)
+        store = stack.enter_context(AnswerStore(folder.answers))
+        yield OpenRun(folder, store, out is not None, command, seed, n_resamples, started)
+
+
+def rewrite_report(path: Path | str) -> Path:
+    """Write the report of an earlier run anew and return its path.
+
+    Raises:
+        UserError: The folder is not a finished run.
+    """
+    folder = RunFolder.find(path)
+    results = read_results(folder)
+    with AnswerStore(folder.answers, read_only=True) as store:
+        rows = store.run_rows()
+    return write_report(folder.path, results, rows)
+
+
+def read_results(folder: RunFolder) -> Results:
+    """Read a run's ``results.json``.
+
+    Raises:
+        UserError: It is missing, or was written by a version with another schema.
+    """
+    if not folder.results.exists():
+        raise UserError(
+            f"The run in '{folder.path}' has not finished: it has no results.json.",
+            hint="Run its command again; it continues where it stopped.",
+        )
+    try:
+        return Results.model_validate_json(folder.results.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UserError(
+            f"'{folder.results}' does not follow the schema: {place}: {first['msg']}.",
+            hint="Run the diagnosis again: the answers are kept, so it takes seconds.",
+        ) from error

@@ -1,0 +1,277 @@
+"""Causal networks of transformers as language models, asked greedily in batches that fit."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+
+from palimpsest.lm.models.huggingface.decoding import (
+    Decoder,
+    PendingPrompt,
+    decode_greedily,
+    new_decoder,
+    takes_padding,
+)
+from palimpsest.lm.models.huggingface.likelihood import score_candidates
+from palimpsest.lm.models.huggingface.memory import (
+    BatchBudget,
+    CacheMemory,
+    MemoryPool,
+    default_budget,
+    empty_cache,
+)
+from palimpsest.lm.models.huggingface.small_networks import (
+    DividedDecoder,
+    FusedLlama,
+    fused,
+    one_core_threads,
+)
+from palimpsest.lm.models.huggingface.tokenization import PromptEncoder
+from palimpsest.lm.models.protocol import Decided, Generation
+from palimpsest.lm.prompts import Prompt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+_SMALL_BYTES = 256 * 2**20
+"""Weights up to which a model on the CPU is small: each core gets rows of its own, so that all of
+them read the weights, and a copy may be made for a faster form of the same network."""
+
+
+class CausalModel(ABC):
+    """A causal network, asked greedily in batches; where it comes from, a subclass says.
+
+    Sampling, minimum lengths, penalties and the like in the generation configuration are ignored:
+    decoding is greedy. Only its end tokens are used.
+
+    A prompt that leaves no room for an answer in the model's context gets an empty answer with
+    ``finish="length"``, is counted in :attr:`n_too_long`, and does not stop the run.
+
+    Args:
+        spec: The text that names the model.
+        fingerprint: Identifies the weights and all else that determines answers.
+        name: The model's name, for messages.
+        config: Of the network.
+        tokenizer: Of the network.
+        device: Where the network computes.
+        dtype: Of its weights.
+        n_embeddings: How many token ids the network knows; by default what its configuration says.
+        chat: Whether plain text is sent as one user message.
+        batch_tokens: Rows × columns of a batch; by default chosen from the device and its free
+            memory.
+    """
+
+    def __init__(
+        self,
+        spec: str,
+        *,
+        fingerprint: str,
+        name: str,
+        config: PreTrainedConfig,
+        tokenizer: PreTrainedTokenizerBase,
+        device: torch.device,
+        dtype: torch.dtype,
+        n_embeddings: int = 0,
+        chat: bool,
+        batch_tokens: int | None = None,
+    ) -> None:
+        self.config = config
+        self.tokenizer = tokenizer
+        self.n_too_long = 0
+        """How many prompts so far did not fit into the model's context."""
+        self._text_config = config.get_text_config(decoder=True)
+        self._encoder = PromptEncoder(
+            tokenizer,
+            name=name,
+            chat=chat,
+            n_embeddings=max(self._text_config.vocab_size, n_embeddings),
+            start=self._start_token(),
+        )
+        self.spec = spec
+        self.fingerprint = fingerprint
+        self.chat = chat
+        self._device = device
+        self._dtype = dtype
+        self._batch_tokens = batch_tokens
+        self._network: PreTrainedModel | None = None
+        self._fast: PreTrainedModel | FusedLlama | None = None
+        self._threads: ThreadPoolExecutor | None = None
+        self._pool = MemoryPool()
+
+    @abstractmethod
+    def _load(self) -> PreTrainedModel:
+        """Return the network with its weights, ready to be asked; called at the first question."""
+
+    @abstractmethod
+    def _count_parameters(self) -> int:
+        """Return how many parameters the network has."""
+
+    @abstractmethod
+    def describe(self) -> Mapping[str, str]:
+        """Return facts for a report."""
+
+    @property
+    def n_context(self) -> int | None:
+        """How many tokens the model can look back, prompt and answer together, if it says so."""
+        found = getattr(self._text_config, "max_position_embeddings", None)
+        return found if isinstance(found, int) and found > 0 else None
+
+    @property
+    def network(self) -> PreTrainedModel:
+        """The network with its weights, which are loaded at the first call."""
+        if self._network is None:
+            self._network = self._load()
+        return self._network
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Return how many tokens each text has by itself."""
+        return self._encoder.count(texts)
+
+    def vocabulary(self) -> frozenset[str]:
+        """Return the tokens that there are."""
+        return frozenset(self.tokenizer.get_vocab())
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        decided: Decided | None = None,
+    ) -> Iterator[tuple[int, Generation]]:
+        """Continue every prompt greedily; yield ``(index, generation)`` in order of completion."""
+        pending = []
+        for index, tokens in enumerate(self._encoder.encode(prompts)):
+            limit = self._room(len(tokens), max_new_tokens)
+            if limit > 0:
+                pending.append(PendingPrompt(index, tokens, limit))
+            else:
+                self.n_too_long += max_new_tokens > 0
+                yield index, Generation("", "length", 0, 0.0)
+        # The longest first: if memory is short, it shows at once.
+        pending.sort(key=lambda prompt: len(prompt.tokens), reverse=True)
+        stop = list(filter(None, stop))
+        while pending:
+            batch = self._take(pending)
+            finished: set[int] = set()
+            try:
+                for index, generation in self._decode(batch, stop, decided):
+                    finished.add(index)
+                    yield index, generation
+            except (RuntimeError, MemoryError) as error:
+                self._pool.clear()
+                self._budget.halve(len(batch), error, self._device)
+            pending = [prompt for prompt in pending if prompt.index not in finished]
+
+    def score(
+        self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]
+    ) -> list[list[float]]:
+        """Return, for each prompt, the natural-log probability of each candidate continuation.
+
+        Context and continuation are encoded together and divided where the context's own tokens
+        end, with trailing spaces of the context counted to the continuation, as
+        lm-evaluation-harness does it. A candidate that does not fit into the context of the model
+        scores minus infinity.
+        """
+        if not prompts:
+            return []
+        return score_candidates(
+            self.network,
+            self._encoder,
+            prompts,
+            candidates,
+            n_context=self.n_context,
+            budget=self._budget,
+        )
+
+    def close(self) -> None:
+        """Let go of the network and of all caches; a later question would load it again."""
+        self._network = self._fast = None
+        self._pool.clear()
+        if self._threads is not None:
+            self._threads.shutdown()
+            self._threads = None
+        empty_cache(self._device)
+
+    def _decode(
+        self, batch: Sequence[PendingPrompt], stop: Sequence[str], decided: Decided | None
+    ) -> Iterator[tuple[int, Generation]]:
+        for prompt in batch:
+            prompt.n_new = 0
+        n_new = max(prompt.limit for prompt in batch)
+        with self._pool.lend() as memory:
+            yield from decode_greedily(
+                self._new_decoder([prompt.tokens for prompt in batch], n_new, memory),
+                batch,
+                self.tokenizer,
+                ends=self._end_tokens(),
+                stop=stop,
+                decided=decided,
+            )
+
+    def _new_decoder(
+        self, prompts: Sequence[Sequence[int]], n_new: int, memory: Callable[[], CacheMemory]
+    ) -> Decoder:
+        if self._fast is None:
+            network = self.network
+            self._fast = (self._is_small and fused(network)) or network
+        fast = self._fast
+
+        def new(part: Sequence[Sequence[int]]) -> Decoder:
+            return new_decoder(fast, part, n_new=n_new, memory=memory())
+
+        n_threads = torch.get_num_threads()
+        if n_threads == 1 or len(prompts) == 1 or not self._is_small:
+            return new(prompts)
+        if self._threads is None:
+            self._threads = one_core_threads(n_threads)
+        return DividedDecoder(self._threads, n_threads, prompts, new)
+
+    @cached_property
+    def _n_parameters(self) -> int:
+        return self._count_parameters()
+
+    @property
+    def _is_small(self) -> bool:
+        n_bytes = self._n_parameters * self._dtype.itemsize
+        return self._device.type == "cpu" and n_bytes <= _SMALL_BYTES
+
+    def _take(self, pending: Sequence[PendingPrompt]) -> Sequence[PendingPrompt]:
+        network = self.network
+        widest = len(pending[0].tokens) + max(prompt.limit for prompt in pending)
+        batch = pending[: self._budget.rows(widest)]
+        if takes_padding(network):
+            return batch
+        return [prompt for prompt in batch if len(prompt.tokens) == len(batch[0].tokens)]
+
+    def _room(self, n_prompt: int, max_new_tokens: int) -> int:
+        if self.n_context is None:
+            return max_new_tokens
+        return min(max_new_tokens, self.n_context - n_prompt)
+
+    @cached_property
+    def _budget(self) -> BatchBudget:
+        """The size of batches, chosen by the memory that the weights have left."""
+        fitting = default_budget(self.config, self._device, self._dtype.itemsize)
+        return BatchBudget(self._batch_tokens or fitting)
+
+    def _end_tokens(self) -> frozenset[int]:
+        """Return the end tokens of the generation configuration, else the tokenizer's."""
+        found = getattr(self.network.generation_config, "eos_token_id", None)
+        if found is None:
+            found = self.tokenizer.eos_token_id
+        return frozenset([found] if isinstance(found, int) else found or [])
+
+    def _start_token(self) -> int:
+        """Return what is sent instead of an empty prompt."""
+        starts = (
+            self.tokenizer.bos_token_id,
+            self.tokenizer.eos_token_id,
+            getattr(self._text_config, "bos_token_id", None),
+        )
+        return next((token for token in starts if isinstance(token, int)), 0)

@@ -1,0 +1,332 @@
+"""Memory of a batch: how much goes into one, what happens when it runs out, and a cache in it."""
+
+from __future__ import annotations
+
+import gc
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from transformers.cache_utils import (
+    Cache,
+    DummyLayer,
+    DynamicCache,
+    DynamicLayer,
+    DynamicSlidingWindowLayer,
+    LinearAttentionCacheLayerMixin,
+)
+
+from palimpsest.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+_ACCELERATOR_TOKENS = 65536
+
+_CPU_WORK = 4 * 10**11
+"""Tokens × parameters of a batch on the CPU: some seconds, so that answers keep coming in."""
+
+_FEWEST_CPU_TOKENS = 2048
+_MOST_CPU_TOKENS = 32768
+_MEMORY_SHARE = 0.4
+"""How much of the free memory a batch may take by our estimate, which leaves out fragments."""
+
+_MEMORY_MESSAGES = ("not enough memory", "can't allocate memory", "out of memory")
+
+
+class BatchBudget:
+    """How much goes into one batch; halved whenever memory runs out.
+
+    Args:
+        n_tokens: Rows × columns of a batch, padding and room for new tokens included.
+    """
+
+    def __init__(self, n_tokens: int) -> None:
+        self.n_tokens = n_tokens
+        self.n_rows: int | None = None
+
+    def rows(self, n_columns: int) -> int:
+        """Return how many rows of ``n_columns`` go together, at least one."""
+        fitting = max(1, self.n_tokens // max(1, n_columns))
+        return min(fitting, self.n_rows or fitting)
+
+    def halve(self, n_rows: int, error: BaseException, device: torch.device) -> None:
+        """Free the memory of a batch that did not fit, and allow half of its rows from now on.
+
+        Any error that is no lack of memory is raised again.
+
+        Raises:
+            UserError: A single row did not fit.
+        """
+        if not is_out_of_memory(error):
+            raise error
+        error.__traceback__ = None  # it holds the frames, and with them the cache
+        free_memory(device)
+        if n_rows <= 1:
+            raise UserError(
+                "There is not enough memory for a single prompt of this suite.",
+                hint="Use a smaller dtype (dtype=bfloat16), a device with more memory, "
+                "or shorter prompts.",
+            ) from error
+        self.n_rows = n_rows // 2
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell a lack of memory from other errors; on the CPU torch raises a plain RuntimeError."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(part in text for part in _MEMORY_MESSAGES)
+
+
+def free_memory(device: torch.device) -> None:
+    """Collect what nobody refers to any more, and give cached blocks back to the device."""
+    gc.collect()
+    empty_cache(device)
+
+
+def empty_cache(device: torch.device) -> None:
+    """Give cached blocks back to the device."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
+def default_budget(config: PreTrainedConfig, device: torch.device, n_bytes: int) -> int:
+    """Return a number of tokens per batch that is fast and fits into the memory that is free.
+
+    Args:
+        config: Of the model.
+        device: Where it runs.
+        n_bytes: Per number, by the model's dtype.
+    """
+    text = config.get_text_config(decoder=True)
+
+    def size(name: str, default: int) -> int:
+        return int(getattr(text, name, None) or default)
+
+    width, n_layers = size("hidden_size", 4096), size("num_hidden_layers", 32)
+    wanted = _ACCELERATOR_TOKENS
+    if device.type == "cpu":  # the parameters of all blocks, by the usual proportions
+        fast = _CPU_WORK // (12 * n_layers * width**2)
+        wanted = min(max(fast, _FEWEST_CPU_TOKENS), _MOST_CPU_TOKENS)
+    free = _free_bytes(device)
+    if free is None:
+        return wanted
+    n_heads = size("num_attention_heads", 1)
+    head_width = size("head_dim", width // n_heads)
+    cache = 2 * n_layers * size("num_key_value_heads", n_heads) * head_width
+    # Of one layer; they are freed before the next.
+    activations = 8 * width + 3 * size("intermediate_size", 4 * width)
+    bytes_per_token = n_bytes * (cache + activations)
+    return max(1, min(wanted, int(_MEMORY_SHARE * free / bytes_per_token)))
+
+
+def _free_bytes(device: torch.device) -> int | None:
+    """Return what is free on the device, or ``None`` where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        text = Path("/proc/meminfo").read_text()
+    except OSError:
+        return None
+    found = re.search(r"^MemAvailable: +(\d+) kB$", text, re.MULTILINE)
+    return int(found[1]) * 1024 if found else None
+
+
+class CacheMemory:
+    """Memory that one cache after the other is laid into.
+
+    On the CPU, a fresh block of memory costs more to touch for the first time than keys and
+    values cost to compute for a small model.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: dict[int, torch.Tensor] = {}
+
+    def tensor(self, slot: int, shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+        """Return a tensor with anything in it; the last one of this slot is gone."""
+        n_numbers = math.prod(shape)
+        block = self._blocks.get(slot)
+        if block is None or len(block) < n_numbers or block.dtype != like.dtype:
+            block = self._blocks[slot] = like.new_empty(n_numbers)
+        return block[:n_numbers].view(shape)
+
+
+class MemoryPool:
+    """Lends memory to caches, to each at a time its own."""
+
+    def __init__(self) -> None:
+        self._idle: list[CacheMemory] = []
+
+    @contextmanager
+    def lend(self) -> Iterator[Callable[[], CacheMemory]]:
+        """Give a function that takes memory from the pool until the end of the block."""
+        lent: list[CacheMemory] = []
+
+        def take() -> CacheMemory:  # several threads may ask at once
+            try:
+                memory = self._idle.pop()
+            except IndexError:
+                memory = CacheMemory()
+            lent.append(memory)
+            return memory
+
+        yield take
+        # Not after an error, such as Ctrl-C: a thread may still be writing.
+        self._idle += lent
+
+    def clear(self) -> None:
+        """Free what is not lent."""
+        self._idle.clear()
+
+
+class ReservedLayer(DynamicLayer):
+    """Keys and values of one layer for a whole batch, of which the model sees a part.
+
+    The library's layer concatenates at every token and so copies the whole cache each time; this
+    one writes in place. It keeps all positions, also under a sliding window: the model's mask is
+    what limits attention.
+
+    Args:
+        n_rows: Rows of the batch.
+        n_columns: How many positions will be written at most.
+        memory: Where the numbers go.
+        index: Of the layer; no two in the same memory have the same.
+    """
+
+    _layer_type = None
+
+    def __init__(self, n_rows: int, n_columns: int, memory: CacheMemory, index: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._memory = memory
+        self._index = index
+        self.n_rows = n_rows
+        self.n_columns = n_columns
+        self._rows = slice(0, n_rows)
+        self._start = self._end = 0
+        self._all: tuple[torch.Tensor, torch.Tensor] | None = None
+
+    def show(self, rows: slice, start: int, end: int) -> None:
+        """Let the model see columns ``start`` to ``end`` of ``rows``, and write after them."""
+        self._rows, self._start, self._end = rows, start, end
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Append to the part that is shown and return that part."""
+        if self._all is None:
+            self._all = self._reserve(key_states, 0), self._reserve(value_states, 1)
+            self.is_initialized = True
+        end = self._end + key_states.shape[-2]
+        fresh = self._start == self._end
+        for states, reserved in zip((key_states, value_states), self._all, strict=True):
+            reserved[self._rows, :, self._end : end] = states
+            if fresh:  # a masked position enters attention with weight 0, and 0 · nan = nan
+                reserved[self._rows, :, : self._start] = 0.0
+        self._end = end
+        if fresh:  # what was just computed lies closer together than its copy in the cache
+            return key_states, value_states
+        keys, values = (reserved[self._rows, :, self._start : end] for reserved in self._all)
+        return keys, values
+
+    def get_seq_length(self) -> int:
+        """Return how many columns are shown."""
+        return self._end - self._start
+
+    def keep(self, rows: torch.Tensor, moved: torch.Tensor) -> None:
+        """Keep ``rows`` and show them; only those at the places ``moved`` are copied.
+
+        A moved row comes from beyond the rows that are kept, so that nothing is overwritten
+        before it is read.
+        """
+        self.n_rows = len(rows)
+        self._rows = slice(0, self.n_rows)
+        for reserved in self._all or ():
+            reserved[moved, :, : self._end] = reserved[rows[moved], :, : self._end]
+
+    def branch(self, rows: torch.Tensor) -> None:
+        """Show ``rows`` in that order from now on, each as often as it is named."""
+        self.n_rows = len(rows)
+        self._rows = slice(0, self.n_rows)
+        if self._all is not None:
+            keys, values = self._all
+            self._all = keys[rows], values[rows]
+
+    def _reserve(self, states: torch.Tensor, part: int) -> torch.Tensor:
+        shape = (self.n_rows, states.shape[1], self.n_columns, states.shape[3])
+        return self._memory.tensor(2 * self._index + part, shape, states)
+
+
+def can_reserve(config: PreTrainedConfig) -> bool:
+    """Whether all layers of the model are plain or sliding-window attention."""
+    kinds = getattr(config.get_text_config(decoder=True), "layer_types", None) or ()
+    plain = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
+    layers = DynamicCache(config=config).layers
+    return (
+        "chunked_attention" not in kinds
+        and bool(layers)
+        and all(type(layer) in plain for layer in layers)
+    )
+
+
+def skips_padding(config: PreTrainedConfig) -> bool:
+    """Whether a mask can hide padding: not from a recurrent state."""
+    return not any(
+        isinstance(layer, LinearAttentionCacheLayerMixin)
+        for layer in DynamicCache(config=config).layers
+    )
+
+
+def reserved_cache(
+    config: PreTrainedConfig, n_rows: int, n_columns: int, memory: CacheMemory | None = None
+) -> DynamicCache:
+    """Return an empty cache whose attention layers are :class:`ReservedLayer`."""
+    memory = CacheMemory() if memory is None else memory
+    cache = DynamicCache(config=config)
+    cache.layers = [
+        layer if isinstance(layer, DummyLayer) else ReservedLayer(n_rows, n_columns, memory, index)
+        for index, layer in enumerate(cache.layers)
+    ]
+    return cache
+
+
+def reserved_layers(cache: Cache) -> list[ReservedLayer]:
+    """Return the layers of a cache that are reserved; of another cache, none."""
+    return [layer for layer in cache.layers if isinstance(layer, ReservedLayer)]
+
+
+def keep_rows(cache: Cache, rows: Sequence[int], device: torch.device) -> None:
+    """Drop all rows but these from a cache of any kind.
+
+    Args:
+        cache: The cache.
+        rows: The rows in their new order, as :func:`without_gaps` gives it.
+        device: Where the cache is.
+    """
+    kept = torch.tensor(rows, dtype=torch.long, device=device)
+    moved = torch.tensor(
+        [place for place, row in enumerate(rows) if place != row], dtype=torch.long, device=device
+    )
+    for layer in cache.layers:
+        if isinstance(layer, ReservedLayer):
+            layer.keep(kept, moved)
+        else:
+            layer.reorder_cache(cast(torch.LongTensor, kept))
+
+
+def without_gaps(n_rows: int, kept: Sequence[int]) -> list[int]:
+    """Order the kept rows such that those beyond the new end fill the gaps before it.
+
+    Example:
+        >>> without_gaps(6, [0, 2, 5])
+        [0, 5, 2]
+    """
+    alive = set(kept)
+    spare = [row for row in range(len(kept), n_rows) if row in alive]
+    return [row if row in alive else spare.pop() for row in range(len(kept))]

@@ -1,0 +1,110 @@
+"""Where an answer begins and ends: behind a thought, and before the first stop string."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def first_stop(text: str, stops: Iterable[str], start: int = 0) -> int | None:
+    """Return where the first stop string begins, if there is one.
+
+    Example:
+        >>> first_stop("12. So", [" ", "."])
+        2
+    """
+    return min((at for stop in stops if (at := text.find(stop, start)) >= 0), default=None)
+
+
+THOUGHTS = (
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<reasoning>", "</reasoning>"),
+    ("[THINK]", "[/THINK]"),
+)
+"""How models mark what they think before they answer."""
+
+
+def answer_start(text: str) -> int | None:
+    r"""Return where the answer begins, behind a thought that opens the text; ``None`` before it.
+
+    Example:
+        >>> answer_start("<think>Well.</think>\n\nParis"), answer_start("Paris")
+        (22, 0)
+        >>> answer_start("<think>Well") is None
+        True
+    """
+    body = text.lstrip()
+    for opening, closing in THOUGHTS:
+        if body.startswith(opening):
+            end = text.find(closing)
+            if end < 0:
+                return None
+            answer = text[end + len(closing) :]
+            return len(text) - len(answer.lstrip())
+    return 0
+
+
+def may_open_thought(text: str) -> bool:
+    """Return whether a text may turn out to be the beginning of a thought.
+
+    Example:
+        >>> may_open_thought(" <thi"), may_open_thought("<b>")
+        (True, False)
+    """
+    body = text.lstrip()
+    return any(opening.startswith(body) for opening, _ in THOUGHTS)
+
+
+def end_of_answer(text: str, stops: Iterable[str]) -> int | None:
+    r"""Return where the first stop string behind the thought begins, if there is one.
+
+    Example:
+        >>> end_of_answer("<think>\nHm.\n</think>\n12\nSo", ["\n"])
+        23
+    """
+    start = answer_start(text)
+    return None if start is None else first_stop(text, stops, start)
+
+
+def cut(text: str, stops: Iterable[str]) -> str:
+    r"""Return the text before the first stop string, or all of it.
+
+    Example:
+        >>> cut("12\nInput:", ["Input", "\n"])
+        '12'
+    """
+    return text[: first_stop(text, stops)]
+
+
+def n_open(text: str, stops: Iterable[str]) -> int:
+    r"""Return how many characters at the end may be the beginning of a stop string.
+
+    Example:
+        >>> n_open("12\n", ["\n\n", "x"])
+        1
+    """
+    return max((_overlap(text, stop) for stop in stops if len(stop) > 1), default=0)
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Return the length of the longest proper beginning of a stop string with which a text ends.
+
+    By the failure function of Knuth, Morris and Pratt, so in linear time whatever the texts are.
+    """
+    end = text[1 - len(stop) :]
+    if stop[0] not in end:
+        return 0
+    failure = [0]
+    for char in stop[1:]:
+        failure.append(_step(stop, failure, failure[-1], char))
+    length = 0
+    for char in end:
+        length = _step(stop, failure, length, char)
+    return length
+
+
+def _step(stop: str, failure: list[int], length: int, char: str) -> int:
+    while length and (length == len(stop) or stop[length] != char):
+        length = failure[length - 1]
+    return length + (stop[length] == char)

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+
+import pytest
+from tests.report.diagnosis.hostile import SCRIPT
+from tests.report.lab.factory import fake_lab_results
+from tests.report.lab.test_figures import NAMES
+
+from palimpsest.records.run_folder import RunFolder
+from palimpsest.report.lab.figures import FIGURES
+from palimpsest.report.lab.page import csv_tables, render_lab_page
+from palimpsest.report.page import write_figure
+from palimpsest.report.writing import write_lab_report
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = RunFolder.create(tmp_path_factory.mktemp("lab")).path
+    return folder, write_lab_report(folder, fake_lab_results()).read_text("utf-8")
+
+
+def test_the_page_asks_nothing_of_the_network(page: tuple[Path, str]) -> None:
+    _, text = page
+    addresses = set(re.findall(r"https?://[\w./]+", text))
+    assert addresses == {"https://arxiv.org/abs/2309.10105", "http://www.w3.org/2000/svg"}
+    assert "script-src 'none'" in text
+    assert "<script" not in text
+
+
+def test_the_page_holds_findings_figures_tables_and_configuration(page: tuple[Path, str]) -> None:
+    _, text = page
+    for wanted in ("Tuning hid much.", "rotations:32", "problem.n_tasks", "0123456789abcdef"):
+        assert wanted in text
+    assert all(f'id="figure-{name}"' in text for name in NAMES)
+    assert re.findall(r'href="#([\w-]+)"', text)[0] == "findings"
+    for target in re.findall(r'<a href="#([\w-]+)"', text):
+        assert f'id="{target}"' in text
+
+
+def test_every_figure_and_table_is_a_file_beside_the_page(page: tuple[Path, str]) -> None:
+    folder, _ = page
+    for name in NAMES:
+        assert (folder / "figures" / f"{name}.png").stat().st_size
+        assert (folder / "figures" / f"{name}.svg").stat().st_size
+    results = fake_lab_results()
+    rows = {
+        "conjugations": len(results.conjugations),
+        "tuning": len(results.curve),
+        "by_exemplars": 9 * (len(results.by_exemplars) + len(results.inference)),
+        "closeness": 20,
+        "remedies": len(results.remedies),
+    }
+    for name, n_rows in rows.items():
+        with (folder / f"{name}.csv").open(encoding="utf-8") as file:
+            assert len(list(csv.DictReader(file))) == n_rows > 0
+
+
+def test_the_same_results_give_the_same_page(tmp_path: Path) -> None:
+    results = fake_lab_results(with_remedies=False)
+    drawing = FIGURES.drawings(results)[0]
+    first, again = (write_figure(RunFolder(tmp_path), drawing) for _ in range(2))
+    assert render_lab_page(results, [first]) == render_lab_page(results, [again])
+
+
+def test_names_of_any_kind_are_shown_and_do_not_run() -> None:
+    assert SCRIPT not in render_lab_page(fake_lab_results(name=SCRIPT), [])
+
+
+def test_undefined_numbers_are_said_on_the_page_and_empty_in_the_files() -> None:
+    results = fake_lab_results(forgets=False, with_remedies=False)
+    assert "undefined" in render_lab_page(results, [])
+    tables = csv_tables(results)
+    [row, *_] = csv.DictReader(io.StringIO(tables["conjugations"]))
+    assert (row["recovery"], row["recovery_low"]) == ("", "")
+    assert tables["remedies"] == ""
