@@ -6,8 +6,7 @@ import torch
 
 from palimpsest.errors import UserError
 from palimpsest.lab.measuring.closeness import change_by_closeness
-from palimpsest.lab.problem.exact import exact_pass
-from palimpsest.lab.problem.problem import Problem
+from palimpsest.lab.problem.problem import Problem, exact_pass
 
 
 def rng() -> np.random.Generator:

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from palimpsest.lab.measuring.inference import AlphaFit, discrete_share, fit_alpha
 from palimpsest.lab.predictors.mixture import MixturePass
-from palimpsest.lab.problem.exact import exact_pass
-from palimpsest.lab.problem.problem import Batch, Problem
+from palimpsest.lab.problem.problem import Batch, Problem, exact_pass
 
 PROBLEM = Problem(3, 4, 10, noise_std=0.6, alpha=0.5)
 

@@ -11,8 +11,7 @@ from palimpsest.lab.measuring.inference import discrete_share
 from palimpsest.lab.measuring.splitting import ExcessSplit, split_excess
 from palimpsest.lab.predictors.discrete import DiscreteEstimator
 from palimpsest.lab.predictors.ridge import RidgeEstimator
-from palimpsest.lab.problem.exact import exact_pass, exact_predictors
-from palimpsest.lab.problem.problem import Problem
+from palimpsest.lab.problem.problem import Problem, exact_pass, exact_predictors
 from palimpsest.lab.streams import stream
 
 PROBLEM = Problem(4, 4, 8, noise_std=0.5)

@@ -17,9 +17,8 @@ from palimpsest.lab.predictors.discrete import DiscreteEstimator
 from palimpsest.lab.predictors.mixture import MixtureEstimator
 from palimpsest.lab.predictors.predictor import OnFeatures, Predictor, predict_zero
 from palimpsest.lab.predictors.ridge import OrdinaryLeastSquares, RidgeEstimator
-from palimpsest.lab.problem.exact import exact_pass, exact_predictors
 from palimpsest.lab.problem.features import FUNCTION_CLASSES
-from palimpsest.lab.problem.problem import Batch, Problem
+from palimpsest.lab.problem.problem import Batch, Problem, exact_pass, exact_predictors
 
 Array = npt.NDArray[np.float64]
 

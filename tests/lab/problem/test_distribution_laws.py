@@ -13,8 +13,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from palimpsest.lab.problem.exact import exact_predictors
-from palimpsest.lab.problem.problem import DISTRIBUTIONS, Problem, TaskDistribution
+from palimpsest.lab.problem.problem import (
+    DISTRIBUTIONS,
+    Problem,
+    TaskDistribution,
+    exact_predictors,
+)
 
 PROBLEM = Problem(n_dims=3, n_tasks=4, n_exemplars=8, noise_std=0.5, weight_std=1.3)
 PAGE = Path(__file__).parents[3] / "docs" / "adding" / "distribution.md"

@@ -22,8 +22,7 @@ from palimpsest.lab.predictors.transformer import (
     new_transformer,
     save_transformer,
 )
-from palimpsest.lab.problem.exact import exact_predictors
-from palimpsest.lab.problem.problem import Problem
+from palimpsest.lab.problem.problem import Problem, exact_predictors
 from palimpsest.lab.training.loop import Running, Training
 from palimpsest.lab.training.remedies import (
     Divergence,

@@ -30,8 +30,7 @@ from palimpsest.lab.conjugations.transformations import (
 from palimpsest.lab.measuring.inference import discrete_share
 from palimpsest.lab.predictors.mixture import MixturePass
 from palimpsest.lab.predictors.predictor import Predictor, predict
-from palimpsest.lab.problem.exact import exact_pass
-from palimpsest.lab.problem.problem import Batch, Problem
+from palimpsest.lab.problem.problem import Batch, Problem, exact_pass
 from palimpsest.lab.streams import numpy_stream, stream
 from palimpsest.records.lab_results import ByPosition, Check, Estimate, Losses
 from palimpsest.stats.bootstrap import bootstrap_means, percentile_interval

@@ -17,7 +17,7 @@ from palimpsest.lab.measuring.inference import discrete_share, fit_alpha, outer_
 from palimpsest.lab.measuring.recovery import estimate_recovery
 from palimpsest.lab.measuring.splitting import split_excess
 from palimpsest.lab.predictors.predictor import Predictor
-from palimpsest.lab.problem.exact import exact_predictors
+from palimpsest.lab.problem.problem import exact_predictors
 from palimpsest.records.lab_results import (
     ByPosition,
     Closeness,

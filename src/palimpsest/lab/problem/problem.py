@@ -22,9 +22,9 @@ from palimpsest.errors import UserError
 from palimpsest.files import digest
 from palimpsest.lab.checks import check_count, check_not_negative, check_positive, check_share
 from palimpsest.lab.predictors.discrete import DiscreteEstimator
-from palimpsest.lab.predictors.mixture import MixtureEstimator
-from palimpsest.lab.predictors.predictor import OnFeatures, Predictor
-from palimpsest.lab.predictors.ridge import RidgeEstimator
+from palimpsest.lab.predictors.mixture import MixtureEstimator, MixturePass
+from palimpsest.lab.predictors.predictor import OnFeatures, Predictor, predict_zero
+from palimpsest.lab.predictors.ridge import OrdinaryLeastSquares, RidgeEstimator
 from palimpsest.lab.problem.features import Features, features_of
 from palimpsest.lab.streams import stream
 from palimpsest.registry import Registry
@@ -380,6 +380,41 @@ class Problem:
         if failed or not torch.equal(covariance, covariance.T) or not root.isfinite().all():
             raise UserError("input_covariance must be symmetric and positive definite; it is not.")
         return root
+
+
+def exact_predictors(problem: Problem) -> dict[str, Predictor]:
+    """Return the closed forms for a problem by name; all take its x, whatever the function class.
+
+    Example:
+        >>> list(exact_predictors(Problem(n_dims=2, n_tasks=3, n_exemplars=5)))
+        ['ridge', 'discrete', 'mixture', 'least-squares', 'zero']
+    """
+    found: dict[str, Predictor] = {
+        "ridge": GaussianTasks.of(problem).bayes(problem.noise_std),
+        "discrete": problem.discrete.bayes(problem.noise_std),
+        "mixture": MixtureTasks.of(problem).bayes(problem.noise_std),
+        "least-squares": OrdinaryLeastSquares(),
+    }
+    on_features = {name: OnFeatures(one, problem.features) for name, one in found.items()}
+    return {**on_features, "zero": predict_zero}
+
+
+def exact_pass(
+    problem: Problem,
+    xs: Float[Tensor, "batch points dims"],
+    ys: Float[Tensor, "batch points"],
+) -> MixturePass:
+    """Return the Bayes mixture of a problem and all that it is made from.
+
+    Raises:
+        UserError: Prompts of other dimensions than the problem's.
+    """
+    if xs.shape[-1] != problem.n_dims:
+        raise UserError(
+            f"The prompts have {xs.shape[-1]} dimensions; the problem has {problem.n_dims}."
+        )
+    mixture = MixtureTasks.of(problem).bayes(problem.noise_std)
+    return mixture.all(problem.features(xs.to(torch.float64)), ys)
 
 
 def is_same(first: Tensor, second: Tensor) -> bool:
