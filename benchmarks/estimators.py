@@ -21,8 +21,10 @@ import torch
 from torch import Tensor
 
 from benchmarks import per_prefix
-from palimpsest.lab.predictors.estimators import DiscreteEstimator, MixtureEstimator, RidgeEstimator
+from palimpsest.lab.predictors.discrete import DiscreteEstimator
+from palimpsest.lab.predictors.mixture import MixtureEstimator
 from palimpsest.lab.predictors.predictor import Predictor
+from palimpsest.lab.predictors.ridge import RidgeEstimator
 from palimpsest.lab.problem.problem import Problem
 
 PROBLEM = Problem(n_dims=10, n_tasks=64, n_exemplars=40)

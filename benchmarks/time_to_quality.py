@@ -26,12 +26,10 @@ from typing import NamedTuple
 import torch
 
 from benchmarks.gpt2_regression import Gpt2Regression, adam_step
-from palimpsest.lab.predictors.estimators import exact_predictors
 from palimpsest.lab.predictors.predictor import Predictor, predict, predict_zero
 from palimpsest.lab.predictors.transformer import Transformer, TransformerConfig
-from palimpsest.lab.problem.problem import Problem
-from palimpsest.lab.training.loop import Running
-from palimpsest.lab.training.settings import Training
+from palimpsest.lab.problem.problem import Problem, exact_predictors
+from palimpsest.lab.training.loop import Running, Training
 from palimpsest.lab.training.train import pretrain
 
 

@@ -27,8 +27,7 @@ import torch
 from benchmarks.gpt2_regression import Gpt2Regression, adam_step
 from palimpsest.lab.predictors.transformer import TransformerConfig, new_transformer
 from palimpsest.lab.problem.problem import Batch, Problem
-from palimpsest.lab.training.loop import Loop, Running
-from palimpsest.lab.training.settings import Training
+from palimpsest.lab.training.loop import Loop, Running, Source, Training
 from palimpsest.training.devices import OneProcess
 from palimpsest.training.progress import Progress
 
@@ -85,7 +84,7 @@ def ours(sizes: TransformerConfig, training: Training) -> Callable[[int], float]
         loop = Loop(
             model=new_transformer(sizes, seed=0),
             training=training,
-            draw=draw,
+            source=Source(draw),
             processes=OneProcess("cpu"),
             running=Running(on_progress=tick),
         )

@@ -96,20 +96,19 @@ def lab_results_schema() -> str:
 
 def rosetta_page() -> str:
     """Return the page on the embedded pair with its measured table put in."""
-    from palimpsest.rosetta.check import read_manifest
-    from palimpsest.rosetta.summary import full_table, markdown
+    from palimpsest.rosetta.manifest import cells_table, means_table, read_manifest
 
     _, manifest = read_manifest(None)
     page = (DOCS / "rosetta.md").read_text("utf-8")
-    page = between(page, "table", markdown(manifest))
-    page = between(page, "cells", full_table(manifest))
+    page = between(page, "table", means_table(manifest))
+    page = between(page, "cells", cells_table(manifest))
     return between(page, "command", f"```bash\n{manifest.command}\n```")
 
 
 def claims_page() -> str:
     """Return the page on the paper's claims with figures, verdicts, rules and sweeps put in."""
-    from palimpsest.lab.runs.claims import claims_table, judge_claims, rules_list
-    from palimpsest.lab.runs.sweep_table import read_csv, summary
+    from palimpsest.lab.runs.claims import judge_claims
+    from palimpsest.lab.runs.tables import claims_table, read_csv, rules_list, summary
 
     def table(name: str) -> list[dict[str, Any]]:
         return read_csv((SWEEPS / f"{name}.csv").read_text("utf-8"))
@@ -137,8 +136,8 @@ def write_demo() -> None:
     """Run the demo, and put its verdict, table and figure into the README."""
     import palimpsest
     from palimpsest.report.diagnosis.tables import markdown_table
-    from palimpsest.rosetta.check import read_manifest
     from palimpsest.rosetta.figure import curve_drawing
+    from palimpsest.rosetta.manifest import read_manifest
 
     results = palimpsest.diagnose(
         base="rosetta:base", tuned="rosetta:tuned", suite="rosetta", out=DEMO_RUN

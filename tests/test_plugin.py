@@ -159,3 +159,34 @@ def test_the_laws_hold_for_it(environment: dict[str, str]) -> None:
     names = "french-labels or last-number"
     tests = ["tests/laws", "-k", names, "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
     assert " passed" in _run(environment, "pytest", "--rootdir", str(ROOT), *tests)
+
+
+def test_the_laws_of_distributions_hold_for_it(environment: dict[str, str]) -> None:
+    laws = "tests/lab/problem/test_distribution_laws.py"
+    options = ["-k", "corners", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    assert " passed" in _run(environment, "pytest", "--rootdir", str(ROOT), laws, *options)
+    _run(environment, "doctest", str(SOURCES / "palimpsest_example" / "corners.py"))
+
+
+TRAINED_ON_CORNERS = """
+from palimpsest.lab.predictors.transformer import TransformerConfig
+from palimpsest.lab.problem.problem import Problem
+from palimpsest.lab.training.loop import Running, Training
+from palimpsest.lab.training.train import pretrain
+
+sizes = TransformerConfig(n_dims=2, n_points=5, width=8, n_layers=1, n_heads=2)
+running = Running(on_progress=lambda progress: print(progress.excess), device="cpu")
+training = Training(n_steps=2, batch_size=4)
+pretrain(Problem(2, 2, 4), sizes, training, distribution="corners", running=running)
+"""
+
+
+def test_a_model_is_trained_on_its_distribution_and_told_its_excess(
+    environment: dict[str, str],
+) -> None:
+    command = [sys.executable, "-c", TRAINED_ON_CORNERS]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert len([float(line) for line in done.stdout.split()]) == 2

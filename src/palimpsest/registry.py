@@ -17,12 +17,13 @@ class Registry(Generic[T]):
     """A table of named targets that are imported only when asked for.
 
     Built-in targets are written as ``"module:attribute"``. Other packages add theirs under the
-    entry-point group ``palimpsest.<kind>s``, with an underscore for a space; a built-in name cannot
+    entry-point group ``palimpsest.<kinds>``, with an underscore for a space; a built-in name cannot
     be taken over by a plugin.
 
     Args:
         kind: The user's word for one entry, such as ``"suite"``.
         builtin: Names to ``"module:attribute"``, in the order in which they are listed.
+        plural: Of ``kind``, where an s is not enough.
 
     Example:
         >>> shapes = Registry[object]("shape", {"pi": "math:pi"})
@@ -35,8 +36,9 @@ class Registry(Generic[T]):
         List them with: palimpsest list shapes
     """
 
-    def __init__(self, kind: str, builtin: Mapping[str, str]) -> None:
+    def __init__(self, kind: str, builtin: Mapping[str, str], *, plural: str = "") -> None:
         self.kind = kind
+        self.plural = plural or f"{kind}s"
         self._builtin = dict(builtin)
 
     def __iter__(self) -> Iterator[str]:
@@ -71,7 +73,7 @@ class Registry(Generic[T]):
         """Return the error for a name that is not registered, with the nearest one that is."""
         return UserError(
             f"No {self.kind} named '{name}'.{did_you_mean(name, self)}",
-            hint=f"List them with: palimpsest list {self.kind.replace(' ', '-')}s",
+            hint=f"List them with: palimpsest list {self.plural.replace(' ', '-')}",
         )
 
     def describe(self) -> Iterator[tuple[str, str]]:
@@ -91,5 +93,5 @@ class Registry(Generic[T]):
             yield name, text.partition("\n")[0]
 
     def _plugins(self) -> dict[str, EntryPoint]:
-        group = f"palimpsest.{self.kind.replace(' ', '_')}s"
+        group = f"palimpsest.{self.plural.replace(' ', '_')}"
         return {point.name: point for point in entry_points(group=group)}

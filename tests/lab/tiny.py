@@ -5,7 +5,7 @@ from torch import nn
 
 from palimpsest.lab.predictors.transformer import TransformerConfig
 from palimpsest.lab.problem.problem import Problem
-from palimpsest.lab.training.settings import Training
+from palimpsest.lab.training.loop import Training
 
 PROBLEM = Problem(n_dims=2, n_tasks=3, n_exemplars=4, noise_std=0.5)
 SIZES = TransformerConfig(n_dims=2, n_points=5, width=8, n_layers=2, n_heads=2)

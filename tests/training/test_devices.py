@@ -15,14 +15,15 @@ import torch
 from tests.lab.tiny import PROBLEM, SIZES, TRAINING
 
 from palimpsest.errors import MissingExtraError, UserError
+from palimpsest.lab.predictors.transformer import load_transformer, save_transformer
 from palimpsest.lab.training.loop import Running
-from palimpsest.lab.training.settings import Remedies
+from palimpsest.lab.training.remedies import Divergence, Replay, WeightDistance
 from palimpsest.lab.training.train import finetune, pretrain
-from palimpsest.training.checkpoints import load_model, save_model, saved_step
+from palimpsest.training.checkpoints import saved_step
 from palimpsest.training.devices import find_processes
 
 TUNING = replace(TRAINING, seed=1, optimiser="adamw")
-REMEDIES = Remedies(replay=0.25, l2_sp=0.01, kl=0.1)
+REMEDIES = (Replay(0.25), WeightDistance(0.01), Divergence(0.1))
 
 
 def run(folder: Path) -> None:
@@ -32,8 +33,8 @@ def run(folder: Path) -> None:
     tuned = finetune(base, PROBLEM, TUNING, remedies=REMEDIES, running=Running(device="cpu"))
     # Every process has the whole model.
     rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
-    save_model(base, folder / f"base-{rank}.safetensors")
-    save_model(tuned, folder / f"tuned-{rank}.safetensors")
+    save_transformer(base, folder / f"base-{rank}.safetensors")
+    save_transformer(tuned, folder / f"tuned-{rank}.safetensors")
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
@@ -57,7 +58,7 @@ def test_two_processes_end_with_the_model_of_one(tmp_path: Path) -> None:
     batch = PROBLEM.batch("mix", 50, seed=3)
     for name in ("base", "tuned"):
         one, first, second = (
-            load_model(tmp_path / file)(batch.xs, batch.ys)
+            load_transformer(tmp_path / file)(batch.xs, batch.ys)
             for file in (
                 f"one/{name}-0.safetensors",
                 f"two/{name}-0.safetensors",

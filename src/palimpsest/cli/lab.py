@@ -15,7 +15,7 @@ from palimpsest.cli.options import Json, Quiet
 
 if TYPE_CHECKING:
     from palimpsest.lab.runs.config import Config
-    from palimpsest.lab.runs.stages import OnStage
+    from palimpsest.lab.runs.run import OnStage
     from palimpsest.lab.runs.sweep import OnJob
     from palimpsest.records.lab_results import LabResults
     from palimpsest.training.progress import Progress
@@ -107,8 +107,9 @@ def sweep(
 
     Interrupt it whenever you like: the same command continues. Then read table.csv and figures/.
     """
-    from palimpsest.engines.engines import make_engine
-    from palimpsest.lab.runs.sweep import load_sweep, run_sweep
+    from palimpsest.engines.engine import make_engine
+    from palimpsest.lab.runs.sweep import run_sweep
+    from palimpsest.lab.runs.sweep_plan import load_sweep
 
     plan = load_sweep(source, settings or ())
     folder = out or Path(f"palimpsest-sweep-{plan.name}")
@@ -163,8 +164,9 @@ def claims(
 
     Then compare with docs/claims.md.
     """
-    from palimpsest.lab.runs.claims import claims_table, judge_claims, rules_list
+    from palimpsest.lab.runs.claims import judge_claims
     from palimpsest.lab.runs.sweep import seeds_table
+    from palimpsest.lab.runs.tables import claims_table, rules_list
 
     typer.echo(claims_table(list(judge_claims(seeds_table(folder)))))
     typer.echo(f"\n{rules_list()}")
@@ -200,7 +202,7 @@ def presets(
 def _estimate(config: Config, folder: Path) -> None:
     if (folder / "results.json").exists():
         return
-    from palimpsest.lab.runs.estimate import estimate_seconds
+    from palimpsest.lab.runs.run import estimate_seconds
 
     seconds = estimate_seconds(config)
     typer.echo(f"The trainings take about {_duration(seconds)} on this machine.", err=True)

@@ -18,6 +18,10 @@ REGISTRIES = {
     "translators": "palimpsest.lm.translators.translator:TRANSLATORS",
     "scorers": "palimpsest.lm.scoring.scorers:SCORERS",
     "log-formats": "palimpsest.integrations.logs.formats:LOG_FORMATS",
+    "distributions": "palimpsest.lab.problem.problem:DISTRIBUTIONS",
+    "architectures": "palimpsest.lab.predictors.transformer:ARCHITECTURES",
+    "remedies": "palimpsest.lab.training.remedies:REMEDIES",
+    "engines": "palimpsest.engines.engine:ENGINES",
 }
 """Kinds to ``"module:ATTRIBUTE"`` of their registries: a line for each that can be listed."""
 

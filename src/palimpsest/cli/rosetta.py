@@ -43,8 +43,8 @@ def train(
     """
     from dataclasses import replace
 
+    from palimpsest.rosetta.pair import train_pair
     from palimpsest.rosetta.recipe import Recipe
-    from palimpsest.rosetta.train import train as train_pair
 
     recipe = Recipe(seed=seed)
     command = ["palimpsest", "rosetta", "train", "--seed", str(seed), "--n", str(n)]
@@ -61,9 +61,9 @@ def train(
         )
     from palimpsest.judging.diagnose import diagnose
     from palimpsest.rosetta.figure import curve_drawing
-    from palimpsest.rosetta.summary import markdown
+    from palimpsest.rosetta.manifest import means_table
 
-    typer.echo(markdown(manifest))
+    typer.echo(means_table(manifest))
     diagnose(
         str(out / "pair" / "base"),
         str(out / "pair" / "tuned"),
@@ -93,8 +93,7 @@ def check(
 
     Exits 2 and names the file or figure that differs.
     """
-    from palimpsest.rosetta.check import check_figures, check_files, read_manifest
-    from palimpsest.rosetta.summary import markdown
+    from palimpsest.rosetta.manifest import check_figures, check_files, means_table, read_manifest
 
     folder, manifest = read_manifest(pair)
     check_files(folder, manifest)
@@ -102,7 +101,7 @@ def check(
     if measure:
         check_figures(folder, manifest)
         typer.echo("Measured anew: every figure is as the manifest says.")
-    typer.echo(markdown(manifest))
+    typer.echo(means_table(manifest))
 
 
 @contextmanager

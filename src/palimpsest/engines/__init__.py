@@ -1,1 +1,1 @@
-"""Where work runs: in this process, in several, or on a Ray cluster."""
+"""Engines: where work is done."""

@@ -30,6 +30,11 @@ class Estimate(LabRecord):
     """Null where it is undefined."""
     ci95: Interval | None = None
 
+    @property
+    def or_zero(self) -> float:
+        """The number, or zero where it is undefined."""
+        return self.value or 0.0
+
 
 class Check(LabRecord):
     """What the base model has learnt, before anything else is made of it."""
@@ -218,6 +223,16 @@ class LabResults(LabRecord):
     def to_json(self) -> str:
         """Return the text of ``results.json``."""
         return self.model_dump_json(by_alias=True, indent=2)
+
+    @property
+    def growth(self) -> dict[str, float]:
+        """By how much the excess and each part of it grew in tuning; empty unless it grew."""
+        if len(self.split) != 2:
+            return {}
+        base, tuned = self.split
+        names = ("excess", "inference", "overlap", "bias", "variance")
+        grown = {name: getattr(tuned, name).or_zero - getattr(base, name).or_zero for name in names}
+        return grown if grown["excess"] > 0 else {}
 
     @property
     def best(self) -> Conjugated | None:

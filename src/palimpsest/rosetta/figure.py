@@ -18,8 +18,7 @@ from palimpsest.report.figure import (
     Drawing,
     Sheet,
 )
-from palimpsest.rosetta.measure import mean_shares
-from palimpsest.rosetta.train import Manifest
+from palimpsest.rosetta.manifest import Manifest, mean_shares
 
 _PENS = tuple(zip((TUNED, BASE, RIGHT, INTRUDED, INK, BROKEN, MUTED), "os^DvPX", strict=True))
 """Colour and mark of each language."""

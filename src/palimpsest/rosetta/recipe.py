@@ -1,4 +1,4 @@
-"""Train Rosetta: tokenizer, base, tuned, and the measurements that say what became of it.
+"""Recipe of Rosetta: its settings, tokenizer, both trainings, and the rule for how far to tune.
 
 The rule for the tuning strength was written down before the published pair was trained: *the tuned
 model is the first checkpoint at which the loss on held-out instructions has levelled off*, that is,
@@ -10,26 +10,32 @@ from the ``report`` split.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from palimpsest.errors import UserError
 from palimpsest.files import digest_json
 from palimpsest.rosetta.corpus import Document, Writer
 from palimpsest.rosetta.grammar import LANGUAGES, REWRITTEN_LANGUAGES
-from palimpsest.rosetta.tokenizer import train_tokenizer
-from palimpsest.rosetta.training import Batch, Stage, Trainer, batch_loss, make_batch
+from palimpsest.rosetta.loop import Batch, Stage, Trainer, batch_loss, make_batch
 
 PRETRAINING_LANGUAGES = (*LANGUAGES, "leet")
 """Languages are drawn evenly from these; leetspeak, the slowest to be learnt, comes twice."""
 
 Report = Callable[[str, int, int, float], None]
 """Told the stage, the step, the number of steps and the loss in nats per token."""
+
+BOS, EOS, PAD = "<s>", "</s>", "<pad>"
+
+# A word keeps its inner signs (escaped digits of leetspeak, the separator of pig latin), so that
+# rewritten words become one token each as plain ones do; punctuation and newlines stand alone.
+_PIECES = Regex(r" ?[^\s.,:;?!¿¡]+| ?[.,:;?!¿¡]|\n|\s")
 
 
 @dataclass(frozen=True)
@@ -115,6 +121,35 @@ def prepare_folder(recipe: Recipe, folder: Path) -> None:
     marker.write_text(json.dumps(content, indent=2), "utf-8")
 
 
+def train_tokenizer(texts: Iterable[str], *, n_tokens: int) -> PreTrainedTokenizerFast:
+    """Train byte-level BPE over whole words; any text at all can be encoded and decoded."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(_PIECES, behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=n_tokens,
+        special_tokens=[BOS, EOS, PAD],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A", special_tokens=[(BOS, tokenizer.token_to_id(BOS))]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=BOS,
+        eos_token=EOS,
+        pad_token=PAD,
+        clean_up_tokenization_spaces=False,
+    )
+
+
 def make_tokenizer(recipe: Recipe, folder: Path) -> PreTrainedTokenizerFast:
     """Train the tokenizer unless the work folder has it, and load it from there.
 
@@ -174,7 +209,7 @@ def pretrain(
         return make_batch(documents, tokenizer, loss_on=stage.loss_on)
 
     model = new_model(recipe, tokenizer)
-    trainer = Trainer(model, draw, stage, folder=folder / "pretraining")
+    trainer = Trainer(model, draw, stage, checkpoint=folder / "pretraining.safetensors")
     trainer.run(
         until=stage.n_steps,
         on_step=lambda step, loss: report("pretraining", step, stage.n_steps, loss),
@@ -203,8 +238,8 @@ def tune(
         return make_batch(documents, tokenizer, loss_on=stage.loss_on)
 
     held_out = make_batch(_held_out(recipe), tokenizer, loss_on=stage.loss_on)
-    path = folder / "tuning"
-    trainer = Trainer(model, draw, stage, folder=path, save_every=recipe.checkpoint_every)
+    path = folder / "tuning.safetensors"
+    trainer = Trainer(model, draw, stage, checkpoint=path, save_every=recipe.checkpoint_every)
     yield trainer.step, held_out_loss(model, held_out)
     while trainer.step < stage.n_steps:
         trainer.run(

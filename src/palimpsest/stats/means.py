@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import t as student
@@ -16,6 +16,23 @@ class Mean(NamedTuple):
     mean: float
     low: float
     high: float
+
+
+class Point(NamedTuple):
+    """The runs at one value of a key that is varied."""
+
+    x: Any
+    mean: float
+    low: float
+    high: float
+    values: list[float]
+
+
+class Line(NamedTuple):
+    """Points that belong together."""
+
+    name: str
+    points: list[Point]
 
 
 def mean_over_runs(values: Sequence[float]) -> Mean:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +14,6 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from palimpsest.errors import UserError
-from palimpsest.lab.predictors.transformer import Transformer, TransformerConfig, blank_transformer
 from palimpsest.records.failures import explained
 from palimpsest.records.run_folder import RunFolder
 from palimpsest.training.optimisers import Rated, load_moments, moments
@@ -29,43 +27,6 @@ class Stored(NamedTuple):
 
     tensors: dict[str, Tensor]
     facts: dict[str, Any]
-
-
-def save_model(model: Transformer, path: Path, *, task_fingerprint: str | None = None) -> None:
-    """Write a model's weights, its sizes, and which discrete set it knows.
-
-    Raises:
-        UserError: The file cannot be written.
-    """
-    facts = {"config": asdict(model.config), "task_fingerprint": task_fingerprint}
-    _write(path, model.state_dict(), facts)
-
-
-def load_model(
-    path: Path,
-    *,
-    config: TransformerConfig | None = None,
-    task_fingerprint: str | None = None,
-) -> Transformer:
-    """Return the model in a file.
-
-    Args:
-        path: What :func:`save_model` wrote.
-        config: The sizes it must have, if given.
-        task_fingerprint: The ``Problem.task_fingerprint`` that it must have been trained on.
-
-    Raises:
-        UserError: No such file, no model in it, other sizes, or another discrete set.
-    """
-    stored = _read(path)
-    found = stored.facts["config"]
-    wanted = {"config": asdict(config) if config else found}
-    if task_fingerprint is not None:
-        wanted["task_fingerprint"] = task_fingerprint
-    _compare(path, {key: stored.facts[key] for key in wanted}, wanted, "the model in")
-    model = blank_transformer(TransformerConfig(**found))
-    model.load_state_dict(stored.tensors)
-    return model.eval()
 
 
 def save_state(
@@ -90,7 +51,7 @@ def save_state(
     """
     tensors = {_MODEL + name: tensor for name, tensor in model.state_dict().items()}
     tensors |= {_MOMENTS + name: tensor for name, tensor in moments(optimisers).items()}
-    _write(path, tensors, {"step": step, "identity": dict(identity)})
+    write_tensors(path, tensors, {"step": step, "identity": dict(identity)})
 
 
 def load_state(
@@ -103,10 +64,10 @@ def load_state(
     """
     if not path.exists():
         return 0
-    stored = _read(path)
+    stored = read_tensors(path)
     if "identity" not in stored.facts:
         raise _foreign(path, "it holds a model and no training")
-    _compare(path, stored.facts["identity"], identity, "the training in")
+    check_same(path, stored.facts["identity"], identity, "training")
     model.load_state_dict(_part(stored.tensors, _MODEL))
     load_moments(optimisers, _part(stored.tensors, _MOMENTS))
     return int(stored.facts["step"])
@@ -118,20 +79,31 @@ def saved_step(path: Path) -> int:
     Raises:
         UserError: It holds none.
     """
-    return int(_read(path).facts.get("step", 0))
+    return int(read_tensors(path).facts.get("step", 0))
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
 
 
-def _write(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write tensors and facts, which are JSON, into one file.
+
+    Raises:
+        UserError: The file cannot be written; an earlier one is left as it was.
+    """
+    # Copied, as tied weights share their memory, which a file cannot.
+    own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     content = save(own, metadata={_KEY: json.dumps(facts)})
     RunFolder(path.parent).write_bytes(path.name, content)
 
 
-def _read(path: Path) -> Stored:
+def read_tensors(path: Path) -> Stored:
+    """Return what :func:`write_tensors` wrote.
+
+    Raises:
+        UserError: No such file, or it is damaged or another's.
+    """
     try:
         with explained(path), safe_open(path, "pt") as file:
             facts = json.loads((file.metadata() or {})[_KEY])
@@ -140,35 +112,66 @@ def _read(path: Path) -> Stored:
         raise _foreign(path, str(error)) from error
 
 
-def _foreign(path: Path, reason: str) -> UserError:
-    return UserError(
-        f"'{path}' is no checkpoint of the laboratory, or is damaged: {reason}.",
-        hint="Move it away and run the same command again, or name another file.",
-    )
+def check_same(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any], what: str) -> None:
+    """Check that a file was made with the values that are wanted.
 
+    Args:
+        path: The file.
+        found: The values in it.
+        wanted: Those of here.
+        what: What is in the file, such as ``model``.
 
-def _compare(path: Path, found: Any, wanted: Any, whose: str) -> None:
-    """Refuse a file that was made with other values, naming the first few."""
-    old, new = _flat(found), _flat(json.loads(json.dumps(wanted)))
-    differing = [key for key in old | new if old.get(key) != new.get(key)]
-    if differing:
-        listed = "; ".join(
-            f"{key} is {old.get(key, 'absent')!r} there and {new.get(key, 'absent')!r} here"
-            for key in differing[:3]
-        )
+    Raises:
+        UserError: It was made with others; the first few are named.
+    """
+    if differing := differences(found, json.loads(json.dumps(wanted))):
         raise UserError(
-            f"{whose[0].upper()}{whose[1:]} '{path}' is another one: {listed}.",
+            f"The {what} in '{path}' is another one: {differing}.",
             hint="Use the settings that it was made with, or another file.",
         )
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        return {prefix: value}
+def differences(
+    found: Mapping[str, Any],
+    wanted: Mapping[str, Any],
+    *,
+    ignoring: Callable[[str], bool] = lambda key: False,
+) -> str:
+    """Return in words where nested values differ, at most at three keys; empty if nowhere.
+
+    Example:
+        >>> differences({"a": {"b": 1}}, {"a": {"b": 2}})
+        'a.b is 1 there and 2 here'
+    """
+    old, new = flattened(found), flattened(wanted)
+    differing = [key for key in old | new if old.get(key) != new.get(key) and not ignoring(key)]
+    return "; ".join(
+        f"{key} is {old.get(key, 'absent')!r} there and {new.get(key, 'absent')!r} here"
+        for key in differing[:3]
+    )
+
+
+def flattened(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested values under dotted keys.
+
+    Example:
+        >>> flattened({"a": {"b": 1}, "c": 2})
+        {'a.b': 1, 'c': 2}
+    """
     flat: dict[str, Any] = {}
-    for key, inner in value.items():
-        flat |= _flat(inner, f"{prefix}.{key}" if prefix else str(key))
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            flat |= flattened(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
     return flat
+
+
+def _foreign(path: Path, reason: str) -> UserError:
+    return UserError(
+        f"'{path}' is no checkpoint of palimpsest, or is damaged: {reason}.",
+        hint="Move it away and run the same command again, or name another file.",
+    )
 
 
 def fingerprint(model: nn.Module) -> str:

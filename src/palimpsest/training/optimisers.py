@@ -1,8 +1,9 @@
-"""AdamW for everything, or Muon for the matrices of the blocks and AdamW for the rest."""
+"""Optimisers and their schedules: AdamW for all weights, or Muon for the matrices of the blocks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -26,6 +27,8 @@ def make_optimisers(
     muon_learning_rate: float,
     weight_decay: float = 0.0,
     betas: tuple[float, float] = (0.9, 0.98),
+    blocks: str = "blocks.",
+    fused: bool = True,
 ) -> list[Rated]:
     """Return the optimisers of all weights that are to be trained.
 
@@ -34,24 +37,23 @@ def make_optimisers(
     AdamW's. Without weight decay, AdamW is Adam.
 
     Args:
-        model: Its matrices under ``blocks`` go to Muon.
+        model: Holds the weights.
         name: ``adamw`` or ``muon``.
         learning_rate: Peak rate of AdamW.
         muon_learning_rate: Peak rate of Muon.
         weight_decay: Of matrices; vectors are never decayed.
         betas: AdamW's averaging of gradients and their squares.
+        blocks: What the names of weights in a block have in them; their matrices go to Muon.
+        fused: Whether AdamW updates all weights in one call, which is faster and rounds otherwise.
 
     Example:
-        >>> from palimpsest.lab.predictors.transformer import TransformerConfig, new_transformer
-        >>> sizes = TransformerConfig(n_dims=2, n_points=5, width=8, n_layers=1, n_heads=2)
-        >>> three = make_optimisers(
-        ...     new_transformer(sizes, seed=0), "muon", learning_rate=1e-3, muon_learning_rate=0.02
-        ... )
+        >>> model = nn.ModuleDict({"blocks": nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))})
+        >>> three = make_optimisers(model, "muon", learning_rate=1e-3, muon_learning_rate=0.02)
         >>> [type(rated.optimiser).__name__ for rated in three]
         ['Muon', 'Muon', 'AdamW']
     """
     trained = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    by_muon = [p for n, p in trained if name == "muon" and n.startswith("blocks.") and p.ndim == 2]
+    by_muon = [p for n, p in trained if name == "muon" and blocks in n and p.ndim == 2]
     kept = {id(parameter) for parameter in by_muon}
     by_adamw = [p for _, p in trained if id(p) not in kept]
     optimisers = []
@@ -61,9 +63,47 @@ def make_optimisers(
             muon = torch.optim.Muon(half, lr=muon_learning_rate, weight_decay=weight_decay)
             optimisers.append(Rated(muon, muon_learning_rate))
     if by_adamw:
-        adamw = _adamw(by_adamw, learning_rate, weight_decay, betas)
+        groups = [
+            {"params": [p for p in by_adamw if p.ndim >= 2], "weight_decay": weight_decay},
+            {"params": [p for p in by_adamw if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        filled = [group for group in groups if group["params"]]
+        adamw = torch.optim.AdamW(filled, lr=learning_rate, betas=betas, fused=fused)
         optimisers.append(Rated(adamw, learning_rate))
     return optimisers
+
+
+def rate_scale(
+    schedule: str, step: int, *, n_steps: int, n_warmup_steps: int = 0, decay_share: float = 0.5
+) -> float:
+    """Return the share of the peak rate at a step, counted from zero.
+
+    All rise linearly over the warm-up. Then ``constant`` stays, ``linear`` and ``cosine`` fall to
+    zero, and ``trapezoid`` stays and falls linearly to zero in the last ``decay_share`` of all
+    steps.
+
+    Raises:
+        KeyError: No such schedule.
+
+    Example:
+        >>> [rate_scale("trapezoid", step, n_steps=8, n_warmup_steps=2) for step in (0, 1, 4, 6)]
+        [0.5, 1.0, 1.0, 0.5]
+    """
+    if step < n_warmup_steps:
+        return (step + 1) / n_warmup_steps
+    done = (step - n_warmup_steps) / max(1, n_steps - n_warmup_steps)
+    n_falling = decay_share * n_steps
+    return SCHEDULES[schedule](done, (n_steps - step) / n_falling if n_falling else math.inf)
+
+
+SCHEDULES: dict[str, Callable[[float, float], float]] = {
+    "constant": lambda done, left: 1.0,
+    "linear": lambda done, left: 1.0 - done,
+    "cosine": lambda done, left: 0.5 * (1 + math.cos(math.pi * done)),
+    "trapezoid": lambda done, left: min(1.0, left),
+}
+"""Names to shapes: over the share done since the warm-up, and over what is left of the steps, in
+units of those in which a trapezoid falls."""
 
 
 def update(rated: Rated, scale: float) -> None:
@@ -93,18 +133,3 @@ def load_moments(optimisers: Sequence[Rated], tensors: dict[str, Tensor]) -> Non
     for (optimiser, _), state in zip(optimisers, states, strict=True):
         groups = optimiser.state_dict()["param_groups"]
         optimiser.load_state_dict({"state": state, "param_groups": groups})
-
-
-def _adamw(
-    parameters: Sequence[Tensor],
-    learning_rate: float,
-    weight_decay: float,
-    betas: tuple[float, float],
-) -> torch.optim.AdamW:
-    groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]], lr=learning_rate, betas=betas, fused=True
-    )

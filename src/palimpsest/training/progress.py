@@ -1,10 +1,13 @@
-"""How a training goes: loss, excess over Bayes, rate, time left; on request in TensorBoard."""
+"""Progress of a training: loss, excess, rate, TensorBoard; and Ctrl-C when all can be saved."""
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any, NamedTuple
 
 from palimpsest.errors import MissingExtraError
@@ -23,11 +26,6 @@ class Progress(NamedTuple):
     """By how much the loss is above that of the Bayes predictor on the same prompts; of one step
     in twenty-five, as it takes time."""
     steps_per_second: float
-    seconds_left: float
-
-    def __str__(self) -> str:
-        excess = "" if self.excess is None else f", {self.excess:+.3f} over Bayes"
-        return f"loss {self.loss:.3f}{excess}, {self.steps_per_second:.1f} steps/s"
 
 
 OnProgress = Callable[[Progress], None]
@@ -47,8 +45,7 @@ class Clock:
             self._first = step, now
         since, start = self._first
         rate = (step - since) / (now - start) if now > start else 0.0
-        left = (self._n_steps - step) / rate if rate else float("nan")
-        return Progress(step, self._n_steps, loss, excess, rate, left)
+        return Progress(step, self._n_steps, loss, excess, rate)
 
 
 class Board:
@@ -81,3 +78,37 @@ class Board:
     def close(self) -> None:
         """Write what is left."""
         self._writer.close()
+
+
+class Interrupts:
+    """Whether Ctrl-C was pressed."""
+
+    pressed: bool = False
+
+
+@contextmanager
+def noticed_interrupts() -> Iterator[Interrupts]:
+    """Note the first Ctrl-C instead of stopping in the middle of an update; obey the second.
+
+    Outside the main thread, where Python handles no signals, it does nothing.
+    """
+    interrupts = Interrupts()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        interrupts.pressed = True
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.getsignal(signal.SIGINT)
+    # A shell that starts us in the background has us ignore Ctrl-C; so we go on doing.
+    if before != signal.default_int_handler:
+        yield interrupts
+        return
+    try:
+        signal.signal(signal.SIGINT, note)
+    except ValueError:
+        yield interrupts
+        return
+    try:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -6,6 +6,7 @@ import pytest
 from scipy.stats import bootstrap as scipy_bootstrap
 
 from palimpsest.lab.measuring.recovery import LossRecovery, estimate_recovery
+from palimpsest.records.lab_results import Estimate
 
 Array = npt.NDArray[np.float64]
 
@@ -27,12 +28,9 @@ def test_figures_are_those_of_the_formulas() -> None:
     parts = arms(np.random.default_rng(0))
     base, tuned, base_under, tuned_under = (float(part.mean()) for part in parts)
     found = estimate(parts)
-    assert found.forgetting == pytest.approx(tuned - base)
-    assert found.gain == pytest.approx(tuned - tuned_under)
-    assert found.base_gain == pytest.approx(base - base_under)
-    assert found.recovery == pytest.approx((tuned - tuned_under) / (tuned - base))
+    assert found.recovery.value == pytest.approx((tuned - tuned_under) / (tuned - base))
     net = ((tuned - tuned_under) - (base - base_under)) / (tuned - base)
-    assert found.net == pytest.approx(net)
+    assert found.net.value == pytest.approx(net)
 
 
 def test_the_interval_of_a_ratio_agrees_with_scipys_bootstrap() -> None:
@@ -47,16 +45,16 @@ def test_the_interval_of_a_ratio_agrees_with_scipys_bootstrap() -> None:
         n_resamples=5000,
         rng=np.random.default_rng(2),
     ).confidence_interval
-    ours = estimate(parts, 5000).recovery_interval
+    ours = estimate(parts, 5000).recovery.ci95
     # Two bootstraps of 5000: the ends agree to a few hundredths of the width of 0.4.
     assert ours == pytest.approx((theirs.low, theirs.high), abs=0.03)
 
 
 def test_a_conjugation_that_gives_the_base_as_much_recovers_nothing_net() -> None:
     found = estimate(arms(np.random.default_rng(0), 4000, recovery=0.5, base_gain=0.5))
-    assert found.recovery == pytest.approx(0.5, abs=0.1)
-    assert found.net_interval is not None
-    assert found.net_interval.low < 0 < found.net_interval.high
+    assert found.recovery.value == pytest.approx(0.5, abs=0.1)
+    assert found.net.ci95 is not None
+    assert found.net.ci95[0] < 0 < found.net.ci95[1]
 
 
 def test_without_clear_forgetting_there_is_no_recovery() -> None:
@@ -64,20 +62,15 @@ def test_without_clear_forgetting_there_is_no_recovery() -> None:
     base, _, base_under, tuned_under = arms(rng)
     tuned = base * rng.gamma(20.0, 0.05, base.shape)
     found = estimate([base, tuned, base_under, tuned_under])
-    assert found.forgetting_interval.low < 0
-    assert found.recovery is None
-    assert found.recovery_interval is None
-    assert found.net is None
-    assert found.net_interval is None
-    assert found.gain_interval.low < found.gain < found.gain_interval.high
+    assert found.recovery == found.net == Estimate(value=None)
 
 
 def test_the_order_of_prompts_changes_nothing_but_rounding() -> None:
     parts = arms(np.random.default_rng(0))
     order = np.random.default_rng(3).permutation(300)
     first, second = estimate(parts), estimate([part[order] for part in parts])
-    assert first.recovery == pytest.approx(second.recovery)
-    assert first.recovery_interval == pytest.approx(second.recovery_interval)
+    assert first.recovery.value == pytest.approx(second.recovery.value)
+    assert first.recovery.ci95 == pytest.approx(second.recovery.ci95)
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -93,10 +86,10 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
     held, held_net = 0, 0
     for _ in range(n):
         found = estimate(arms(rng, 200), 500)
-        assert found.recovery_interval is not None
-        assert found.net_interval is not None
-        held += found.recovery_interval.low <= 0.6 <= found.recovery_interval.high
-        held_net += found.net_interval.low <= 0.4 <= found.net_interval.high
+        assert found.recovery.ci95 is not None
+        assert found.net.ci95 is not None
+        held += found.recovery.ci95[0] <= 0.6 <= found.recovery.ci95[1]
+        held_net += found.net.ci95[0] <= 0.4 <= found.net.ci95[1]
     # 95 % less four standard errors of 1.3 points; percentile intervals of ratios fall a little
     # short of their level.
     assert min(held, held_net) / n > 0.89

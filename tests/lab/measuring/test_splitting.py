@@ -7,12 +7,12 @@ from torch import Tensor
 
 from palimpsest.errors import UserError
 from palimpsest.lab.conjugations.ensembles import symmetry_ensemble
-from palimpsest.lab.measuring.evaluation import squared_errors
 from palimpsest.lab.measuring.inference import discrete_share
 from palimpsest.lab.measuring.splitting import ExcessSplit, split_excess
-from palimpsest.lab.predictors.estimators import DiscreteEstimator, RidgeEstimator, exact_predictors
-from palimpsest.lab.problem.problem import Problem
-from palimpsest.lab.problem.streams import stream
+from palimpsest.lab.predictors.discrete import DiscreteEstimator
+from palimpsest.lab.predictors.ridge import RidgeEstimator
+from palimpsest.lab.problem.problem import Problem, exact_pass, exact_predictors
+from palimpsest.lab.streams import stream
 
 PROBLEM = Problem(4, 4, 8, noise_std=0.5)
 N_MEMBERS = 12
@@ -136,10 +136,13 @@ def test_one_seed_leaves_what_seeds_differ_in_to_the_bias() -> None:
 
 def test_the_excess_is_the_loss_above_ridge_on_fresh_prompts() -> None:
     batch = PROBLEM.batch("cont", 4000, seed=5, dtype=torch.float64)
-    exact = exact_predictors(PROBLEM)
-    ridge, mixture = exact["ridge"], exact["mixture"]
-    gap = squared_errors(mixture, batch).mean() - squared_errors(ridge, batch).mean()
-    members = ENSEMBLE.members(mixture, BATCH.xs, BATCH.ys)[None]
+    exact = exact_pass(PROBLEM, batch.xs, batch.ys)
+    mixture, ridge = (
+        float((found - batch.targets).square().mean()) for found in (exact.predictions, exact.ridge)
+    )
+    gap = mixture - ridge
+    bayes = exact_predictors(PROBLEM)["mixture"]
+    members = ENSEMBLE.members(bayes, BATCH.xs, BATCH.ys)[None]
     # In distribution equal, under every symmetry; four standard errors of 600 prompts.
     assert split(members).excess.value == pytest.approx(gap, abs=0.03)
 

@@ -13,23 +13,12 @@ from tests.lab import direct
 from torch import Tensor
 
 from palimpsest.errors import UserError
-from palimpsest.lab.predictors.estimators import (
-    DiscreteEstimator,
-    MixtureEstimator,
-    OnFeatures,
-    OrdinaryLeastSquares,
-    RidgeEstimator,
-    exact_pass,
-    exact_predictors,
-    log_likelihood_continuous,
-    log_likelihood_discrete,
-    mixture_pass,
-    task_posterior,
-)
-from palimpsest.lab.predictors.predictor import Predictor, predict_zero
-from palimpsest.lab.predictors.ridge import ridge_pass
+from palimpsest.lab.predictors.discrete import DiscreteEstimator
+from palimpsest.lab.predictors.mixture import MixtureEstimator
+from palimpsest.lab.predictors.predictor import OnFeatures, Predictor, predict_zero
+from palimpsest.lab.predictors.ridge import OrdinaryLeastSquares, RidgeEstimator
 from palimpsest.lab.problem.features import FUNCTION_CLASSES
-from palimpsest.lab.problem.problem import Batch, Problem
+from palimpsest.lab.problem.problem import Batch, Problem, exact_pass, exact_predictors
 
 Array = npt.NDArray[np.float64]
 
@@ -61,11 +50,11 @@ def test_the_discrete_estimator_agrees_with_a_softmax_at_every_prefix() -> None:
 def test_the_likelihoods_agree_with_densities_at_every_prefix() -> None:
     xs, ys, *_ = batch()
     close(
-        log_likelihood_continuous(xs, ys, noise_std=0.7, weight_std=1.3),
+        RidgeEstimator(0.7, 1.3).all(xs, ys).log_likelihood,
         direct.log_likelihood_continuous(xs, ys, 0.7, 1.3),
     )
     close(
-        log_likelihood_discrete(xs, ys, weights=WEIGHTS, noise_std=0.7),
+        DiscreteEstimator(WEIGHTS, 0.7).all(xs, ys).log_likelihood,
         direct.log_likelihood_discrete(xs, ys, WEIGHTS, 0.7),
     )
 
@@ -90,14 +79,8 @@ def test_in_one_dimension_the_mixture_agrees_with_numerical_integration() -> Non
     noise_std, weight_std, alpha, tasks = 0.8, 1.5, 0.35, np.array([-1.0, 0.4, 2.0])
     problem = Problem(1, 3, 6, noise_std=noise_std, weight_std=weight_std)
     xs, ys, *_ = batch("cont", 3, problem)
-    found = mixture_pass(
-        xs,
-        ys,
-        alpha=alpha,
-        weights=torch.tensor(tasks)[:, None],
-        noise_std=noise_std,
-        weight_std=weight_std,
-    )
+    weights = torch.tensor(tasks)[:, None]
+    found = MixtureEstimator(alpha, weights, noise_std, weight_std).all(xs, ys)
     # Twelve standard deviations of the prior. The trapezoid rule converges exponentially on smooth
     # functions that vanish at both ends.
     grid = np.linspace(-18, 18, 20_001)
@@ -210,9 +193,9 @@ def test_both_updates_of_ridge_agree(noise_std: float, monkeypatch: pytest.Monke
     xs, ys, *_ = batch("cont", 200, replace(PROBLEM, noise_std=noise_std))
     signal = 1.3**2 * float(xs.square().sum((1, 2)).max())
     assert signal / noise_std**2 < 1e5  # the condition up to which the covariance is updated
-    by_covariance = ridge_pass(xs, ys, noise_std=noise_std, weight_std=1.3)
+    by_covariance = RidgeEstimator(noise_std, 1.3).all(xs, ys)
     monkeypatch.setattr("palimpsest.lab.predictors.ridge._WORST_CONDITION", 0.0)
-    by_root = ridge_pass(xs, ys, noise_std=noise_std, weight_std=1.3)
+    by_root = RidgeEstimator(noise_std, 1.3).all(xs, ys)
     assert not torch.equal(by_covariance.predictions, by_root.predictions)
     for found, expected in zip(by_covariance, by_root, strict=True):
         close(found, expected)
@@ -325,22 +308,20 @@ def test_numbers_out_of_range_are_errors() -> None:
     with pytest.raises(UserError, match=r"alpha is 1.2; it must lie between 0 and 1"):
         MixtureEstimator(1.2, WEIGHTS, 1.0)
     with pytest.raises(UserError, match=r"alpha is -0.1"):
-        task_posterior(
-            torch.zeros(1, 2, 5), torch.zeros(1, 2), alpha=-0.1, weights=WEIGHTS, noise_std=1.0
-        )
+        MixtureEstimator(-0.1, WEIGHTS, 1.0)
 
 
 def peak_memory_mib(n_tasks: int) -> float:
     """Return what one pass over so many tasks adds to the memory of a fresh process."""
     code = f"""
 import resource, torch
-from palimpsest.lab.predictors.discrete import discrete_pass
+from palimpsest.lab.predictors.discrete import DiscreteEstimator
 torch.manual_seed(0)
 weights = torch.randn({n_tasks}, 4, dtype=torch.float64)
 xs, ys = torch.randn(4, 6, 4), torch.randn(4, 6)
-discrete_pass(xs, ys, weights=weights[:64], noise_std=1.0)
+DiscreteEstimator(weights[:64], 1.0)(xs, ys)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-discrete_pass(xs, ys, weights=weights, noise_std=1.0)
+DiscreteEstimator(weights, 1.0)(xs, ys)
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,8 +1,10 @@
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from transformers import GPT2Config, GPT2Model
 
 from palimpsest.errors import UserError
@@ -76,6 +78,33 @@ def test_the_seed_alone_decides_the_first_weights_and_nothing_else_is_drawn(
     )
 
 
+GPT2_NAMES = {
+    "norm_1": "ln_1",
+    "query_key_value": "attn.c_attn",
+    "mix": "attn.c_proj",
+    "norm_2": "ln_2",
+    "up": "mlp.c_fc",
+    "down": "mlp.c_proj",
+}
+
+
+@torch.no_grad()
+def _load_gpt2(model: PublishedTransformer, weights: Mapping[str, Tensor]) -> None:
+    """Take over the weights of a ``GPT2Model``, all but its token embedding."""
+    state = {"positions": weights["wpe.weight"]}
+    state |= {f"norm.{kind}": weights[f"ln_f.{kind}"] for kind in ("weight", "bias")}
+    for index in range(model.config.n_layers):
+        for ours, theirs in GPT2_NAMES.items():
+            for kind in ("weight", "bias"):
+                tensor = weights[f"h.{index}.{theirs}.{kind}"]
+                # GPT-2 keeps its matrices as (inputs, outputs).
+                turned = tensor.T if tensor.ndim == 2 else tensor
+                state[f"blocks.{index}.{ours}.{kind}"] = turned
+    own = dict(model.named_parameters())
+    for name, tensor in state.items():
+        own[name].copy_(tensor)
+
+
 def test_the_published_transformer_equals_hugging_faces_gpt2_at_the_same_weights() -> None:
     model = _model("published")
     assert isinstance(model, PublishedTransformer)
@@ -95,7 +124,7 @@ def test_the_published_transformer_equals_hugging_faces_gpt2_at_the_same_weights
     with torch.no_grad():
         for weight in gpt2.parameters():
             weight.add_(torch.randn_like(weight), alpha=0.2)
-    model.load_gpt2(gpt2.state_dict())
+    _load_gpt2(model, gpt2.state_dict())
 
     # As in the code of Garg et al.: x and (y, 0, …, 0) in turn, answers read at each x.
     batch = PROBLEM.batch("mix", 5, seed=1)

@@ -90,4 +90,4 @@ def test_numbers_out_of_range_are_errors() -> None:
     with pytest.raises(UserError, match="n_frequencies is 0"):
         features_of("fourier", 2, n_frequencies=0)
     with pytest.raises(UserError, match="half_period is 0; it must be more than zero"):
-        features_of("fourier", 2, half_period=0.0)
+        FourierFeatures(2, half_period=0.0)

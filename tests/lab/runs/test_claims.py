@@ -7,9 +7,10 @@ import pytest
 from tests.report.lab.factory import fake_lab_results
 
 from palimpsest.errors import UserError
-from palimpsest.lab.runs.claims import CLAIMS, claims_table, judge_claims, rules_list
-from palimpsest.lab.runs.measures import MEASURES, measures
+from palimpsest.lab.runs.claims import CLAIMS, judge_claims
+from palimpsest.lab.runs.measures import MEASURES, measures_of
 from palimpsest.lab.runs.sweep import seeds_table
+from palimpsest.lab.runs.tables import claims_table, rules_list
 from palimpsest.records.run_folder import RunFolder
 
 ALL_HOLD = {
@@ -118,7 +119,7 @@ def _sweep(folder: Path, **over: list[int]) -> Path:
 def test_the_runs_of_a_sweep_over_seeds_are_read(tmp_path: Path) -> None:
     table = seeds_table(_sweep(tmp_path / "out", seed=[1, 2, 3]))
     assert len(table) == 3
-    assert table[0]["forgetting"] == measures(fake_lab_results())["forgetting"]
+    assert table[0]["forgetting"] == measures_of(fake_lab_results())["forgetting"]
 
 
 def test_a_sweep_over_something_else_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from tests.lab.micro import NO_REMEDIES, micro_config
 
 from palimpsest.errors import UserError
-from palimpsest.lab.measuring.measurements import curve_steps
+from palimpsest.lab.measuring.bench import curve_steps
 from palimpsest.lab.runs.run import run
 from palimpsest.records.lab_results import LabResults
 from palimpsest.records.run_folder import RunFolder, WriterLock

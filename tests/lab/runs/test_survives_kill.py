@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 from tests.lab.tiny import PROBLEM, SIZES, TRAINING
 
+from palimpsest.lab.predictors.transformer import save_transformer
 from palimpsest.lab.training.loop import Running
 from palimpsest.lab.training.train import pretrain
-from palimpsest.training.checkpoints import save_model, saved_step
+from palimpsest.training.checkpoints import saved_step
 from palimpsest.training.progress import Progress
 
 LONG = replace(TRAINING, n_steps=200, save_every=5)
@@ -32,7 +33,7 @@ def _greet(progress: Progress) -> None:
 def run(folder: Path) -> None:
     """The program: one training, and its model in a file."""
     running = Running(checkpoint=folder / "state.safetensors", on_progress=_greet, device="cpu")
-    save_model(pretrain(PROBLEM, SIZES, LONG, running=running), folder / "model.safetensors")
+    save_transformer(pretrain(PROBLEM, SIZES, LONG, running=running), folder / "model.safetensors")
 
 
 def _start(folder: Path) -> subprocess.Popen[bytes]:

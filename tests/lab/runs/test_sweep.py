@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from tests.lab.micro import NO_REMEDIES, micro_file
 
-from palimpsest.engines.engines import Done, Engine, LocalEngine, Work, attempt, make_engine
+from palimpsest.engines.engine import Done, Work, make_engine
+from palimpsest.engines.local import HereEngine, LocalEngine
 from palimpsest.errors import UserError
 from palimpsest.lab.runs.measures import MEASURES
 from palimpsest.lab.runs.sweep import plot_again, run_sweep
 from palimpsest.lab.runs.sweep_plan import Plan, Plot, load_sweep
-from palimpsest.lab.runs.sweep_table import (
+from palimpsest.lab.runs.tables import (
     csv_table,
     parquet_table,
     read_csv,
@@ -40,22 +41,22 @@ by = "new_tasks"
 """
 
 
-class Here(Engine):
-    """Does the work in this process; may be stopped after some pieces."""
-
-    shares_disk = True
+class Here(HereEngine):
+    """This process, which may be stopped after some pieces."""
 
     def __init__(self, *, stop_after: int = 10**6) -> None:
+        super().__init__()
         self.done: list[str] = []
         self._left = stop_after
 
     def map(self, work: Work, pieces: Sequence[tuple[Any, ...]]) -> Iterator[Done]:
-        for number, piece in enumerate(pieces):
-            if not self._left:
-                raise KeyboardInterrupt
+        n = self._left
+        for done in super().map(work, pieces[:n]):
             self._left -= 1
             self.done.append(work.__name__)
-            yield attempt(work, number, piece)
+            yield done
+        if len(pieces) > n:
+            raise KeyboardInterrupt
 
 
 def sweep_plan(folder: Path, content: str = SWEEP, settings: Sequence[str] = NO_REMEDIES) -> Plan:
@@ -269,16 +270,11 @@ def test_a_table_is_read_back_and_summed_up_by_the_values_of_its_keys() -> None:
     ]
 
 
-def test_an_address_without_ray_is_a_mistake() -> None:
-    with pytest.raises(UserError, match="The address 'auto' is for Ray"):
-        make_engine("local", address="auto")
-
-
 @pytest.mark.slow
 def test_processes_give_the_same_table(
     finished: tuple[Path, list[dict[str, Any]], Here], tmp_path: Path
 ) -> None:
-    table = run_sweep(sweep_plan(tmp_path), tmp_path / "out", engine=LocalEngine(2))
+    table = run_sweep(sweep_plan(tmp_path), tmp_path / "out", engine=LocalEngine(workers=2))
     assert comparable(table) == comparable(finished[1])
 
 
@@ -288,7 +284,7 @@ def test_a_ray_cluster_gives_the_same_table(
     finished: tuple[Path, list[dict[str, Any]], Here], tmp_path: Path
 ) -> None:
     pytest.importorskip("ray", reason="needs the package ray")
-    from palimpsest.engines.engines import RayEngine
+    from palimpsest.engines.ray_cluster import RayEngine
 
     engine = make_engine("ray", workers=2)
     assert isinstance(engine, RayEngine)

@@ -1,5 +1,10 @@
 import copy
+import re
+import sys
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -8,29 +13,43 @@ from tests.lab.tiny import PROBLEM, SIZES, TRAINING, same, weights
 
 from palimpsest.errors import UserError
 from palimpsest.lab.predictors.transformer import new_transformer
-from palimpsest.lab.training.lora import add_lora, block_linears, merge_lora
-from palimpsest.lab.training.remedies import divergence, interpolated, squared_distance
-from palimpsest.lab.training.settings import Remedies
-from palimpsest.lab.training.train import finetune, n_replayed, pretrain, replaying
+from palimpsest.lab.problem.problem import Batch, Problem
+from palimpsest.lab.training.remedies import (
+    REMEDIES,
+    Divergence,
+    Interpolation,
+    LowRankChange,
+    Remedy,
+    Replay,
+    Tuning,
+    WeightDistance,
+    add_lora,
+    block_linears,
+    divergence,
+    interpolated,
+    merge_lora,
+    n_replayed,
+    squared_distance,
+)
+from palimpsest.lab.training.train import finetune, pretrain, source_of
 
+PAGE = Path(__file__).parents[3] / "docs" / "adding" / "remedy.md"
 TUNING = replace(TRAINING, seed=1, optimiser="adamw", learning_rate=1e-2, schedule="constant")
+STRENGTHS = {"replay": 0.5, "lora_rank": 2, "l2_sp": 0.1, "kl": 1.0, "interpolation": 0.5}
 ALL = [
-    Remedies(replay=0.5),
-    Remedies(l2_sp=0.1),
-    Remedies(kl=1.0),
-    Remedies(lora_rank=2),
-    Remedies(interpolation=0.5),
-    Remedies(replay=0.5, l2_sp=0.1, kl=1.0, lora_rank=1, interpolation=0.9),
+    *([REMEDIES.get(name)(STRENGTHS.get(name, 0.5))] for name in REMEDIES),
+    [Interpolation(0.9), Replay(0.5), WeightDistance(0.1), Divergence(1.0), LowRankChange(1)],
 ]
+
+
+def _replayed(base: Any, old: Problem, share: float) -> Callable[[int], Batch]:
+    tuning = Tuning(model=base, base=base, problem=PROBLEM, pretrained_on=old, training=TUNING)
+    return Replay(share).source(tuning, source_of(PROBLEM, "disc", TUNING)).draw
 
 
 def _distance(a: Any, b: Any) -> float:
     with torch.no_grad():
         return float(squared_distance(a, weights(b)))
-
-
-def _held(name: str, strength: float) -> Remedies:
-    return Remedies(l2_sp=strength) if name == "l2_sp" else Remedies(kl=strength)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +60,7 @@ def base() -> Any:
 @pytest.mark.parametrize("remedies", ALL, ids=str)
 @pytest.mark.parametrize("architecture", ["fast", "published"])
 def test_tuning_with_any_remedy_leaves_the_base_alone_and_gives_a_plain_model(
-    remedies: Remedies, architecture: str
+    remedies: list[Remedy], architecture: str
 ) -> None:
     base = pretrain(PROBLEM, replace(SIZES, architecture=architecture), TRAINING)
     before = copy.deepcopy(base)
@@ -53,9 +72,29 @@ def test_tuning_with_any_remedy_leaves_the_base_alone_and_gives_a_plain_model(
     assert not same(tuned, finetune(base, PROBLEM, TUNING))
 
 
-@pytest.mark.parametrize("weak", [Remedies(replay=0), Remedies(l2_sp=0), Remedies(kl=0)])
-def test_a_remedy_of_strength_zero_is_none(base: Any, weak: Remedies) -> None:
-    assert same(finetune(base, PROBLEM, TUNING, remedies=weak), finetune(base, PROBLEM, TUNING))
+def test_the_remedy_of_the_page_leaves_what_it_says(
+    base: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code, *_ = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    module = ModuleType("frozen")
+    monkeypatch.setitem(sys.modules, "frozen", module)  # where dataclasses look up their types
+    exec(compile(code, str(PAGE), "exec"), module.__dict__)
+    tuned = finetune(base, PROBLEM, TUNING, remedies=[module.FrozenBlocks(1)])
+    assert all(weight.requires_grad for weight in tuned.parameters())
+    changed = {
+        name
+        for name, weight in weights(tuned).items()
+        if not torch.equal(weight, weights(base)[name])
+    }
+    assert changed
+    assert not [name for name in changed if name.startswith("blocks.0.")]
+    with pytest.raises(UserError, match="frozen is 0"):
+        module.FrozenBlocks(0)
+
+
+@pytest.mark.parametrize("weak", [Replay(0), WeightDistance(0), Divergence(0)])
+def test_a_remedy_of_strength_zero_is_none(base: Any, weak: Remedy) -> None:
+    assert same(finetune(base, PROBLEM, TUNING, remedies=[weak]), finetune(base, PROBLEM, TUNING))
 
 
 @pytest.mark.parametrize("name", ["l2_sp", "kl"])
@@ -64,7 +103,7 @@ def test_the_stronger_it_is_held_the_nearer_it_stays(base: Any, name: str) -> No
     before = base(batch.xs, batch.ys)
     moved = []
     for strength in (0.0, 0.3, 3.0):
-        tuned = finetune(base, PROBLEM, TUNING, remedies=_held(name, strength))
+        tuned = finetune(base, PROBLEM, TUNING, remedies=[REMEDIES.get(name)(strength)])
         after = tuned(batch.xs, batch.ys)
         moved.append(
             _distance(tuned, base)
@@ -75,14 +114,14 @@ def test_the_stronger_it_is_held_the_nearer_it_stays(base: Any, name: str) -> No
 
 
 def test_full_replay_is_further_pretraining(base: Any) -> None:
-    draw = replaying(PROBLEM, PROBLEM, TUNING, share=1.0)
     expected = PROBLEM.batch("mix", TUNING.batch_size, seed=1, step=5)
-    assert all(torch.equal(a, b) for a, b in zip(draw(5), expected, strict=True))
+    found = _replayed(base, PROBLEM, 1.0)(5)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
 
 
-def test_replay_has_its_share_over_the_steps_and_both_parts_are_whole() -> None:
+def test_replay_has_its_share_over_the_steps_and_both_parts_are_whole(base: Any) -> None:
     other = replace(PROBLEM, task_seed=7, alpha=0.0)
-    draw = replaying(PROBLEM, other, TUNING, share=0.3)
+    draw = _replayed(base, other, 0.3)
     n_replays = 0
     for step in range(100):
         batch = draw(step)
@@ -100,8 +139,8 @@ def test_a_new_discrete_set_is_learned_instead_of_the_old(base: Any) -> None:
     assert not same(tuned, finetune(base, PROBLEM, TUNING))
     # Without replay it does not matter what the base model was trained on.
     assert same(tuned, finetune(base, new, TUNING))
-    old = finetune(base, new, TUNING, pretraining_problem=PROBLEM, remedies=Remedies(replay=0.5))
-    assert not same(old, finetune(base, new, TUNING, remedies=Remedies(replay=0.5)))
+    old = finetune(base, new, TUNING, pretraining_problem=PROBLEM, remedies=[Replay(0.5)])
+    assert not same(old, finetune(base, new, TUNING, remedies=[Replay(0.5)]))
 
 
 def test_lora_starts_at_the_base_and_changes_the_blocks_matrices_by_its_rank(base: Any) -> None:
@@ -112,7 +151,7 @@ def test_lora_starts_at_the_base_and_changes_the_blocks_matrices_by_its_rank(bas
     merge_lora(changed)
     assert same(changed, base)
 
-    tuned = finetune(base, PROBLEM, TUNING, remedies=Remedies(lora_rank=2))
+    tuned = finetune(base, PROBLEM, TUNING, remedies=[LowRankChange(2)])
     blocks = {name for name in weights(base) if name.startswith("blocks.")}
     for name, weight in weights(tuned).items():
         change = weight - weights(base)[name]
@@ -145,7 +184,7 @@ def test_interpolation_goes_from_the_base_to_the_tuned_model(base: Any) -> None:
     for name, weight in weights(half).items():
         middle = (weights(base)[name] + weights(tuned)[name]) / 2
         torch.testing.assert_close(weight, middle, rtol=1e-6, atol=1e-7)  # rounding of float32
-    again = finetune(base, PROBLEM, TUNING, remedies=Remedies(interpolation=0.5))
+    again = finetune(base, PROBLEM, TUNING, remedies=[Interpolation(0.5)])
     assert same(again, half)
     with pytest.raises(UserError, match=r"share is 1\.5"):
         interpolated(base, tuned, 1.5)
@@ -162,20 +201,20 @@ def test_the_divergence_of_two_predictions_is_that_of_two_normal_distributions()
 
 def test_a_divergence_needs_noise(base: Any) -> None:
     with pytest.raises(UserError, match="kl is 1, but the problem has no noise"):
-        finetune(base, replace(PROBLEM, noise_std=0.0), TUNING, remedies=Remedies(kl=1.0))
+        finetune(base, replace(PROBLEM, noise_std=0.0), TUNING, remedies=[Divergence(1.0)])
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"replay": 1.5}, "replay is 1.5; it must lie between 0 and 1"),
-        ({"interpolation": -0.1}, "interpolation is -0.1"),
-        ({"l2_sp": -1.0}, "l2_sp is -1"),
-        ({"kl": float("inf")}, "kl is inf"),
-        ({"lora_rank": 0}, "lora_rank is 0"),
-        ({"lora_scale": 0.0}, "lora_scale is 0"),
+        (lambda: Replay(1.5), "replay is 1.5; it must lie between 0 and 1"),
+        (lambda: Interpolation(-0.1), "interpolation is -0.1"),
+        (lambda: WeightDistance(-1.0), "l2_sp is -1"),
+        (lambda: Divergence(float("inf")), "kl is inf"),
+        (lambda: LowRankChange(0), "lora_rank is 0"),
+        (lambda: LowRankChange(2, scale=0.0), "lora_scale is 0"),
     ],
 )
-def test_remedies_out_of_range_are_refused(wrong: dict[str, Any], message: str) -> None:
+def test_remedies_out_of_range_are_refused(wrong: Callable[[], Remedy], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        Remedies(**wrong)
+        wrong()

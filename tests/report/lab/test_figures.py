@@ -5,7 +5,8 @@ from tests.report.lab.factory import estimate, fake_lab_results
 from palimpsest.records.lab_results import LabResults, Remedied
 from palimpsest.report.figure import NARROW_INCHES, WIDE_INCHES, Drawing
 from palimpsest.report.lab.figures import FIGURES
-from palimpsest.report.lab.sweep import Line, Point, sweep_drawing
+from palimpsest.report.lab.sweep import sweep_drawing
+from palimpsest.stats.means import Line, Point
 
 NAMES = ["tuning", "by-exemplars", "inference", "split", "closeness", "recovery", "trade-off"]
 

@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from palimpsest.errors import UserError, did_you_mean
+from palimpsest.lab.checks import check_count
 from palimpsest.lab.conjugations.transformations import (
     CoordinatePermutation,
     CoordinateSigns,
@@ -24,7 +26,6 @@ from palimpsest.lab.conjugations.transformations import (
     is_symmetry,
 )
 from palimpsest.lab.predictors.predictor import Predictor, fitting_prompts_per_call, in_blocks
-from palimpsest.lab.problem.checks import check_count
 from palimpsest.lab.problem.problem import Problem
 
 
@@ -32,8 +33,7 @@ from palimpsest.lab.problem.problem import Problem
 class PromptEnsemble:
     """Several conjugations and the mean of the predictions under them.
 
-    The same as :class:`palimpsest.conjugation.Ensemble`, but every member's prompts go to the
-    predictor together.
+    Every member's prompts go to the predictor together.
 
     Args:
         name: What to call it.
@@ -102,12 +102,31 @@ class PromptEnsemble:
         return moved.view(-1, n_prompts, n_points, n_dims)
 
 
-KINDS = ("rotations", "signs", "permutations", "signed-permutations")
+class Group(NamedTuple):
+    """A group of symmetries."""
+
+    draw: Callable[[int, torch.Generator], PromptConjugation]
+    """Draws a member, of so many dimensions."""
+    size: Callable[[int], float]
+    """How many members there are."""
+
+
+GROUPS = {
+    "rotations": Group(Rotation.drawn, lambda n_dims: 2 if n_dims == 1 else math.inf),
+    "signs": Group(CoordinateSigns.drawn, lambda n_dims: 2**n_dims),
+    "permutations": Group(CoordinatePermutation.drawn, math.factorial),
+    "signed-permutations": Group(
+        lambda n_dims, generator: PromptChain(
+            [group.drawn(n_dims, generator) for group in (CoordinateSigns, CoordinatePermutation)]
+        ),
+        lambda n_dims: 2**n_dims * math.factorial(n_dims),
+    ),
+}
 """Groups of symmetries, by what :func:`symmetry_ensemble` calls them."""
 
 
 def symmetry_ensemble(
-    n: int, generator: torch.Generator, kind: str, *, n_dims: int, name: str | None = None
+    n: int, generator: torch.Generator, kind: str, *, n_dims: int
 ) -> PromptEnsemble:
     """Draw ``n`` members of a group of symmetries: never the identity, none twice.
 
@@ -116,9 +135,8 @@ def symmetry_ensemble(
     Args:
         n: How many.
         generator: The source of randomness.
-        kind: One of :data:`KINDS`.
+        kind: One of :data:`GROUPS`.
         n_dims: d, of the inputs.
-        name: What to call it; by default ``KIND:N``.
 
     Raises:
         UserError: No such group, a count below one, or more members than the group has.
@@ -132,19 +150,19 @@ def symmetry_ensemble(
     """
     check_count("n", n)
     check_count("n_dims", n_dims)
-    if kind not in KINDS:
+    if kind not in GROUPS:
         raise UserError(
-            f"No group of symmetries named '{kind}'.{did_you_mean(kind, KINDS)}",
-            hint=f"There are: {', '.join(KINDS)}.",
+            f"No group of symmetries named '{kind}'.{did_you_mean(kind, GROUPS)}",
+            hint=f"There are: {', '.join(GROUPS)}.",
         )
-    size = _SIZES[kind](n_dims)
+    size = GROUPS[kind].size(n_dims)
     if n > size - 1:
         raise UserError(
             f"There are {size - 1:.0f} {kind} of {n_dims} dimensions; {n} were asked for.",
             hint="The identity does not count.",
         )
-    draws = _distinct(lambda: _DRAWS[kind](n_dims, generator), n_dims)
-    return PromptEnsemble(name or f"{kind}:{n}", tuple(next(draws) for _ in range(n)))
+    draws = _distinct(lambda: GROUPS[kind].draw(n_dims, generator), n_dims)
+    return PromptEnsemble(f"{kind}:{n}", tuple(next(draws) for _ in range(n)))
 
 
 def default_kind(problem: Problem) -> str:
@@ -158,7 +176,7 @@ def default_kind(problem: Problem) -> str:
         'signed-permutations'
     """
     for kind in ("rotations", "signed-permutations", "permutations", "signs"):
-        n = int(min(8, _SIZES[kind](problem.n_dims) - 1))
+        n = int(min(8, GROUPS[kind].size(problem.n_dims) - 1))
         if not n:
             continue
         # Members in general position: what holds for them holds for the group.
@@ -170,26 +188,6 @@ def default_kind(problem: Problem) -> str:
         "are.",
         hint="Leave input_covariance out, or make it diagonal.",
     )
-
-
-def _draw_signed_permutation(n_dims: int, generator: torch.Generator) -> PromptConjugation:
-    signs = CoordinateSigns.drawn(n_dims, generator)
-    return PromptChain([signs, CoordinatePermutation.drawn(n_dims, generator)])
-
-
-_DRAWS: dict[str, Callable[[int, torch.Generator], PromptConjugation]] = {
-    "rotations": Rotation.drawn,
-    "signs": CoordinateSigns.drawn,
-    "permutations": CoordinatePermutation.drawn,
-    "signed-permutations": _draw_signed_permutation,
-}
-
-_SIZES: dict[str, Callable[[int], float]] = {
-    "rotations": lambda n_dims: 2 if n_dims == 1 else math.inf,
-    "signs": lambda n_dims: 2**n_dims,
-    "permutations": math.factorial,
-    "signed-permutations": lambda n_dims: 2**n_dims * math.factorial(n_dims),
-}
 
 
 def _distinct(draw: Callable[[], PromptConjugation], n_dims: int) -> Iterator[PromptConjugation]:

@@ -24,12 +24,8 @@ from torch import Tensor
 from palimpsest.conjugation import Chain, Conjugation, conjugate
 from palimpsest.errors import UserError
 from palimpsest.lab.predictors.predictor import Predictor, Prompt
-from palimpsest.lab.problem.features import Features, LinearFeatures
-from palimpsest.lab.problem.problem import Problem
-from palimpsest.lab.problem.tasks import DiscreteTasks, GaussianTasks, MixtureTasks, Tasks
-
-_SAME = 1e-9
-"""Weights nearer than this share of the largest count as one; products in float64 are to 1e-14."""
+from palimpsest.lab.problem.features import Features
+from palimpsest.lab.problem.problem import Problem, TaskDistribution, is_same
 
 
 class PromptConjugation(Conjugation[Prompt, Tensor]):
@@ -74,31 +70,28 @@ class PromptConjugation(Conjugation[Prompt, Tensor]):
 
     def symmetry_of(
         self,
-        tasks: Tasks,
+        tasks: TaskDistribution,
         *,
-        features: Features | None = None,
+        features: Features,
         input_covariance: Float[Tensor, "dims dims"] | None = None,
     ) -> bool:
         """Tell whether conjugated prompts for these tasks are distributed as the prompts.
 
         Args:
             tasks: The distribution of tasks.
-            features: φ; linear functions if ``None``.
+            features: φ.
             input_covariance: Σ; the identity if ``None``.
         """
         if abs(self.label_factor) != 1:
             return False
-        induced = torch.tensor(self.label_factor, dtype=torch.float64)
+        change: Tensor | None = torch.eye(features.n_features, dtype=torch.float64)
         if self.matrix is not None:
             if input_covariance is not None:
                 turned = self.matrix.T @ input_covariance.to(self.matrix) @ self.matrix
-                if not _is_same(turned, input_covariance.to(self.matrix)):
+                if not is_same(turned, input_covariance.to(self.matrix)):
                     return False
-            found = (features or LinearFeatures(len(self.matrix))).induced(self.matrix)
-            if found is None:
-                return False
-            induced = self.label_factor * found
-        return _keeps(induced, tasks)
+            change = features.induced(self.matrix)
+        return change is not None and tasks.keeps(self.label_factor * change)
 
 
 class LabelScaling(PromptConjugation):
@@ -134,13 +127,14 @@ class Rotation(PromptConjugation):
 
     Args:
         matrix: Q, (dims, dims).
-        name: What to call it.
 
     Raises:
         UserError: The matrix is not orthogonal.
     """
 
-    def __init__(self, matrix: Float[Tensor, "rows columns"], *, name: str = "rotation") -> None:
+    name = "rotation"
+
+    def __init__(self, matrix: Float[Tensor, "rows columns"]) -> None:
         q = matrix.detach().to("cpu", torch.float64)
         eye = torch.eye(len(q), dtype=torch.float64)
         # Q may come in single precision.
@@ -149,10 +143,9 @@ class Rotation(PromptConjugation):
                 f"A rotation needs an orthogonal matrix; got {tuple(q.shape)}, QQᵀ ≠ I."
             )
         self.matrix = q
-        self.name = name
 
     @classmethod
-    def drawn(cls, n_dims: int, generator: torch.Generator, *, name: str = "rotation") -> Rotation:
+    def drawn(cls, n_dims: int, generator: torch.Generator) -> Rotation:
         """Draw Q evenly from all orthogonal matrices (Haar measure).
 
         Source: Mezzadri, Notices of the AMS 54 (2007), 592–604: the QR decomposition of a
@@ -160,7 +153,7 @@ class Rotation(PromptConjugation):
         """
         normal = torch.randn(n_dims, n_dims, generator=generator, dtype=torch.float64)
         q, r = torch.linalg.qr(normal)
-        return cls(q * r.diagonal().sign(), name=name)
+        return cls(q * r.diagonal().sign())
 
 
 class CoordinateSigns(PromptConjugation):
@@ -168,25 +161,23 @@ class CoordinateSigns(PromptConjugation):
 
     Args:
         signs: 1 or −1 for each dimension.
-        name: What to call it.
 
     Raises:
         UserError: Another number than 1 and −1.
     """
 
-    def __init__(self, signs: Sequence[int], *, name: str = "signs") -> None:
+    name = "signs"
+
+    def __init__(self, signs: Sequence[int]) -> None:
         if not signs or any(sign not in (1, -1) for sign in signs):
             raise UserError(f"Signs are 1 or -1, one a dimension; got {list(signs)}.")
         self.matrix = torch.diag(torch.tensor(signs, dtype=torch.float64))
-        self.name = name
 
     @classmethod
-    def drawn(
-        cls, n_dims: int, generator: torch.Generator, *, name: str = "signs"
-    ) -> CoordinateSigns:
+    def drawn(cls, n_dims: int, generator: torch.Generator) -> CoordinateSigns:
         """Draw every sign by the toss of a coin."""
         bits: list[int] = torch.randint(2, (n_dims,), generator=generator).tolist()
-        return cls([1 - 2 * bit for bit in bits], name=name)
+        return cls([1 - 2 * bit for bit in bits])
 
 
 class CoordinatePermutation(PromptConjugation):
@@ -194,7 +185,6 @@ class CoordinatePermutation(PromptConjugation):
 
     Args:
         order: Which coordinate comes first, second, …
-        name: What to call it.
 
     Raises:
         UserError: A coordinate is missing or comes twice.
@@ -205,18 +195,17 @@ class CoordinatePermutation(PromptConjugation):
         tensor([[[4., 3.]]])
     """
 
-    def __init__(self, order: Sequence[int], *, name: str = "permutation") -> None:
+    name = "permutation"
+
+    def __init__(self, order: Sequence[int]) -> None:
         if not order or sorted(order) != list(range(len(order))):
             raise UserError(f"An order names every coordinate from 0 once; got {list(order)}.")
         self.matrix = torch.eye(len(order), dtype=torch.float64)[:, list(order)]
-        self.name = name
 
     @classmethod
-    def drawn(
-        cls, n_dims: int, generator: torch.Generator, *, name: str = "permutation"
-    ) -> CoordinatePermutation:
+    def drawn(cls, n_dims: int, generator: torch.Generator) -> CoordinatePermutation:
         """Draw evenly from all orders."""
-        return cls(torch.randperm(n_dims, generator=generator).tolist(), name=name)
+        return cls(torch.randperm(n_dims, generator=generator).tolist())
 
 
 class PromptChain(Chain[Prompt, Tensor], PromptConjugation):
@@ -262,16 +251,16 @@ def is_symmetry(conjugation: PromptConjugation, problem: Problem, distribution: 
     )
 
 
-def symmetry_note(conjugation: PromptConjugation, problem: Problem) -> str | None:
+def symmetry_note(conjugation: PromptConjugation, problem: Problem) -> str:
     """Return what to keep in mind where a conjugation does not do what a symmetry does.
 
     Returns:
-        ``None`` for a symmetry of ``D_cont`` that is none of ``D_disc``; else a sentence.
+        A sentence; empty for a symmetry of ``D_cont`` that is none of ``D_disc``.
 
     Example:
         >>> problem = Problem(n_dims=2, n_tasks=3, n_exemplars=4)
-        >>> symmetry_note(LabelNegation(), problem) is None
-        True
+        >>> symmetry_note(LabelNegation(), problem)
+        ''
         >>> print(symmetry_note(LabelScaling(2.0), problem))
         'scale:2' is no symmetry of D_cont: under it, a model has to extrapolate.
     """
@@ -284,38 +273,4 @@ def symmetry_note(conjugation: PromptConjugation, problem: Problem) -> str | Non
             f"'{conjugation.name}' is a symmetry of D_disc as well: "
             "under it, the discrete tasks fit a prompt as well as before."
         )
-    return None
-
-
-def _keeps(induced: Tensor, tasks: Tasks) -> bool:
-    """Tell whether γ Rᵀ w is distributed as w.
-
-    Args:
-        induced: γ R, or γ alone where R is the identity.
-        tasks: The distribution of w.
-    """
-    if isinstance(tasks, MixtureTasks):
-        return (tasks.alpha == 0 or _keeps(induced, tasks.discrete)) and (
-            tasks.alpha == 1 or _keeps(induced, tasks.gaussian)
-        )
-    if isinstance(tasks, GaussianTasks):
-        if not induced.ndim or tasks.weight_std == 0:
-            return True
-        return _is_same(induced @ induced.T, torch.eye(len(induced), dtype=torch.float64))
-    return _is_same_set(tasks, tasks.weights @ induced if induced.ndim else induced * tasks.weights)
-
-
-def _is_same_set(tasks: DiscreteTasks, moved: Tensor) -> bool:
-    """Tell whether both hold the same rows, in any order; n log n steps for n rows.
-
-    Rows are brought into order by their length along one arbitrary direction, which no two rows of
-    a random set share.
-    """
-    generator = torch.Generator().manual_seed(1)
-    direction = torch.randn(tasks.n_dims, generator=generator, dtype=torch.float64)
-    first, second = (rows[(rows @ direction).argsort()] for rows in (tasks.weights, moved))
-    return _is_same(first, second)
-
-
-def _is_same(first: Tensor, second: Tensor) -> bool:
-    return bool(((first - second).abs() <= _SAME * second.abs().max()).all())
+    return ""

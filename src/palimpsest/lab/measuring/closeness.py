@@ -1,4 +1,4 @@
-"""Where fine-tuning hurts: the change of loss against how near a prompt is to the tuning data."""
+"""Change of loss by how near a prompt is to the tuning data: where fine-tuning hurts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from palimpsest.errors import UserError
-from palimpsest.lab.measuring.evaluation import N_RESAMPLES, Curve, outer_quantiles
-from palimpsest.lab.problem.checks import check_count
+from palimpsest.lab.checks import check_count
+from palimpsest.lab.measuring.inference import N_RESAMPLES, Curve, outer_quantiles
 from palimpsest.stats.bootstrap import bootstrap_means, percentile_interval
 from palimpsest.stats.proportions import Interval
 
@@ -36,16 +36,13 @@ def change_by_closeness(
     *,
     rng: np.random.Generator,
     n_bins: int = 10,
-    within_prefixes: bool = True,
     n_resamples: int = N_RESAMPLES,
 ) -> ChangeByCloseness:
     """Sort prompts of ``D_cont`` by closeness, and average what tuning changed in each bin.
 
     Likelihoods of prefixes of different lengths do not compare, so prompts are ranked at each
-    prefix by itself; a prompt may be near after two exemplars and far after ten. Likelihood ratios
-    do compare, and may be ranked over all prefixes together: short ones, which could be of either
-    distribution, then count as nearer than long ones. Prefixes at which all prompts are as near
-    (that without exemplars) are left out.
+    prefix by itself; a prompt may be near after two exemplars and far after ten. Prefixes at which
+    all prompts are as near (that without exemplars) are left out.
 
     Args:
         base: Squared errors of the base model.
@@ -54,7 +51,6 @@ def change_by_closeness(
             under ``D_cont``, which no prompt gains by small labels.
         rng: The source of randomness of the bootstrap.
         n_bins: How many bins of equal size.
-        within_prefixes: Rank at each prefix by itself, or all prefixes together.
         n_resamples: Bootstrap resamples.
 
     Raises:
@@ -68,10 +64,7 @@ def change_by_closeness(
             f"{n_bins} bins need as many prompts that differ in closeness; got {len(near)} "
             f"prompts, which differ at {near.shape[1]} prefixes."
         )
-    if within_prefixes:
-        shares = (rankdata(near, method="ordinal", axis=0) - 1) / len(near)
-    else:
-        shares = (rankdata(near, method="ordinal").reshape(near.shape) - 1) / near.size
+    shares = (rankdata(near, method="ordinal", axis=0) - 1) / len(near)
     # The small constant keeps 0.3 × 10 = 2.9999999999999996 out of the bin below.
     bins = (shares * n_bins + 1e-9).astype(np.int64)
     inside = bins[:, :, None] == np.arange(n_bins)  # prompts, points, bins

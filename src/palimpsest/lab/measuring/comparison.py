@@ -1,24 +1,23 @@
-"""The base against the tuned model: every comparison that a run's results hold."""
+"""Comparison of the base and the tuned model: all that a run's results hold of both."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from palimpsest.lab.conjugations.transformations import conjugated
+from palimpsest.lab.conjugations.transformations import conjugated, symmetry_note
+from palimpsest.lab.measuring.bench import Bench, positions
 from palimpsest.lab.measuring.closeness import change_by_closeness
-from palimpsest.lab.measuring.evaluation import outer_quantiles
-from palimpsest.lab.measuring.inference import discrete_share, fit_alpha
-from palimpsest.lab.measuring.measurements import Bench, g_hat, note_on, positions
+from palimpsest.lab.measuring.inference import discrete_share, fit_alpha, outer_quantiles
 from palimpsest.lab.measuring.recovery import estimate_recovery
-from palimpsest.lab.measuring.splitting import Part as SplitPart
 from palimpsest.lab.measuring.splitting import split_excess
 from palimpsest.lab.predictors.predictor import Predictor
+from palimpsest.lab.problem.problem import exact_predictors
 from palimpsest.records.lab_results import (
     ByPosition,
     Closeness,
@@ -62,6 +61,12 @@ class Answers(NamedTuple):
         """The largest ensemble."""
         return self.ways[-1]
 
+    @property
+    def models(self) -> dict[str, Tensor]:
+        """What both models say on ``D_cont``, the tuned one under the largest ensemble as well."""
+        under = f"tuned under {self.largest.name}"
+        return {"base": self.plain.base, "tuned": self.plain.tuned, under: self.largest.tuned}
+
 
 def ask(base: Predictor, tuned: Predictor, bench: Bench) -> Answers:
     """Ask both models plainly, under every single conjugation, and under the ensembles."""
@@ -73,7 +78,7 @@ def ask(base: Predictor, tuned: Predictor, bench: Bench) -> Answers:
         Way(
             single.name,
             1,
-            note_on(single, bench.config),
+            symmetry_note(single, bench.problem),
             cont.predictions(conjugated(base, single)),
             cont.predictions(conjugated(tuned, single)),
             disc.predictions(conjugated(tuned, single)),
@@ -81,7 +86,7 @@ def ask(base: Predictor, tuned: Predictor, bench: Bench) -> Answers:
         for single in bench.singles()
     ]
     kind = ensemble.name.partition(":")[0]
-    note = note_on(ensemble.conjugations[0], bench.config)
+    note = symmetry_note(ensemble.conjugations[0], bench.problem)
     ways += [
         Way(
             f"{kind}:{size}",
@@ -91,7 +96,7 @@ def ask(base: Predictor, tuned: Predictor, bench: Bench) -> Answers:
             tuned_members[:size].mean(0),
             disc_members[:size].mean(0),
         )
-        for size in sorted(set(bench.config.measure.ensemble_sizes))
+        for size in sorted(set(bench.measuring.ensemble_sizes))
     ]
     plain = Way(
         "plain", 0, "", cont.predictions(base), cont.predictions(tuned), disc.predictions(tuned)
@@ -99,7 +104,31 @@ def ask(base: Predictor, tuned: Predictor, bench: Bench) -> Answers:
     return Answers(plain, ways, base_members, tuned_members, disc.predictions(base))
 
 
-def conjugation_results(answers: Answers, bench: Bench) -> Iterator[Conjugated]:
+def compare(base: Predictor, tuned: Predictor, bench: Bench) -> dict[str, Any]:
+    """Return the fields of a run's results that compare both models."""
+    answers = ask(base, tuned, bench)
+    cont, disc, plain = bench.cont, bench.disc, answers.plain
+    on_cont = {"base_cont": cont.errors(plain.base), "tuned_cont": cont.errors(plain.tuned)}
+    on_disc = {
+        "base_disc": disc.errors(answers.base_disc),
+        "tuned_disc": disc.errors(plain.tuned_disc),
+    }
+    change = on_cont["tuned_cont"] - on_cont["base_cont"]
+    return {
+        **bench.estimates({"forgetting": change}),
+        **bench.estimates(on_cont),
+        **bench.estimates(on_disc),
+        "oracles": _oracles(bench),
+        "by_exemplars": list(_by_exemplars(answers, bench)),
+        "inference": list(_inference(answers, bench)),
+        "split": list(_splits(answers, bench)),
+        "priors": list(_priors(answers, bench)),
+        "closeness": list(_closeness(answers, bench)),
+        "conjugations": list(_conjugations(answers, bench)),
+    }
+
+
+def _conjugations(answers: Answers, bench: Bench) -> Iterator[Conjugated]:
     """Yield what each way of asking brings back."""
     cont = bench.cont
     losses = {
@@ -114,13 +143,8 @@ def conjugation_results(answers: Answers, bench: Bench) -> Iterator[Conjugated]:
     estimates = bench.estimates(losses)
     plain = (cont.errors(answers.plain.base), cont.errors(answers.plain.tuned))
     for way in answers.ways:
-        found = estimate_recovery(
-            *plain,
-            losses[f"base {way.name}"],
-            losses[f"tuned {way.name}"],
-            rng=bench.rng(),
-            n_resamples=bench.config.measure.n_resamples,
-        )
+        under = (losses[f"base {way.name}"], losses[f"tuned {way.name}"])
+        found = estimate_recovery(*plain, *under, **bench.resampling())
         yield Conjugated(
             name=way.name,
             n_members=way.n_members,
@@ -129,139 +153,96 @@ def conjugation_results(answers: Answers, bench: Bench) -> Iterator[Conjugated]:
             base=estimates[f"base {way.name}"],
             tuned=estimates[f"tuned {way.name}"],
             tuned_disc=estimates[f"disc {way.name}"],
-            recovery=Estimate(value=found.recovery, ci95=found.recovery_interval),
-            net_recovery=Estimate(value=found.net, ci95=found.net_interval),
-            g_hat=g_hat(way.tuned, bench),
+            recovery=found.recovery,
+            net_recovery=found.net,
+            g_hat=bench.g_hat(way.tuned),
         )
 
 
-def forgetting(answers: Answers, bench: Bench) -> Estimate:
-    """Return how much the loss on ``D_cont`` has grown."""
-    base, tuned = (bench.cont.errors(f) for f in (answers.plain.base, answers.plain.tuned))
-    return bench.estimates({"change": tuned - base})["change"]
-
-
-def oracles(bench: Bench) -> list[Oracle]:
+def _oracles(bench: Bench) -> list[Oracle]:
     """Return the losses of the exact predictors."""
     disc, cont = bench.disc, bench.cont
+    exact = zip(disc.exact.by_name.items(), cont.exact.by_name.values(), strict=True)
+    found = [(name, on_disc, on_cont) for (name, on_disc), on_cont in exact]
+    found.append(("zero", 0 * disc.exact.ridge, 0 * cont.exact.ridge))
     return [
         Oracle(
             name=name,
-            disc=float(disc.errors(of_disc).mean()),
-            cont=float(cont.errors(of_cont).mean()),
+            disc=float(disc.errors(on_disc).mean()),
+            cont=float(cont.errors(on_cont).mean()),
         )
-        for name, of_disc, of_cont in (
-            ("ridge", disc.exact.ridge, cont.exact.ridge),
-            ("discrete", disc.exact.discrete, cont.exact.discrete),
-            ("mixture", disc.exact.predictions, cont.exact.predictions),
-            ("zero", 0 * disc.exact.ridge, 0 * cont.exact.ridge),
-        )
+        for name, on_disc, on_cont in found
     ]
 
 
-def by_exemplars(answers: Answers, bench: Bench) -> Iterator[ByPosition]:
+def _by_exemplars(answers: Answers, bench: Bench) -> Iterator[ByPosition]:
     """Yield losses on ``D_cont`` for each number of exemplars."""
     cont, plain = bench.cont, answers.plain
-    yield _spread("base", "base", cont.errors(plain.base), bench)
-    yield _spread("tuned", "tuned", cont.errors(plain.tuned), bench)
-    for way in (*answers.ways[: -len(bench.config.measure.ensemble_sizes)], answers.largest):
-        yield _spread(way.name, "conjugated", cont.errors(way.tuned), bench)
-    exact = cont.exact
-    for name, found in (
-        ("ridge", exact.ridge),
-        ("discrete", exact.discrete),
-        ("mixture", exact.predictions),
-    ):
-        yield positions(name, "exact", cont.errors(found).mean(0))
-
-
-def inference(answers: Answers, bench: Bench) -> Iterator[ByPosition]:
-    """Yield ĝ on ``D_cont`` for each number of exemplars, of both models and the Bayes mixture."""
-    exact, largest = bench.cont.exact, answers.largest
+    singles = answers.ways[: -len(bench.measuring.ensemble_sizes)]
     for name, kind, predictions in (
-        ("base", "base", answers.plain.base),
-        ("tuned", "tuned", answers.plain.tuned),
-        (f"tuned under {largest.name}", "conjugated", largest.tuned),
-        ("mixture", "exact", exact.predictions),
+        ("base", "base", plain.base),
+        ("tuned", "tuned", plain.tuned),
+        *((way.name, "conjugated", way.tuned) for way in (*singles, answers.largest)),
     ):
-        found = discrete_share(
-            predictions,
-            exact.ridge,
-            exact.discrete,
-            rng=bench.rng(),
-            n_resamples=bench.config.measure.n_resamples,
-        ).by_prefix
+        errors = cont.errors(predictions)
+        means = bootstrap_means(errors, range(len(errors)), **bench.resampling())
+        yield positions(name, kind, errors.mean(0), outer_quantiles(means))
+    for name, predictions in cont.exact.by_name.items():
+        yield positions(name, "exact", cont.errors(predictions).mean(0))
+
+
+def _inference(answers: Answers, bench: Bench) -> Iterator[ByPosition]:
+    """Yield ĝ on ``D_cont`` for each number of exemplars, of both models and the Bayes mixture."""
+    exact = bench.cont.exact
+    kinds = ("base", "tuned", "conjugated", "exact")
+    models = [*answers.models.items(), ("mixture", exact.predictions)]
+    for kind, (name, predictions) in zip(kinds, models, strict=True):
+        shares = discrete_share(predictions, exact.ridge, exact.discrete, **bench.resampling())
+        found = shares.by_prefix
         yield positions(name, kind, found.values, (found.low, found.high))
 
 
-def splits(answers: Answers, bench: Bench) -> list[Part]:
-    """Return what the excess loss of each model is made of; nothing without two symmetries."""
-    if len(bench.ensemble.conjugations) < 2:
-        return []
+def _splits(answers: Answers, bench: Bench) -> Iterator[Part]:
+    """Yield what the excess loss of each model is made of; nothing without two symmetries."""
     cont, ensemble = bench.cont, bench.ensemble
-    discrete = cont.members(ensemble, bench.discrete)
-    found = []
+    if len(ensemble.conjugations) < 2:
+        return
+    discrete = cont.members(ensemble, exact_predictors(bench.problem)["discrete"])
     for name, members in (("base", answers.base_members), ("tuned", answers.tuned_members)):
-        split = split_excess(
-            members[None],
-            cont.exact.ridge,
-            discrete,
-            rng=bench.rng(),
-            n_resamples=bench.config.measure.n_resamples,
+        split = split_excess(members[None], cont.exact.ridge, discrete, **bench.resampling())
+        excess, inference, overlap, bias, variance = (
+            Estimate(value=part.value, ci95=part.interval) for part in split[:5]
         )
-        found.append(
-            Part(
-                name=name,
-                excess=_part(split.excess),
-                inference=_part(split.inference),
-                overlap=_part(split.overlap),
-                bias=_part(split.bias),
-                variance=_part(split.variance_symmetries),
-            )
+        yield Part(
+            name=name,
+            excess=excess,
+            inference=inference,
+            overlap=overlap,
+            bias=bias,
+            variance=variance,
         )
-    return found
 
 
-def priors(answers: Answers, bench: Bench) -> list[Prior]:
-    """Return the prior that each model acts by."""
-    found = []
-    for name, predictions in (
-        ("base", answers.plain.base),
-        ("tuned", answers.plain.tuned),
-        (f"tuned under {answers.largest.name}", answers.largest.tuned),
-    ):
-        fit = fit_alpha(
-            predictions,
-            bench.cont.exact,
-            rng=bench.rng(),
-            n_resamples=bench.config.measure.n_resamples,
+def _priors(answers: Answers, bench: Bench) -> Iterator[Prior]:
+    """Yield the prior that each model acts by."""
+    for name, predictions in answers.models.items():
+        fit = fit_alpha(predictions, bench.cont.exact, **bench.resampling())
+        yield Prior(
+            name=name,
+            alpha=Estimate(value=fit.alpha, ci95=fit.interval),
+            log_odds=_finite(fit.log_odds, fit.log_odds_interval),
+            distance=fit.distance,
         )
-        found.append(
-            Prior(
-                name=name,
-                alpha=Estimate(value=fit.alpha, ci95=fit.interval),
-                log_odds=_finite(fit.log_odds, fit.log_odds_interval),
-                distance=fit.distance,
-            )
-        )
-    return found
 
 
-def closeness(answers: Answers, bench: Bench) -> list[Closeness]:
-    """Return how the loss has changed by how near the prompts are to ``D_disc``."""
+def _closeness(answers: Answers, bench: Bench) -> Iterator[Closeness]:
+    """Yield how the loss has changed by how near the prompts are to ``D_disc``."""
     exact = bench.cont.exact
     disc = exact.log_likelihood_discrete
     base, tuned = (bench.cont.errors(f) for f in (answers.plain.base, answers.plain.tuned))
-    found = []
     for by, near in (("likelihood", disc), ("odds", disc - exact.log_likelihood_continuous)):
-        change = change_by_closeness(
-            base,
-            tuned,
-            near,
-            rng=bench.rng(),
-            n_bins=bench.config.measure.n_deciles,
-            n_resamples=bench.config.measure.n_resamples,
-        )
+        n_bins = bench.measuring.n_deciles
+        change = change_by_closeness(base, tuned, near, n_bins=n_bins, **bench.resampling())
         deciles = [
             Decile(closeness=where, change=Estimate(value=value, ci95=(low, high)))
             for where, value, low, high in zip(
@@ -269,23 +250,9 @@ def closeness(answers: Answers, bench: Bench) -> list[Closeness]:
             )
         ]
         difference = Estimate(value=change.last_minus_first, ci95=change.interval)
-        found.append(
-            Closeness.model_validate({"by": by, "deciles": deciles, "last_minus_first": difference})
+        yield Closeness.model_validate(
+            {"by": by, "deciles": deciles, "last_minus_first": difference}
         )
-    return found
-
-
-def _spread(
-    name: str, kind: str, errors: Float[np.ndarray, "prompts points"], bench: Bench
-) -> ByPosition:
-    means = bootstrap_means(
-        errors, range(len(errors)), rng=bench.rng(), n_resamples=bench.config.measure.n_resamples
-    )
-    return positions(name, kind, errors.mean(0), outer_quantiles(means))
-
-
-def _part(part: SplitPart) -> Estimate:
-    return Estimate(value=part.value, ci95=part.interval)
 
 
 def _finite(value: float, interval: Interval) -> Estimate:

@@ -1,4 +1,4 @@
-r"""What task a model infers: the share ĝ of the discrete solution in it, and the α̂ it acts by.
+r"""Inferred task of a model: the share ĝ of the discrete solution in it, and the α̂ it acts by.
 
 With a model's prediction f, the ridge answer c and the discrete answer e:
 
@@ -21,10 +21,21 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 from torch import Tensor
 
-from palimpsest.lab.measuring.evaluation import N_RESAMPLES, Curve, outer_quantiles
-from palimpsest.lab.predictors.estimators import MixturePass
+from palimpsest.lab.predictors.mixture import MixturePass
 from palimpsest.stats.bootstrap import Array, bootstrap_means, percentile_interval
 from palimpsest.stats.proportions import Interval
+
+N_RESAMPLES = 2000
+"""Bootstrap resamples, unless the caller says otherwise: the ends of an interval are then known to
+about a thirtieth of its width."""
+
+
+class Curve(NamedTuple):
+    """A figure for each number of exemplars, with the ends of its 95 % interval."""
+
+    values: Float[np.ndarray, " points"]
+    low: Float[np.ndarray, " points"]
+    high: Float[np.ndarray, " points"]
 
 
 class DiscreteShare(NamedTuple):
@@ -35,8 +46,6 @@ class DiscreteShare(NamedTuple):
     overall: float
     """ĝ with the sums taken over all prefixes as well."""
     interval: Interval
-    residual: Float[np.ndarray, " points"]
-    """Mean square of f − c − ĝ(e − c): what no mixture of this share explains."""
 
 
 def discrete_share(
@@ -76,12 +85,10 @@ def discrete_share(
     top, bottom = means[:, :n_points], means[:, n_points:]
     values = _ratio(products.mean(0), squares.mean(0))
     overall = _ratio(top.sum(1), bottom.sum(1))
-    share = np.nan_to_num(values)
     return DiscreteShare(
         by_prefix=Curve(values, *outer_quantiles(_ratio(top, bottom))),
         overall=float(_ratio(products.sum(keepdims=True), squares.sum(keepdims=True)).item()),
         interval=percentile_interval(overall),
-        residual=((f - c - share * (e - c)) ** 2).mean(0),
     )
 
 
@@ -182,3 +189,16 @@ def _nearest(row: Array, grid: Array) -> float:
 def _ratio(top: Array, bottom: Array) -> Array:
     """Return the quotient, NaN where the divisor is zero."""
     return np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom > 0)
+
+
+def outer_quantiles(
+    resamples: Float[np.ndarray, "resamples columns"],
+) -> tuple[Float[np.ndarray, " columns"], Float[np.ndarray, " columns"]]:
+    """Return the ends of the 95 % interval of each column; NaN where a column is undefined."""
+    undefined = Interval(np.nan, np.nan)
+    intervals = [
+        undefined if np.isnan(column).any() else percentile_interval(column)
+        for column in resamples.T
+    ]
+    low, high = np.array(intervals).T
+    return low, high

@@ -19,29 +19,22 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from palimpsest.lab.measuring.evaluation import N_RESAMPLES
+from palimpsest.lab.measuring.inference import N_RESAMPLES
+from palimpsest.records.lab_results import Estimate
 from palimpsest.stats.bootstrap import Array, bootstrap_means, percentile_interval
 from palimpsest.stats.proportions import Interval
 
 
 class LossRecovery(NamedTuple):
-    """What a conjugation brings back of the loss; intervals are 95 %, by bootstrap over prompts."""
+    """What a conjugation brings back of the loss that tuning has added.
 
-    forgetting: float
-    """Tuned minus base loss."""
-    forgetting_interval: Interval
-    gain: float
-    """Tuned loss, plain minus conjugated."""
-    gain_interval: Interval
-    base_gain: float
-    """The same for the base model."""
-    base_gain_interval: Interval
-    recovery: float | None
-    """Gain over forgetting; ``None`` unless the interval of the forgetting is above zero."""
-    recovery_interval: Interval | None
-    net: float | None
+    Intervals are 95 %, by bootstrap over prompts.
+    """
+
+    recovery: Estimate
+    """Undefined unless the interval of the forgetting is above zero."""
+    net: Estimate
     """The same, net of the base model's gain."""
-    net_interval: Interval | None
 
 
 def estimate_recovery(
@@ -74,8 +67,8 @@ def estimate_recovery(
         >>> base, tuned = np.ones((50, 3)), np.full((50, 3), 3.0)
         >>> rng = np.random.default_rng(0)
         >>> found = estimate_recovery(base, tuned, base - 0.5, tuned - 1.5, rng=rng)
-        >>> found.forgetting, found.recovery, found.net
-        (2.0, 0.75, 0.5)
+        >>> found.recovery.value, found.net.value
+        (0.75, 0.5)
     """
     arms = (base, tuned, base_under, tuned_under)
     if len({arm.shape for arm in arms}) > 1:
@@ -84,18 +77,14 @@ def estimate_recovery(
     means = bootstrap_means(losses, range(len(losses)), rng=rng, n_resamples=n_resamples)
     forgetting, gain, base_gain = _differences(losses.mean(0)[None])
     fall, rise, base_rise = _differences(means)
-    is_clear = percentile_interval(fall).low > 0
+    if percentile_interval(fall).low <= 0:
+        return LossRecovery(Estimate(value=None), Estimate(value=None))
     return LossRecovery(
-        forgetting=float(forgetting[0]),
-        forgetting_interval=percentile_interval(fall),
-        gain=float(gain[0]),
-        gain_interval=percentile_interval(rise),
-        base_gain=float(base_gain[0]),
-        base_gain_interval=percentile_interval(base_rise),
-        recovery=float((gain / forgetting)[0]) if is_clear else None,
-        recovery_interval=_ratio_interval(rise, fall) if is_clear else None,
-        net=float(((gain - base_gain) / forgetting)[0]) if is_clear else None,
-        net_interval=_ratio_interval(rise - base_rise, fall) if is_clear else None,
+        recovery=Estimate(value=float((gain / forgetting)[0]), ci95=_ratio_interval(rise, fall)),
+        net=Estimate(
+            value=float(((gain - base_gain) / forgetting)[0]),
+            ci95=_ratio_interval(rise - base_rise, fall),
+        ),
     )
 
 

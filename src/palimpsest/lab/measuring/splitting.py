@@ -32,12 +32,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from palimpsest.errors import UserError
-from palimpsest.lab.measuring.evaluation import N_RESAMPLES, Curve, outer_quantiles
+from palimpsest.lab.measuring.inference import N_RESAMPLES, Curve, outer_quantiles
 from palimpsest.stats.bootstrap import Array, bootstrap_means, percentile_interval
 from palimpsest.stats.proportions import Interval
 
 
-class Part(NamedTuple):
+class ExcessPart(NamedTuple):
     """One part of the excess loss."""
 
     value: float
@@ -50,17 +50,17 @@ class Part(NamedTuple):
 class ExcessSplit(NamedTuple):
     """The parts of the excess; all the others add up to it."""
 
-    excess: Part
+    excess: ExcessPart
     """Mean of (f − c)², over all members."""
-    inference: Part
+    inference: ExcessPart
     """Of a model that gives ridge's answer but for a share ĝ of the discrete one."""
-    overlap: Part
+    overlap: ExcessPart
     """Twice the product of that shift and the bias."""
-    bias: Part
+    bias: ExcessPart
     """Shared by all members. With one seed, it holds what other seeds would have in other ways."""
-    variance_symmetries: Part
+    variance_symmetries: ExcessPart
     """Differs between the symmetries, within a seed."""
-    variance_seeds: Part | None
+    variance_seeds: ExcessPart | None
     """Differs between the seeds; ``None`` for one seed."""
     share: Float[np.ndarray, " points"]
     """ĝ at each prefix; zero where the symmetries leave the discrete answers as they are."""
@@ -121,7 +121,7 @@ def split_excess(
     whole = _Moments(*(moment.mean(0) for moment in moments))
     found, spread = (_split(part, n_seeds, n_members) for part in (whole, resampled))
     parts = [
-        Part(
+        ExcessPart(
             value=float(value.mean()),
             interval=percentile_interval(values.mean(1)),
             by_prefix=Curve(value, *outer_quantiles(values)),

@@ -14,64 +14,80 @@ The set is walked through in chunks; the sums over it are kept relative to the l
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from palimpsest.errors import UserError
+from palimpsest.lab.checks import check_not_negative
 from palimpsest.lab.predictors.predictor import check_prompts
-from palimpsest.lab.predictors.ridge import Pass, noise_floor
+from palimpsest.lab.predictors.ridge import Pass, joined, noise_floor
 
 _CHUNK = 1 << 16
 """Prompts times tasks held at one time: half a megabyte for each of a handful of arrays."""
 _N_PROMPTS = 1024
 
 
-def discrete_pass(
-    xs: Float[Tensor, "batch points dims"],
-    ys: Float[Tensor, "batch points"],
-    *,
-    weights: Float[Tensor, "tasks dims"],
-    noise_std: float,
-) -> Pass:
-    r"""Predict each y from the exemplars before it, for w uniform over a set.
+@dataclass(frozen=True, eq=False)
+class DiscreteEstimator:
+    r"""The Bayes predictor on ``D_disc``, for w uniform over a set.
 
     .. math:: \log p = \log \frac1n \sum_j N(y_k; X_k w_j, σ² I)
 
     The first prediction is that of the mean task. Without noise, the limit σ → 0 is taken: the task
     that fits best, with a noise as large as the rounding of the labels' own type.
 
-    Args:
-        xs: Inputs, or their features.
-        ys: Labels; the last of each prompt is used by nothing.
-        weights: The set, one task a row.
-        noise_std: σ.
-
     Raises:
-        UserError: Shapes that do not fit, no tasks, or σ < 0.
+        UserError: σ < 0, or no tasks.
 
     Example:
         >>> xs, ys = torch.ones(1, 2, 1), torch.zeros(1, 2)
-        >>> weights = torch.tensor([[0.0], [2.0]])
-        >>> discrete_pass(xs, ys, weights=weights, noise_std=1.0).predictions
+        >>> DiscreteEstimator(torch.tensor([[0.0], [2.0]]), noise_std=1.0)(xs, ys)
         tensor([[1.0000, 0.2384]], dtype=torch.float64)
     """
-    if weights.ndim != 2 or not len(weights):
-        raise UserError(f"A set of tasks needs a task a row; got the shape {tuple(weights.shape)}.")
-    check_prompts(xs, ys, n_dims=weights.shape[1])
-    table = weights.to(xs.device, torch.float64)
-    noise_std = noise_floor(noise_std, weight_size(table), ys.dtype)
-    blocks = [
-        _walk(
-            xs[start : start + _N_PROMPTS].to(torch.float64).transpose(0, 1).contiguous(),
-            ys[start : start + _N_PROMPTS].to(torch.float64).T.contiguous(),
-            table,
-            noise_std,
+
+    weights: Float[Tensor, "tasks dims"]
+    """The tasks, one a row."""
+    noise_std: float
+    """σ."""
+
+    def __post_init__(self) -> None:
+        check_not_negative("noise_std", self.noise_std)
+        if self.weights.ndim != 2 or not len(self.weights):
+            raise UserError(
+                f"A set of tasks needs a task a row; got the shape {tuple(self.weights.shape)}."
+            )
+
+    def all(
+        self, xs: Float[Tensor, "batch points dims"], ys: Float[Tensor, "batch points"]
+    ) -> Pass:
+        """Return predictions and likelihoods.
+
+        Args:
+            xs: Inputs, or their features.
+            ys: Labels; the last of each prompt is used by nothing.
+
+        Raises:
+            UserError: Shapes that do not fit.
+        """
+        check_prompts(xs, ys, n_dims=self.weights.shape[1])
+        table = self.weights.to(xs.device, torch.float64)
+        noise_std = noise_floor(self.noise_std, weight_size(table), ys.dtype)
+        blocks = zip(xs.split(_N_PROMPTS), ys.split(_N_PROMPTS), strict=True)
+        return joined(
+            _walk(
+                x.double().transpose(0, 1).contiguous(), y.double().T.contiguous(), table, noise_std
+            )
+            for x, y in blocks
         )
-        for start in range(0, max(1, len(xs)), _N_PROMPTS)
-    ]
-    return Pass(*(torch.cat(parts, dim=1).T.contiguous() for parts in zip(*blocks, strict=True)))
+
+    def __call__(
+        self, xs: Float[Tensor, "batch points dims"], ys: Float[Tensor, "batch points"], /
+    ) -> Float[Tensor, "batch points"]:
+        """Predict each y from the exemplars before it."""
+        return self.all(xs, ys).predictions
 
 
 def weight_size(weights: Float[Tensor, "tasks dims"]) -> float:

@@ -1,7 +1,9 @@
-"""What a predictor is: anything that maps the x and y of prompts to a prediction of every y."""
+"""Predictors: anything that maps the x and y of prompts to a prediction of every y."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -9,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from palimpsest.errors import UserError
-from palimpsest.lab.predictors.cores import map_on_cores
+from palimpsest.training.devices import map_on_cores
 
 
 @runtime_checkable
@@ -39,6 +41,21 @@ def predict_zero(
 ) -> Float[Tensor, "batch points"]:
     """Predict zero, the prior mean, whatever the exemplars: the yardstick of no learning."""
     return torch.zeros_like(ys)
+
+
+@dataclass(frozen=True)
+class OnFeatures:
+    """A predictor that is shown φ(x), computed in float64, in place of x."""
+
+    predictor: Predictor
+    features: Callable[[Tensor], Tensor]
+    """φ."""
+
+    def __call__(
+        self, xs: Float[Tensor, "batch points dims"], ys: Float[Tensor, "batch points"], /
+    ) -> Float[Tensor, "batch points"]:
+        """Predict each y from the exemplars before it."""
+        return self.predictor(self.features(xs.to(torch.float64)), ys)
 
 
 def predict(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -65,38 +63,6 @@ class PublishedTransformer(Transformer):
             bound = linear.in_features**-0.5
             nn.init.uniform_(linear.weight, -bound, bound, generator=generator)
             nn.init.uniform_(linear.bias, -bound, bound, generator=generator)
-
-    @torch.no_grad()
-    def load_gpt2(self, weights: Mapping[str, Tensor]) -> None:
-        """Take over the weights of a ``GPT2Model``, all but its token embedding.
-
-        Args:
-            weights: Its ``state_dict()``.
-        """
-        state = {"positions": weights["wpe.weight"]}
-        names = {name: name for name in ("norm.weight", "norm.bias")}
-        state |= {name: weights[name.replace("norm", "ln_f")] for name in names}
-        for index in range(self.config.n_layers):
-            for ours, theirs in _GPT2_NAMES.items():
-                for kind in ("weight", "bias"):
-                    tensor = weights[f"h.{index}.{theirs}.{kind}"]
-                    # GPT-2 keeps its matrices as (inputs, outputs).
-                    state[f"blocks.{index}.{ours}.{kind}"] = (
-                        tensor.T if tensor.ndim == 2 else tensor
-                    )
-        own = dict(self.named_parameters())
-        for name, tensor in state.items():
-            own[name].copy_(tensor)
-
-
-_GPT2_NAMES = {
-    "norm_1": "ln_1",
-    "query_key_value": "attn.c_attn",
-    "mix": "attn.c_proj",
-    "norm_2": "ln_2",
-    "up": "mlp.c_fc",
-    "down": "mlp.c_proj",
-}
 
 
 class PublishedBlock(nn.Module):

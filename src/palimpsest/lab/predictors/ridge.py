@@ -1,4 +1,4 @@
-r"""The Bayes predictor for Gaussian tasks at every prefix, in one pass.
+r"""Ridge, the Bayes predictor for Gaussian tasks, and least squares; every prefix in one pass.
 
 With one exemplar (x, y) more, the posterior N(w, P) of the weights, P = S Sᵀ, is updated by
 
@@ -18,19 +18,32 @@ the faster way. It loses its sign to rounding once σ is small; then S is update
 
 Source: Potter (1963), in Bierman, *Factorization Methods for Discrete Sequential Estimation*
 (1977), Section II.6.
+
+Least squares is a contrast that knows no prior. Fewer exemplars than dimensions leave many exact
+fits; the smallest weights are taken, as by the pseudo-inverse. A new x is split into what the
+earlier ones span and the rest c. If c is not zero, Greville's step fits the new exemplar exactly,
+along b = c/‖c‖²; else the recursive least-squares step is Potter's with σ = 1. Both keep a root G
+of the inverse Gram matrix, :math:`(X^\top X)^+ = G G^\top`:
+
+.. math::
+   w ← w + b (y - ⟨w, x⟩), \qquad G ← (I - b x^\top) G + b e_r^\top
+
+Source: Greville, SIAM Review 2 (1960), 15–22.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from palimpsest.lab.checks import check_not_negative, check_positive
 from palimpsest.lab.predictors.predictor import check_prompts
-from palimpsest.lab.problem.checks import check_std
 
 _BLOCK = 1 << 17
 """Numbers in the matrices updated at one time: a megabyte, which stays in the cache."""
@@ -41,23 +54,22 @@ _WORST_CONDITION = 1e5
 _ROUNDINGS = 16
 """Labels without noise are still rounded; so many units of their last place count as noise."""
 
+_SPANNED = 1e-10
+"""A new x counts as spanned if less than this share of its length is left. Prompts in float32 that
+repeat an x do so exactly; independent ones come this near with probability of about 1e-10."""
+
 
 class Pass(NamedTuple):
-    """What one pass over the prompts gives at every position, in float64."""
+    """Predictions at every position, and how likely the labels before it are, in float64."""
 
     predictions: Float[Tensor, "batch points"]
     log_likelihood: Float[Tensor, "batch points"]
     """Of the labels before the position, given their inputs; zero at the first."""
 
 
-def ridge_pass(
-    xs: Float[Tensor, "batch points dims"],
-    ys: Float[Tensor, "batch points"],
-    *,
-    noise_std: float,
-    weight_std: float = 1.0,
-) -> Pass:
-    r"""Predict each y from the exemplars before it, for w ~ N(0, τ² I).
+@dataclass(frozen=True)
+class RidgeEstimator:
+    r"""The Bayes predictor on ``D_cont``, for w ~ N(0, τ² I).
 
     .. math::
        \hat w_k = (X_k^\top X_k + (σ²/τ²) I)^{-1} X_k^\top y_k, \qquad
@@ -66,27 +78,101 @@ def ridge_pass(
     The first prediction is the prior mean, zero. Without noise, the limit σ → 0 is taken: the
     smallest weights that fit, and a noise as large as the rounding of the labels' own type.
 
-    Args:
-        xs: Inputs, or their features.
-        ys: Labels; the last of each prompt is used by nothing.
-        noise_std: σ.
-        weight_std: τ.
-
     Raises:
-        UserError: Shapes that do not fit, σ < 0, or τ ≤ 0.
+        UserError: σ < 0 or τ ≤ 0.
 
     Example:
         >>> xs, ys = torch.ones(1, 3, 1), torch.tensor([[1.0, 3.0, 0.0]])
-        >>> ridge_pass(xs, ys, noise_std=1.0).predictions  # 0, 1/2, 4/3
+        >>> RidgeEstimator(noise_std=1.0)(xs, ys)  # 0, 1/2, 4/3
         tensor([[0.0000, 0.5000, 1.3333]], dtype=torch.float64)
     """
-    check_prompts(xs, ys)
-    check_std("weight_std", weight_std, zero_allowed=False)
-    noise_std = noise_floor(noise_std, weight_std, ys.dtype)
-    n_blocks = max(1, math.ceil(len(xs) * xs.shape[2] ** 2 / _BLOCK))
-    blocks = zip(xs.tensor_split(n_blocks), ys.tensor_split(n_blocks), strict=True)
-    passes = [_block_pass(*block, noise_std, weight_std) for block in blocks]
-    return Pass(*(torch.cat(parts, dim=1).T.contiguous() for parts in zip(*passes, strict=True)))
+
+    noise_std: float
+    """σ."""
+    weight_std: float = 1.0
+    """τ."""
+
+    def __post_init__(self) -> None:
+        check_not_negative("noise_std", self.noise_std)
+        check_positive("weight_std", self.weight_std)
+
+    def all(
+        self, xs: Float[Tensor, "batch points dims"], ys: Float[Tensor, "batch points"]
+    ) -> Pass:
+        """Return predictions and likelihoods.
+
+        Args:
+            xs: Inputs, or their features.
+            ys: Labels; the last of each prompt is used by nothing.
+
+        Raises:
+            UserError: Shapes that do not fit.
+        """
+        check_prompts(xs, ys)
+        noise_std = noise_floor(self.noise_std, self.weight_std, ys.dtype)
+        n_blocks = max(1, math.ceil(len(xs) * xs.shape[2] ** 2 / _BLOCK))
+        blocks = zip(xs.tensor_split(n_blocks), ys.tensor_split(n_blocks), strict=True)
+        return joined(_block_pass(*block, noise_std, self.weight_std) for block in blocks)
+
+    def __call__(
+        self, xs: Float[Tensor, "batch points dims"], ys: Float[Tensor, "batch points"], /
+    ) -> Float[Tensor, "batch points"]:
+        """Predict each y from the exemplars before it."""
+        return self.all(xs, ys).predictions
+
+
+@dataclass(frozen=True)
+class OrdinaryLeastSquares:
+    r"""Least squares without a prior: the weights :math:`X_k^+ y_k` of the exemplars so far.
+
+    The first prediction is zero. Around k = d the prediction error has no finite mean.
+
+    Example:
+        >>> xs, ys = torch.ones(1, 3, 1), torch.tensor([[1.0, 3.0, 0.0]])
+        >>> OrdinaryLeastSquares()(xs, ys)
+        tensor([[0., 1., 2.]], dtype=torch.float64)
+    """
+
+    def __call__(
+        self, xs: Float[Tensor, "batch points dims"], ys: Float[Tensor, "batch points"], /
+    ) -> Float[Tensor, "batch points"]:
+        """Predict each y from the exemplars before it.
+
+        Raises:
+            UserError: Shapes that do not fit.
+        """
+        check_prompts(xs, ys)
+        xs, ys = xs.to(torch.float64), ys.to(torch.float64)
+        n_prompts, n_points, n_dims = xs.shape
+        predictions = torch.zeros_like(ys)
+        weights = xs.new_zeros(n_prompts, n_dims)
+        root = xs.new_zeros(n_prompts, n_dims, n_dims)  # G
+        outside = torch.eye(n_dims).to(xs).repeat(n_prompts, 1, 1)  # projector on the unspanned
+        rank = torch.zeros(n_prompts, dtype=torch.long, device=xs.device)
+        for k in range(n_points):
+            x = xs[:, k]
+            predictions[:, k] = (weights * x).sum(-1)
+            rest = _times(outside, _times(outside, x))  # twice: the second removes rounding
+            size = rest.square().sum(-1)
+            is_new = (size > _SPANNED**2 * x.square().sum(-1)) & (rank < n_dims)
+            direction = torch.where(is_new, 1 / size.where(is_new, 1.0), 0.0)[:, None] * rest  # b
+            seen = _times(root.mT, x)  # φ
+            variance = 1 + seen.square().sum(-1)
+            gain = _times(root, seen)
+            step = torch.where(is_new[:, None], direction, gain / variance[:, None])
+            weights = weights + step * (ys[:, k] - predictions[:, k])[:, None]
+            old = root - _outer(gain, seen / (variance + variance.sqrt())[:, None])
+            slot = torch.nn.functional.one_hot(rank.clamp(max=n_dims - 1), n_dims).to(xs)
+            new = root + _outer(direction, slot - seen)
+            root = torch.where(is_new[:, None, None], new, old)
+            outside = outside - _outer(direction, rest)
+            rank = rank + is_new
+        return predictions
+
+
+def joined(parts: Iterable[tuple[Tensor, Tensor]]) -> Pass:
+    """Return one pass, prompts first, from those over parts of a batch, points first."""
+    return Pass(*(torch.cat(found, 1).T.contiguous() for found in zip(*parts, strict=True)))
 
 
 def noise_floor(noise_std: float, scale: float, dtype: torch.dtype) -> float:
@@ -97,16 +183,12 @@ def noise_floor(noise_std: float, scale: float, dtype: torch.dtype) -> float:
         scale: The size of the weights.
         dtype: Of the labels.
 
-    Raises:
-        UserError: σ is negative or no finite number.
-
     Example:
         >>> noise_floor(0.5, 1.0, torch.float32)
         0.5
         >>> 1e-6 < noise_floor(0.0, 1.0, torch.float32) < 3e-6
         True
     """
-    check_std("noise_std", noise_std, zero_allowed=True)
     return max(noise_std, _ROUNDINGS * torch.finfo(dtype).eps * scale)
 
 
@@ -156,3 +238,11 @@ def _update_root(
     seen[-1] = (prediction - y) / variance
     state.addcmul_(gain[:, None], seen, value=-1)
     return prediction, variance
+
+
+def _times(matrices: Tensor, vectors: Tensor) -> Tensor:
+    return (matrices @ vectors[..., None]).squeeze(-1)
+
+
+def _outer(left: Tensor, right: Tensor) -> Tensor:
+    return left[..., :, None] * right[..., None, :]

@@ -1,19 +1,20 @@
-"""What all transformers of the laboratory share: their sizes, their checks, how they are made."""
+"""Transformers of every architecture: their sizes and checks, how they are made and kept."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from palimpsest.errors import UserError, did_you_mean
-from palimpsest.lab.problem.checks import check_count
-from palimpsest.lab.problem.streams import stream
-
-ARCHITECTURES = ("fast", "published")
+from palimpsest.errors import UserError
+from palimpsest.lab.checks import check_count
+from palimpsest.lab.streams import stream
+from palimpsest.registry import Registry
+from palimpsest.training.checkpoints import check_same, read_tensors, write_tensors
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,7 @@ class TransformerConfig:
                 hint="Choose a width that is a multiple of n_heads.",
             )
         if self.architecture not in ARCHITECTURES:
-            raise UserError(
-                f"No architecture named '{self.architecture}'."
-                f"{did_you_mean(self.architecture, ARCHITECTURES)}",
-                hint=f"The architectures are: {', '.join(ARCHITECTURES)}.",
-            )
+            raise ARCHITECTURES.unknown(self.architecture)
 
     @property
     def head_width(self) -> int:
@@ -120,10 +117,55 @@ def new_transformer(config: TransformerConfig, *, seed: int) -> Transformer:
 
 def blank_transformer(config: TransformerConfig) -> Transformer:
     """Return a transformer whose weights mean nothing yet."""
-    from palimpsest.lab.predictors.fast import FastTransformer
-    from palimpsest.lab.predictors.published import PublishedTransformer
-
-    kinds = {"fast": FastTransformer, "published": PublishedTransformer}
     # Linear layers draw weights when they are made: not from everybody's generator.
     with torch.random.fork_rng(devices=[]):
-        return kinds[config.architecture](config)
+        return ARCHITECTURES.get(config.architecture)(config)
+
+
+def save_transformer(
+    model: Transformer, path: Path, *, task_fingerprint: str | None = None
+) -> None:
+    """Write a model's weights, its sizes, and which discrete set it knows.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    facts = {"config": asdict(model.config), "task_fingerprint": task_fingerprint}
+    write_tensors(path, model.state_dict(), facts)
+
+
+def load_transformer(
+    path: Path,
+    *,
+    config: TransformerConfig | None = None,
+    task_fingerprint: str | None = None,
+) -> Transformer:
+    """Return the model in a file.
+
+    Args:
+        path: What :func:`save_transformer` wrote.
+        config: The sizes it must have, if given.
+        task_fingerprint: The ``Problem.task_fingerprint`` that it must have been trained on.
+
+    Raises:
+        UserError: No such file, no model in it, other sizes, or another discrete set.
+    """
+    stored = read_tensors(path)
+    found = stored.facts["config"]
+    wanted = {"config": asdict(config) if config else found}
+    if task_fingerprint is not None:
+        wanted["task_fingerprint"] = task_fingerprint
+    check_same(path, {key: stored.facts[key] for key in wanted}, wanted, "model")
+    model = blank_transformer(TransformerConfig(**found))
+    model.load_state_dict(stored.tensors)
+    return model.eval()
+
+
+ARCHITECTURES: Registry[type[Transformer]] = Registry(
+    "architecture",
+    {
+        "fast": "palimpsest.lab.predictors.fast:FastTransformer",
+        "published": "palimpsest.lab.predictors.published:PublishedTransformer",
+    },
+)
+"""Transformers by what ``model.architecture`` calls them; built from their sizes."""

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from palimpsest.errors import UserError, did_you_mean
-from palimpsest.lab.problem.checks import check_count
+from palimpsest.lab.checks import check_count, check_positive
 
 FUNCTION_CLASSES: Final = ("linear", "quadratic", "fourier")
 """The names that :func:`features_of` takes."""
@@ -143,8 +143,7 @@ class FourierFeatures(Features):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("n_frequencies", self.n_frequencies)
-        if not (math.isfinite(self.half_period) and self.half_period > 0):
-            raise UserError(f"half_period is {self.half_period:g}; it must be more than zero.")
+        check_positive("half_period", self.half_period)
 
     @property
     def n_features(self) -> int:
@@ -175,16 +174,13 @@ class FourierFeatures(Features):
         return blocks
 
 
-def features_of(
-    function_class: str, n_dims: int, *, n_frequencies: int = 3, half_period: float = 4.0
-) -> Features:
+def features_of(function_class: str, n_dims: int, *, n_frequencies: int = 3) -> Features:
     """Return the features of a function class.
 
     Args:
         function_class: One of :data:`FUNCTION_CLASSES`.
         n_dims: d.
         n_frequencies: K of ``fourier``.
-        half_period: L of ``fourier``.
 
     Raises:
         UserError: No class of that name, or a number out of range.
@@ -201,7 +197,7 @@ def features_of(
     if function_class == "quadratic":
         return QuadraticFeatures(n_dims)
     if function_class == "fourier":
-        return FourierFeatures(n_dims, n_frequencies, half_period)
+        return FourierFeatures(n_dims, n_frequencies)
     raise UserError(
         f"No function class named '{function_class}'."
         f"{did_you_mean(function_class, FUNCTION_CLASSES)}",

@@ -1,12 +1,15 @@
-r"""A regression problem, and its batches of prompts.
+r"""Regression problems: distributions of tasks, and batches of prompts drawn from them.
 
 .. math:: x ∼ N(0, Σ), \qquad y = ⟨w, φ(x)⟩ + ε, \qquad ε ∼ N(0, σ^2)
+
+A distribution of tasks says which weights w a prompt's answers are made with.
 
 Source: Kotha, Springer and Raghunathan, ICLR 2024 (arXiv 2309.10105), Section 2.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -15,15 +18,209 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from palimpsest.errors import UserError, did_you_mean
+from palimpsest.errors import UserError
 from palimpsest.files import digest
-from palimpsest.lab.problem.checks import check_count, check_share, check_std
+from palimpsest.lab.checks import check_count, check_not_negative, check_positive, check_share
+from palimpsest.lab.predictors.discrete import DiscreteEstimator
+from palimpsest.lab.predictors.mixture import MixtureEstimator, MixturePass
+from palimpsest.lab.predictors.predictor import OnFeatures, Predictor, predict_zero
+from palimpsest.lab.predictors.ridge import OrdinaryLeastSquares, RidgeEstimator
 from palimpsest.lab.problem.features import Features, features_of
-from palimpsest.lab.problem.streams import stream
-from palimpsest.lab.problem.tasks import DiscreteTasks, GaussianTasks, MixtureTasks, Tasks
+from palimpsest.lab.streams import stream
+from palimpsest.registry import Registry
 
-DISTRIBUTIONS = ("mix", "disc", "cont")
-"""``D_mix``, ``D_disc`` and ``D_cont``."""
+_SAME = 1e-9
+"""Weights nearer than this share of the largest count as one; products in float64 are to 1e-14."""
+
+
+class Draw(NamedTuple):
+    """Tasks drawn from a distribution."""
+
+    weights: Float[Tensor, "n dims"]
+    is_discrete: Bool[Tensor, " n"]
+    """Which of them came from the fixed set of discrete tasks."""
+
+
+class TaskDistribution(ABC):
+    """A distribution of weights, with its Bayes predictor and its symmetries."""
+
+    @classmethod
+    @abstractmethod
+    def of(cls, problem: Problem) -> TaskDistribution:
+        """Return the distribution that a problem's numbers describe."""
+
+    @abstractmethod
+    def draw(self, n: int, generator: torch.Generator) -> Draw:
+        """Draw ``n`` weight vectors, in float64."""
+
+    @abstractmethod
+    def bayes(self, noise_std: float) -> Predictor | None:
+        """Return the best predictor from φ(x) and y, or ``None`` where no closed form is known."""
+
+    @abstractmethod
+    def keeps(self, change: Float[Tensor, "dims dims"]) -> bool:
+        r"""Tell whether the weights :math:`M^\top w` are distributed as w.
+
+        Args:
+            change: M, in float64; orthogonal.
+        """
+
+
+@dataclass(frozen=True)
+class GaussianTasks(TaskDistribution):
+    r"""Weights from :math:`N(0, τ^2 I)`: the tasks of ``D_cont``.
+
+    Raises:
+        UserError: ``n_dims`` below one, or a negative ``weight_std``.
+    """
+
+    n_dims: int
+    """Length of the weight vectors: the number of features, d for linear functions."""
+    weight_std: float = 1.0
+    """τ."""
+
+    def __post_init__(self) -> None:
+        check_count("n_dims", self.n_dims)
+        check_not_negative("weight_std", self.weight_std)
+
+    @classmethod
+    def of(cls, problem: Problem) -> GaussianTasks:
+        """Return those of a problem's number of features and τ."""
+        return cls(problem.features.n_features, problem.weight_std)
+
+    def draw(self, n: int, generator: torch.Generator) -> Draw:
+        """Draw each weight by itself."""
+        normal = torch.randn(n, self.n_dims, generator=generator, dtype=torch.float64)
+        return Draw(self.weight_std * normal, torch.zeros(n, dtype=torch.bool))
+
+    def bayes(self, noise_std: float) -> RidgeEstimator:
+        """Return ridge."""
+        return RidgeEstimator(noise_std, self.weight_std)
+
+    def keeps(self, change: Float[Tensor, "dims dims"]) -> bool:
+        """Tell whether the change is orthogonal."""
+        eye = torch.eye(len(change), dtype=torch.float64)
+        return self.weight_std == 0 or is_same(change @ change.T, eye)
+
+
+@dataclass(frozen=True, eq=False)
+class DiscreteTasks(TaskDistribution):
+    """Weights drawn evenly from a fixed set: the tasks of ``D_disc``.
+
+    Raises:
+        UserError: No weights, or weights that are not finite.
+    """
+
+    weights: Float[Tensor, "tasks dims"]
+    """The fixed set, in float64."""
+
+    def __post_init__(self) -> None:
+        if self.weights.ndim != 2 or not self.weights.numel():
+            raise UserError(
+                "Discrete tasks need a table of weights, one task a row, at least one row; "
+                f"got the shape {tuple(self.weights.shape)}."
+            )
+        if not bool(torch.isfinite(self.weights).all()):
+            raise UserError("Discrete tasks need finite weights; some are infinite or NaN.")
+        object.__setattr__(self, "weights", self.weights.detach().to(torch.float64))
+
+    @classmethod
+    def drawn(
+        cls, n_tasks: int, n_dims: int, weight_std: float, generator: torch.Generator
+    ) -> DiscreteTasks:
+        r"""Fix ``n_tasks`` weight vectors, drawn from :math:`N(0, τ^2 I)` once.
+
+        Raises:
+            UserError: A count below one, or a negative ``weight_std``.
+
+        Example:
+            >>> DiscreteTasks.drawn(64, 10, 1.0, torch.Generator().manual_seed(0)).weights.shape
+            torch.Size([64, 10])
+        """
+        check_count("n_tasks", n_tasks)
+        return cls(GaussianTasks(n_dims, weight_std).draw(n_tasks, generator).weights)
+
+    @classmethod
+    def of(cls, problem: Problem) -> DiscreteTasks:
+        """Return the set that a problem's ``task_seed`` fixes."""
+        return cls(problem.discrete.weights)
+
+    def draw(self, n: int, generator: torch.Generator) -> Draw:
+        """Draw with replacement."""
+        chosen = torch.randint(len(self.weights), (n,), generator=generator)
+        return Draw(self.weights[chosen], torch.ones(n, dtype=torch.bool))
+
+    def bayes(self, noise_std: float) -> DiscreteEstimator:
+        """Return the mean over the set by how well each task fits."""
+        return DiscreteEstimator(self.weights, noise_std)
+
+    def keeps(self, change: Float[Tensor, "dims dims"]) -> bool:
+        """Tell whether the set stays as it is; n log n steps for n tasks.
+
+        Rows are brought into order by their length along one arbitrary direction, which no two
+        rows of a random set share.
+        """
+        generator = torch.Generator().manual_seed(1)
+        direction = torch.randn(len(change), generator=generator, dtype=torch.float64)
+        pair = (self.weights, self.weights @ change)
+        return is_same(*(rows[(rows @ direction).argsort()] for rows in pair))
+
+
+@dataclass(frozen=True, eq=False)
+class MixtureTasks(TaskDistribution):
+    """Discrete tasks with probability α, Gaussian ones otherwise: the tasks of ``D_mix``.
+
+    Raises:
+        UserError: α outside 0 to 1, or parts whose weights differ in length.
+    """
+
+    alpha: float
+    """α, the probability of the discrete part."""
+    discrete: DiscreteTasks
+    gaussian: GaussianTasks
+
+    def __post_init__(self) -> None:
+        check_share("alpha", self.alpha)
+        lengths = self.discrete.weights.shape[1], self.gaussian.n_dims
+        if lengths[0] != lengths[1]:
+            raise UserError(
+                "Both parts of a mixture need weights of one length; got "
+                f"{lengths[0]} (discrete) and {lengths[1]} (Gaussian)."
+            )
+
+    @classmethod
+    def of(cls, problem: Problem) -> MixtureTasks:
+        """Return the mixture of a problem's set and its Gaussian tasks."""
+        return cls(problem.alpha, problem.discrete, GaussianTasks.of(problem))
+
+    def draw(self, n: int, generator: torch.Generator) -> Draw:
+        """Draw both parts in full, so that another α leaves what each part gives unchanged."""
+        is_discrete = torch.rand(n, generator=generator, dtype=torch.float64) < self.alpha
+        discrete = self.discrete.draw(n, generator).weights
+        gaussian = self.gaussian.draw(n, generator).weights
+        return Draw(torch.where(is_discrete[:, None], discrete, gaussian), is_discrete)
+
+    def bayes(self, noise_std: float) -> MixtureEstimator:
+        """Return the mean of both parts' predictors by the posterior of each."""
+        weights, weight_std = self.discrete.weights, self.gaussian.weight_std
+        return MixtureEstimator(self.alpha, weights, noise_std, weight_std)
+
+    def keeps(self, change: Float[Tensor, "dims dims"]) -> bool:
+        """Tell whether each part that is there is left as it is."""
+        return (self.alpha == 0 or self.discrete.keeps(change)) and (
+            self.alpha == 1 or self.gaussian.keeps(change)
+        )
+
+
+DISTRIBUTIONS: Registry[type[TaskDistribution]] = Registry(
+    "distribution",
+    {
+        "mix": "palimpsest.lab.problem.problem:MixtureTasks",
+        "disc": "palimpsest.lab.problem.problem:DiscreteTasks",
+        "cont": "palimpsest.lab.problem.problem:GaussianTasks",
+    },
+)
+"""Distributions of tasks: those of ``D_mix``, ``D_disc`` and ``D_cont``, and those of plugins."""
 
 
 class Batch(NamedTuple):
@@ -74,11 +271,10 @@ class Problem:
     """Which discrete set: another seed, another set."""
 
     def __post_init__(self) -> None:
-        check_count("n_dims", self.n_dims)
-        check_count("n_tasks", self.n_tasks)
-        check_count("n_exemplars", self.n_exemplars)
-        check_std("noise_std", self.noise_std, zero_allowed=True)
-        check_std("weight_std", self.weight_std, zero_allowed=False)
+        for name in ("n_dims", "n_tasks", "n_exemplars"):
+            check_count(name, getattr(self, name))
+        check_not_negative("noise_std", self.noise_std)
+        check_positive("weight_std", self.weight_std)
         check_share("alpha", self.alpha)
         if self.input_covariance is not None:
             rows = tuple(tuple(float(value) for value in row) for row in self.input_covariance)
@@ -103,36 +299,27 @@ class Problem:
             self.n_tasks, self.features.n_features, self.weight_std, generator
         )
 
-    @property
-    def gaussian(self) -> GaussianTasks:
-        """The tasks of ``D_cont``."""
-        return GaussianTasks(self.features.n_features, self.weight_std)
-
-    @property
-    def mixture(self) -> MixtureTasks:
-        """The tasks of ``D_mix``."""
-        return MixtureTasks(self.alpha, self.discrete, self.gaussian)
-
     @cached_property
     def task_fingerprint(self) -> str:
         """A hash of the discrete set, which a checkpoint is compared by."""
         return digest(self.discrete.weights.numpy().tobytes())
 
-    def tasks(self, distribution: str) -> Tasks:
-        """Return the tasks of a distribution.
+    def tasks(self, distribution: str) -> TaskDistribution:
+        """Return the tasks of a distribution, by its name in :data:`DISTRIBUTIONS`.
 
         Raises:
             UserError: No such distribution.
         """
-        if distribution not in DISTRIBUTIONS:
-            raise UserError(
-                f"No distribution named '{distribution}'."
-                f"{did_you_mean(distribution, DISTRIBUTIONS)}",
-                hint=f"There are: {', '.join(DISTRIBUTIONS)}.",
-            )
-        if distribution == "disc":
-            return self.discrete
-        return self.mixture if distribution == "mix" else self.gaussian
+        return DISTRIBUTIONS.get(distribution).of(self)
+
+    def bayes(self, distribution: str) -> Predictor | None:
+        """Return the best predictor for a distribution, from x and y; ``None`` if none is known.
+
+        Raises:
+            UserError: No such distribution.
+        """
+        found = self.tasks(distribution).bayes(self.noise_std)
+        return None if found is None else OnFeatures(found, self.features)
 
     def batch(
         self,
@@ -150,7 +337,7 @@ class Problem:
         distributions differ in their tasks alone, which makes comparisons sharper.
 
         Args:
-            distribution: ``mix``, ``disc`` or ``cont``.
+            distribution: Its name in :data:`DISTRIBUTIONS`, such as ``mix``.
             size: How many prompts.
             seed: The seed of the run.
             step: Which batch.
@@ -161,25 +348,18 @@ class Problem:
             UserError: No such distribution or purpose, or ``size`` below one.
         """
         check_count("size", size)
-        draws = {name: stream(seed, name, step, purpose=purpose) for name in _BATCH_STREAMS}
-        weights, is_discrete = self._draw(distribution, size, draws["tasks"])
+        tasks, inputs, noises = (
+            stream(seed, name, step, purpose=purpose) for name in ("tasks", "inputs", "noise")
+        )
+        weights, is_discrete = self.tasks(distribution).draw(size, tasks)
         shape = (size, self.n_points)
-        normal = torch.randn(*shape, self.n_dims, generator=draws["inputs"], dtype=torch.float64)
+        normal = torch.randn(*shape, self.n_dims, generator=inputs, dtype=torch.float64)
         # Rounded before the labels are made, so that without noise they fit the inputs exactly.
         xs = (normal if self._input_root is None else normal @ self._input_root.T).to(dtype)
         targets = (self.features(xs.to(torch.float64)) @ weights[:, :, None]).squeeze(-1)
-        noise = torch.randn(shape, generator=draws["noise"], dtype=torch.float64)
+        noise = torch.randn(shape, generator=noises, dtype=torch.float64)
         ys = targets + self.noise_std * noise
         return Batch(xs, ys.to(dtype), targets.to(dtype), weights.to(dtype), is_discrete)
-
-    def _draw(
-        self, distribution: str, size: int, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        tasks = self.tasks(distribution)
-        if isinstance(tasks, MixtureTasks):
-            return tasks.draw(size, generator)
-        is_discrete = torch.full((size,), isinstance(tasks, DiscreteTasks))
-        return tasks.sample(size, generator), is_discrete
 
     @cached_property
     def _input_root(self) -> Tensor | None:
@@ -202,20 +382,41 @@ class Problem:
         return root
 
 
-_BATCH_STREAMS = ("tasks", "inputs", "noise")
-
-
-def skewed_covariance(n_dims: int, *, power: float = 2.0) -> tuple[tuple[float, ...], ...]:
-    r"""Return a diagonal covariance with variances :math:`∝ 1/i^p` that sum to d.
-
-    Source: Garg, Tsipras, Liang and Valiant, NeurIPS 2022 (arXiv 2208.01066), Section 4, has
-    p = 2.
+def exact_predictors(problem: Problem) -> dict[str, Predictor]:
+    """Return the closed forms for a problem by name; all take its x, whatever the function class.
 
     Example:
-        >>> skewed_covariance(2)
-        ((1.6, 0.0), (0.0, 0.4))
+        >>> list(exact_predictors(Problem(n_dims=2, n_tasks=3, n_exemplars=5)))
+        ['ridge', 'discrete', 'mixture', 'least-squares', 'zero']
     """
-    check_count("n_dims", n_dims)
-    raw = [(i + 1) ** -power for i in range(n_dims)]
-    values = [n_dims * value / sum(raw) for value in raw]
-    return tuple(tuple(values[i] if i == j else 0.0 for j in range(n_dims)) for i in range(n_dims))
+    found: dict[str, Predictor] = {
+        "ridge": GaussianTasks.of(problem).bayes(problem.noise_std),
+        "discrete": problem.discrete.bayes(problem.noise_std),
+        "mixture": MixtureTasks.of(problem).bayes(problem.noise_std),
+        "least-squares": OrdinaryLeastSquares(),
+    }
+    on_features = {name: OnFeatures(one, problem.features) for name, one in found.items()}
+    return {**on_features, "zero": predict_zero}
+
+
+def exact_pass(
+    problem: Problem,
+    xs: Float[Tensor, "batch points dims"],
+    ys: Float[Tensor, "batch points"],
+) -> MixturePass:
+    """Return the Bayes mixture of a problem and all that it is made from.
+
+    Raises:
+        UserError: Prompts of other dimensions than the problem's.
+    """
+    if xs.shape[-1] != problem.n_dims:
+        raise UserError(
+            f"The prompts have {xs.shape[-1]} dimensions; the problem has {problem.n_dims}."
+        )
+    mixture = MixtureTasks.of(problem).bayes(problem.noise_std)
+    return mixture.all(problem.features(xs.to(torch.float64)), ys)
+
+
+def is_same(first: Tensor, second: Tensor) -> bool:
+    """Tell whether two tables of float64 are one, to rounding."""
+    return bool(((first - second).abs() <= _SAME * second.abs().max()).all())

@@ -1,4 +1,4 @@
-"""The paper's claims about regression, C1 to C5, judged by runs with different seeds.
+"""Claims of the paper about regression, C1 to C5, judged by runs with different seeds.
 
 A claim is judged by means over runs with their 95 % intervals (Student's t). The rules were written
 down before the runs that ``docs/claims.md`` reports.
@@ -12,7 +12,6 @@ from typing import Any, Literal, NamedTuple
 
 from palimpsest.errors import UserError
 from palimpsest.lab.runs.measures import MEASURES
-from palimpsest.report.text import number
 from palimpsest.stats.means import Mean, mean_over_runs
 
 Verdict = Literal["holds", "holds in part", "does not hold here"]
@@ -66,27 +65,6 @@ def judge_claims(table: Sequence[Mapping[str, Any]]) -> Iterator[Judged]:
     for claim in CLAIMS:
         means = {name: _mean(table, name) for name in claim.measures}
         yield Judged(claim, means, claim.judge(means), len(table))
-
-
-def claims_table(judged: Sequence[Judged]) -> str:
-    """Return the claims with figures and verdicts as Markdown."""
-    lines = [
-        f"| Claim | Figures: mean of {judged[0].n_runs} runs [95 % interval] | Verdict |",
-        "|---|---|---|",
-    ]
-    for claim, means, verdict, _ in judged:
-        figures = "<br>".join(f"{MEASURES[name]}: {_figure(mean)}" for name, mean in means.items())
-        lines.append(f"| **{claim.name}** {claim.statement} | {figures} | **{verdict}** |")
-    return "\n".join(lines)
-
-
-def rules_list() -> str:
-    """Return how each verdict follows, as Markdown."""
-    return "\n".join(f"- **{claim.name}** {claim.rule}" for claim in CLAIMS)
-
-
-def _figure(mean: Mean) -> str:
-    return f"{number(mean.mean, 3)} [{number(mean.low, 3)}, {number(mean.high, 3)}]"
 
 
 def _mean(table: Sequence[Mapping[str, Any]], measure: str) -> Mean:

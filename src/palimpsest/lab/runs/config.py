@@ -1,4 +1,4 @@
-"""The configuration of a run: sections of documented fields, from a preset, a file and --set."""
+"""Configuration of a run: sections of documented fields, from a preset, a file and --set."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from palimpsest.errors import UserError, did_you_mean
 from palimpsest.files import read_toml
-from palimpsest.lab.conjugations.ensembles import default_kind, symmetry_ensemble
+from palimpsest.lab.checks import check_count
+from palimpsest.lab.measuring.bench import Bench, Measuring
 from palimpsest.lab.predictors.transformer import TransformerConfig
-from palimpsest.lab.problem.checks import check_count
 from palimpsest.lab.problem.problem import Problem
-from palimpsest.lab.training.settings import Remedies, Training
+from palimpsest.lab.training.loop import Training
+from palimpsest.lab.training.remedies import REMEDIES, Remedy
 from palimpsest.lab.training.train import check_fit
+from palimpsest.training.checkpoints import flattened
 
 _FINETUNE_SEEDS = 1000
 """Fine-tuning and new discrete sets draw from seeds this much higher."""
@@ -39,55 +40,10 @@ class Model(Section):
     """Blocks."""
     n_heads: int = 2
     """Attention heads; they divide the width."""
-    architecture: Literal["fast", "published"] = "fast"
-    """One token a step, or GPT-2 blocks with separate tokens for x and y."""
+    architecture: str = "fast"
+    """``fast`` (one token a step), or ``published`` (GPT-2 blocks, separate tokens for x and y)."""
     n_points: int | None = None
     """Most points in a prompt; as many as the problem's prompts have if left out."""
-
-
-class Measuring(Section):
-    """How the models are measured, on prompts that no training sees."""
-
-    n_prompts: int = 2048
-    """Prompts of each distribution."""
-    n_curve_prompts: int = 512
-    """Prompts of each distribution for the measurements during fine-tuning and for the remedies."""
-    n_curve_points: int = 10
-    """Measurements during fine-tuning, denser at its start."""
-    ensemble_sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
-    """Members of the symmetry ensembles."""
-    kind: str | None = None
-    """Group of symmetries, such as ``rotations``; the largest that fits the problem if left out."""
-    label_factors: tuple[float, ...] = (0.5, 1.5, 2.0, 3.0)
-    """γ of the label scalings."""
-    n_resamples: int = 2000
-    """Bootstrap resamples of the prompts."""
-    n_deciles: int = 10
-    """Groups of prompts by their closeness to ``D_disc``."""
-
-
-class Trying(Section):
-    """Which remedies are tried, each strength in a fine-tuning of its own."""
-
-    replay: tuple[float, ...] = ()
-    """Shares ρ of replayed prompts."""
-    lora_rank: tuple[int, ...] = ()
-    """Ranks of low-rank changes."""
-    l2_sp: tuple[float, ...] = ()
-    """λ of the distance to the base weights."""
-    kl: tuple[float, ...] = ()
-    """β of the divergence from the base model."""
-    interpolation: tuple[float, ...] = ()
-    """Shares of the way from the base to the tuned weights; these need no training."""
-
-    def named(self) -> list[tuple[str, Remedies]]:
-        """Return every remedy with its name, such as ``replay 0.1``."""
-        kinds = {name: getattr(self, name) for name in type(self).model_fields}
-        return [
-            (f"{kind} {value:g}", Remedies(**{kind: value}))
-            for kind, values in kinds.items()
-            for value in values
-        ]
 
 
 class Config(Section):
@@ -118,8 +74,15 @@ class Config(Section):
     """Training on ``D_disc``."""
     measure: Measuring = Measuring()
     """How it is measured."""
-    remedies: Trying = Trying()
-    """What is tried against forgetting."""
+    remedies: dict[str, tuple[int | float, ...]] = Field({}, validate_default=True)
+    """What is tried against forgetting: strengths of each remedy, each in a training of its own."""
+
+    @field_validator("remedies")
+    @classmethod
+    def _with_every_remedy(
+        cls, given: dict[str, tuple[int | float, ...]]
+    ) -> dict[str, tuple[int | float, ...]]:
+        return {name: given.get(name, ()) for name in REMEDIES}
 
     @property
     def transformer(self) -> TransformerConfig:
@@ -136,6 +99,15 @@ class Config(Section):
         if not self.new_tasks:
             return self.problem
         return replace(self.problem, task_seed=self.problem.task_seed + _FINETUNE_SEEDS)
+
+    @property
+    def tried(self) -> dict[str, Remedy]:
+        """Every remedy that is tried, by a name such as ``replay 0.1``."""
+        return {
+            f"{name} {strength:g}": REMEDIES.get(name)(strength)
+            for name, strengths in self.remedies.items()
+            for strength in strengths
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -208,25 +180,11 @@ def known_keys() -> list[str]:
             keys += [f"{name}.{below}" for below in inner.model_fields]
         elif isinstance(inner, type) and is_dataclass(inner):
             keys += [f"{name}.{below.name}" for below in fields(inner)]
+        elif name == "remedies":
+            keys += [f"{name}.{below}" for below in REMEDIES]
         else:
             keys.append(name)
     return keys
-
-
-def flattened(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested values under dotted keys.
-
-    Example:
-        >>> flattened({"a": {"b": 1}, "c": 2})
-        {'a.b': 1, 'c': 2}
-    """
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        if isinstance(value, Mapping):
-            flat |= flattened(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
 
 
 def put(table: dict[str, Any], key: str, value: Any) -> None:
@@ -322,18 +280,6 @@ def explained_validation(error: ValidationError, names: Iterable[str]) -> UserEr
 def _check(config: Config) -> None:
     """Refuse now what would fail only after the pretraining."""
     check_fit(config.problem, config.transformer)
-    measure = config.measure
-    for name in ("n_prompts", "n_curve_prompts", "n_curve_points", "n_resamples", "n_deciles"):
-        check_count(f"measure.{name}", getattr(measure, name))
-    for size in measure.ensemble_sizes:
-        check_count("measure.ensemble_sizes", size)
-    if not measure.ensemble_sizes:
-        raise UserError("measure.ensemble_sizes is empty; it needs at least one size.")
-    kind = measure.kind or default_kind(config.problem)
-    some = torch.Generator().manual_seed(0)
-    symmetry_ensemble(max(measure.ensemble_sizes), some, kind, n_dims=config.problem.n_dims)
-    if 0 in measure.label_factors:
-        raise UserError("measure.label_factors holds 0; labels cannot be scaled by it.")
+    _ = config.tried, Bench(config.tuned_problem, config.measure, config.seed, 1).ensemble
     if config.n_threads is not None:
         check_count("n_threads", config.n_threads)
-    config.remedies.named()

@@ -1,4 +1,4 @@
-"""The single numbers of a run that sweeps put into their tables."""
+"""Measures of a run: the single numbers that sweeps put into their tables."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ MEASURES = {
 """Name to what it is; those with an interval also have NAME_low and NAME_high."""
 
 
-def measures(results: LabResults) -> dict[str, float | None]:
+def measures_of(results: LabResults) -> dict[str, float | None]:
     """Return every measure of a run, with the ends of its interval; null where undefined."""
     row: dict[str, float | None] = {}
     for name, found in _found(results):
@@ -77,7 +77,7 @@ def _found(results: LabResults) -> Iterator[tuple[str, Estimate | float | None]]
     for name in ("base_cont", "tuned_cont", "base_disc", "tuned_disc"):
         yield name, getattr(results, name)
     yield "ridge_cont", next(one.cont for one in results.oracles if one.name == "ridge")
-    yield "learnt_disc", _value(results.base_disc) - _value(results.tuned_disc)
+    yield "learnt_disc", results.base_disc.or_zero - results.tuned_disc.or_zero
     yield "forgetting", results.forgetting
     yield "steps_to_half", _steps_to_half(results)
     yield from _recovered(results)
@@ -86,13 +86,14 @@ def _found(results: LabResults) -> Iterator[tuple[str, Estimate | float | None]]
     yield "g_hat_base", first.g_hat
     yield "g_hat_tuned", last.g_hat
     yield "g_hat_ensemble", last.g_hat_ensemble
-    yield "g_hat_gain", _value(last.g_hat) - _value(first.g_hat)
+    yield "g_hat_gain", last.g_hat.or_zero - first.g_hat.or_zero
     base, tuned, *_ = results.priors
     yield "alpha_base", base.alpha
     yield "alpha_tuned", tuned.alpha
-    yield "alpha_gain", _value(tuned.alpha) - _value(base.alpha)
+    yield "alpha_gain", tuned.alpha.or_zero - base.alpha.or_zero
+    grown = results.growth
     for part in ("inference", "overlap", "bias", "variance"):
-        yield f"{part}_share", _share_of_growth(results, part)
+        yield f"{part}_share", grown[part] / grown["excess"] if grown else None
     by_likelihood, by_odds = results.closeness
     yield "nearest_minus_farthest", by_likelihood.last_minus_first
     yield "nearest_minus_farthest_odds", by_odds.last_minus_first
@@ -118,7 +119,7 @@ def _recovered_by_scaling(results: LabResults) -> Iterator[tuple[str, Estimate |
 def _best_of(conjugations: Iterable[Conjugated]) -> Conjugated | None:
     """Return what recovers most; nothing where no recovery is defined."""
     defined = (one for one in conjugations if one.recovery.value is not None)
-    return max(defined, key=lambda one: _value(one.recovery), default=None)
+    return max(defined, key=lambda one: one.recovery.or_zero, default=None)
 
 
 def _recovery_at_few(results: LabResults, conjugation: str) -> float | None:
@@ -133,23 +134,8 @@ def _recovery_at_few(results: LabResults, conjugation: str) -> float | None:
 
 def _steps_to_half(results: LabResults) -> float | None:
     """Return the first step of the curve with half of the last one's forgetting."""
-    first, *_, last = (_value(one.cont) for one in results.curve)
+    first, *_, last = (one.cont.or_zero for one in results.curve)
     if last <= first:
         return None
     half = first + (last - first) / 2
-    return float(next(one.step for one in results.curve if _value(one.cont) >= half))
-
-
-def _share_of_growth(results: LabResults, part: str) -> float | None:
-    """Return which share of the growth of the excess a part of it is; null unless it grew."""
-    if len(results.split) != 2:
-        return None
-    base, tuned = results.split
-    grown = _value(tuned.excess) - _value(base.excess)
-    if grown <= 0:
-        return None
-    return (_value(getattr(tuned, part)) - _value(getattr(base, part))) / grown
-
-
-def _value(estimate: Estimate) -> float:
-    return estimate.value or 0.0
+    return float(next(one.step for one in results.curve if one.cont.or_zero >= half))

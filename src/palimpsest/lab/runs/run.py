@@ -1,29 +1,183 @@
-"""A whole run: pretrain, fine-tune with measurements, try remedies, compare, write everything."""
+"""Runs and their stages: each stage leaves a file when it is done, and is not done again."""
 
 from __future__ import annotations
 
+import json
 import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from palimpsest.errors import UserError
-from palimpsest.lab.measuring import comparison
-from palimpsest.lab.measuring.measurements import Bench, check_base
-from palimpsest.lab.predictors.transformer import Transformer
-from palimpsest.lab.runs.config import Config, flattened
-from palimpsest.lab.runs.findings import findings, warnings
-from palimpsest.lab.runs.stages import OnStage, Stages
-from palimpsest.records.lab_results import LabProvenance, LabResults
+from palimpsest.lab.measuring.bench import Bench, check_base, curve_steps, measure_losses
+from palimpsest.lab.measuring.comparison import compare
+from palimpsest.lab.predictors.transformer import Transformer, load_transformer, save_transformer
+from palimpsest.lab.problem.problem import Problem
+from palimpsest.lab.runs.config import Config
+from palimpsest.lab.training.loop import Running, Training
+from palimpsest.lab.training.remedies import Remedy
+from palimpsest.lab.training.train import finetune, pretrain
+from palimpsest.records.lab_results import LabProvenance, LabResults, Losses, Remedied
 from palimpsest.records.provenance import commit_of, platform_facts, versions
 from palimpsest.records.run_folder import RunFolder, WriterLock
-from palimpsest.training.checkpoints import fingerprint
+from palimpsest.report.lab.findings import with_findings
+from palimpsest.training.checkpoints import differences, fingerprint
 from palimpsest.training.devices import chosen_device
+from palimpsest.training.progress import Progress
 
 _MAY_DIFFER = ("name", "device", "n_threads", "tensorboard")
 """Keys that change nothing of the result; so do ``save_every`` and more or fewer remedies."""
+
+OnStage = Callable[[str, Progress | None], None]
+"""Told the name of a stage as it begins, and of each of its updates if it is a training."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stages:
+    """A run's stages in its folder.
+
+    Args:
+        config: The run's.
+        folder: Where everything is kept.
+        on_stage: Whom to tell.
+    """
+
+    config: Config
+    folder: RunFolder
+    on_stage: OnStage
+
+    def base(self, given: Path | None = None) -> Transformer:
+        """Return the pretrained model: trained, or taken up where it was left, or read.
+
+        Args:
+            given: A model that was pretrained elsewhere by the same configuration.
+        """
+        path = given or self.folder.path / "base.safetensors"
+        problem = self.config.problem
+        if not path.exists():
+            with self.timed("pretraining") as name:
+                model = pretrain(
+                    problem,
+                    self.config.transformer,
+                    self.config.pretrain,
+                    running=self._running(name),
+                )
+                save_transformer(model, path, task_fingerprint=problem.task_fingerprint)
+            self._forget(name)
+        return self._loaded(path, problem.task_fingerprint)
+
+    def tuned(self, base: Transformer) -> tuple[Transformer, list[Losses]]:
+        """Return the tuned model, and how its losses went."""
+        path = self.folder.path / "tuned.safetensors"
+        problem = self.config.tuned_problem
+        if not path.exists():
+            with self.timed("fine-tuning") as name:
+                model = self._finetune(base, self._measuring(name))
+                save_transformer(model, path, task_fingerprint=problem.task_fingerprint)
+            self._forget(name)
+        curve = sorted(self._curve().values(), key=lambda one: one.step)
+        return self._loaded(path, problem.task_fingerprint), curve
+
+    def remedied(self, base: Transformer, tuned: Transformer) -> Iterator[Remedied]:
+        """Yield how each remedy does."""
+        for name, remedy in self.config.tried.items():
+            kind, strength = name.split()
+            file = f"remedies/{kind}-{strength}.json"
+            if not (self.folder.path / file).exists():
+                with self.timed(name):
+                    if remedy.is_training:
+                        model = self._finetune(base, self._running(name), remedy)
+                    else:
+                        model = remedy.end(base, tuned)
+                    found = measure_losses(self.config.finetune.n_steps, model, self._curve_bench)
+                    losses = found.model_dump(include={"disc", "cont", "cont_ensemble"})
+                    record = {"name": name, "kind": kind, "strength": float(strength)} | losses
+                    self.folder.write_json(file, record)
+                self._forget(name)
+            yield Remedied.model_validate_json(self.folder.read_text(file))
+
+    def bench(self, problem: Problem, n_prompts: int) -> Bench:
+        """Return the prompts that models are measured on."""
+        return Bench(problem, self.config.measure, self.config.seed, n_prompts)
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[str]:
+        """Tell of a stage, and add up how long it takes over all sessions."""
+        self.on_stage(name, None)
+        start = time.monotonic()
+        try:
+            yield name
+        finally:
+            seconds = self.seconds()
+            seconds[name] = round(seconds.get(name, 0.0) + time.monotonic() - start, 2)
+            self.folder.write_json("seconds.json", seconds)
+
+    def seconds(self) -> dict[str, float]:
+        """Return how long each stage took."""
+        if not (self.folder.path / "seconds.json").exists():
+            return {}
+        found: dict[str, float] = json.loads(self.folder.read_text("seconds.json"))
+        return found
+
+    @cached_property
+    def _curve_bench(self) -> Bench:
+        return self.bench(self.config.tuned_problem, self.config.measure.n_curve_prompts)
+
+    def _finetune(self, base: Transformer, running: Running, *remedies: Remedy) -> Transformer:
+        config = self.config
+        return finetune(
+            base,
+            config.tuned_problem,
+            config.finetune,
+            remedies=remedies,
+            pretraining_problem=config.problem,
+            running=running,
+        )
+
+    def _measuring(self, name: str) -> Running:
+        """Return a running that keeps the losses at the steps of the curve."""
+        curve = self._curve()
+
+        def measure(step: int, model: Transformer) -> None:
+            curve[step] = measure_losses(step, model, self._curve_bench)
+            self.folder.write_json("curve.json", [one.model_dump() for one in curve.values()])
+
+        steps = curve_steps(self.config.finetune.n_steps, self.config.measure.n_curve_points)
+        return replace(self._running(name), measure=measure, measure_at=steps)
+
+    def _running(self, name: str) -> Running:
+        logs = self.folder.path / "tensorboard" / _slug(name)
+        return Running(
+            checkpoint=self._state(name),
+            device=self.config.device,
+            on_progress=lambda progress: self.on_stage(name, progress),
+            tensorboard=logs if self.config.tensorboard else None,
+        )
+
+    def _curve(self) -> dict[int, Losses]:
+        if not (self.folder.path / "curve.json").exists():
+            return {}
+        rows = json.loads(self.folder.read_text("curve.json"))
+        return {row["step"]: Losses.model_validate(row) for row in rows}
+
+    def _loaded(self, path: Path, task_fingerprint: str) -> Transformer:
+        config = self.config.transformer
+        model = load_transformer(path, config=config, task_fingerprint=task_fingerprint)
+        return model.to(chosen_device(self.config.device))
+
+    def _state(self, name: str) -> Path:
+        return self.folder.path / "training" / f"{name.replace(' ', '-')}.safetensors"
+
+    def _forget(self, name: str) -> None:
+        """Remove the state of a finished training: weights and moments thrice the model's size."""
+        self._state(name).unlink(missing_ok=True)
 
 
 def run(
@@ -88,11 +242,12 @@ def _measured(
     config = stages.config
     base = stages.base(given)
     with stages.timed("check"):
-        check = check_base(base, config)
+        check = check_base(base, stages.bench(config.problem, config.measure.n_prompts))
     tuned, curve = stages.tuned(base)
     remedied = list(stages.remedied(base, tuned))
     with stages.timed("evaluation"):
-        compared = _compared(base, tuned, config)
+        bench = stages.bench(config.tuned_problem, config.measure.n_prompts)
+        compared = compare(base, tuned, bench)
     provenance = LabProvenance(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         command=command,
@@ -113,33 +268,7 @@ def _measured(
         provenance=provenance,
         **compared,
     )
-    return results.model_copy(
-        update={"findings": list(findings(results)), "warnings": list(warnings(results))}
-    )
-
-
-def _compared(base: Transformer, tuned: Transformer, config: Config) -> dict[str, Any]:
-    bench = Bench(config, config.measure.n_prompts)
-    answers = comparison.ask(base, tuned, bench)
-    cont, disc, plain = bench.cont, bench.disc, answers.plain
-    on_cont = bench.estimates({"base": cont.errors(plain.base), "tuned": cont.errors(plain.tuned)})
-    on_disc = bench.estimates(
-        {"base": disc.errors(answers.base_disc), "tuned": disc.errors(plain.tuned_disc)}
-    )
-    return {
-        "forgetting": comparison.forgetting(answers, bench),
-        "base_cont": on_cont["base"],
-        "tuned_cont": on_cont["tuned"],
-        "base_disc": on_disc["base"],
-        "tuned_disc": on_disc["tuned"],
-        "oracles": comparison.oracles(bench),
-        "by_exemplars": list(comparison.by_exemplars(answers, bench)),
-        "inference": list(comparison.inference(answers, bench)),
-        "split": comparison.splits(answers, bench),
-        "priors": comparison.priors(answers, bench),
-        "closeness": comparison.closeness(answers, bench),
-        "conjugations": list(comparison.conjugation_results(answers, bench)),
-    }
+    return with_findings(results)
 
 
 def _check_alone() -> None:
@@ -163,25 +292,54 @@ def _check_same(folder: RunFolder, config: Config) -> None:
             f"The folder '{folder.path}' holds something else than a run of the laboratory.",
             hint="Choose another folder with --out.",
         )
-    old, new = flattened(before["lab"]), flattened(config.to_dict())
-    differing = [
-        key
-        for key in old | new
-        if old.get(key) != new.get(key)
-        and key not in _MAY_DIFFER
-        and not key.startswith("remedies.")
-        and not key.endswith(".save_every")
-    ]
-    if differing:
-        listed = "; ".join(
-            f"{key} is {old.get(key)!r} there and {new.get(key)!r} here" for key in differing[:3]
-        )
+    if differing := config_differences(before["lab"], config):
         raise UserError(
-            f"The folder '{folder.path}' holds a run of another configuration: {listed}.",
+            f"The folder '{folder.path}' holds a run of another configuration: {differing}.",
             hint="Choose another folder with --out, or the settings that it was made with.",
         )
+
+
+def config_differences(before: Mapping[str, Any], config: Config) -> str:
+    """Return in words where an earlier configuration differs in what determines a run's figures."""
+    return differences(
+        before,
+        config.to_dict(),
+        ignoring=lambda key: (
+            key in _MAY_DIFFER or key.startswith("remedies.") or key.endswith(".save_every")
+        ),
+    )
+
+
+def estimate_seconds(config: Config) -> float:
+    """Return about how many seconds the trainings of a run take; measuring comes on top.
+
+    Example:
+        >>> from palimpsest.lab.runs.config import load_config
+        >>> few = ["pretrain.n_steps=10", "finetune.n_steps=10", "remedies.replay=[]"]
+        >>> 0 < estimate_seconds(load_config("tiny", few)) < 600
+        True
+    """
+    n_tunings = 1 + sum(remedy.is_training for remedy in config.tried.values())
+    return config.pretrain.n_steps * _seconds_per_step(config, config.pretrain) + (
+        n_tunings * config.finetune.n_steps * _seconds_per_step(config, config.finetune)
+    )
+
+
+def _seconds_per_step(config: Config, training: Training) -> float:
+    """Time a few updates, but for the first, which may be slow."""
+    moments: list[float] = []
+    short = replace(training, n_steps=4, compile=False)
+    running = Running(
+        device=config.device, on_progress=lambda progress: moments.append(time.monotonic())
+    )
+    pretrain(config.problem, config.transformer, short, running=running)
+    return (moments[-1] - moments[0]) / (len(moments) - 1)
 
 
 def _device_name(config: Config) -> str:
     device = chosen_device(config.device)
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def _slug(name: str) -> str:
+    return name.replace(" ", "-")

@@ -1,29 +1,28 @@
-"""Many runs that differ in some keys: done side by side, resumable, put into one table."""
+"""Sweeps: runs that differ in some keys, done side by side, resumable, put into one table."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from palimpsest.engines.engines import Engine
+from palimpsest.engines.engine import Done, Engine, Work
 from palimpsest.errors import UserError
-from palimpsest.lab.runs.config import flattened, resolve
-from palimpsest.lab.runs.measures import measures
-from palimpsest.lab.runs.run import run
-from palimpsest.lab.runs.stages import Stages
-from palimpsest.lab.runs.sweep_plan import Job, Plan, Plot, check_plot, load_sweep
-from palimpsest.lab.runs.sweep_table import Table, write_plot, write_table
+from palimpsest.lab.runs.config import resolve
+from palimpsest.lab.runs.measures import measures_of
+from palimpsest.lab.runs.run import Stages, config_differences, run
+from palimpsest.lab.runs.sweep_plan import Job, Plan, Plot, check_plot
+from palimpsest.lab.runs.tables import Table, write_plot, write_table
 from palimpsest.records.lab_results import LabResults
 from palimpsest.records.provenance import commit_of, platform_facts, versions
 from palimpsest.records.run_folder import RunFolder, WriterLock
-
-__all__ = ["OnJob", "load_sweep", "plot_again", "run_sweep", "seeds_table"]
+from palimpsest.training.checkpoints import flattened
 
 OnJob = Callable[[str, int, int, str], None]
 """Told what is being done, how many are done, of how many, and which was the last."""
@@ -101,7 +100,7 @@ def table_of(target: RunFolder) -> Table:
             hint="Name a folder that 'palimpsest lab sweep … --out DIR' has written.",
         )
     runs = map(_read, sorted(target.path.glob("runs/*/results.json")))
-    return [flattened(one.provenance.config) | measures(one) for one in runs]
+    return [flattened(one.provenance.config) | measures_of(one) for one in runs]
 
 
 def seeds_table(folder: Path | str) -> Table:
@@ -152,25 +151,19 @@ def _pretrain_all(plan: Plan, store: RunFolder, engine: Engine, on_job: OnJob) -
     """Pretrain what is missing, each model once; return the errors by job."""
     first = {job.base_key: job for job in reversed(plan.jobs)}
     missing = [job for key, job in first.items() if not _base_file(store, key).exists()]
+    states = store.path / "pretraining"
     pieces = [
-        (
-            _values(job),
-            str(store.path / "pretraining" / job.base_key) if engine.shares_disk else None,
-        )
+        (_values(job), str(states / job.base_key) if engine.shares_disk else None)
         for job in missing
     ]
-    n_done = len(first) - len(missing)
     errors: dict[str, str] = {}
-    on_job("pretraining", n_done, len(first), "")
-    for done in engine.map(pretrain_job, pieces):
-        job = missing[done.number]
+    told = partial(on_job, "pretraining")
+    for job, done in _do(pretrain_job, missing, pieces, len(first), engine, told):
         if done.error:
             errors[job.base_key] = done.error
         else:
             store.write_bytes(f"bases/{job.base_key}.safetensors", done.result)
-            shutil.rmtree(store.path / "pretraining" / job.base_key, ignore_errors=True)
-        n_done += 1
-        on_job("pretraining", n_done, len(first), job.name)
+            shutil.rmtree(states / job.base_key, ignore_errors=True)
     return {job.name: errors[job.base_key] for job in plan.jobs if job.base_key in errors}
 
 
@@ -192,25 +185,39 @@ def _run_all(
         )
         for job in missing
     ]
-    n_done = len(plan.jobs) - len(missing)
     errors: dict[str, str] = {}
-    on_job("runs", n_done, len(plan.jobs), "")
-    for done in engine.map(run_job, pieces):
-        job = missing[done.number]
+    told = partial(on_job, "runs")
+    for job, done in _do(run_job, missing, pieces, len(plan.jobs), engine, told):
         if done.error:
             errors[job.name] = done.error
         else:
             folder.write_bytes(f"runs/{job.name}/results.json", done.result + b"\n")
-        n_done += 1
-        on_job("runs", n_done, len(plan.jobs), job.name)
     return errors
+
+
+def _do(
+    work: Work,
+    jobs: Sequence[Job],
+    pieces: Sequence[tuple[Any, ...]],
+    n_total: int,
+    engine: Engine,
+    told: Callable[[int, int, str], None],
+) -> Iterator[tuple[Job, Done]]:
+    """Yield what comes of each job, and tell of it once it has been seen to."""
+    n_done = n_total - len(jobs)
+    told(n_done, n_total, "")
+    for done in engine.map(work, pieces):
+        job = jobs[done.number]
+        yield job, done
+        n_done += 1
+        told(n_done, n_total, job.name)
 
 
 def _collected(plan: Plan, folder: RunFolder, failed: dict[str, str]) -> Table:
     rows: Table = []
     for job in plan.jobs:
         results = _results(folder, job)
-        found = {} if results is None else measures(results)
+        found = {} if results is None else measures_of(results)
         seconds = None if results is None else sum(results.provenance.seconds.values())
         error = failed.get(job.name, "")
         rows.append({**job.varied, **found, "seconds": seconds, "error": error})
@@ -270,14 +277,9 @@ def _check_same(folder: RunFolder, plan: Plan) -> None:
         results = _results(folder, job)
         if results is None:
             continue
-        old = flattened(results.provenance.config)
-        new = flattened(job.config.to_dict())
-        loose = ("name", "device", "n_threads", "tensorboard")
-        differing = [key for key in old | new if old.get(key) != new.get(key) and key not in loose]
-        if differing:
-            key = differing[0]
+        if differing := config_differences(results.provenance.config, job.config):
             raise UserError(
-                f"The folder '{folder.path}' holds a sweep with another configuration: {key} is "
-                f"{old.get(key)!r} there and {new.get(key)!r} here.",
+                f"The folder '{folder.path}' holds a sweep with another configuration: "
+                f"{differing}.",
                 hint="Choose another folder with --out.",
             )

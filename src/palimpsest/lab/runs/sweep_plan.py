@@ -1,4 +1,4 @@
-"""What a sweep varies: a file that names a configuration, keys, and their values."""
+"""Plan of a sweep: a file that names a configuration, the keys that vary, and their values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from palimpsest.lab.runs.config import (
     Config,
     Section,
     explained_validation,
-    flattened,
     known_keys,
     merged,
     parse_setting,
@@ -26,6 +25,7 @@ from palimpsest.lab.runs.config import (
     resolve,
 )
 from palimpsest.lab.runs.measures import check_measure
+from palimpsest.training.checkpoints import flattened
 
 
 class Plot(Section):

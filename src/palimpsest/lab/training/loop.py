@@ -1,4 +1,4 @@
-"""The loop of all trainings: a batch is a function of its step, so that resuming is exact."""
+"""Loop of all trainings: a batch is a function of its step, so that resuming is exact."""
 
 from __future__ import annotations
 
@@ -13,22 +13,88 @@ import torch
 from torch import Tensor, nn
 
 from palimpsest.errors import UserError
-from palimpsest.lab.predictors.cores import Cores, divided_cores
+from palimpsest.lab.checks import check_choice, check_count, check_not_negative, check_positive
 from palimpsest.lab.predictors.predictor import Prompt
 from palimpsest.lab.predictors.transformer import Transformer
 from palimpsest.lab.problem.problem import Batch
 from palimpsest.lab.training.gradients import Gradients
-from palimpsest.lab.training.remedies import NO_PENALTIES, Penalties
-from palimpsest.lab.training.settings import Training
 from palimpsest.training.checkpoints import load_state, save_state, saved_step
-from palimpsest.training.devices import Processes
-from palimpsest.training.interrupts import noticed_interrupts
-from palimpsest.training.optimisers import Rated, make_optimisers, update
-from palimpsest.training.progress import Board, Clock, OnProgress
-from palimpsest.training.schedules import rate_scale
+from palimpsest.training.devices import Cores, Processes, divided_cores
+from palimpsest.training.optimisers import (
+    OPTIMISERS,
+    SCHEDULES,
+    Rated,
+    make_optimisers,
+    rate_scale,
+    update,
+)
+from palimpsest.training.progress import Board, Clock, OnProgress, noticed_interrupts
 
 STEPS_BETWEEN_EXCESSES = 25
 """The Bayes predictor takes about as long as an update of a small model."""
+
+
+PRECISIONS = ("float32", "bf16")
+
+
+@dataclass(frozen=True)
+class Training:
+    """Steps, batches, rates and precision of one training.
+
+    Raises:
+        UserError: A number out of range, or an unknown name.
+
+    Example:
+        >>> Training(n_steps=100, schedule="cosin")
+        Traceback (most recent call last):
+        ...
+        palimpsest.errors.UserError: schedule is 'cosin'. Did you mean 'cosine'?
+        It can be: constant, linear, cosine, trapezoid.
+    """
+
+    n_steps: int
+    """Updates."""
+    batch_size: int = 64
+    """Prompts in a batch, over all processes."""
+    optimiser: str = "muon"
+    """``adamw``, or ``muon`` for the matrices of the blocks and AdamW for the rest."""
+    learning_rate: float = 3e-3
+    """Peak rate of AdamW."""
+    muon_learning_rate: float = 0.02
+    """Peak rate of Muon."""
+    weight_decay: float = 0.0
+    """Decoupled, of matrices; zero makes AdamW Adam."""
+    betas: tuple[float, float] = (0.9, 0.98)
+    """AdamW's averaging of gradients and of their squares."""
+    schedule: str = "trapezoid"
+    """``constant``, ``linear``, ``cosine`` or ``trapezoid``."""
+    n_warmup_steps: int = 50
+    """Steps in which the rate rises."""
+    max_gradient_norm: float = 1.0
+    """Longer gradients are shortened to this."""
+    precision: str = "float32"
+    """``bf16`` computes products in bfloat16; the weights stay float32."""
+    compile: bool = False
+    """Compile the model: half a minute on a CPU, which long trainings win back."""
+    seed: int = 0
+    """Of the first weights, and of all batches."""
+    save_every: int = 250
+    """Steps between checkpoints."""
+
+    def __post_init__(self) -> None:
+        for name in ("n_steps", "batch_size", "save_every"):
+            check_count(name, getattr(self, name))
+        check_not_negative("n_warmup_steps", self.n_warmup_steps)
+        for name in ("learning_rate", "muon_learning_rate", "max_gradient_norm"):
+            check_positive(name, getattr(self, name))
+        check_not_negative("weight_decay", self.weight_decay)
+        object.__setattr__(self, "betas", tuple(self.betas))  # a TOML file has a list
+        for name, choices in (
+            ("optimiser", OPTIMISERS),
+            ("schedule", SCHEDULES),
+            ("precision", PRECISIONS),
+        ):
+            check_choice(name, getattr(self, name), choices)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +114,15 @@ class Running:
     """Updates made; zero is the model before the first."""
     tensorboard: Path | None = None
     """Folder of the logs for TensorBoard."""
+
+
+class Source(NamedTuple):
+    """Where a training has its batches from."""
+
+    draw: Callable[[int], Batch]
+    """The batch of a step."""
+    bayes: Callable[[int, Batch], Tensor] | None = None
+    """The predictions of the Bayes predictor for it, if there is one."""
 
 
 class Update(NamedTuple):
@@ -74,7 +149,7 @@ class Loop:
         >>> loop = Loop(
         ...     model=new_transformer(sizes, seed=0),
         ...     training=Training(n_steps=2, batch_size=4),
-        ...     draw=lambda step: problem.batch("mix", 4, seed=0, step=step),
+        ...     source=Source(lambda step: problem.batch("mix", 4, seed=0, step=step)),
         ...     processes=OneProcess("cpu"),
         ... )
         >>> loop.run()
@@ -84,16 +159,15 @@ class Loop:
     model: Transformer
     """Trained in place."""
     training: Training
-    draw: Callable[[int], Batch]
-    """The batch of a step."""
+    source: Source
     processes: Processes
     running: Running = Running()
     identity: Mapping[str, Any] = field(default_factory=dict)
     """What determines the result; a checkpoint with another identity is refused."""
-    penalties: Penalties = NO_PENALTIES
-    """Terms that are added to the mean squared error."""
-    bayes: Callable[[int, Batch], Tensor] | None = None
-    """The predictions of the Bayes predictor for the batch of a step, for the excess."""
+    of_predictions: Sequence[Callable[[Prompt, Tensor], Tensor]] = ()
+    """Terms that are added to the mean squared error: means over prompts."""
+    of_weights: Sequence[Callable[[], Tensor]] = ()
+    """Terms that depend on the weights alone."""
 
     def run(self) -> int:
         """Train to the last step and return its number.
@@ -115,7 +189,7 @@ class Loop:
             if step == 0:
                 self._measure(0, cores)
             while step < self.training.n_steps:
-                batch = self.draw(step)
+                batch = self.source.draw(step)
                 done = self._update(gradients, optimisers, batch, step, interrupts.pressed)
                 step += 1
                 report(step, batch, done)
@@ -138,7 +212,7 @@ class Loop:
         prompt = Prompt(self.processes.share(batch.xs), self.processes.share(batch.ys))
         with explained_compiler():
             predictions = gradients.add(prompt, self._objective, autocast=self._autocast)
-        for term in self.penalties.of_weights:
+        for term in self.of_weights:
             term().backward()
         loss = (predictions - prompt.ys).square().mean()
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), training.max_gradient_norm)
@@ -158,7 +232,7 @@ class Loop:
 
     def _objective(self, prompt: Prompt, predictions: Tensor) -> Tensor:
         loss = (predictions - prompt.ys).square().mean()
-        for term in self.penalties.of_predictions:
+        for term in self.of_predictions:
             loss = loss + term(prompt, predictions)
         return loss
 
@@ -175,9 +249,9 @@ class Loop:
 
     def excess(self, step: int, batch: Batch, predictions: Tensor) -> float:
         """Return by how much this process's loss is above that of the Bayes predictor."""
-        assert self.bayes is not None
+        assert self.source.bayes is not None
         ys = self.processes.share(batch.ys).double()
-        exact = self.processes.share(self.bayes(step, batch))
+        exact = self.processes.share(self.source.bayes(step, batch))
         gap = (predictions.double() - ys).square() - (exact - ys).square()
         return float(gap.mean())
 
@@ -262,7 +336,7 @@ def reporting(loop: Loop, step: int) -> Iterator[Callable[[int, Batch, Update], 
         nonlocal excess
         if not wanted:
             return
-        if loop.bayes is not None and step % STEPS_BETWEEN_EXCESSES == 1:
+        if loop.source.bayes is not None and step % STEPS_BETWEEN_EXCESSES == 1:
             excess = loop.excess(step - 1, batch, done.predictions)
         progress = clock.progress(step, done.loss, excess)
         if running.on_progress is not None:

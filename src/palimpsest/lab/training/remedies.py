@@ -1,64 +1,237 @@
-"""Terms that hold a model near its base while it is tuned, and the way back afterwards."""
+r"""Remedies against forgetting while fine-tuning.
+
+With predictions f, those of the base model :math:`f_0`, weights θ and base weights :math:`θ_0`,
+the loss is
+
+.. math:: \overline{(f - y)^2} + β \overline{(f - f_0)^2 / 2σ^2} + \frac{λ}{2} ‖θ - θ_0‖^2
+
+The middle term is β times the divergence KL(N(f, σ²) ‖ N(f₀, σ²)), in nats a prediction: what it
+comes to for a regression with noise of variance σ². Others change what is trained on, which weights
+are trained, or the weights that come out.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from palimpsest.errors import UserError
+from palimpsest.lab.checks import check_count, check_not_negative, check_positive, check_share
 from palimpsest.lab.predictors.predictor import Prompt
 from palimpsest.lab.predictors.transformer import Transformer
-from palimpsest.lab.problem.checks import check_share
-from palimpsest.lab.training.settings import Remedies
+from palimpsest.lab.problem.problem import Batch, Problem
+from palimpsest.lab.streams import stream
+from palimpsest.lab.training.loop import Source, Training
+from palimpsest.registry import Registry
 
 
-class Penalties(NamedTuple):
-    """Terms of the loss."""
+@dataclass(frozen=True, kw_only=True)
+class Tuning:
+    """A fine-tuning, as a remedy sees it."""
 
-    of_predictions: Sequence[Callable[[Prompt, Tensor], Tensor]] = ()
-    """Means over the prompts, from them and the model's predictions."""
-    of_weights: Sequence[Callable[[], Tensor]] = ()
-    """What depends on the weights alone."""
+    model: Transformer
+    """In training, on its device."""
+    base: Transformer
+    """What it was before, on the same device."""
+    problem: Problem
+    """What is tuned on."""
+    pretrained_on: Problem
+    training: Training
 
 
-NO_PENALTIES = Penalties()
+@dataclass(frozen=True)
+class Remedy:
+    """Something done against forgetting; each part of it, by default, is nothing.
+
+    Its first field is its strength.
+    """
+
+    is_training: ClassVar[bool] = True
+    """Whether it acts during a training; if not, it is tried on the model that is tuned plainly."""
+
+    def begin(self, tuning: Tuning) -> None:
+        """Change the model before the first step."""
+
+    def source(self, tuning: Tuning, source: Source) -> Source:
+        """Return where batches come from."""
+        return source
+
+    def of_predictions(self, tuning: Tuning) -> Callable[[Prompt, Tensor], Tensor] | None:
+        """Return a term of the loss: a mean over prompts, from them and their predictions."""
+        return None
+
+    def of_weights(self, tuning: Tuning) -> Callable[[], Tensor] | None:
+        """Return a term of the loss that depends on the weights alone."""
+        return None
+
+    def end(self, base: Transformer, tuned: Transformer) -> Transformer:
+        """Return the model that comes out, without whatever :meth:`begin` has put on it."""
+        return tuned
 
 
-def penalties(
-    remedies: Remedies, model: Transformer, base: Transformer, *, noise_std: float
-) -> Penalties:
-    """Return the terms that the remedies add to the loss.
-
-    Args:
-        remedies: Which, and how much of each.
-        model: The model in training, on its device.
-        base: What it was before, on the same device; it is not trained any more.
-        noise_std: σ.
+@dataclass(frozen=True)
+class Replay(Remedy):
+    """Prompts from ``D_mix`` of the problem that the base model was trained on.
 
     Raises:
-        UserError: A divergence is asked for where there is no noise.
+        UserError: The share lies outside 0 to 1.
     """
-    of_predictions, of_weights = [], []
-    if remedies.kl:
+
+    share: float
+    """ρ, of the prompts of all batches."""
+
+    def __post_init__(self) -> None:
+        check_share("replay", self.share)
+
+    def source(self, tuning: Tuning, source: Source) -> Source:
+        """Replace the first prompts of each batch."""
+        mixture, size = tuning.pretrained_on.bayes("mix"), tuning.training.batch_size
+
+        def draw(step: int) -> Batch:
+            n, new = n_replayed(step, size, self.share), source.draw(step)
+            # Inputs and noise of both are the same, row by row: each prompt is taken from one.
+            old = tuning.pretrained_on.batch("mix", size, seed=tuning.training.seed, step=step)
+            return Batch(*(torch.cat((a[:n], b[n:])) for a, b in zip(old, new, strict=True)))
+
+        def bayes(step: int, batch: Batch) -> Tensor:
+            assert mixture is not None
+            assert source.bayes is not None
+            n = n_replayed(step, size, self.share)
+            new = Batch(*(part[n:] for part in batch))
+            return torch.cat((mixture(batch.xs[:n], batch.ys[:n]), source.bayes(step, new)))
+
+        return Source(draw, None if source.bayes is None else bayes)
+
+
+@dataclass(frozen=True)
+class LowRankChange(Remedy):
+    """Low-rank changes of the blocks' matrices alone (Hu et al., 2021, arXiv 2106.09685).
+
+    Raises:
+        UserError: No rank, or a scale that is not above zero.
+    """
+
+    rank: int
+    scale: float = 2.0
+    """The change is this times the product of its two factors (α/r in the paper)."""
+
+    def __post_init__(self) -> None:
+        check_count("lora_rank", self.rank)
+        check_positive("lora_scale", self.scale)
+
+    def begin(self, tuning: Tuning) -> None:
+        """Put the changes on the matrices, and freeze all else."""
+        drawn = stream(tuning.training.seed, "initialisation")
+        add_lora(tuning.model, rank=self.rank, scale=self.scale, generator=drawn)
+
+    def end(self, base: Transformer, tuned: Transformer) -> Transformer:
+        """Add the changes to the matrices."""
+        merge_lora(tuned)
+        return tuned
+
+
+@dataclass(frozen=True)
+class WeightDistance(Remedy):
+    """The squared distance to the base weights, L2-SP (Li et al., 2018, arXiv 1802.01483).
+
+    Raises:
+        UserError: λ < 0.
+    """
+
+    strength: float
+    """λ."""
+
+    def __post_init__(self) -> None:
+        check_not_negative("l2_sp", self.strength)
+
+    def of_weights(self, tuning: Tuning) -> Callable[[], Tensor]:
+        """Return half of λ times the squared distance."""
+        origin = {name: weight.detach() for name, weight in tuning.base.named_parameters()}
+        return lambda: 0.5 * self.strength * squared_distance(tuning.model, origin)
+
+
+@dataclass(frozen=True)
+class Divergence(Remedy):
+    """The divergence from the base model on the prompts of the batch.
+
+    Raises:
+        UserError: β < 0.
+    """
+
+    strength: float
+    """β."""
+
+    def __post_init__(self) -> None:
+        check_not_negative("kl", self.strength)
+
+    def of_predictions(self, tuning: Tuning) -> Callable[[Prompt, Tensor], Tensor]:
+        """Return β times the divergence.
+
+        Raises:
+            UserError: The problem has no noise.
+        """
+        noise_std = tuning.problem.noise_std
         if not noise_std:
             raise UserError(
-                f"kl is {remedies.kl:g}, but the problem has no noise: the divergence of two "
+                f"kl is {self.strength:g}, but the problem has no noise: the divergence of two "
                 "predictions is infinite.",
                 hint="Choose a noise_std above zero, or l2_sp instead.",
             )
-        base.requires_grad_(False)
-        of_predictions.append(
-            lambda prompt, f: remedies.kl * divergence(f, base(*prompt), noise_std)
-        )
-    if remedies.l2_sp:
-        origin = {name: weight.detach() for name, weight in base.named_parameters()}
-        of_weights.append(lambda: 0.5 * remedies.l2_sp * squared_distance(model, origin))
-    return Penalties(of_predictions, of_weights)
+        tuning.base.requires_grad_(False)
+        return lambda prompt, f: self.strength * divergence(f, tuning.base(*prompt), noise_std)
+
+
+@dataclass(frozen=True)
+class Interpolation(Remedy):
+    """Weights between the base and the tuned model, WiSE-FT (Wortsman et al., 2021).
+
+    Raises:
+        UserError: The share lies outside 0 to 1.
+    """
+
+    share: float
+    """Of the way that is gone after the training."""
+
+    is_training = False
+
+    def __post_init__(self) -> None:
+        check_share("interpolation", self.share)
+
+    def end(self, base: Transformer, tuned: Transformer) -> Transformer:
+        """Return a new model between the two."""
+        return interpolated(base, tuned, self.share)
+
+
+REMEDIES: Registry[Callable[[float], Remedy]] = Registry(
+    "remedy",
+    {
+        "replay": "palimpsest.lab.training.remedies:Replay",
+        "lora_rank": "palimpsest.lab.training.remedies:LowRankChange",
+        "l2_sp": "palimpsest.lab.training.remedies:WeightDistance",
+        "kl": "palimpsest.lab.training.remedies:Divergence",
+        "interpolation": "palimpsest.lab.training.remedies:Interpolation",
+    },
+    plural="remedies",
+)
+"""Remedies by their keys in the section ``remedies`` of a configuration; built from a strength."""
+
+
+def n_replayed(step: int, batch_size: int, share: float) -> int:
+    """Return how many prompts of a step's batch are replayed; over all steps, the exact share.
+
+    Example:
+        >>> [n_replayed(step, 8, share=0.2) for step in range(5)]
+        [1, 2, 1, 2, 2]
+    """
+    return math.floor((step + 1) * batch_size * share) - math.floor(step * batch_size * share)
 
 
 def divergence(
@@ -116,6 +289,70 @@ def interpolated(base: Transformer, tuned: Transformer, share: float) -> Transfo
             # At the ends exactly the ends: `lerp` is, at its own.
             weight.copy_(torch.lerp(start, weight, share))
     return between
+
+
+class LowRank(nn.Module):
+    r"""Adds a product of two factors to a matrix: :math:`W + s B A`.
+
+    A is drawn, B starts at zero: so does the change.
+
+    Source: Hu et al., 2021 (arXiv 2106.09685).
+
+    Args:
+        n_outputs: Rows of W.
+        n_inputs: Columns of W.
+        rank: Columns of B and rows of A.
+        scale: s.
+        generator: Draws A.
+    """
+
+    def __init__(
+        self, n_outputs: int, n_inputs: int, *, rank: int, scale: float, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        drawn = torch.randn(rank, n_inputs, generator=generator) * n_inputs**-0.5
+        self.inner = nn.Parameter(drawn)  # A
+        self.outer = nn.Parameter(torch.zeros(n_outputs, rank))  # B
+        self.scale = scale
+
+    def forward(self, weight: Float[Tensor, "outputs inputs"]) -> Float[Tensor, "outputs inputs"]:
+        """Return the changed matrix."""
+        return torch.addmm(weight, self.outer, self.inner, alpha=self.scale)
+
+
+def add_lora(model: nn.Module, *, rank: int, scale: float, generator: torch.Generator) -> None:
+    """Give every matrix of the model's blocks a low-rank change, and freeze all other weights.
+
+    Example:
+        >>> from palimpsest.lab.predictors.transformer import TransformerConfig, new_transformer
+        >>> config = TransformerConfig(n_dims=2, n_points=5, width=8, n_layers=1, n_heads=2)
+        >>> model = new_transformer(config, seed=0)
+        >>> add_lora(model, rank=2, scale=2.0, generator=torch.Generator())
+        >>> len([weight for weight in model.parameters() if weight.requires_grad])
+        8
+    """
+    model.requires_grad_(False)
+    for linear in block_linears(model):
+        n_outputs, n_inputs = linear.weight.shape
+        change = LowRank(n_outputs, n_inputs, rank=rank, scale=scale, generator=generator)
+        # The matrix itself is not looked at: `unsafe` spares a trial run.
+        parametrize.register_parametrization(
+            linear, "weight", change.to(linear.weight), unsafe=True
+        )
+
+
+def merge_lora(model: nn.Module) -> None:
+    """Add the low-rank changes to the matrices; every weight can be trained again."""
+    for linear in block_linears(model):
+        if parametrize.is_parametrized(linear, "weight"):
+            parametrize.remove_parametrizations(linear, "weight", leave_parametrized=True)
+    model.requires_grad_(True)
+
+
+def block_linears(model: nn.Module) -> list[nn.Linear]:
+    """Return the linear layers of the blocks, in the model's order."""
+    named = model.named_modules()
+    return [m for name, m in named if name.startswith("blocks.") and isinstance(m, nn.Linear)]
 
 
 def _weight(model: nn.Module, name: str) -> Tensor:

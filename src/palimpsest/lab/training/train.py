@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from palimpsest.errors import UserError
-from palimpsest.lab.predictors.estimators import exact_predictors
 from palimpsest.lab.predictors.transformer import Transformer, TransformerConfig, new_transformer
 from palimpsest.lab.problem.problem import Batch, Problem
-from palimpsest.lab.problem.streams import stream
-from palimpsest.lab.training.loop import Loop, Running
-from palimpsest.lab.training.lora import add_lora, merge_lora
-from palimpsest.lab.training.remedies import interpolated, penalties
-from palimpsest.lab.training.settings import Remedies, Training
+from palimpsest.lab.training.loop import Loop, Running, Source, Training
+from palimpsest.lab.training.remedies import Remedy, Tuning
 from palimpsest.training.checkpoints import fingerprint
 from palimpsest.training.devices import find_processes
 
-_NO_REMEDIES = Remedies()
 _PLAINLY = Running()
 
 
@@ -32,9 +23,10 @@ def pretrain(
     config: TransformerConfig,
     training: Training,
     *,
+    distribution: str = "mix",
     running: Running = _PLAINLY,
 ) -> Transformer:
-    r"""Train a new transformer on ``D_mix``, with the squared error at every position.
+    r"""Train a new transformer, with the squared error at every position.
 
     .. math:: L = \frac{1}{B(n+1)} \sum_{b=1}^{B} \sum_{k=0}^{n} (f_k - y_k)^2
 
@@ -42,6 +34,7 @@ def pretrain(
         problem: What it is to infer.
         config: Its sizes.
         training: Steps, rates and seed.
+        distribution: Of the tasks that it is trained on.
         running: Checkpoint, device, whom to tell; changes nothing of the result.
 
     Raises:
@@ -59,19 +52,14 @@ def pretrain(
     """
     check_fit(problem, config)
     model = new_transformer(config, seed=training.seed)
-
-    def draw(step: int) -> Batch:
-        return problem.batch("mix", training.batch_size, seed=training.seed, step=step)
-
-    bayes = exact_predictors(problem)["mixture"]
+    kind = f"pretraining on {distribution}".removesuffix(" on mix")
     Loop(
         model=model,
         training=training,
-        draw=draw,
+        source=source_of(problem, distribution, training),
         processes=find_processes(running.device, batch_size=training.batch_size),
         running=running,
-        identity=_identity("pretraining", problem, config, training),
-        bayes=lambda step, batch: bayes(batch.xs, batch.ys),
+        identity=_identity(kind, problem, config, training),
     ).run()
     return model
 
@@ -81,11 +69,12 @@ def finetune(
     problem: Problem,
     training: Training,
     *,
-    remedies: Remedies = _NO_REMEDIES,
+    distribution: str = "disc",
+    remedies: Sequence[Remedy] = (),
     pretraining_problem: Problem | None = None,
     running: Running = _PLAINLY,
 ) -> Transformer:
-    """Return the model tuned on ``D_disc``; the base model stays as it is.
+    """Return the tuned model, on ``D_disc`` unless told otherwise; the base stays as it is.
 
     For a *new* discrete set, give a problem with another ``task_seed``, and the old one as
     ``pretraining_problem``:
@@ -94,53 +83,65 @@ def finetune(
 
     Args:
         base: The pretrained model.
-        problem: Its discrete tasks are tuned on.
+        problem: Its tasks are tuned on.
         training: Steps, rates and seed; take another seed than in pretraining.
+        distribution: Of the tasks that are tuned on.
         remedies: What is done against forgetting.
         pretraining_problem: Where replayed prompts come from; ``problem`` if not given.
         running: Checkpoint, device, whom to tell; changes nothing of the result. What it measures
-            is the model in training, before any interpolation.
+            is the model in training.
 
     Raises:
         UserError: As :func:`pretrain`; or a KL term without noise.
         KeyboardInterrupt: Ctrl-C, once everything is saved.
 
     Example:
+        >>> from palimpsest.lab.training.remedies import Replay, WeightDistance
         >>> problem = Problem(n_dims=2, n_tasks=2, n_exemplars=4)
         >>> sizes = TransformerConfig(n_dims=2, n_points=5, width=8, n_layers=1, n_heads=2)
         >>> base = pretrain(problem, sizes, Training(n_steps=3, batch_size=4))
         >>> few = Training(n_steps=2, batch_size=4, optimiser="adamw", seed=1)
-        >>> tuned = finetune(base, problem, few, remedies=Remedies(replay=0.25, l2_sp=0.1))
+        >>> held = [Replay(0.25), WeightDistance(0.1)]
+        >>> tuned = finetune(base, problem, few, remedies=held)
     """
-    source = problem if pretraining_problem is None else pretraining_problem
-    for one in (problem, source):
+    pretrained_on = problem if pretraining_problem is None else pretraining_problem
+    for one in (problem, pretrained_on):
         check_fit(one, base.config)
     processes = find_processes(running.device, batch_size=training.batch_size)
     origin = copy.deepcopy(base).to(processes.device).eval()
     model = copy.deepcopy(origin)
-    if remedies.lora_rank is not None:
-        drawn = stream(training.seed, "initialisation")
-        add_lora(model, rank=remedies.lora_rank, scale=remedies.lora_scale, generator=drawn)
-    identity = _identity("fine-tuning", problem, base.config, training) | {
-        "remedies": asdict(remedies),
-        "base": fingerprint(base),
-        "replayed": _described(source) if remedies.replay else None,
-    }
+    tuning = Tuning(
+        model=model,
+        base=origin,
+        problem=problem,
+        pretrained_on=pretrained_on,
+        training=training,
+    )
+    # What acts on finished weights comes last.
+    remedies = sorted(remedies, key=lambda remedy: not remedy.is_training)
+    source = source_of(problem, distribution, training)
+    for remedy in remedies:
+        remedy.begin(tuning)
+        source = remedy.source(tuning, source)
+    kind = f"fine-tuning on {distribution}".removesuffix(" on disc")
     Loop(
         model=model,
         training=training,
-        draw=replaying(problem, source, training, share=remedies.replay),
+        source=source,
         processes=processes,
         running=running,
-        identity=identity,
-        penalties=penalties(remedies, model, origin, noise_std=problem.noise_std),
-        bayes=_bayes_of_parts(problem, source, training, share=remedies.replay),
+        identity=_identity(kind, problem, base.config, training)
+        | {
+            "remedies": {type(remedy).__name__: asdict(remedy) for remedy in remedies},
+            "base": fingerprint(base),
+            "pretrained_on": _described(pretrained_on) if remedies else None,
+        },
+        of_predictions=[term for one in remedies if (term := one.of_predictions(tuning))],
+        of_weights=[held for one in remedies if (held := one.of_weights(tuning))],
     ).run()
-    if remedies.lora_rank is not None:
-        merge_lora(model)
-    if remedies.interpolation == 1.0:
-        return model
-    return interpolated(origin, model, remedies.interpolation)
+    for remedy in remedies:
+        model = remedy.end(origin, model)
+    return model
 
 
 def check_fit(problem: Problem, config: TransformerConfig) -> None:
@@ -163,49 +164,16 @@ def check_fit(problem: Problem, config: TransformerConfig) -> None:
         )
 
 
-def n_replayed(step: int, batch_size: int, share: float) -> int:
-    """Return how many prompts of a step's batch are replayed; over all steps, the exact share.
-
-    Example:
-        >>> [n_replayed(step, 8, share=0.2) for step in range(5)]
-        [1, 2, 1, 2, 2]
-    """
-    return math.floor((step + 1) * batch_size * share) - math.floor(step * batch_size * share)
-
-
-def replaying(
-    problem: Problem, source: Problem, training: Training, *, share: float
-) -> Callable[[int], Batch]:
-    """Return what draws batches from ``D_disc``, with a share from ``source``'s ``D_mix``."""
+def source_of(problem: Problem, distribution: str, training: Training) -> Source:
+    """Return batches of a distribution, with its Bayes predictor where one is known."""
+    predictor = problem.bayes(distribution)
 
     def draw(step: int) -> Batch:
-        n, seed = training.batch_size, training.seed
-        batch = problem.batch("disc", n, seed=seed, step=step)
-        n_old = n_replayed(step, n, share)
-        if not n_old:
-            return batch
-        # Inputs and noise of both are the same, row by row: each prompt is taken from one.
-        old = source.batch("mix", n, seed=seed, step=step)
-        return Batch(*(torch.cat((a[:n_old], b[n_old:])) for a, b in zip(old, batch, strict=True)))
+        return problem.batch(distribution, training.batch_size, seed=training.seed, step=step)
 
-    return draw
-
-
-def _bayes_of_parts(
-    problem: Problem, source: Problem, training: Training, *, share: float
-) -> Callable[[int, Batch], Tensor]:
-    """Return the best predictions where it is known which prompts are replayed."""
-    discrete = exact_predictors(problem)["discrete"]
-    mixture = exact_predictors(source)["mixture"]
-
-    def bayes(step: int, batch: Batch) -> Tensor:
-        n_old = n_replayed(step, training.batch_size, share)
-        tuned_on = discrete(batch.xs[n_old:], batch.ys[n_old:])
-        if not n_old:
-            return tuned_on
-        return torch.cat((mixture(batch.xs[:n_old], batch.ys[:n_old]), tuned_on))
-
-    return bayes
+    if predictor is None:
+        return Source(draw)
+    return Source(draw, lambda step, batch: predictor(batch.xs, batch.ys))
 
 
 def _identity(

@@ -3,31 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from matplotlib.lines import Line2D
 
 from palimpsest.report.figure import BASE, BROKEN, INK, INTRUDED, RIGHT, TUNED, Drawing, Sheet
+from palimpsest.stats.means import Line
 
 _PENS = tuple(zip((TUNED, BASE, RIGHT, INTRUDED, INK, BROKEN), "oDs^vP", strict=True))
 """Colours and marks; as many lines are told apart."""
-
-
-class Point(NamedTuple):
-    """The runs at one value of the key."""
-
-    x: Any
-    mean: float
-    low: float
-    high: float
-    values: list[float]
-
-
-class Line(NamedTuple):
-    """The points that belong together."""
-
-    name: str
-    points: list[Point]
 
 
 def sweep_drawing(name: str, meaning: str, key: str, lines: Sequence[Line]) -> Drawing:

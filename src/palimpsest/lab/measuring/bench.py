@@ -1,4 +1,4 @@
-"""What a run measures: a base and a tuned model, asked plainly and under every conjugation."""
+"""Bench of a run: its prompts and ways of asking, and what is measured of one model with them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -14,8 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from palimpsest.errors import UserError
+from palimpsest.lab.checks import check_count
 from palimpsest.lab.conjugations.ensembles import (
-    KINDS,
+    GROUPS,
     PromptEnsemble,
     default_kind,
     symmetry_ensemble,
@@ -24,20 +26,60 @@ from palimpsest.lab.conjugations.transformations import (
     LabelNegation,
     LabelScaling,
     PromptConjugation,
-    symmetry_note,
 )
-from palimpsest.lab.measuring.evaluation import evaluation_batch
 from palimpsest.lab.measuring.inference import discrete_share
-from palimpsest.lab.predictors.estimators import MixturePass, exact_pass, exact_predictors
+from palimpsest.lab.predictors.mixture import MixturePass
 from palimpsest.lab.predictors.predictor import Predictor, predict
-from palimpsest.lab.problem.problem import Batch
-from palimpsest.lab.problem.streams import numpy_stream, stream
-from palimpsest.lab.runs.config import Config
+from palimpsest.lab.problem.problem import Batch, Problem, exact_pass
+from palimpsest.lab.streams import numpy_stream, stream
 from palimpsest.records.lab_results import ByPosition, Check, Estimate, Losses
 from palimpsest.stats.bootstrap import bootstrap_means, percentile_interval
 
 LEARNT = 0.5
 """Learnt is the discrete solution from this share of the ĝ that the Bayes mixture has."""
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """How models are measured, on prompts that no training sees.
+
+    Raises:
+        UserError: A count below one, no size of an ensemble, or labels scaled by zero.
+    """
+
+    n_prompts: int = 2048
+    """Prompts of each distribution."""
+    n_curve_prompts: int = 512
+    """Prompts of each distribution for the measurements during fine-tuning and for the remedies."""
+    n_curve_points: int = 10
+    """Measurements during fine-tuning, denser at its start."""
+    ensemble_sizes: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
+    """Members of the symmetry ensembles."""
+    kind: str | None = None
+    """Group of symmetries, such as ``rotations``; the largest that fits the problem if left out."""
+    label_factors: tuple[float, ...] = (0.5, 1.5, 2.0, 3.0)
+    """γ of the label scalings."""
+    n_resamples: int = 2000
+    """Bootstrap resamples of the prompts."""
+    n_deciles: int = 10
+    """Groups of prompts by their closeness to ``D_disc``."""
+
+    def __post_init__(self) -> None:
+        for name in ("n_prompts", "n_curve_prompts", "n_curve_points", "n_resamples", "n_deciles"):
+            check_count(f"measure.{name}", getattr(self, name))
+        for size in self.ensemble_sizes:
+            check_count("measure.ensemble_sizes", size)
+        if not self.ensemble_sizes:
+            raise UserError("measure.ensemble_sizes is empty; it needs at least one size.")
+        if 0 in self.label_factors:
+            raise UserError("measure.label_factors holds 0; labels cannot be scaled by it.")
+
+
+class Resampling(TypedDict):
+    """Arguments of everything that has a bootstrap interval."""
+
+    rng: np.random.Generator
+    n_resamples: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +97,10 @@ class Prompts:
         found: np.ndarray = (predictions - self.batch.targets.double()).square().numpy()
         return found
 
+    def loss(self, predictions: Float[Tensor, "prompts points"]) -> float:
+        """Return the mean squared error."""
+        return float((predictions - self.batch.targets.double()).square().mean())
+
     def predictions(self, predictor: Predictor) -> Float[Tensor, "prompts points"]:
         """Return what a predictor says."""
         return predict(predictor, self.batch.xs, self.batch.ys, prompts_per_call=prompts_per_call())
@@ -70,80 +116,80 @@ class Prompts:
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """The prompts that the models of a run are measured on, and the ways of asking.
+    """The prompts that models are measured on, and the ways of asking."""
 
-    Args:
-        config: The run's.
-        n_prompts: Prompts of each distribution.
-    """
-
-    config: Config
+    problem: Problem
+    """Its discrete set is tuned on."""
+    measuring: Measuring
+    seed: int
+    """Of prompts, conjugations and resamples; no training draws the same from it."""
     n_prompts: int
+    """Prompts of each distribution."""
 
     @cached_property
     def cont(self) -> Prompts:
         """``D_cont``."""
-        return self._prompts("cont")
+        return self.prompts("cont")
 
     @cached_property
     def disc(self) -> Prompts:
         """``D_disc``, the set that is tuned on."""
-        return self._prompts("disc")
+        return self.prompts("disc")
 
     @cached_property
     def ensemble(self) -> PromptEnsemble:
-        """The largest symmetry ensemble; the first members are the smaller ones."""
-        config = self.config
+        """The largest symmetry ensemble; the first members are the smaller ones.
+
+        Raises:
+            UserError: There is no such group, or it has fewer members.
+        """
         drawn = symmetry_ensemble(
-            max(config.measure.ensemble_sizes),
-            stream(config.seed, "conjugations", purpose="evaluation"),
-            config.measure.kind or default_kind(config.problem),
-            n_dims=config.problem.n_dims,
+            max(self.measuring.ensemble_sizes),
+            stream(self.seed, "conjugations", purpose="evaluation"),
+            self.measuring.kind or default_kind(self.problem),
+            n_dims=self.problem.n_dims,
         )
         return replace(drawn, prompts_per_call=prompts_per_call())
 
-    @cached_property
-    def discrete(self) -> Predictor:
-        """The exact predictor for the discrete set that is tuned on."""
-        return exact_predictors(self.config.tuned_problem)["discrete"]
-
     def singles(self) -> list[PromptConjugation]:
         """Return the conjugations that are asked one by one."""
-        config = self.config
-        found: list[PromptConjugation] = [LabelScaling(g) for g in config.measure.label_factors]
+        found: list[PromptConjugation] = [LabelScaling(g) for g in self.measuring.label_factors]
         found.append(LabelNegation())
-        for number, kind in enumerate(KINDS[:3]):
-            generator = stream(config.seed, "conjugations", number + 1, purpose="evaluation")
+        for number, kind in enumerate([*GROUPS][:3], 1):
+            generator = stream(self.seed, "conjugations", number, purpose="evaluation")
             with suppress(UserError):  # one dimension has no permutations
-                drawn = symmetry_ensemble(1, generator, kind, n_dims=config.problem.n_dims)
+                drawn = symmetry_ensemble(1, generator, kind, n_dims=self.problem.n_dims)
                 found += drawn.conjugations
         return found
 
-    def rng(self, number: int = 0) -> np.random.Generator:
-        """Return the source of randomness of the bootstrap."""
-        return numpy_stream(self.config.seed, "bootstrap", number)
+    def resampling(self) -> Resampling:
+        """Return the bootstrap's source of randomness, the same each time, and its size."""
+        rng = numpy_stream(self.seed, "bootstrap")
+        return {"rng": rng, "n_resamples": self.measuring.n_resamples}
 
-    def estimates(self, losses: Mapping[str, Float[np.ndarray, "prompts points"]]) -> Estimates:
+    def estimates(
+        self, losses: Mapping[str, Float[np.ndarray, "prompts points"]]
+    ) -> dict[str, Estimate]:
         """Return the mean of each table of squared errors, with intervals of one bootstrap."""
         columns = np.column_stack([table.mean(1) for table in losses.values()])
-        means = bootstrap_means(
-            columns,
-            range(len(columns)),
-            rng=self.rng(),
-            n_resamples=self.config.measure.n_resamples,
-        )
+        means = bootstrap_means(columns, range(len(columns)), **self.resampling())
         return {
             name: Estimate(value=float(columns[:, i].mean()), ci95=percentile_interval(means[:, i]))
             for i, name in enumerate(losses)
         }
 
-    def _prompts(self, distribution: str) -> Prompts:
-        problem = self.config.tuned_problem
-        batch = evaluation_batch(problem, distribution, self.n_prompts, seed=self.config.seed)
-        return Prompts(batch, exact_pass(problem, batch.xs, batch.ys))
+    def g_hat(self, predictions: Float[Tensor, "prompts points"]) -> Estimate:
+        """Return ĝ on ``D_cont``, over all positions."""
+        exact = self.cont.exact
+        found = discrete_share(predictions, exact.ridge, exact.discrete, **self.resampling())
+        return Estimate(value=found.overall, ci95=found.interval)
 
-
-Estimates = dict[str, Estimate]
+    def prompts(self, distribution: str) -> Prompts:
+        """Return fresh prompts of a distribution."""
+        batch = self.problem.batch(
+            distribution, self.n_prompts, seed=self.seed, purpose="evaluation"
+        )
+        return Prompts(batch, exact_pass(self.problem, batch.xs, batch.ys))
 
 
 def prompts_per_call() -> int:
@@ -154,38 +200,30 @@ def prompts_per_call() -> int:
     return 4096 if torch.cuda.is_available() else 256
 
 
-def check_base(base: Predictor, config: Config) -> Check:
+def check_base(base: Predictor, bench: Bench) -> Check:
     """Check what a model has learnt in pretraining: the mixture, and the discrete tasks at all.
 
     A model too small or trained too briefly learns ridge alone; then there is nothing that tuning
     could bring forward, and nothing to recover. ĝ by itself cannot tell: where ridge is wrong, a
     model that has learnt nothing at all is on the side of the discrete solution half of the time.
     So it must also do better than ridge.
+
+    Args:
+        base: The model.
+        bench: Of the problem that it was pretrained on.
     """
-    problem, n, seed = config.problem, config.measure.n_prompts, config.seed
-    mix = evaluation_batch(problem, "mix", n, seed=seed)
-    targets = mix.targets.double()
-    bayes = exact_pass(problem, mix.xs, mix.ys).predictions
+    mix, disc = bench.prompts("mix"), bench.disc
+    answers = predict(base, mix.batch.xs, mix.batch.ys)
     loss, least, most = (
-        float((found - targets).square().mean())
-        for found in (predict(base, mix.xs, mix.ys), bayes, torch.zeros_like(targets))
+        mix.loss(found) for found in (answers, mix.exact.predictions, torch.zeros_like(answers))
     )
-    disc = evaluation_batch(problem, "disc", n, seed=seed)
-    exact = exact_pass(problem, disc.xs, disc.ys)
-    answers = predict(base, disc.xs, disc.ys)
+    exact = disc.exact
+    answers = predict(base, disc.batch.xs, disc.batch.ys)
     ours, ideal = (
-        discrete_share(
-            found,
-            exact.ridge,
-            exact.discrete,
-            rng=numpy_stream(seed, "bootstrap"),
-            n_resamples=config.measure.n_resamples,
-        )
+        discrete_share(found, exact.ridge, exact.discrete, **bench.resampling())
         for found in (answers, exact.predictions)
     )
-    on_disc, by_ridge = (
-        float((found - disc.targets.double()).square().mean()) for found in (answers, exact.ridge)
-    )
+    on_disc, by_ridge = map(disc.loss, (answers, exact.ridge))
     is_learnt = ours.overall >= LEARNT * ideal.overall and on_disc < by_ridge
     verdict = (
         "The discrete solution was learnt"
@@ -216,21 +254,9 @@ def measure_losses(step: int, model: Predictor, bench: Bench) -> Losses:
         disc=disc["plain"],
         cont=cont["plain"],
         cont_ensemble=cont["under"],
-        g_hat=g_hat(plain, bench),
-        g_hat_ensemble=g_hat(under, bench),
+        g_hat=bench.g_hat(plain),
+        g_hat_ensemble=bench.g_hat(under),
     )
-
-
-def g_hat(predictions: Float[Tensor, "prompts points"], bench: Bench) -> Estimate:
-    """Return ĝ on ``D_cont``, over all positions."""
-    found = discrete_share(
-        predictions,
-        bench.cont.exact.ridge,
-        bench.cont.exact.discrete,
-        rng=bench.rng(),
-        n_resamples=bench.config.measure.n_resamples,
-    )
-    return Estimate(value=found.overall, ci95=found.interval)
 
 
 def curve_steps(n_steps: int, n_points: int) -> list[int]:
@@ -262,8 +288,3 @@ def positions(
 
 def _number(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
-
-
-def note_on(conjugation: PromptConjugation, config: Config) -> str:
-    """Return what to keep in mind under a conjugation; empty for a symmetry of ``D_cont`` alone."""
-    return symmetry_note(conjugation, config.tuned_problem) or ""

@@ -1,14 +1,21 @@
-"""What came out of a run, in sentences with their numbers."""
+"""Findings of a laboratory run, in sentences with their numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from palimpsest.records.lab_results import Estimate, LabResults, Part
+from palimpsest.records.lab_results import Estimate, LabResults
 from palimpsest.report.text import number
 
 
-def findings(results: LabResults) -> Iterator[str]:
+def with_findings(results: LabResults) -> LabResults:
+    """Return the results with what came out, and what to know before trusting them, in words."""
+    return results.model_copy(
+        update={"findings": list(_findings(results)), "warnings": list(_warnings(results))}
+    )
+
+
+def _findings(results: LabResults) -> Iterator[str]:
     """Yield what a reader should take away."""
     last = results.curve[-1].step
     yield results.check.sentence
@@ -23,7 +30,7 @@ def findings(results: LabResults) -> Iterator[str]:
     yield from _recovered(results)
 
 
-def warnings(results: LabResults) -> Iterator[str]:
+def _warnings(results: LabResults) -> Iterator[str]:
     """Yield what a reader must know before trusting the figures."""
     if not results.check.is_learnt:
         yield results.check.sentence
@@ -48,14 +55,11 @@ def _inferred(results: LabResults) -> Iterator[str]:
 
 
 def _split(results: LabResults) -> Iterator[str]:
-    if len(results.split) != 2:
-        return
-    base, tuned = results.split
-    grown = _value(tuned.excess) - _value(base.excess)
-    if grown <= 0:
+    grown = results.growth
+    if not grown:
         return
     parts = ", ".join(
-        f"{_share(tuned, base, name, grown)} {words}"
+        f"{number(100 * grown[name] / grown['excess'], 0)} % {words}"
         for name, words in (
             ("inference", "a shift of the inferred task"),
             ("overlap", "its overlap with the bias"),
@@ -63,12 +67,7 @@ def _split(results: LabResults) -> Iterator[str]:
             ("variance", "variance between symmetric ways of asking"),
         )
     )
-    yield f"Of the {grown:.3f} that the excess over ridge has grown by, {parts}."
-
-
-def _share(tuned: Part, base: Part, name: str, grown: float) -> str:
-    change = _value(getattr(tuned, name)) - _value(getattr(base, name))
-    return f"{number(100 * change / grown, 0)} %"
+    yield f"Of the {grown['excess']:.3f} that the excess over ridge has grown by, {parts}."
 
 
 def _near(results: LabResults) -> Iterator[str]:
@@ -85,7 +84,7 @@ def _near(results: LabResults) -> Iterator[str]:
 def _recovered(results: LabResults) -> Iterator[str]:
     scalings = [one for one in results.conjugations if one.name.startswith("scale:")]
     defined = [one for one in scalings if one.recovery.value is not None]
-    best = max(defined, key=lambda one: _value(one.recovery), default=None)
+    best = max(defined, key=lambda one: one.recovery.or_zero, default=None)
     for one in (results.best, best):
         if one is not None and one.recovery.value is not None:
             yield (
@@ -97,10 +96,6 @@ def _recovered(results: LabResults) -> Iterator[str]:
 
 def _best(results: LabResults) -> str:
     return results.best.name if results.best else "the ensemble"
-
-
-def _value(estimate: Estimate) -> float:
-    return estimate.value or 0.0
 
 
 def _number(estimate: Estimate) -> str:

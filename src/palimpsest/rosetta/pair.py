@@ -1,4 +1,4 @@
-"""``palimpsest rosetta train``: the whole recipe, from nothing to a measured pair.
+"""Training of a whole pair by its recipe, from nothing to a measured pair.
 
 Everything lands in a work folder, step by step; a call that was interrupted, even by ``kill -9``,
 continues where it stopped and ends with the same weights.
@@ -12,16 +12,14 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from palimpsest.files import sha256_of, write_whole
+from palimpsest.files import write_whole
 from palimpsest.lm.models.huggingface.quiet import quietly
 from palimpsest.records.provenance import platform_facts, versions
 from palimpsest.records.store import AnswerStore
-from palimpsest.rosetta.measure import CurvePoint, Table, measure
+from palimpsest.rosetta.manifest import MANIFEST, CurvePoint, Manifest, checksums, measure
 from palimpsest.rosetta.recipe import (
     Recipe,
     Report,
@@ -32,35 +30,8 @@ from palimpsest.rosetta.recipe import (
     tune,
 )
 
-MANIFEST = "manifest.json"
 
-
-class Manifest(BaseModel):
-    """What is known of a trained pair; it lies beside the weights."""
-
-    command: str
-    """How it was made."""
-    recipe: dict[str, Any]
-    """Every setting, the seed included."""
-    rule: str
-    """How the tuned checkpoint was chosen."""
-    chosen_step: int
-    """Tuning steps of the tuned model."""
-    versions: dict[str, str]
-    platform: str
-    training_seconds: float
-    """Wall time of the updates of both stages, without measuring."""
-    sha256: dict[str, str]
-    """Of every file of the pair, by its path relative to the manifest."""
-    base: Table
-    """Measured on the report split."""
-    tuned: Table
-    """Measured on the report split."""
-    curve: list[CurvePoint]
-    """Measured on the report split, at every checkpoint of the tuning."""
-
-
-def train(
+def train_pair(
     recipe: Recipe,
     folder: Path,
     *,
@@ -127,12 +98,6 @@ def rule(recipe: Recipe) -> str:
         "The first checkpoint at which the loss on held-out English instructions (select split) "
         f"has done all but {recipe.levelled_off:.0%} of the fall that the whole stage achieves."
     )
-
-
-def checksums(pair: Path) -> dict[str, str]:
-    """Return the SHA-256 of every model file under ``pair``."""
-    files = sorted(path for path in pair.rglob("*") if path.is_file() and path.name != MANIFEST)
-    return {path.relative_to(pair).as_posix(): sha256_of(path) for path in files}
 
 
 def _tune_and_keep(

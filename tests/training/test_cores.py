@@ -7,13 +7,19 @@ import pytest
 import torch
 from tests.lab.tiny import PROBLEM, SIZES, TRAINING, same
 
-from palimpsest.lab.predictors.cores import divided_cores, map_on_cores
 from palimpsest.lab.predictors.predictor import Prompt, predict
 from palimpsest.lab.predictors.transformer import new_transformer
 from palimpsest.lab.training.gradients import Gradients
 from palimpsest.lab.training.loop import Running
-from palimpsest.lab.training.settings import Remedies
+from palimpsest.lab.training.remedies import (
+    Divergence,
+    LowRankChange,
+    Remedy,
+    Replay,
+    WeightDistance,
+)
 from palimpsest.lab.training.train import finetune, pretrain
+from palimpsest.training.devices import divided_cores, map_on_cores
 from palimpsest.training.progress import Progress
 
 
@@ -107,10 +113,10 @@ def test_what_goes_wrong_in_a_part_is_raised() -> None:
 
 
 @pytest.mark.parametrize(
-    "remedies", [Remedies(), Remedies(replay=0.5, l2_sp=0.1, kl=0.5), Remedies(lora_rank=2)]
+    "remedies", [(), (Replay(0.5), WeightDistance(0.1), Divergence(0.5)), (LowRankChange(2),)]
 )
 def test_on_two_cores_a_training_resumes_to_the_bit_and_is_near_that_on_one(
-    tmp_path: Path, two_cores: None, remedies: Remedies
+    tmp_path: Path, two_cores: None, remedies: tuple[Remedy, ...]
 ) -> None:
     class StoppedError(Exception):
         pass

@@ -10,11 +10,16 @@ from pathlib import Path
 import pytest
 
 from palimpsest.errors import UserError
-from palimpsest.rosetta.check import check_figures, check_files, read_manifest
 from palimpsest.rosetta.grammar import LANGUAGES
-from palimpsest.rosetta.measure import mean_shares
+from palimpsest.rosetta.manifest import (
+    Manifest,
+    check_figures,
+    check_files,
+    mean_shares,
+    read_manifest,
+)
+from palimpsest.rosetta.pair import train_pair
 from palimpsest.rosetta.recipe import Recipe
-from palimpsest.rosetta.train import Manifest, train
 
 DEFAULT = Recipe()
 TINY = replace(
@@ -32,7 +37,7 @@ TINY = replace(
 
 
 def _train(folder: Path) -> Manifest:
-    return train(
+    return train_pair(
         TINY, folder, command="test", report=lambda *_: None, measuring=lambda _: None,
         n=1, n_curve=1,
     )  # fmt: skip
@@ -50,7 +55,7 @@ def test_a_training_killed_at_any_moment_ends_with_the_same_files(
 ) -> None:
     folder = tmp_path / "killed"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-    code = f"from test_train import _train; from pathlib import Path; _train(Path({str(folder)!r}))"
+    code = f"from test_pair import _train; from pathlib import Path; _train(Path({str(folder)!r}))"
     # The first waits fall into imports and tokenizer, the later ones into training and measuring.
     for wait_seconds in (4.0, 6.0, 8.0):
         process = subprocess.Popen([sys.executable, "-c", code], env=environment)
@@ -119,7 +124,7 @@ def test_a_shortened_training_finds_the_same_direction_of_effect(tmp_path: Path)
         pretraining=replace(DEFAULT.pretraining, n_steps=900),
         tuning=replace(DEFAULT.tuning, n_steps=120),
     )
-    manifest = train(
+    manifest = train_pair(
         short, tmp_path / "short", command="test", report=lambda *_: None,
         measuring=lambda _: None, n=50, n_curve=5,
     )  # fmt: skip

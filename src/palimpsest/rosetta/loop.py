@@ -1,23 +1,21 @@
-"""Rosetta's training loop: a batch is a function of its step, so that resuming is exact."""
+"""Loop of Rosetta's training: a batch is a function of its step, so that resuming is exact."""
 
 from __future__ import annotations
 
-import json
-import math
-import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from palimpsest.rosetta.corpus import Document
+from palimpsest.training.checkpoints import load_state, save_state
+from palimpsest.training.optimisers import make_optimisers, rate_scale, update
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,7 @@ class Trainer:
         model: Trained in place.
         draw: The batch of a step.
         stage: Steps, rates and seed.
-        folder: Where the state is saved; an earlier state of the same stage found there is
+        checkpoint: Where the state is saved; an earlier state of the same stage found there is
             taken up, and the end result is the same to the bit.
         save_every: Steps between saves.
     """
@@ -111,17 +109,24 @@ class Trainer:
         draw: Callable[[int], Batch],
         stage: Stage,
         *,
-        folder: Path,
+        checkpoint: Path,
         save_every: int = 100,
     ) -> None:
         self.model = model
-        self.step = 0
         self._draw = draw
         self._stage = stage
-        self._folder = folder
+        self._checkpoint = checkpoint
         self._save_every = save_every
-        self._optimizers = _make_optimizers(model, stage)
-        self._resume()
+        self._optimisers = make_optimisers(
+            model,
+            "adamw" if stage.muon_learning_rate is None else "muon",
+            learning_rate=stage.learning_rate,
+            muon_learning_rate=stage.muon_learning_rate or 0.0,
+            blocks=".layers.",
+            fused=False,  # as when the embedded pair was trained
+        )
+        self._identity = {"stage": asdict(stage)}
+        self.step = load_state(checkpoint, model, self._optimisers, identity=self._identity)
 
     def run(self, *, until: int, on_step: Callable[[int, float], None]) -> None:
         """Train up to step ``until``; ``on_step`` is given each step and its loss."""
@@ -134,18 +139,27 @@ class Trainer:
                 coming = ahead.submit(self._draw, self.step + 1)
                 self._update(batch, on_step)
                 if self.step % self._save_every == 0 or self.step == until:
-                    self._save()
+                    save_state(
+                        self._checkpoint,
+                        self.model,
+                        self._optimisers,
+                        step=self.step,
+                        identity=self._identity,
+                    )
         self.model.eval()
 
     def _update(self, batch: Batch, on_step: Callable[[int, float], None]) -> None:
-        scale = rate_scale(self.step, self._stage)
         loss = self._accumulate(batch)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        for optimizer, peak in self._optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = peak * scale
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        scale = rate_scale(
+            "trapezoid",
+            self.step,
+            n_steps=self._stage.n_steps,
+            n_warmup_steps=self._stage.warmup_steps,
+            decay_share=self._stage.decay_share,
+        )
+        for rated in self._optimisers:
+            update(rated, scale)
         self.step += 1
         on_step(self.step, loss)
 
@@ -158,76 +172,3 @@ class Trainer:
             loss.backward()
             total += loss.item()
         return total
-
-    def _save(self) -> None:
-        fresh, current = self._folder.with_suffix(".new"), self._folder
-        shutil.rmtree(fresh, ignore_errors=True)
-        fresh.mkdir(parents=True)
-        save_file(_contiguous(self.model.state_dict()), fresh / "model.safetensors")
-        for index, (optimizer, _) in enumerate(self._optimizers):
-            save_file(_flatten(optimizer), fresh / f"optimizer-{index}.safetensors")
-        (fresh / "state.json").write_text(json.dumps({"step": self.step}), "utf-8")
-        # Killed between these two, the folder is missing and `.new` is complete: see _resume.
-        shutil.rmtree(current, ignore_errors=True)
-        fresh.rename(current)
-
-    def _resume(self) -> None:
-        fresh = self._folder.with_suffix(".new")
-        if not self._folder.exists() and (fresh / "state.json").exists():
-            fresh.rename(self._folder)
-        if not (self._folder / "state.json").exists():
-            return
-        self.step = json.loads((self._folder / "state.json").read_text("utf-8"))["step"]
-        self.model.load_state_dict(load_file(self._folder / "model.safetensors"), strict=False)
-        self.model.tie_weights()
-        for index, (optimizer, _) in enumerate(self._optimizers):
-            _unflatten(optimizer, load_file(self._folder / f"optimizer-{index}.safetensors"))
-
-
-def rate_scale(step: int, stage: Stage) -> float:
-    """Return the share of the peak rate at a step: up, level, then down to zero."""
-    decay_steps = stage.decay_share * stage.n_steps
-    up = (step + 1) / max(1, stage.warmup_steps)
-    down = (stage.n_steps - step) / decay_steps if decay_steps else math.inf
-    return min(1.0, up, down)
-
-
-def _make_optimizers(
-    model: LlamaForCausalLM, stage: Stage
-) -> list[tuple[torch.optim.Optimizer, float]]:
-    # In the model's own order, which a saved state refers to by position.
-    inner = [p for n, p in model.named_parameters() if p.ndim == 2 and ".layers." in n]
-    others = [p for n, p in model.named_parameters() if p.ndim != 2 or ".layers." not in n]
-    if stage.muon_learning_rate is None:
-        return [(_adamw(inner + others, stage.learning_rate), stage.learning_rate)]
-    muon = torch.optim.Muon(inner, lr=stage.muon_learning_rate, weight_decay=0.0)
-    return [
-        (muon, stage.muon_learning_rate),
-        (_adamw(others, stage.learning_rate), stage.learning_rate),
-    ]
-
-
-def _adamw(parameters: Sequence[Tensor], learning_rate: float) -> torch.optim.AdamW:
-    return torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.0)
-
-
-def _flatten(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    return {
-        f"{index}.{name}": torch.as_tensor(value).clone().contiguous()
-        for index, entry in optimizer.state_dict()["state"].items()
-        for name, value in entry.items()
-    }
-
-
-def _unflatten(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
-        index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = tensor
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-
-def _contiguous(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    # The head is tied to the embedding; safetensors refuses to write shared memory twice.
-    return {n: t.detach().contiguous() for n, t in state.items() if n != "lm_head.weight"}

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,21 +8,20 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from palimpsest.errors import UserError
 from palimpsest.rosetta.corpus import Document
-from palimpsest.rosetta.recipe import (
-    Recipe,
-    choose_checkpoint,
-    make_tokenizer,
-    new_model,
-    prepare_folder,
-)
-from palimpsest.rosetta.training import (
+from palimpsest.rosetta.loop import (
     Batch,
     Stage,
     Trainer,
     batch_loss,
     by_length,
     make_batch,
-    rate_scale,
+)
+from palimpsest.rosetta.recipe import (
+    Recipe,
+    choose_checkpoint,
+    make_tokenizer,
+    new_model,
+    prepare_folder,
 )
 
 STAGE = Stage(
@@ -42,13 +42,13 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerFa
     return make_tokenizer(RECIPE, tmp_path_factory.mktemp("tokenizer"))
 
 
-def _trainer(folder: Path, tokenizer: PreTrainedTokenizerFast) -> Trainer:
+def _trainer(path: Path, tokenizer: PreTrainedTokenizerFast, stage: Stage = STAGE) -> Trainer:
     def draw(step: int) -> Batch:
         rng = np.random.default_rng(step)
         texts = ["ab" * int(rng.integers(1, 9)) for _ in range(STAGE.batch_size)]
         return make_batch([Document("", text) for text in texts], tokenizer, loss_on="all")
 
-    return Trainer(new_model(RECIPE, tokenizer), draw, STAGE, folder=folder, save_every=2)
+    return Trainer(new_model(RECIPE, tokenizer), draw, stage, checkpoint=path, save_every=2)
 
 
 def _weights(model: LlamaForCausalLM) -> dict[str, torch.Tensor]:
@@ -78,12 +78,13 @@ def test_an_interrupted_training_ends_with_the_same_weights(
         assert torch.equal(tensor, _weights(rest.model)[name]), name
 
 
-def test_a_state_killed_between_its_two_renames_is_found_again(
+def test_the_state_of_another_stage_is_refused(
     tmp_path: Path, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     _trainer(tmp_path / "state", tokenizer).run(until=4, on_step=lambda *_: None)
-    (tmp_path / "state").rename(tmp_path / "state.new")
-    assert _trainer(tmp_path / "state", tokenizer).step == 4
+    other = replace(STAGE, learning_rate=1e-4)
+    with pytest.raises(UserError, match=r"stage\.learning_rate is 0\.001 there and 0\.0001 here"):
+        _trainer(tmp_path / "state", tokenizer, other)
 
 
 def test_splitting_a_batch_by_length_changes_no_loss(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -104,10 +105,6 @@ def test_the_completion_loss_looks_at_the_completion_and_the_end_alone(
     document = Document("What is 2 plus 3?", " 5")
     batch = make_batch([document], tokenizer, loss_on="completion")
     assert tokenizer.decode(batch.ids[:, 1:][batch.targets]) == " 5</s>"
-
-
-def test_the_rate_goes_up_stays_and_comes_down() -> None:
-    assert [round(rate_scale(step, STAGE), 2) for step in range(6)] == [0.5, 1, 1, 1, 0.67, 0.33]
 
 
 def test_the_rule_takes_the_last_checkpoint_when_the_loss_never_levels_off() -> None:

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from palimpsest.errors import UserError
-from palimpsest.lab.problem.streams import STREAMS, numpy_stream, stream
+from palimpsest.lab.streams import STREAMS, numpy_stream, stream
 
 
 def draws(seed: int = 0, name: str = "inputs", step: int = 0, purpose: str = "training") -> bytes:

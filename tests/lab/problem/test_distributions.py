@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from palimpsest.errors import UserError
-from palimpsest.lab.problem.tasks import DiscreteTasks, GaussianTasks, MixtureTasks
+from palimpsest.lab.problem.problem import DiscreteTasks, GaussianTasks, MixtureTasks
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -14,14 +14,14 @@ GAUSSIAN = GaussianTasks(3, 2.0)
 
 
 def test_gaussian_weights_have_the_stated_spread() -> None:
-    weights = GAUSSIAN.sample(40_000, generator())
+    weights = GAUSSIAN.draw(40_000, generator()).weights
     # Standard errors of mean and variance here: 0.01 and 0.03; four of each.
     torch.testing.assert_close(weights.mean(0), torch.zeros(3).double(), atol=0.04, rtol=0)
     torch.testing.assert_close(weights.T.cov(), 4 * torch.eye(3).double(), atol=0.12, rtol=0)
 
 
 def test_discrete_weights_are_those_of_the_set_in_equal_shares() -> None:
-    weights = DISCRETE.sample(20_000, generator())
+    weights = DISCRETE.draw(20_000, generator()).weights
     matches = (weights[:, None] == DISCRETE.weights).all(-1)
     assert bool((matches.sum(1) == 1).all())
     # Four standard errors of a share of 1/5.

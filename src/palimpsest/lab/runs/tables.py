@@ -1,4 +1,4 @@
-"""The table of a sweep, as CSV and Parquet, and what its figures show."""
+"""Tables of sweeps as CSV, Parquet and Markdown, and of the claims that are judged by them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from palimpsest.lab.runs.claims import CLAIMS, Judged
 from palimpsest.lab.runs.measures import MEASURES
 from palimpsest.lab.runs.sweep_plan import Plan, Plot
 from palimpsest.records.run_folder import RunFolder
-from palimpsest.report.lab.sweep import Line, Point, sweep_drawing
-from palimpsest.report.text import number
-from palimpsest.stats.means import mean_over_runs
+from palimpsest.report.lab.sweep import sweep_drawing
+from palimpsest.report.text import csv_text, number
+from palimpsest.stats.means import Line, Mean, Point, mean_over_runs
 
 Table = list[dict[str, Any]]
 """A row a run: the keys that vary, then the measures."""
@@ -43,11 +44,7 @@ def write_plot(folder: RunFolder, table: Table, plot: Plot) -> str:
 
 def csv_table(table: Table) -> str:
     """Return the table as CSV; undefined numbers are empty."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, _columns(table), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(table)
-    return out.getvalue()
+    return csv_text(table, names=_columns(table))
 
 
 def parquet_table(table: Table) -> bytes | None:
@@ -115,7 +112,7 @@ def summary(table: Table, *, over: str, measures: Sequence[str], by: str | None 
         for line in sweep_lines(table, Plot(measure=measure, over=over, by=by)):
             for x, mean, low, high, _ in line.points:
                 row = cells.setdefault((line.name, str(x)), {})
-                row[measure] = f"{number(mean, 2)} [{number(low, 2)}, {number(high, 2)}]"
+                row[measure] = _mean_text(Mean(mean, low, high), 2)
     head = [*([by] if by else []), over, *measures]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for (name, x), row in cells.items():
@@ -125,12 +122,35 @@ def summary(table: Table, *, over: str, measures: Sequence[str], by: str | None 
     return "\n".join(lines)
 
 
+def claims_table(judged: Sequence[Judged]) -> str:
+    """Return the claims with figures and verdicts as Markdown."""
+    lines = [
+        f"| Claim | Figures: mean of {judged[0].n_runs} runs [95 % interval] | Verdict |",
+        "|---|---|---|",
+    ]
+    for claim, means, verdict, _ in judged:
+        figures = "<br>".join(
+            f"{MEASURES[name]}: {_mean_text(mean, 3)}" for name, mean in means.items()
+        )
+        lines.append(f"| **{claim.name}** {claim.statement} | {figures} | **{verdict}** |")
+    return "\n".join(lines)
+
+
+def rules_list() -> str:
+    """Return how each verdict follows, as Markdown."""
+    return "\n".join(f"- **{claim.name}** {claim.rule}" for claim in CLAIMS)
+
+
 def read_csv(text: str) -> Table:
     """Return the table that :func:`csv_table` wrote; what is no number stays text."""
     return [
         {name: _number(value) for name, value in row.items()}
         for row in csv.DictReader(io.StringIO(text))
     ]
+
+
+def _mean_text(mean: Mean, digits: int) -> str:
+    return f"{number(mean.mean, digits)} [{number(mean.low, digits)}, {number(mean.high, digits)}]"
 
 
 def _number(text: str) -> float | str | None:

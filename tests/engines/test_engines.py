@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from palimpsest.engines.engine import ENGINES, Done, Engine, make_engine
+from palimpsest.errors import UserError
+
+PAGE = Path(__file__).parents[2] / "docs" / "adding" / "engine.md"
+
+
+def double(number: int) -> bytes:
+    """Return twice the number, as text."""
+    if number < 0:
+        raise UserError(f"{number} is negative.")
+    return str(2 * number).encode()
+
+
+def _check(engine: Engine) -> None:
+    found = sorted(engine.map(double, [(1,), (-1,), (3,)]))
+    assert found == [Done(0, b"2", ""), Done(1, b"", "-1 is negative."), Done(2, b"6", "")]
+    assert list(engine.map(double, [])) == []
+
+
+@pytest.mark.parametrize("name", [name for name in ENGINES if name != "ray"])
+def test_every_engine_does_each_piece_once_and_a_mistake_ends_no_other(name: str) -> None:
+    _check(make_engine(name, workers=2))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Ray's own, of several kinds
+def test_a_ray_cluster_does_too() -> None:
+    pytest.importorskip("ray", reason="needs the package ray")
+    engine: Any = make_engine("ray", workers=2)
+    try:
+        _check(engine)
+    finally:
+        engine.close()
+
+
+def test_the_engine_of_the_page_does_too() -> None:
+    [code] = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    space: dict[str, Any] = {"__name__": "threads"}
+    exec(compile(code, str(PAGE), "exec"), space)
+    _check(space["ThreadsEngine"](workers=2))
+
+
+def test_an_address_without_ray_is_a_mistake() -> None:
+    with pytest.raises(UserError, match="The address 'auto' is for Ray"):
+        make_engine("local", address="auto")
+
+
+def test_an_unknown_engine_is_a_mistake_that_names_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"No engine named 'rey'\. Did you mean 'ray'"):
+        make_engine("rey")
