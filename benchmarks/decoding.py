@@ -32,8 +32,8 @@ import torch
 
 from benchmarks.peers import HARNESS_BATCH, harness, one_at_a_time
 from benchmarks.random_llama import SUITE_60M, save_random_llama
-from palimpsest.judging.diagnose import default_vias
-from palimpsest.judging.evaluate import evaluate
+from palimpsest.judging.diagnosis import default_vias
+from palimpsest.judging.evaluation import evaluate
 from palimpsest.judging.questions import Question, RawAnswer, Settings
 from palimpsest.judging.via import Via, parse_via
 from palimpsest.lm.models.huggingface.model import HuggingFaceModel

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from tests.fault_server import FaultServer
 
-from palimpsest.judging.evaluate import evaluate
+from palimpsest.judging.evaluation import evaluate
 from palimpsest.judging.via import parse_via
 from palimpsest.lm.models.specs import load_model
 from palimpsest.lm.suites.suite import Example, Suite

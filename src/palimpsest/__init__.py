@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from palimpsest.conjugation import Chain, Conjugation, Ensemble, conjugate
     from palimpsest.errors import UserError
-    from palimpsest.judging.diagnose import diagnose
+    from palimpsest.judging.diagnosis import diagnose
     from palimpsest.lm.conjugations import parse_conjugation
     from palimpsest.lm.models.specs import load_model
     from palimpsest.lm.suites import load_suite
@@ -37,7 +37,7 @@ _HOMES = {
     "Results": "palimpsest.records.results",
     "UserError": "palimpsest.errors",
     "conjugate": "palimpsest.conjugation",
-    "diagnose": "palimpsest.judging.diagnose",
+    "diagnose": "palimpsest.judging.diagnosis",
     "load_model": "palimpsest.lm.models.specs",
     "load_suite": "palimpsest.lm.suites",
     "parse_conjugation": "palimpsest.lm.conjugations",

@@ -5,7 +5,7 @@ import pytest
 from tests.cli.conftest import N_EXAMPLES, Palimpsest, Scripted
 
 from palimpsest.judging.conclude import rewrite_report
-from palimpsest.judging.diagnose import diagnose
+from palimpsest.judging.diagnosis import diagnose
 from palimpsest.lm.models.protocol import ScoringUnavailableError
 from palimpsest.lm.models.scripted import ScriptedModel
 from palimpsest.lm.suites.suite import Example, Suite

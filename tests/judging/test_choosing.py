@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from palimpsest.judging.evaluate import Settings, evaluate
+from palimpsest.judging.evaluation import Settings, evaluate
 from palimpsest.judging.via import parse_via
 from palimpsest.judging.warnings import find_oddities
 from palimpsest.lm.conjugations import parse_conjugation

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from palimpsest.judging.diagnose import diagnose
+from palimpsest.judging.diagnosis import diagnose
 from palimpsest.lm.models.protocol import Generation
 from palimpsest.lm.models.scripted import ScriptedModel
 from palimpsest.lm.models.specs import load_model

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from palimpsest.errors import UserError
-from palimpsest.judging.evaluate import evaluate
+from palimpsest.judging.evaluation import evaluate
 from palimpsest.judging.questions import expected_under
 from palimpsest.judging.via import Via, parse_via
 from palimpsest.judging.warnings import find_oddities

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from palimpsest.judging.evaluate import evaluate
+from palimpsest.judging.evaluation import evaluate
 from palimpsest.judging.via import parse_via
 from palimpsest.lm.models.protocol import Generation
 from palimpsest.lm.models.scripted import ScriptedModel

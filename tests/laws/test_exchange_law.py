@@ -16,7 +16,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
 from palimpsest.integrations.lm_eval.model import ConjugateLM
-from palimpsest.judging.evaluate import evaluate
+from palimpsest.judging.evaluation import evaluate
 from palimpsest.judging.prompt import ask
 from palimpsest.judging.questions import Settings
 from palimpsest.judging.recommend.evidence import send

@@ -15,7 +15,7 @@ from palimpsest.cli.options import Json, Quiet
 
 if TYPE_CHECKING:
     from palimpsest.lab.runs.config import Config
-    from palimpsest.lab.runs.run import OnStage
+    from palimpsest.lab.runs.running import OnStage
     from palimpsest.lab.runs.sweep import OnJob
     from palimpsest.records.lab_results import LabResults
     from palimpsest.training.progress import Progress
@@ -57,7 +57,7 @@ def run(
     Interrupt it whenever you like: the same command continues. Then open report.html.
     """
     from palimpsest.lab.runs.config import load_config
-    from palimpsest.lab.runs.run import run as run_all
+    from palimpsest.lab.runs.running import run as run_all
 
     config = load_config(source, settings or (), seed=seed)
     folder = out or Path(f"palimpsest-lab-{config.name}")
@@ -202,7 +202,7 @@ def presets(
 def _estimate(config: Config, folder: Path) -> None:
     if (folder / "results.json").exists():
         return
-    from palimpsest.lab.runs.run import estimate_seconds
+    from palimpsest.lab.runs.running import estimate_seconds
 
     seconds = estimate_seconds(config)
     typer.echo(f"The trainings take about {_duration(seconds)} on this machine.", err=True)

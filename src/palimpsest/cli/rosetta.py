@@ -59,7 +59,7 @@ def train(
         manifest = train_pair(
             recipe, out, command=" ".join(command), report=report, measuring=say, n=n
         )
-    from palimpsest.judging.diagnose import diagnose
+    from palimpsest.judging.diagnosis import diagnose
     from palimpsest.rosetta.figure import curve_drawing
     from palimpsest.rosetta.manifest import means_table
 

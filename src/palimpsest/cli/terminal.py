@@ -87,7 +87,7 @@ def diagnose_and_show(
     as_json: bool = False,
 ) -> Results:
     """Diagnose a pair and print what the options ask for."""
-    from palimpsest.judging.diagnose import diagnose
+    from palimpsest.judging.diagnosis import diagnose
 
     started: dict[str, float] = {}
     with progress_bars(enabled=not quiet and not as_json) as show:

@@ -39,9 +39,9 @@ def conjugated(via: str, solver: Solver | None = None) -> Solver:
     Raises:
         PrerequisiteError: A conjugation that cannot be used.
     """
-    from palimpsest.integrations.inspect_ai import solving
+    from palimpsest.integrations.inspect_ai.solving import build_solver
 
-    return solving.build(via, solver)
+    return build_solver(via, solver)
 
 
 @scorer(
@@ -64,9 +64,9 @@ def outcome(stop: str | Sequence[str] = "\n") -> Scorer:
     Args:
         stop: Answers end before the first of these.
     """
-    from palimpsest.integrations.inspect_ai import scoring
+    from palimpsest.integrations.inspect_ai.scoring import build_scorer
 
-    return scoring.build([stop] if isinstance(stop, str) else stop)
+    return build_scorer([stop] if isinstance(stop, str) else stop)
 
 
 @task(name=in_package("icl_vs_if"))

@@ -40,7 +40,7 @@ def write_report(
     Raises:
         UserError: The folder cannot be written, or the disk is full.
     """
-    from palimpsest.report.diagnosis import tables
+    from palimpsest.report.diagnosis.tables import csv_cells, csv_table, latex_table, markdown_table
     from palimpsest.report.diagnosis.figures import FIGURES
     from palimpsest.report.diagnosis.page import render_page
     from palimpsest.report.diagnosis.prompts import prompt_data
@@ -49,10 +49,10 @@ def write_report(
     target = RunFolder(folder)
     drawings = [*FIGURES.drawings(results), *extra_figures]
     figures = [write_figure(target, drawing) for drawing in drawings]
-    target.write_text("table.csv", tables.csv_table(results))
-    target.write_text("table.md", tables.markdown_table(results))
-    target.write_text("table.tex", tables.latex_table(results))
-    target.write_text("cells.csv", tables.csv_cells(results))
+    target.write_text("table.csv", csv_table(results))
+    target.write_text("table.md", markdown_table(results))
+    target.write_text("table.tex", latex_table(results))
+    target.write_text("cells.csv", csv_cells(results))
     data = prompt_data(
         rows,
         tells_abilities=results.suite.scoring == "abilities",

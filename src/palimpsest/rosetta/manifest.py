@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from palimpsest.errors import UserError
 from palimpsest.files import sha256_of
-from palimpsest.judging.evaluate import evaluate
+from palimpsest.judging.evaluation import evaluate
 from palimpsest.judging.via import parse_via
 from palimpsest.lm.models.specs import load_model
 from palimpsest.records.store import AnswerStore

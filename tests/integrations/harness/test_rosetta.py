@@ -9,7 +9,7 @@ from lm_eval.api.model import LM
 from tests.integrations.harness.conftest import Twin
 
 from palimpsest.integrations.lm_eval import ConjugateLM
-from palimpsest.judging.evaluate import evaluate as ask
+from palimpsest.judging.evaluation import evaluate as ask
 from palimpsest.judging.via import parse_via
 from palimpsest.lm.models.specs import load_model
 from palimpsest.lm.suites.suite import Example, Suite

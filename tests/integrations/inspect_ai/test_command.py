@@ -14,7 +14,7 @@ from tests.integrations.inspect_ai.mock import run, samples_of
 
 from palimpsest import load_suite
 from palimpsest.integrations.inspect_registry import rosetta
-from palimpsest.judging.evaluate import evaluate
+from palimpsest.judging.evaluation import evaluate
 from palimpsest.judging.via import parse_via
 from palimpsest.lm.models.specs import load_model
 from palimpsest.records.store import AnswerStore

@@ -11,7 +11,7 @@ import pytest
 from palimpsest.cli.main import run as palimpsest
 from palimpsest.integrations.logs import read_run
 from palimpsest.judging.compare import compare
-from palimpsest.judging.diagnose import diagnose
+from palimpsest.judging.diagnosis import diagnose
 from palimpsest.lm.conjugations import parse_conjugation
 from palimpsest.lm.suites import load_suite
 from palimpsest.records.results import Results

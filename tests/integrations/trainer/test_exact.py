@@ -17,7 +17,7 @@ from tests.integrations.trainer.tuning import (
 )
 
 from palimpsest.integrations.trainer import ForgettingCallback, read_measurements
-from palimpsest.judging.evaluate import evaluate
+from palimpsest.judging.evaluation import evaluate
 
 
 def with_adapter(network: Any) -> Any:

@@ -7,7 +7,7 @@ from tests.lab.micro import NO_REMEDIES, micro_config
 
 from palimpsest.errors import UserError
 from palimpsest.lab.measuring.bench import curve_steps
-from palimpsest.lab.runs.run import run
+from palimpsest.lab.runs.running import run
 from palimpsest.records.lab_results import LabResults
 from palimpsest.records.run_folder import RunFolder, WriterLock
 from palimpsest.training.progress import Progress

@@ -12,7 +12,7 @@ import pytest
 from tests.fault_server import FaultServer
 
 from palimpsest.errors import UserError
-from palimpsest.judging.evaluate import evaluate
+from palimpsest.judging.evaluation import evaluate
 from palimpsest.judging.via import parse_via
 from palimpsest.lm.models.budget import (
     Budget,

@@ -12,7 +12,7 @@ from tests.doc_pages import ROOT, bodies
 from tests.laws import test_scorer_laws as laws
 
 from palimpsest.errors import UserError
-from palimpsest.judging.evaluate import evaluate
+from palimpsest.judging.evaluation import evaluate
 from palimpsest.judging.via import parse_via
 from palimpsest.lm.models.scripted import ScriptedModel
 from palimpsest.lm.scoring.scorers import SCORERS, Scorer, scorer_for

@@ -12,7 +12,7 @@ from tests.lm.suites.nli_rows import BOTH, EN, FR, write_folder, write_tsv
 
 from palimpsest.errors import UserError
 from palimpsest.judging.analysis import analyse
-from palimpsest.judging.evaluate import Settings, evaluate
+from palimpsest.judging.evaluation import Settings, evaluate
 from palimpsest.judging.via import parse_via
 from palimpsest.lm.models.scripted import ScriptedModel
 from palimpsest.lm.prompts import Prompt

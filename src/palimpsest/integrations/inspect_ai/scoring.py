@@ -22,7 +22,7 @@ Scored = Literal["right", "intruded", "broken", "unparsed"]
 """An outcome, or that there is no text to score."""
 
 
-def build(stop: Sequence[str]) -> Scorer:
+def build_scorer(stop: Sequence[str]) -> Scorer:
     """Return the scorer that cuts answers before the first of these stop strings."""
 
     async def score(state: TaskState, target: Target) -> Score:

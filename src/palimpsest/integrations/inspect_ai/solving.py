@@ -20,7 +20,7 @@ from palimpsest.lm.conjugations.ensembles import TextEnsemble, parse_ensemble
 from palimpsest.lm.exchange import Exchange
 
 
-def build(via: object, inner: Solver | None) -> Solver:
+def build_solver(via: object, inner: Solver | None) -> Solver:
     """Return the solver that runs another one, or ``generate`` alone, under an ensemble.
 
     Raises:

@@ -10,8 +10,8 @@ from pathlib import Path
 from palimpsest.errors import UserError
 from palimpsest.integrations.trainer.pace import Pace
 from palimpsest.judging.analysis import Analysis, analyse
-from palimpsest.judging.diagnose import ALWAYS_VIA
-from palimpsest.judging.evaluate import evaluate, settings_for
+from palimpsest.judging.diagnosis import ALWAYS_VIA
+from palimpsest.judging.evaluation import evaluate, settings_for
 from palimpsest.judging.questions import Settings
 from palimpsest.judging.verdicts import fall_interval
 from palimpsest.judging.via import Via, distinct_vias, parse_via

@@ -16,7 +16,7 @@ from palimpsest.engines.engine import Done, Engine, Work
 from palimpsest.errors import UserError
 from palimpsest.lab.runs.config import resolve
 from palimpsest.lab.runs.measures import measures_of
-from palimpsest.lab.runs.run import Stages, config_differences, run
+from palimpsest.lab.runs.running import Stages, config_differences, run
 from palimpsest.lab.runs.sweep_plan import Job, Plan, Plot, check_plot
 from palimpsest.lab.runs.tables import Table, write_plot, write_table
 from palimpsest.records.lab_results import LabResults

@@ -14,7 +14,7 @@ from tests.fault_server import FaultServer, http_reply, json_bytes
 from tests.lm.models.openai.conftest import endpoint
 
 from palimpsest.errors import UserError
-from palimpsest.judging.evaluate import evaluate
+from palimpsest.judging.evaluation import evaluate
 from palimpsest.judging.via import parse_via
 from palimpsest.lm.models.openai.endpoint import EndpointModel
 from palimpsest.lm.suites.suite import Example, Suite

@@ -11,7 +11,7 @@ import pytest
 from tests.servers import transformers_serve
 
 from palimpsest.errors import UserError
-from palimpsest.judging.diagnose import diagnose
+from palimpsest.judging.diagnosis import diagnose
 from palimpsest.lm.models.protocol import ScoringUnavailableError
 from palimpsest.lm.models.specs import load_model
 from palimpsest.lm.prompts import Message, Prompt

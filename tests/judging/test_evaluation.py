@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from palimpsest.errors import UserError
-from palimpsest.judging.evaluate import Settings, evaluate
+from palimpsest.judging.evaluation import Settings, evaluate
 from palimpsest.judging.questions import UNINVERTIBLE
 from palimpsest.judging.via import Via, parse_via
 from palimpsest.judging.warnings import find_oddities

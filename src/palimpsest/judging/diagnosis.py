@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from palimpsest.errors import UserError
 from palimpsest.judging.analysis import analyse
 from palimpsest.judging.conclude import open_run
-from palimpsest.judging.evaluate import Settings, evaluate, settings_for
+from palimpsest.judging.evaluation import Settings, evaluate, settings_for
 from palimpsest.judging.pairing import ROLES
 from palimpsest.judging.via import Via, distinct_vias, parse_via
 from palimpsest.judging.warnings import find_oddities
