@@ -27,9 +27,9 @@ import torch
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from palimpsest.integrations.trainer import ForgettingCallback, read_measurements
-from palimpsest.lm.models.huggingface.model import HuggingFaceModel
-from palimpsest.lm.models.specs import load_model
-from palimpsest.rosetta.corpus import Writer
+from palimpsest.lm.models import load_model
+from palimpsest.lm.models.huggingface import HuggingFaceModel
+from palimpsest.rosetta import Writer
 
 SHARE = 0.05
 BATCH_SIZE = 32

@@ -32,14 +32,11 @@ import torch
 
 from benchmarks.peers import HARNESS_BATCH, harness, one_at_a_time
 from benchmarks.random_llama import SUITE_60M, save_random_llama
-from palimpsest.judging.diagnosis import default_vias
-from palimpsest.judging.evaluation import evaluate
-from palimpsest.judging.questions import Question, RawAnswer, Settings
-from palimpsest.judging.via import Via, parse_via
-from palimpsest.lm.models.huggingface.model import HuggingFaceModel
-from palimpsest.lm.models.specs import load_model
-from palimpsest.lm.suites.suite import Suite, load_suite
-from palimpsest.records.store import AnswerStore
+from palimpsest.judging import Question, RawAnswer, Settings, Via, default_vias, evaluate, parse_via
+from palimpsest.lm.models import load_model
+from palimpsest.lm.models.huggingface import HuggingFaceModel
+from palimpsest.lm.suites import Suite, load_suite
+from palimpsest.records import AnswerStore
 
 
 class Timing(NamedTuple):

@@ -21,11 +21,10 @@ import torch
 from torch import Tensor
 
 from palimpsest.conjugation import Ensemble
-from palimpsest.lab.conjugations.ensembles import symmetry_ensemble
-from palimpsest.lab.predictors.predictor import Predictor, Prompt
-from palimpsest.lab.predictors.transformer import TransformerConfig, new_transformer
-from palimpsest.lab.problem.problem import Problem
-from palimpsest.lab.streams import stream
+from palimpsest.lab import stream
+from palimpsest.lab.conjugations import symmetry_ensemble
+from palimpsest.lab.predictors import Predictor, Prompt, TransformerConfig, new_transformer
+from palimpsest.lab.problem import Problem
 
 PROBLEM = Problem(n_dims=4, n_tasks=4, n_exemplars=20, noise_std=0.25)
 SIZES = TransformerConfig(n_dims=4, n_points=21, width=64, n_layers=3, n_heads=2)

@@ -21,11 +21,8 @@ import torch
 from torch import Tensor
 
 from benchmarks import per_prefix
-from palimpsest.lab.predictors.discrete import DiscreteEstimator
-from palimpsest.lab.predictors.mixture import MixtureEstimator
-from palimpsest.lab.predictors.predictor import Predictor
-from palimpsest.lab.predictors.ridge import RidgeEstimator
-from palimpsest.lab.problem.problem import Problem
+from palimpsest.lab.predictors import DiscreteEstimator, MixtureEstimator, Predictor, RidgeEstimator
+from palimpsest.lab.problem import Problem
 
 PROBLEM = Problem(n_dims=10, n_tasks=64, n_exemplars=40)
 N_PROMPTS = 1024

@@ -19,13 +19,10 @@ from typing import NamedTuple
 
 from tests.fault_server import FaultServer
 
-from palimpsest.judging.evaluation import evaluate
-from palimpsest.judging.via import parse_via
-from palimpsest.lm.models.specs import load_model
-from palimpsest.lm.suites.suite import Example, Suite
-from palimpsest.records.answers import AnswerRow
-from palimpsest.records.run_folder import RunFolder
-from palimpsest.records.store import AnswerStore
+from palimpsest.judging import evaluate, parse_via
+from palimpsest.lm.models import load_model
+from palimpsest.lm.suites import Example, Suite
+from palimpsest.records import AnswerRow, AnswerStore, RunFolder
 
 ROOT = Path(__file__).parents[1]
 CONCURRENCY = 32

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2Model
 
-from palimpsest.lab.predictors.transformer import TransformerConfig
-from palimpsest.lab.problem.problem import Batch
+from palimpsest.lab.predictors import TransformerConfig
+from palimpsest.lab.problem import Batch
 
 
 class Gpt2Regression(nn.Module):

@@ -20,7 +20,7 @@ def save_random_llama(folder: Path, texts: Sequence[str]) -> str:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    from palimpsest.rosetta.recipe import train_tokenizer
+    from palimpsest.rosetta import train_tokenizer
 
     # Few tokens are learnt, so that words fall into pieces as they do in real vocabularies.
     tokenizer = train_tokenizer(texts, n_tokens=1000)

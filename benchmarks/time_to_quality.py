@@ -26,11 +26,15 @@ from typing import NamedTuple
 import torch
 
 from benchmarks.gpt2_regression import Gpt2Regression, adam_step
-from palimpsest.lab.predictors.predictor import Predictor, predict, predict_zero
-from palimpsest.lab.predictors.transformer import Transformer, TransformerConfig
-from palimpsest.lab.problem.problem import Problem, exact_predictors
-from palimpsest.lab.training.loop import Running, Training
-from palimpsest.lab.training.train import pretrain
+from palimpsest.lab.predictors import (
+    Predictor,
+    Transformer,
+    TransformerConfig,
+    predict,
+    predict_zero,
+)
+from palimpsest.lab.problem import Problem, exact_predictors
+from palimpsest.lab.training import Running, Training, pretrain
 
 
 class Setting(NamedTuple):

@@ -25,11 +25,10 @@ from dataclasses import replace
 import torch
 
 from benchmarks.gpt2_regression import Gpt2Regression, adam_step
-from palimpsest.lab.predictors.transformer import TransformerConfig, new_transformer
-from palimpsest.lab.problem.problem import Batch, Problem
-from palimpsest.lab.training.loop import Loop, Running, Source, Training
-from palimpsest.training.devices import OneProcess
-from palimpsest.training.progress import Progress
+from palimpsest.lab.predictors import TransformerConfig, new_transformer
+from palimpsest.lab.problem import Batch, Problem
+from palimpsest.lab.training import Loop, Running, Source, Training
+from palimpsest.training import OneProcess, Progress
 
 PROBLEM = Problem(n_dims=10, n_tasks=64, n_exemplars=40)
 SIZES = TransformerConfig(

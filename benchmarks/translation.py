@@ -20,8 +20,8 @@ import subprocess
 import time
 from typing import NamedTuple
 
-from palimpsest.lm.suites.icl_vs_if import BUILT_IN, read_sentences
-from palimpsest.lm.translators.apertium import Apertium
+from palimpsest.lm.suites import BUILT_IN, read_sentences
+from palimpsest.lm.translators import Apertium
 
 MODE, SOURCE, TARGET = "eng-spa", "en", "es"
 GOAL_RATE, GOAL_RATIO = 300.0, 15.0

@@ -23,8 +23,7 @@ from transformers import (
 )
 
 from palimpsest.integrations.trainer import ForgettingCallback, Measurement, read_measurements
-from palimpsest.rosetta.corpus import Writer
-from palimpsest.rosetta.models import ROSETTA_WEIGHTS
+from palimpsest.rosetta import ROSETTA_WEIGHTS, Writer
 
 BATCH_SIZE = 32
 VIA = ("leet", "pig-latin", "fr")

@@ -32,13 +32,19 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 import palimpsest
-from palimpsest.judging.pairing import PLAIN, PairedAnswers
-from palimpsest.judging.recommend.evidence import Likelihoods, Study, plain_text, score_texts, send
-from palimpsest.judging.recommend.score import MIN_FIDELITY, MIN_HANDLING, terms
-from palimpsest.judging.via import parse_via
-from palimpsest.lm.models.specs import load_model
-from palimpsest.records.run_folder import RunFolder
-from palimpsest.records.store import AnswerStore
+from palimpsest.judging import PLAIN, PairedAnswers, parse_via
+from palimpsest.judging.recommend import (
+    MIN_FIDELITY,
+    MIN_HANDLING,
+    Likelihoods,
+    Study,
+    plain_text,
+    score_texts,
+    send,
+    terms,
+)
+from palimpsest.lm.models import load_model
+from palimpsest.records import AnswerStore, RunFolder
 
 Array = npt.NDArray[np.float64]
 

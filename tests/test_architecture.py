@@ -1,7 +1,10 @@
 import ast
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+
+import pytest
 
 import palimpsest
 
@@ -9,6 +12,7 @@ PACKAGE = Path(palimpsest.__file__).parent
 HEAVY = ("torch", "transformers", "matplotlib", "pydantic", "numpy", "scipy", "rich.progress")
 
 LAYERS = {
+    "faces": "",
     "errors": "",
     "conjugation": "",
     "registry": "errors",
@@ -63,7 +67,7 @@ def test_every_module_imports_only_what_its_room_may() -> None:
     wrong = {
         f"{path.relative_to(PACKAGE)} imports {room}"
         for path in MODULES
-        for room in _imports(path) - {_room(path), "__version__"}
+        for room in _imports(path) - {_room(path), "__version__", "faces"}
         if room not in LAYERS[_room(path)].split()
     }
     assert not wrong
@@ -105,3 +109,40 @@ def _n_lines(node: ast.FunctionDef) -> int:
     docstring = node.body[0] if ast.get_docstring(node) else None
     n_docstring = (docstring.end_lineno or 0) - docstring.lineno + 1 if docstring else 0
     return node.end_lineno - node.lineno + 1 - n_docstring
+
+
+PACKAGES = sorted(path.parent for path in PACKAGE.rglob("__init__.py"))
+
+
+def _dotted(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=_dotted)
+def test_every_package_names_its_public_face(package: Path) -> None:
+    module = import_module(_dotted(package))
+    face = getattr(module, "__all__", [])
+    own = {path.stem for path in package.iterdir()}
+    assert not own & set(face), "a module of that name would hide it"
+    assert all(getattr(module, name) is not None for name in face)
+    assert len(face) == len(set(face))
+
+
+def test_imports_across_packages_go_through_the_face() -> None:
+    packages = {_dotted(package) for package in PACKAGES}
+    modules = {_dotted(path) for path in PACKAGE.rglob("*.py")}
+    wrong: list[str] = []
+    for path in MODULES:
+        here = _dotted(path if path.stem == "__init__" else path.parent)
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or node.module not in modules:
+                continue
+            home = node.module if node.module in packages else node.module.rpartition(".")[0]
+            if f"{here}.".startswith(f"{home}."):
+                continue
+            face = getattr(import_module(home), "__all__", ())
+            names = [alias.name for alias in node.names]
+            if node.module != home or not set(names) <= set(face):
+                wrong.append(f"{_dotted(path)}: from {node.module} import {', '.join(names)}")
+    assert not wrong

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from palimpsest.lab.predictors.predictor import Predictor
-from palimpsest.lab.problem.problem import DiscreteTasks, Draw, Problem, TaskDistribution
+from palimpsest.lab.predictors import Predictor
+from palimpsest.lab.problem import DiscreteTasks, Draw, Problem, TaskDistribution
 
 MOST_DIMS = 12
 """Up to which all corners are gone through."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pydantic import NonNegativeInt, PositiveInt
 
-from palimpsest.lm.suites.suite import Example, Suite
+from palimpsest.lm.suites import Example, Suite
 
 SHOWN = (
     "Cows eat green grass in the village.",

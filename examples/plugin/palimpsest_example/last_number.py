@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from palimpsest.lm.scoring.scorers import Scorer
-from palimpsest.records.answers import Outcome
+from palimpsest.lm.scoring import Scorer
+from palimpsest.records import Outcome
 
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from palimpsest.errors import UserError
-from palimpsest.integrations.logs.collecting import LogCollector
-from palimpsest.integrations.logs.formats import LogFiles
-from palimpsest.judging.compare.logged import Sample
+from palimpsest.integrations.logs import LogCollector, LogFiles
+from palimpsest.judging.compare import Sample
 
 SCORES = {"PASS": 1.0, "FAIL": 0.0}
 

@@ -13,7 +13,7 @@ from palimpsest.cli.terminal import command_line, show_results
 from palimpsest.errors import UserError
 
 if TYPE_CHECKING:
-    from palimpsest.judging.compare.logged import LoggedRun, LogOptions, Scale
+    from palimpsest.judging.compare import LoggedRun, LogOptions, Scale
 
 _TWO = "Write: palimpsest compare BASE TUNED, or --base FILE … --tuned FILE …"
 
@@ -128,9 +128,8 @@ def compare(
     a conjugation, too.
     """
     from palimpsest.integrations.logs import read_run
+    from palimpsest.judging.compare import LogOptions, MatchOptions
     from palimpsest.judging.compare import compare as compare_runs
-    from palimpsest.judging.compare.logged import LogOptions
-    from palimpsest.judging.compare.tasks import MatchOptions
 
     options = LogOptions(
         metrics=tuple(metric or ()),
@@ -172,7 +171,7 @@ def _sides(logs: Paths, base: Paths, tuned: Paths) -> tuple[Paths, Paths]:
         return logs[:1], logs[1:]
     if not logs:
         raise UserError("Two models are compared, but the logs of both were not named.", hint=_TWO)
-    from palimpsest.integrations.logs.formats import split_by_folder
+    from palimpsest.integrations.logs import split_by_folder
 
     sides = split_by_folder(logs)
     if len(sides) != 2:
@@ -209,7 +208,7 @@ def _conjugated(
 
 
 def _scale(text: str) -> Scale:
-    from palimpsest.judging.compare.logged import Scale
+    from palimpsest.judging.compare import Scale
 
     try:
         worst, best = map(float, text.split(","))

@@ -27,7 +27,7 @@ from palimpsest.cli.terminal import diagnose_and_show
 from palimpsest.errors import UserError
 
 if TYPE_CHECKING:
-    from palimpsest.lm.models.budget import Budget
+    from palimpsest.lm.models import Budget
 
 NO_LIMIT_USD = 10**12
 
@@ -81,6 +81,6 @@ def _budget(limit: str | None, prices: Path | None) -> Budget | None:
             f"A budget of ${limit} needs prices to count by.",
             hint="Add --prices FILE.toml; docs/how-to/endpoint.md shows one.",
         )
-    from palimpsest.lm.models.budget import Budget, PriceTable
+    from palimpsest.lm.models import Budget, PriceTable
 
     return Budget(limit or NO_LIMIT_USD, PriceTable.read(prices))

@@ -14,11 +14,9 @@ import typer
 from palimpsest.cli.options import Json, Quiet
 
 if TYPE_CHECKING:
-    from palimpsest.lab.runs.config import Config
-    from palimpsest.lab.runs.running import OnStage
-    from palimpsest.lab.runs.sweep import OnJob
-    from palimpsest.records.lab_results import LabResults
-    from palimpsest.training.progress import Progress
+    from palimpsest.lab.runs import Config, OnJob, OnStage
+    from palimpsest.records import LabResults
+    from palimpsest.training import Progress
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -56,8 +54,8 @@ def run(
 
     Interrupt it whenever you like: the same command continues. Then open report.html.
     """
-    from palimpsest.lab.runs.config import load_config
-    from palimpsest.lab.runs.running import run as run_all
+    from palimpsest.lab.runs import load_config
+    from palimpsest.lab.runs import run as run_all
 
     config = load_config(source, settings or (), seed=seed)
     folder = out or Path(f"palimpsest-lab-{config.name}")
@@ -107,9 +105,8 @@ def sweep(
 
     Interrupt it whenever you like: the same command continues. Then read table.csv and figures/.
     """
-    from palimpsest.engines.engine import make_engine
-    from palimpsest.lab.runs.sweep import run_sweep
-    from palimpsest.lab.runs.sweep_plan import load_sweep
+    from palimpsest.engines import make_engine
+    from palimpsest.lab.runs import load_sweep, run_sweep
 
     plan = load_sweep(source, settings or ())
     folder = out or Path(f"palimpsest-sweep-{plan.name}")
@@ -147,7 +144,7 @@ def plot(
 
     Then look at FOLDER/figures.
     """
-    from palimpsest.lab.runs.sweep import plot_again
+    from palimpsest.lab.runs import plot_again
 
     typer.echo(f"Figure: {plot_again(folder, measure=measure, over=over, by=by)}")
 
@@ -164,9 +161,7 @@ def claims(
 
     Then compare with docs/claims.md.
     """
-    from palimpsest.lab.runs.claims import judge_claims
-    from palimpsest.lab.runs.sweep import seeds_table
-    from palimpsest.lab.runs.tables import claims_table, rules_list
+    from palimpsest.lab.runs import claims_table, judge_claims, rules_list, seeds_table
 
     typer.echo(claims_table(list(judge_claims(seeds_table(folder)))))
     typer.echo(f"\n{rules_list()}")
@@ -202,7 +197,7 @@ def presets(
 def _estimate(config: Config, folder: Path) -> None:
     if (folder / "results.json").exists():
         return
-    from palimpsest.lab.runs.running import estimate_seconds
+    from palimpsest.lab.runs import estimate_seconds
 
     seconds = estimate_seconds(config)
     typer.echo(f"The trainings take about {_duration(seconds)} on this machine.", err=True)

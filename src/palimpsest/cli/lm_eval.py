@@ -38,7 +38,7 @@ def lm_eval(
     """
     from lm_eval.__main__ import cli_evaluate
 
-    import palimpsest.integrations.lm_eval  # noqa: F401  # which registers the model
+    from palimpsest.integrations.lm_eval import ConjugateLM  # noqa: F401  # which registers it
 
     try:
         with _command_line(arguments):

@@ -82,7 +82,7 @@ def run(arguments: list[str]) -> int:
     try:
         code = app(arguments, standalone_mode=False)
     except UserError as error:
-        from palimpsest.report.text import visible  # a file's text must not act here
+        from palimpsest.report import visible  # a file's text must not act here
 
         typer.echo(f"Error: {visible(str(error), keep=chr(10))}", err=True)
         return 2

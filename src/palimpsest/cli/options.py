@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from palimpsest.records.results import Results
+    from palimpsest.records import Results
 
 EXIT_FORGOTTEN = 3
 
@@ -88,7 +88,7 @@ def exit_if_failed(results: Results, fail_on: FailOn) -> None:
     """End with :data:`EXIT_FORGOTTEN` if the results are what the user wants to fail on."""
     if fail_on is FailOn.never:
         return
-    from palimpsest.judging.verdicts import clearly_fell
+    from palimpsest.judging import clearly_fell
 
     verdicts = {results.verdict, *(cell.verdict for cell in results.cells)}
     failed = bool(verdicts & {"suppressed", "lost"})

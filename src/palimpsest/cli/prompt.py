@@ -13,8 +13,8 @@ from palimpsest.cli.terminal import json_text
 from palimpsest.errors import UserError
 
 if TYPE_CHECKING:
-    from palimpsest.judging.prompt import MemberAnswer, PromptAnswer
-    from palimpsest.lm.prompts import Prompt
+    from palimpsest.judging import MemberAnswer, PromptAnswer
+    from palimpsest.lm import Prompt
 
 MOST_BYTES = 1_000_000
 """Of a prompt from a file or standard input; far beyond any model's context."""
@@ -59,7 +59,7 @@ def prompt(
     A final line break of a file is no part of the prompt. Next: `palimpsest recommend` ranks
     conjugations for prompts like yours, `palimpsest diagnose` measures a whole suite.
     """
-    from palimpsest.judging.prompt import ask
+    from palimpsest.judging import ask
 
     if via is not None and ensemble is not None:
         raise UserError(
@@ -99,7 +99,7 @@ def _text(text: str | None, file: Path | None) -> str:
 
 
 def _prompt(text: str, *, system: str | None, chat: bool) -> Prompt:
-    from palimpsest.lm.prompts import Message
+    from palimpsest.lm import Message
 
     if system is None and not chat:
         return text
@@ -118,7 +118,7 @@ def _show(asked: PromptAnswer) -> None:
 
 
 def _show_member(member: MemberAnswer, *, alone: bool) -> None:
-    from palimpsest.judging.questions import as_recorded
+    from palimpsest.judging import as_recorded
 
     prefix = "" if alone else f"{member.via}: "
     _show_text(f"{prefix}s(P)", as_recorded(member.sent))
@@ -131,7 +131,7 @@ def _show_member(member: MemberAnswer, *, alone: bool) -> None:
 
 
 def _show_text(label: str, text: str) -> None:
-    from palimpsest.report.text import visible
+    from palimpsest.report import visible
 
     typer.secho(label, bold=True)
     typer.echo(visible(text, keep="\n\t") + "\n")

@@ -14,8 +14,7 @@ from palimpsest.errors import UserError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from palimpsest.judging.recommend.ranking import Ranked, Recommendation
-    from palimpsest.judging.recommend.score import Term
+    from palimpsest.judging.recommend import Ranked, Recommendation, Term
 
 _WIDE = 130
 """Columns from which a number and its interval stand side by side."""
@@ -80,9 +79,9 @@ def recommend(
     Best are those that take the prompts far from the tuning data and that the base model still
     understands; see docs/how-to/recommend.md. Next: try the best with `palimpsest prompt`.
     """
-    from palimpsest.judging.recommend.ranking import recommend as rank
-    from palimpsest.judging.recommend.score import Gates
-    from palimpsest.records.failures import explained
+    from palimpsest.judging.recommend import Gates
+    from palimpsest.judging.recommend import recommend as rank
+    from palimpsest.records import explained
 
     if out is not None and not out.parent.is_dir():  # said before the models have worked
         raise UserError(f"There is no folder '{out.parent}' to write '{out.name}' into.")
@@ -132,7 +131,7 @@ def _table(found: Recommendation, *, separator: str) -> Table:
     from rich import box
     from rich.table import Table
 
-    from palimpsest.report.text import number, percent
+    from palimpsest.report import number, percent
 
     handler = "Tuned" if found.base is None else "Base"
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
@@ -157,7 +156,7 @@ def _table(found: Recommendation, *, separator: str) -> Table:
 
 
 def _term(term: Term, separator: str, *, factor: float = 1, digits: int = 3) -> str:
-    from palimpsest.report.text import number
+    from palimpsest.report import number
 
     value = number(factor * term.value, digits)
     if term.ci95 is None:
@@ -167,6 +166,6 @@ def _term(term: Term, separator: str, *, factor: float = 1, digits: int = 3) -> 
 
 
 def _label(one: Ranked) -> str:
-    from palimpsest.report.text import visible
+    from palimpsest.report import visible
 
     return visible(one.name)

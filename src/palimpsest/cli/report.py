@@ -19,6 +19,6 @@ def report(
 
     The figures come from results.json and the answers from answers.sqlite; no model is asked.
     """
-    from palimpsest.judging.conclude import rewrite_report
+    from palimpsest.judging import rewrite_report
 
     typer.echo(f"Report: {rewrite_report(folder)}")

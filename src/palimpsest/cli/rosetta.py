@@ -12,7 +12,7 @@ import typer
 from palimpsest.cli.options import Out, Quiet
 
 if TYPE_CHECKING:
-    from palimpsest.rosetta.recipe import Report
+    from palimpsest.rosetta import Report
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,8 +43,7 @@ def train(
     """
     from dataclasses import replace
 
-    from palimpsest.rosetta.pair import train_pair
-    from palimpsest.rosetta.recipe import Recipe
+    from palimpsest.rosetta import Recipe, train_pair
 
     recipe = Recipe(seed=seed)
     command = ["palimpsest", "rosetta", "train", "--seed", str(seed), "--n", str(n)]
@@ -59,9 +58,8 @@ def train(
         manifest = train_pair(
             recipe, out, command=" ".join(command), report=report, measuring=say, n=n
         )
-    from palimpsest.judging.diagnosis import diagnose
-    from palimpsest.rosetta.figure import curve_drawing
-    from palimpsest.rosetta.manifest import means_table
+    from palimpsest.judging import diagnose
+    from palimpsest.rosetta import curve_drawing, means_table
 
     typer.echo(means_table(manifest))
     diagnose(
@@ -93,7 +91,7 @@ def check(
 
     Exits 2 and names the file or figure that differs.
     """
-    from palimpsest.rosetta.manifest import check_figures, check_files, means_table, read_manifest
+    from palimpsest.rosetta import check_figures, check_files, means_table, read_manifest
 
     folder, manifest = read_manifest(pair)
     check_files(folder, manifest)

@@ -83,8 +83,7 @@ def serve(
     import os
 
     try:
-        from palimpsest.serve.running import DEFAULT_TOKEN_ENV, secret, serve, upstream_key
-        from palimpsest.serve.settings import ServeSettings
+        from palimpsest.serve import DEFAULT_TOKEN_ENV, ServeSettings, secret, serve, upstream_key
     except ModuleNotFoundError as error:
         if error.name not in {"starlette", "uvicorn"}:
             raise

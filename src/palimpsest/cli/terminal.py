@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from palimpsest.lm.models.budget import Budget
-    from palimpsest.records.results import Results
+    from palimpsest.lm.models import Budget
+    from palimpsest.records import Results
 
 Show = Callable[[str, int, int, str], None]
 """Told a bar's name, how much is done, of how much, and a note such as a loss."""
@@ -87,7 +87,7 @@ def diagnose_and_show(
     as_json: bool = False,
 ) -> Results:
     """Diagnose a pair and print what the options ask for."""
-    from palimpsest.judging.diagnosis import diagnose
+    from palimpsest.judging import diagnose
 
     started: dict[str, float] = {}
     with progress_bars(enabled=not quiet and not as_json) as show:
@@ -120,7 +120,7 @@ def show_results(results: Results, out: Path, *, quiet: bool, as_json: bool) -> 
     if as_json:
         typer.echo(results.to_json())
         return
-    from palimpsest.report.text import p_value, relation, visible
+    from palimpsest.report import p_value, relation, visible
 
     if not quiet:
         _show_table(results)
@@ -142,8 +142,8 @@ def show_results(results: Results, out: Path, *, quiet: bool, as_json: bool) -> 
 def _show_table(results: Results) -> None:
     from rich.console import Console
 
-    from palimpsest.report.diagnosis.tables import TerminalTable
-    from palimpsest.report.text import flips_text, guessing_text
+    from palimpsest.report import flips_text, guessing_text
+    from palimpsest.report.diagnosis import TerminalTable
 
     Console().print(TerminalTable(results))
     if results.suite.from_logs:

@@ -1,1 +1,3 @@
 """Where users already work: evaluation harnesses and trainers that Palimpsest plugs into."""
+
+__all__: list[str] = []

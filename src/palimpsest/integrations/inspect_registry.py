@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from palimpsest.integrations.inspect_ai.host import PACKAGE, in_package, typed  # isort: skip
+from palimpsest.integrations.inspect_ai import PACKAGE, in_package, typed  # isort: skip
 from inspect_ai import Task, task
 from inspect_ai.dataset import MemoryDataset
 from inspect_ai.model import GenerateConfig, ModelAPI, modelapi
@@ -20,7 +20,7 @@ __all__ = ["conjugate", "conjugated", "icl_vs_if", "jsonl", "nli", "outcome", "r
 @modelapi(name="conjugate")
 def conjugate() -> type[ModelAPI]:
     """Any model, asked under a conjugation: ``--model conjugate/openai/gpt-4o -M via=leet``."""
-    from palimpsest.integrations.inspect_ai.model import ConjugateAPI
+    from palimpsest.integrations.inspect_ai import ConjugateAPI
 
     return ConjugateAPI
 
@@ -39,7 +39,7 @@ def conjugated(via: str, solver: Solver | None = None) -> Solver:
     Raises:
         PrerequisiteError: A conjugation that cannot be used.
     """
-    from palimpsest.integrations.inspect_ai.solving import build_solver
+    from palimpsest.integrations.inspect_ai import build_solver
 
     return build_solver(via, solver)
 
@@ -64,7 +64,7 @@ def outcome(stop: str | Sequence[str] = "\n") -> Scorer:
     Args:
         stop: Answers end before the first of these.
     """
-    from palimpsest.integrations.inspect_ai.scoring import build_scorer
+    from palimpsest.integrations.inspect_ai import build_scorer
 
     return build_scorer([stop] if isinstance(stop, str) else stop)
 
@@ -188,7 +188,7 @@ def suite(
 def _task(
     spec: str, options: Mapping[str, object], *, lang: object, via: object, limit: int | None
 ) -> Task:
-    from palimpsest.integrations.inspect_ai.tasks import plan
+    from palimpsest.integrations.inspect_ai import plan
 
     planned = plan(spec, options, lang=lang, via=via, limit=limit)
     built = planned.suite

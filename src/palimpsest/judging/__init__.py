@@ -1,1 +1,32 @@
 """The diagnosis: questions asked, answers paired and analysed, and a verdict with its reason."""
+
+from typing import TYPE_CHECKING
+
+from palimpsest.faces import lazy_face
+
+if TYPE_CHECKING:
+    from palimpsest.judging.analysis import Analysis, analyse
+    from palimpsest.judging.conclude import rewrite_report
+    from palimpsest.judging.diagnosis import ALWAYS_VIA, default_vias, diagnose
+    from palimpsest.judging.evaluation import evaluate, settings_for
+    from palimpsest.judging.pairing import PLAIN, PairedAnswers
+    from palimpsest.judging.prompt import MemberAnswer, PromptAnswer, ask
+    from palimpsest.judging.questions import (
+        Expected,
+        Question,
+        RawAnswer,
+        Settings,
+        as_recorded,
+        expected_under,
+    )
+    from palimpsest.judging.verdicts import clearly_fell, fall_interval
+    from palimpsest.judging.via import Via, distinct_vias, parse_via
+
+__all__ = [
+    "ALWAYS_VIA", "PLAIN", "Analysis", "Expected", "MemberAnswer", "PairedAnswers",
+    "PromptAnswer", "Question", "RawAnswer", "Settings", "Via", "analyse", "as_recorded", "ask",
+    "clearly_fell", "default_vias", "diagnose", "distinct_vias", "evaluate", "expected_under",
+    "fall_interval", "parse_via", "rewrite_report", "settings_for",
+]  # fmt: skip
+
+lazy_face(globals())

@@ -13,8 +13,9 @@ import numpy.typing as npt
 from palimpsest.errors import UserError
 from palimpsest.judging.pairing import PLAIN, ROLES, PairedAnswers
 from palimpsest.judging.verdicts import judge
-from palimpsest.records.answers import AnswerRow
-from palimpsest.records.results import (
+from palimpsest.records import (
+    THRESHOLDS,
+    AnswerRow,
     Arm,
     Best,
     Cell,
@@ -23,12 +24,19 @@ from palimpsest.records.results import (
     Plain,
     Verdict,
 )
-from palimpsest.records.thresholds import THRESHOLDS
-from palimpsest.stats.guessing import adjust_for_guessing, adjusted_forgetting_interval
-from palimpsest.stats.multiplicity import choose_best, holm, in_first_half
-from palimpsest.stats.paired import is_binary
-from palimpsest.stats.proportions import wilson_interval
-from palimpsest.stats.recovery import Arms, estimate_forgetting, estimate_recovery, mean_interval
+from palimpsest.stats import (
+    Arms,
+    adjust_for_guessing,
+    adjusted_forgetting_interval,
+    choose_best,
+    estimate_forgetting,
+    estimate_recovery,
+    holm,
+    in_first_half,
+    is_binary,
+    mean_interval,
+    wilson_interval,
+)
 
 Array = npt.NDArray[np.float64]
 

@@ -15,15 +15,22 @@ from pydantic import ValidationError
 
 from palimpsest.errors import UserError
 from palimpsest.judging.analysis import Analysis
-from palimpsest.records.answers import AnswerRow
-from palimpsest.records.provenance import commit_of, platform_facts, versions
-from palimpsest.records.results import ModelInfo, Provenance, Results, SuiteInfo
-from palimpsest.records.run_folder import RunFolder
-from palimpsest.records.store import AnswerStore
-from palimpsest.report.writing import write_report
+from palimpsest.records import (
+    AnswerRow,
+    AnswerStore,
+    ModelInfo,
+    Provenance,
+    Results,
+    RunFolder,
+    SuiteInfo,
+    commit_of,
+    platform_facts,
+    versions,
+)
+from palimpsest.report import write_report
 
 if TYPE_CHECKING:
-    from palimpsest.report.figure import Drawing
+    from palimpsest.report import Drawing
 
 
 @dataclass(frozen=True)

@@ -18,18 +18,13 @@ from palimpsest.judging.pairing import ROLES
 from palimpsest.judging.via import Via, distinct_vias, parse_via
 from palimpsest.judging.warnings import find_oddities
 from palimpsest.lm.conjugations import CONJUGATIONS
-from palimpsest.lm.models.budget import Budget, Chargeable
-from palimpsest.lm.models.huggingface.pair import check_pair
-from palimpsest.lm.models.protocol import LanguageModel, can_score
-from palimpsest.lm.models.specs import load_model
-from palimpsest.lm.suites import load_suite
-from palimpsest.lm.suites.suite import Suite
-from palimpsest.records.answers import AnswerRow
-from palimpsest.records.results import ModelInfo, Results, SuiteInfo, Usage
-from palimpsest.records.store import AnswerStore
+from palimpsest.lm.models import Budget, Chargeable, LanguageModel, can_score, load_model
+from palimpsest.lm.models.huggingface import check_pair
+from palimpsest.lm.suites import Suite, load_suite
+from palimpsest.records import AnswerRow, AnswerStore, ModelInfo, Results, SuiteInfo, Usage
 
 if TYPE_CHECKING:
-    from palimpsest.report.figure import Drawing
+    from palimpsest.report import Drawing
 
 ALWAYS_VIA = ("leet", "pig-latin")
 """Text conjugations that are tried by default, whatever the suite's languages."""

@@ -13,13 +13,10 @@ from typing import Protocol
 from palimpsest.errors import UserError
 from palimpsest.judging.questions import UNINVERTIBLE, Question, RawAnswer, Settings, as_recorded
 from palimpsest.judging.via import Via, distinct_vias
-from palimpsest.lm.continuations import choices_as_raw
-from palimpsest.lm.exchange import Exchange, read_together, shared_stops
-from palimpsest.lm.models.protocol import LanguageModel, can_score
-from palimpsest.lm.prompts import Prompt, texts_of
-from palimpsest.lm.suites.suite import Example, Suite
-from palimpsest.records.answers import AnswerKey, AnswerRow
-from palimpsest.records.store import AnswerStore
+from palimpsest.lm import Exchange, Prompt, choices_as_raw, read_together, shared_stops, texts_of
+from palimpsest.lm.models import LanguageModel, can_score
+from palimpsest.lm.suites import Example, Suite
+from palimpsest.records import AnswerKey, AnswerRow, AnswerStore
 
 __all__ = ["Progress", "Settings", "evaluate", "settings_for"]
 

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from palimpsest.records.answers import AnswerRow, Outcome
+from palimpsest.records import AnswerRow, Outcome
 
 PLAIN = "identity"
 """The via of plain prompts in an answer row."""

@@ -8,11 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from palimpsest.errors import UserError
-from palimpsest.lm.conjugations.ensembles import agreeing, parse_ensemble
-from palimpsest.lm.exchange import Exchange, shared_stops
-from palimpsest.lm.models.protocol import Generation, LanguageModel
-from palimpsest.lm.models.specs import load_model
-from palimpsest.lm.prompts import Prompt, texts_of
+from palimpsest.lm import Exchange, Prompt, shared_stops, texts_of
+from palimpsest.lm.conjugations import agreeing, parse_ensemble
+from palimpsest.lm.models import Generation, LanguageModel, load_model
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,19 @@ from typing import NamedTuple, Self
 from palimpsest.errors import UserError
 from palimpsest.files import digest_json
 from palimpsest.judging.via import Via
-from palimpsest.lm.conjugations.text import TextConjugation
-from palimpsest.lm.continuations import chosen, sent_choices
-from palimpsest.lm.exchange import ConjugationError, Exchange, Fidelity
-from palimpsest.lm.prompts import Prompt, texts_of
-from palimpsest.lm.scoring.scorers import Scorer, scorer_for
-from palimpsest.lm.suites.suite import Example, Suite
-from palimpsest.records.answers import IN_ANSWER, AnswerKey, AnswerRow, Outcome
+from palimpsest.lm import (
+    ConjugationError,
+    Exchange,
+    Fidelity,
+    Prompt,
+    chosen,
+    sent_choices,
+    texts_of,
+)
+from palimpsest.lm.conjugations import TextConjugation
+from palimpsest.lm.scoring import Scorer, scorer_for
+from palimpsest.lm.suites import Example, Suite
+from palimpsest.records import IN_ANSWER, AnswerKey, AnswerRow, Outcome
 
 ANSWERS_VERSION = 1
 """Part of every key. Raise it when a release makes the same model and settings say other things."""
@@ -288,7 +294,7 @@ def as_recorded(prompt: Prompt) -> str:
     """Return a prompt as text: messages become JSON.
 
     Example:
-        >>> from palimpsest.lm.prompts import Message
+        >>> from palimpsest.lm import Message
         >>> as_recorded((Message("user", "Été?"),))
         '[{"role": "user", "content": "Été?"}]'
     """

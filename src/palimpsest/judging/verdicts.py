@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from palimpsest.records.results import Best, ConjugationResult, Interval, Plain, Verdict
-from palimpsest.records.thresholds import THRESHOLDS
+from palimpsest.records import THRESHOLDS, Best, ConjugationResult, Interval, Plain, Verdict
 
 
 class Judgement(NamedTuple):

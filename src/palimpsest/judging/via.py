@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from palimpsest.errors import UserError, did_you_mean
 from palimpsest.files import digest_json
-from palimpsest.lm.conjugations.specs import (
+from palimpsest.lm.conjugations import (
     CONJUGATIONS,
+    TextConjugation,
     is_translation,
     parse_conjugation,
     split_links,
 )
-from palimpsest.lm.conjugations.text import TextConjugation
-from palimpsest.lm.suites.suite import Example, Suite
+from palimpsest.lm.suites import Example, Suite
 
 _NATIVE = "native:"
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from palimpsest.judging.questions import UNINVERTIBLE, as_recorded, scorer_under
 from palimpsest.judging.via import Via, distinct_vias
-from palimpsest.lm.suites.suite import Suite
-from palimpsest.records.answers import AnswerRow
+from palimpsest.lm.suites import Suite
+from palimpsest.records import AnswerRow
 
 CONSTANT_SHARE = 0.95
 """From this share of one and the same choice on, it is said."""

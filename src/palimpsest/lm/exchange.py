@@ -14,8 +14,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Literal, NamedTuple, ParamSpec, TypeVar
 
 from palimpsest.errors import UserError
-from palimpsest.lm.conjugations.spans import survival
-from palimpsest.lm.conjugations.text import TextConjugation
+from palimpsest.lm.conjugations import TextConjugation, survival
 from palimpsest.lm.prompts import Prompt, map_text, texts_of
 from palimpsest.lm.stops import answer_start, cut, first_stop, may_open_thought, n_open
 

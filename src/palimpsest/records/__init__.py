@@ -1,1 +1,61 @@
 """Records of a run: answers, the results schema, and the folder that holds them."""
+
+from typing import TYPE_CHECKING
+
+from palimpsest.faces import lazy_face
+
+if TYPE_CHECKING:
+    from palimpsest.records.answers import IN_ANSWER, AnswerKey, AnswerRow, Outcome
+    from palimpsest.records.failures import explained
+    from palimpsest.records.lab_results import (
+        ByPosition,
+        Check,
+        Closeness,
+        Conjugated,
+        Decile,
+        Estimate,
+        LabProvenance,
+        LabResults,
+        Losses,
+        Oracle,
+        Part,
+        Prior,
+        Remedied,
+    )
+    from palimpsest.records.measurements import (
+        FILE_NAME,
+        Measurement,
+        MeasurementLog,
+        read_measurements,
+    )
+    from palimpsest.records.provenance import commit_of, platform_facts, versions
+    from palimpsest.records.results import (
+        Arm,
+        Best,
+        Cell,
+        ConjugationResult,
+        Guessing,
+        Interval,
+        ModelInfo,
+        Plain,
+        Provenance,
+        Results,
+        Scoring,
+        SuiteInfo,
+        Usage,
+        Verdict,
+    )
+    from palimpsest.records.run_folder import RunFolder, WriterLock
+    from palimpsest.records.store import AnswerStore
+    from palimpsest.records.thresholds import THRESHOLDS
+
+__all__ = [
+    "FILE_NAME", "IN_ANSWER", "THRESHOLDS", "AnswerKey", "AnswerRow", "AnswerStore", "Arm",
+    "Best", "ByPosition", "Cell", "Check", "Closeness", "Conjugated", "ConjugationResult",
+    "Decile", "Estimate", "Guessing", "Interval", "LabProvenance", "LabResults", "Losses",
+    "Measurement", "MeasurementLog", "ModelInfo", "Oracle", "Outcome", "Part", "Plain", "Prior",
+    "Provenance", "Remedied", "Results", "RunFolder", "Scoring", "SuiteInfo", "Usage", "Verdict",
+    "WriterLock", "commit_of", "explained", "platform_facts", "read_measurements", "versions",
+]  # fmt: skip
+
+lazy_face(globals())

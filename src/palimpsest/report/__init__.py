@@ -1,1 +1,39 @@
 """The reports of diagnoses and laboratory runs: pages, figures and tables. No science in here."""
+
+from typing import TYPE_CHECKING
+
+from palimpsest.faces import lazy_face
+
+if TYPE_CHECKING:
+    from palimpsest.report.figure import (
+        BASE,
+        BROKEN,
+        INK,
+        INTRUDED,
+        MUTED,
+        RIGHT,
+        TUNED,
+        Drawing,
+        Sheet,
+        name_rows,
+    )
+    from palimpsest.report.text import (
+        clipped,
+        csv_text,
+        flips_text,
+        guessing_text,
+        number,
+        p_value,
+        percent,
+        relation,
+        visible,
+    )
+    from palimpsest.report.writing import write_lab_report, write_report
+
+__all__ = [
+    "BASE", "BROKEN", "INK", "INTRUDED", "MUTED", "RIGHT", "TUNED", "Drawing", "Sheet", "clipped",
+    "csv_text", "flips_text", "guessing_text", "name_rows", "number", "p_value", "percent",
+    "relation", "visible", "write_lab_report", "write_report",
+]  # fmt: skip
+
+lazy_face(globals())

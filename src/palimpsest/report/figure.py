@@ -20,7 +20,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from palimpsest.records.run_folder import RunFolder
+from palimpsest.records import RunFolder
 
 Data = TypeVar("Data")
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from palimpsest.records.run_folder import RunFolder
+from palimpsest.records import RunFolder
 from palimpsest.report.figure import NARROW_INCHES, Drawing, inline_svg
 from palimpsest.report.text import visible
 

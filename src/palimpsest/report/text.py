@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from palimpsest.records.results import Guessing, Interval, Plain
+    from palimpsest.records import Guessing, Interval, Plain
 
 MISSING = "–"
 """Stands for a number that is not there."""

@@ -9,12 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from palimpsest.records.run_folder import RunFolder
+from palimpsest.records import RunFolder
 
 if TYPE_CHECKING:
-    from palimpsest.records.answers import AnswerRow
-    from palimpsest.records.lab_results import LabResults
-    from palimpsest.records.results import Results
+    from palimpsest.records import AnswerRow, LabResults, Results
     from palimpsest.report.figure import Drawing
 
 
@@ -40,10 +38,15 @@ def write_report(
     Raises:
         UserError: The folder cannot be written, or the disk is full.
     """
-    from palimpsest.report.diagnosis.tables import csv_cells, csv_table, latex_table, markdown_table
-    from palimpsest.report.diagnosis.figures import FIGURES
-    from palimpsest.report.diagnosis.page import render_page
-    from palimpsest.report.diagnosis.prompts import prompt_data
+    from palimpsest.report.diagnosis import (
+        FIGURES,
+        csv_cells,
+        csv_table,
+        latex_table,
+        markdown_table,
+        prompt_data,
+        render_page,
+    )
     from palimpsest.report.page import write_figure
 
     target = RunFolder(folder)
@@ -71,8 +74,7 @@ def write_lab_report(folder: Path, results: LabResults) -> Path:
     Raises:
         UserError: The folder cannot be written, or the disk is full.
     """
-    from palimpsest.report.lab.figures import FIGURES
-    from palimpsest.report.lab.page import csv_tables, render_lab_page
+    from palimpsest.report.lab import FIGURES, csv_tables, render_lab_page
     from palimpsest.report.page import write_figure
 
     target = RunFolder(folder)

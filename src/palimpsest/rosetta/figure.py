@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from palimpsest.report.figure import (
+from palimpsest.report import (
     BASE,
     BROKEN,
     INK,

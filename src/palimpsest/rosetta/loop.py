@@ -14,8 +14,7 @@ from torch.nn import functional
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from palimpsest.rosetta.corpus import Document
-from palimpsest.training.checkpoints import load_state, save_state
-from palimpsest.training.optimisers import make_optimisers, rate_scale, update
+from palimpsest.training import load_state, make_optimisers, rate_scale, save_state, update
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from palimpsest import rosetta
 from palimpsest.errors import UserError, did_you_mean
-from palimpsest.lm.models.huggingface.options import load as load_checkpoint
+from palimpsest.lm.models.huggingface import load as load_checkpoint
 from palimpsest.specs import Spec
 
 if TYPE_CHECKING:
-    from palimpsest.lm.models.huggingface.model import HuggingFaceModel
+    from palimpsest.lm.models.huggingface import HuggingFaceModel
 
 ROSETTA_WEIGHTS = Path(rosetta.__file__).parent / "weights"
 """Where the two checkpoints lie inside the package."""

@@ -16,9 +16,8 @@ from pathlib import Path
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from palimpsest.files import write_whole
-from palimpsest.lm.models.huggingface.quiet import quietly
-from palimpsest.records.provenance import platform_facts, versions
-from palimpsest.records.store import AnswerStore
+from palimpsest.lm.models.huggingface import quietly
+from palimpsest.records import AnswerStore, platform_facts, versions
 from palimpsest.rosetta.manifest import MANIFEST, CurvePoint, Manifest, checksums, measure
 from palimpsest.rosetta.recipe import (
     Recipe,

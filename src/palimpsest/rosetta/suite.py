@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import NonNegativeInt, PositiveInt
 
-from palimpsest.lm.suites.suite import Example, Suite
+from palimpsest.lm.suites import Example, Suite
 from palimpsest.rosetta.corpus import TRANSFORMS, Turn, layout, natural, rewrite
 from palimpsest.rosetta.grammar import (
     LANGUAGES,

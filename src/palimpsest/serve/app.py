@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from palimpsest.lm.network import strict_json
+from palimpsest.lm import strict_json
 from palimpsest.serve import sse
 from palimpsest.serve.choosing import SEPARATOR, VIA_HEADER, Chooser, Chosen
 from palimpsest.serve.conjugated import Conjugated

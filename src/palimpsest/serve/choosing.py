@@ -9,8 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple
 
 from palimpsest.errors import UserError, did_you_mean
-from palimpsest.lm.conjugations.ensembles import TextEnsemble, parse_ensemble
-from palimpsest.lm.conjugations.specs import CONJUGATIONS
+from palimpsest.lm.conjugations import CONJUGATIONS, TextEnsemble, parse_ensemble
 from palimpsest.serve.errors import ApiError, bad_request, sentence
 
 VIA_HEADER = "X-Palimpsest-Via"

@@ -8,9 +8,8 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any, NamedTuple, TypeVar
 
 from palimpsest.errors import UserError
-from palimpsest.lm.conjugations.ensembles import TextEnsemble, agreeing
-from palimpsest.lm.conjugations.text import TooLongError
-from palimpsest.lm.exchange import ConjugationError, Exchange, off_loop
+from palimpsest.lm import ConjugationError, Exchange, off_loop
+from palimpsest.lm.conjugations import TextEnsemble, TooLongError, agreeing
 from palimpsest.serve.choosing import SEPARATOR, Chosen
 from palimpsest.serve.errors import ApiError, sentence
 from palimpsest.serve.requests import (

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from palimpsest.errors import UserError
-from palimpsest.lm.network import strict_json
+from palimpsest.lm import strict_json
 
 _MOST_SHOWN = 2000
 """Characters of an upstream's error that are passed on."""

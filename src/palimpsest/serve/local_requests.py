@@ -7,9 +7,8 @@ import uuid
 from typing import Any, NamedTuple
 
 from palimpsest.errors import did_you_mean
-from palimpsest.lm.honouring import asks_for
-from palimpsest.lm.models.protocol import Generation
-from palimpsest.lm.prompts import Message, Prompt
+from palimpsest.lm import Message, Prompt, asks_for
+from palimpsest.lm.models import Generation
 from palimpsest.serve.errors import ApiError, bad_request
 from palimpsest.serve.requests import check_request, stops_of
 from palimpsest.serve.upstream import Body, Endpoint

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from palimpsest.lm.exchange import SPOKEN_ROLES, Exchange
-from palimpsest.lm.honouring import CANNOT_HONOUR, TOOLS_AND_VOTES, asks_for
+from palimpsest.lm import CANNOT_HONOUR, SPOKEN_ROLES, TOOLS_AND_VOTES, Exchange, asks_for
 from palimpsest.serve.errors import ApiError, bad_request
 from palimpsest.serve.upstream import Body, Endpoint
 

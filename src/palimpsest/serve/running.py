@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import uvicorn
 
 from palimpsest.errors import UserError
-from palimpsest.lm.network import is_loopback
+from palimpsest.lm import is_loopback
 from palimpsest.serve.app import create_app
 from palimpsest.serve.connections import bounded_protocol, most_connections
 from palimpsest.serve.logs import LOG, log_to_stderr

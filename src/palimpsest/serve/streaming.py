@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from palimpsest.lm.exchange import Exchange, Reader, off_loop
+from palimpsest.lm import Exchange, Reader, off_loop
 from palimpsest.serve.errors import ApiError
 from palimpsest.serve.upstream import Body, Endpoint
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from palimpsest.errors import UserError
-from palimpsest.lm.network import is_loopback, no_cookies, strict_json
+from palimpsest.lm import is_loopback, no_cookies, strict_json
 from palimpsest.serve.errors import ApiError, from_upstream
 from palimpsest.serve.settings import ServeSettings
 from palimpsest.serve.sse import MEDIA_TYPE, read_events

@@ -13,9 +13,8 @@ from time import time
 from typing import NamedTuple
 
 from palimpsest.errors import UserError, did_you_mean
-from palimpsest.lm.models.protocol import Generation, LanguageModel
-from palimpsest.lm.models.specs import load_model, parse_model_spec
-from palimpsest.lm.prompts import Prompt
+from palimpsest.lm import Prompt
+from palimpsest.lm.models import Generation, LanguageModel, load_model, parse_model_spec
 from palimpsest.serve.errors import ApiError, bad_request, sentence
 from palimpsest.serve.local_requests import (
     LocalRequest,

@@ -14,8 +14,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from palimpsest.errors import UserError
-from palimpsest.records.failures import explained
-from palimpsest.records.run_folder import RunFolder
+from palimpsest.records import RunFolder, explained
 from palimpsest.training.optimisers import Rated, load_moments, moments
 
 _MODEL, _MOMENTS = "model.", "optimiser."

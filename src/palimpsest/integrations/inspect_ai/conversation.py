@@ -16,9 +16,8 @@ from inspect_ai.model import (
 
 from palimpsest.errors import UserError
 from palimpsest.integrations.inspect_ai.host import told_to_the_user
-from palimpsest.lm.conjugations.ensembles import TextEnsemble, agreeing
-from palimpsest.lm.exchange import SPOKEN_ROLES, Exchange, off_loop
-from palimpsest.lm.honouring import CANNOT_HONOUR, TOOLS_AND_VOTES, asks_for
+from palimpsest.lm import CANNOT_HONOUR, SPOKEN_ROLES, TOOLS_AND_VOTES, Exchange, asks_for, off_loop
+from palimpsest.lm.conjugations import TextEnsemble, agreeing
 
 KEY = "palimpsest"
 """Where an output's metadata, the store of a sample and the metadata of a task have our part."""

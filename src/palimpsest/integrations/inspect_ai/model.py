@@ -24,8 +24,8 @@ from palimpsest.integrations.inspect_ai.conversation import (
     conjugated_messages,
 )
 from palimpsest.integrations.inspect_ai.host import told_to_the_user, typed
-from palimpsest.lm.conjugations.ensembles import TextEnsemble, parse_ensemble
-from palimpsest.lm.exchange import Exchange
+from palimpsest.lm import Exchange
+from palimpsest.lm.conjugations import TextEnsemble, parse_ensemble
 
 _SEPARATOR = "@"
 

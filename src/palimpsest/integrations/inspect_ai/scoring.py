@@ -11,12 +11,11 @@ from inspect_ai.scorer import Score, Scorer, Target
 from inspect_ai.solver import TaskState
 
 from palimpsest.integrations.inspect_ai.conversation import KEY
-from palimpsest.judging.questions import Expected, expected_under
+from palimpsest.judging import Expected, expected_under
+from palimpsest.lm import cut, off_loop
 from palimpsest.lm.conjugations import parse_conjugation
-from palimpsest.lm.exchange import off_loop
-from palimpsest.lm.scoring.scorers import scorer_for
-from palimpsest.lm.stops import cut
-from palimpsest.lm.suites.suite import Example
+from palimpsest.lm.scoring import scorer_for
+from palimpsest.lm.suites import Example
 
 Scored = Literal["right", "intruded", "broken", "unparsed"]
 """An outcome, or that there is no text to score."""

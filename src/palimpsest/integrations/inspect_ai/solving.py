@@ -16,8 +16,8 @@ from palimpsest.integrations.inspect_ai.conversation import (
     inverted_message,
 )
 from palimpsest.integrations.inspect_ai.host import task_config, told_to_the_user, typed
-from palimpsest.lm.conjugations.ensembles import TextEnsemble, parse_ensemble
-from palimpsest.lm.exchange import Exchange
+from palimpsest.lm import Exchange
+from palimpsest.lm.conjugations import TextEnsemble, parse_ensemble
 
 
 def build_solver(via: object, inner: Solver | None) -> Solver:

@@ -12,9 +12,9 @@ from inspect_ai.model import ChatMessage, ChatMessageAssistant, ChatMessageSyste
 
 from palimpsest.errors import UserError
 from palimpsest.integrations.inspect_ai.host import told_to_the_user, typed
-from palimpsest.judging.via import parse_via
-from palimpsest.lm.prompts import Message
-from palimpsest.lm.suites.suite import Example, Suite, load_suite
+from palimpsest.judging import parse_via
+from palimpsest.lm import Message
+from palimpsest.lm.suites import Example, Suite, load_suite
 
 _MESSAGES: dict[str, type[ChatMessageSystem | ChatMessageUser | ChatMessageAssistant]] = {
     "system": ChatMessageSystem,

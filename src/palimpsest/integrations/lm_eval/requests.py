@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from palimpsest.errors import UserError
 from palimpsest.integrations.lm_eval.chat import begun_answer, map_messages, messages_of, text_of
-from palimpsest.lm.conjugations.text import TextConjugation
-from palimpsest.lm.continuations import Continued, continue_all
-from palimpsest.lm.exchange import Exchange
+from palimpsest.lm import Continued, Exchange, continue_all
+from palimpsest.lm.conjugations import TextConjugation
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance

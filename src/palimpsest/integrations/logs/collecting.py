@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from palimpsest.errors import UserError, did_you_mean
-from palimpsest.judging.compare.logged import LoggedItem, LoggedTask, LogOptions, Sample
-from palimpsest.lm.translators.languages import base_language, is_language
+from palimpsest.judging.compare import LoggedItem, LoggedTask, LogOptions, Sample
+from palimpsest.lm.translators import base_language, is_language
 
 MOST_ITEMS = 1_000_000
 """Answers of one model that are read."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from palimpsest.errors import UserError
 from palimpsest.files import digest, sha256_of
 from palimpsest.integrations.logs.collecting import LogCollector
-from palimpsest.judging.compare.logged import LoggedRun, LogOptions
+from palimpsest.judging.compare import LoggedRun, LogOptions
 from palimpsest.registry import Registry
 
 _SECRET = re.compile(r"((?:[\w-]*(?:key|token|secret|password))\"?'?\s*[=:]\s*)[^,\s}]+", re.I)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from palimpsest.errors import MissingExtraError, UserError
 from palimpsest.integrations.logs.collecting import LogCollector, as_number
 from palimpsest.integrations.logs.formats import LogFiles, newest_of_each
-from palimpsest.judging.compare.logged import Sample, digest_of
-from palimpsest.records.answers import Outcome
+from palimpsest.judging.compare import Sample, digest_of
+from palimpsest.records import Outcome
 
 if TYPE_CHECKING:
     from inspect_ai.log import EvalLog, EvalSample

@@ -12,8 +12,8 @@ from palimpsest.errors import UserError, did_you_mean
 from palimpsest.files import json_lines, read_bytes
 from palimpsest.integrations.logs.collecting import LogCollector, as_number, find_field, quoted
 from palimpsest.integrations.logs.formats import LogFiles, newest_of_each
-from palimpsest.judging.compare.logged import Sample, digest_of
-from palimpsest.records.answers import Outcome
+from palimpsest.judging.compare import Sample, digest_of
+from palimpsest.records import Outcome
 
 HOW_TO_LOG = "Run the evaluation again with: lm_eval … --log_samples --output_path DIR"
 

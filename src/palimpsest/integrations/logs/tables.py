@@ -11,8 +11,8 @@ from palimpsest.errors import UserError, did_you_mean
 from palimpsest.files import json_lines, reading
 from palimpsest.integrations.logs.collecting import LogCollector, as_number
 from palimpsest.integrations.logs.formats import LogFiles
-from palimpsest.judging.compare.logged import LogOptions, Sample, digest_of
-from palimpsest.records.answers import Outcome
+from palimpsest.judging.compare import LogOptions, Sample, digest_of
+from palimpsest.records import Outcome
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 

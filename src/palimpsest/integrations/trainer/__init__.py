@@ -7,7 +7,14 @@
     trainer.train()
 """
 
-from palimpsest.integrations.trainer.callback import ForgettingCallback
-from palimpsest.records.measurements import Measurement, read_measurements
+from typing import TYPE_CHECKING
+
+from palimpsest.faces import lazy_face
+
+if TYPE_CHECKING:
+    from palimpsest.integrations.trainer.callback import ForgettingCallback
+    from palimpsest.records import Measurement, read_measurements
 
 __all__ = ["ForgettingCallback", "Measurement", "read_measurements"]
+
+lazy_face(globals())

@@ -16,11 +16,10 @@ from palimpsest.errors import UserError
 from palimpsest.integrations.trainer.network import on_first_rank, undisturbed, unwrapped
 from palimpsest.integrations.trainer.pace import Pace
 from palimpsest.integrations.trainer.record import TrainingRecord, parse_probes, reached, scalars
-from palimpsest.lm.models.huggingface.model import InMemoryModel
-from palimpsest.lm.models.protocol import LanguageModel
-from palimpsest.lm.models.specs import load_model, parse_model_spec
-from palimpsest.lm.suites.suite import Suite
-from palimpsest.records.measurements import Measurement
+from palimpsest.lm.models import LanguageModel, load_model, parse_model_spec
+from palimpsest.lm.models.huggingface import InMemoryModel
+from palimpsest.lm.suites import Suite
+from palimpsest.records import Measurement
 
 if TYPE_CHECKING:
     from transformers import TrainerControl, TrainerState, TrainingArguments

@@ -9,20 +9,22 @@ from pathlib import Path
 
 from palimpsest.errors import UserError
 from palimpsest.integrations.trainer.pace import Pace
-from palimpsest.judging.analysis import Analysis, analyse
-from palimpsest.judging.diagnosis import ALWAYS_VIA
-from palimpsest.judging.evaluation import evaluate, settings_for
-from palimpsest.judging.questions import Settings
-from palimpsest.judging.verdicts import fall_interval
-from palimpsest.judging.via import Via, distinct_vias, parse_via
-from palimpsest.lm.models.protocol import Decided, Generation, LanguageModel
-from palimpsest.lm.models.scripted import ScriptedModel
-from palimpsest.lm.prompts import Prompt
-from palimpsest.lm.suites import load_suite
-from palimpsest.lm.suites.suite import Suite
-from palimpsest.records.answers import AnswerRow
-from palimpsest.records.measurements import FILE_NAME, Measurement, MeasurementLog
-from palimpsest.records.store import AnswerStore
+from palimpsest.judging import (
+    ALWAYS_VIA,
+    Analysis,
+    Settings,
+    Via,
+    analyse,
+    distinct_vias,
+    evaluate,
+    fall_interval,
+    parse_via,
+    settings_for,
+)
+from palimpsest.lm import Prompt
+from palimpsest.lm.models import Decided, Generation, LanguageModel, ScriptedModel
+from palimpsest.lm.suites import Suite, load_suite
+from palimpsest.records import FILE_NAME, AnswerRow, AnswerStore, Measurement, MeasurementLog
 
 _UNUSUAL = re.compile(r"[^\w.:/ -]+", re.ASCII)
 """Characters that loggers such as MLflow refuse in a name."""

@@ -13,7 +13,7 @@ from palimpsest.judging.compare.matching import Matched, match
 from palimpsest.judging.compare.tasks import LoggedPair, MatchOptions
 from palimpsest.judging.conclude import open_run
 from palimpsest.judging.pairing import PLAIN, ROLES
-from palimpsest.records.results import ModelInfo, Results, SuiteInfo
+from palimpsest.records import ModelInfo, Results, SuiteInfo
 
 
 def compare(

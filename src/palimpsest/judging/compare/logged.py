@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from palimpsest.files import digest
-from palimpsest.records.answers import Outcome
+from palimpsest.records import Outcome
 
 
 class Scale(NamedTuple):

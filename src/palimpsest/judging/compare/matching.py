@@ -22,8 +22,7 @@ from palimpsest.judging.compare.tasks import (
     pair_tasks,
 )
 from palimpsest.judging.pairing import PLAIN
-from palimpsest.records.answers import AnswerKey, AnswerRow
-from palimpsest.records.results import Scoring
+from palimpsest.records import AnswerKey, AnswerRow, Scoring
 
 MOST_LISTED = 5
 """How many gaps a message lists."""

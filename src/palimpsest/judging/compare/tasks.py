@@ -11,10 +11,8 @@ from typing import NamedTuple
 from palimpsest.errors import UserError
 from palimpsest.judging.compare.logged import LoggedRun, LoggedTask
 from palimpsest.judging.pairing import PLAIN
-from palimpsest.lm.conjugations import CONJUGATIONS, parse_conjugation
-from palimpsest.lm.conjugations.specs import split_links
-from palimpsest.lm.conjugations.text import TextConjugation
-from palimpsest.lm.translators.languages import base_language, canonical, is_language
+from palimpsest.lm.conjugations import CONJUGATIONS, TextConjugation, parse_conjugation, split_links
+from palimpsest.lm.translators import base_language, canonical, is_language
 
 LoggedPair = tuple[LoggedRun, LoggedRun]
 """Of the base and of the tuned model."""

@@ -16,11 +16,10 @@ import numpy.typing as npt
 from palimpsest.errors import UserError
 from palimpsest.judging.recommend.score import Evidence
 from palimpsest.judging.via import Via
-from palimpsest.lm.exchange import Exchange
-from palimpsest.lm.models.protocol import LanguageModel, ScoringUnavailableError
-from palimpsest.lm.prompts import Prompt, texts_of
-from palimpsest.lm.suites.suite import Suite
-from palimpsest.stats.bootstrap import Array
+from palimpsest.lm import Exchange, Prompt, texts_of
+from palimpsest.lm.models import LanguageModel, ScoringUnavailableError
+from palimpsest.lm.suites import Suite
+from palimpsest.stats import Array
 
 _BATCH = 256
 """Texts scored between two reports of progress."""

@@ -6,16 +6,17 @@ from pathlib import Path
 
 from palimpsest.errors import UserError, raise_mistakes
 from palimpsest.files import read_text
-from palimpsest.lm.suites.jsonl import (
+from palimpsest.lm.suites import (
     DEFAULT_GROUP,
     DEFAULT_LANGUAGE,
+    Example,
     ExampleRow,
     PromptRow,
+    Suite,
     read_rows,
     repeated_ids,
     source_language,
 )
-from palimpsest.lm.suites.suite import Example, Suite
 
 MOST_BYTES = 50_000_000
 """Of a file of prompts."""

@@ -23,10 +23,9 @@ from palimpsest.judging.recommend.evidence import (
 from palimpsest.judging.recommend.prompts import read_prompts
 from palimpsest.judging.recommend.score import Gates, Term, estimate
 from palimpsest.judging.via import Via, distinct_vias, parse_via
-from palimpsest.lm.conjugations.specs import CONJUGATIONS
-from palimpsest.lm.models.protocol import LanguageModel
-from palimpsest.lm.models.specs import load_model
-from palimpsest.lm.suites.suite import Suite
+from palimpsest.lm.conjugations import CONJUGATIONS
+from palimpsest.lm.models import LanguageModel, load_model
+from palimpsest.lm.suites import Suite
 
 SCHEMA = "palimpsest.recommendation/1"
 

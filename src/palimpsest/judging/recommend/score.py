@@ -44,8 +44,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from palimpsest.stats.bootstrap import Array, bootstrap_means, percentile_interval
-from palimpsest.stats.proportions import Interval
+from palimpsest.stats import Array, Interval, bootstrap_means, percentile_interval
 
 RAW_BITS = 8.0
 """Bits of a byte for someone who knows nothing about the text."""

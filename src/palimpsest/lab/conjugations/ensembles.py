@@ -25,8 +25,8 @@ from palimpsest.lab.conjugations.transformations import (
     Rotation,
     is_symmetry,
 )
-from palimpsest.lab.predictors.predictor import Predictor, fitting_prompts_per_call, in_blocks
-from palimpsest.lab.problem.problem import Problem
+from palimpsest.lab.predictors import Predictor, fitting_prompts_per_call, in_blocks
+from palimpsest.lab.problem import Problem
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,8 @@ from torch import Tensor
 
 from palimpsest.conjugation import Chain, Conjugation, conjugate
 from palimpsest.errors import UserError
-from palimpsest.lab.predictors.predictor import Predictor, Prompt
-from palimpsest.lab.problem.features import Features
-from palimpsest.lab.problem.problem import Problem, TaskDistribution, is_same
+from palimpsest.lab.predictors import Predictor, Prompt
+from palimpsest.lab.problem import Features, Problem, TaskDistribution, is_same
 
 
 class PromptConjugation(Conjugation[Prompt, Tensor]):

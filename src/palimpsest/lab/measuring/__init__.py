@@ -1,1 +1,19 @@
 """What tuning has done to a predictor: losses, inference, recovery, closeness."""
+
+from typing import TYPE_CHECKING
+
+from palimpsest.faces import lazy_face
+
+if TYPE_CHECKING:
+    from palimpsest.lab.measuring.bench import (
+        Bench,
+        Measuring,
+        check_base,
+        curve_steps,
+        measure_losses,
+    )
+    from palimpsest.lab.measuring.comparison import compare
+
+__all__ = ["Bench", "Measuring", "check_base", "compare", "curve_steps", "measure_losses"]
+
+lazy_face(globals())

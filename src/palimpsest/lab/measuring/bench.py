@@ -16,24 +16,21 @@ from torch import Tensor
 
 from palimpsest.errors import UserError
 from palimpsest.lab.checks import check_count
-from palimpsest.lab.conjugations.ensembles import (
+from palimpsest.lab.conjugations import (
     GROUPS,
+    LabelNegation,
+    LabelScaling,
+    PromptConjugation,
     PromptEnsemble,
     default_kind,
     symmetry_ensemble,
 )
-from palimpsest.lab.conjugations.transformations import (
-    LabelNegation,
-    LabelScaling,
-    PromptConjugation,
-)
 from palimpsest.lab.measuring.inference import discrete_share
-from palimpsest.lab.predictors.mixture import MixturePass
-from palimpsest.lab.predictors.predictor import Predictor, predict
-from palimpsest.lab.problem.problem import Batch, Problem, exact_pass
+from palimpsest.lab.predictors import MixturePass, Predictor, predict
+from palimpsest.lab.problem import Batch, Problem, exact_pass
 from palimpsest.lab.streams import numpy_stream, stream
-from palimpsest.records.lab_results import ByPosition, Check, Estimate, Losses
-from palimpsest.stats.bootstrap import bootstrap_means, percentile_interval
+from palimpsest.records import ByPosition, Check, Estimate, Losses
+from palimpsest.stats import bootstrap_means, percentile_interval
 
 LEARNT = 0.5
 """Learnt is the discrete solution from this share of the ĝ that the Bayes mixture has."""

@@ -12,8 +12,7 @@ from torch import Tensor
 from palimpsest.errors import UserError
 from palimpsest.lab.checks import check_count
 from palimpsest.lab.measuring.inference import N_RESAMPLES, Curve, outer_quantiles
-from palimpsest.stats.bootstrap import bootstrap_means, percentile_interval
-from palimpsest.stats.proportions import Interval
+from palimpsest.stats import Interval, bootstrap_means, percentile_interval
 
 
 class ChangeByCloseness(NamedTuple):

@@ -10,15 +10,15 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from palimpsest.lab.conjugations.transformations import conjugated, symmetry_note
+from palimpsest.lab.conjugations import conjugated, symmetry_note
 from palimpsest.lab.measuring.bench import Bench, positions
 from palimpsest.lab.measuring.closeness import change_by_closeness
 from palimpsest.lab.measuring.inference import discrete_share, fit_alpha, outer_quantiles
 from palimpsest.lab.measuring.recovery import estimate_recovery
 from palimpsest.lab.measuring.splitting import split_excess
-from palimpsest.lab.predictors.predictor import Predictor
-from palimpsest.lab.problem.problem import exact_predictors
-from palimpsest.records.lab_results import (
+from palimpsest.lab.predictors import Predictor
+from palimpsest.lab.problem import exact_predictors
+from palimpsest.records import (
     ByPosition,
     Closeness,
     Conjugated,
@@ -28,8 +28,7 @@ from palimpsest.records.lab_results import (
     Part,
     Prior,
 )
-from palimpsest.stats.bootstrap import bootstrap_means
-from palimpsest.stats.proportions import Interval
+from palimpsest.stats import Interval, bootstrap_means
 
 
 class Way(NamedTuple):

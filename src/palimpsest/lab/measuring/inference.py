@@ -21,9 +21,8 @@ from scipy.optimize import minimize_scalar
 from scipy.special import expit
 from torch import Tensor
 
-from palimpsest.lab.predictors.mixture import MixturePass
-from palimpsest.stats.bootstrap import Array, bootstrap_means, percentile_interval
-from palimpsest.stats.proportions import Interval
+from palimpsest.lab.predictors import MixturePass
+from palimpsest.stats import Array, Interval, bootstrap_means, percentile_interval
 
 N_RESAMPLES = 2000
 """Bootstrap resamples, unless the caller says otherwise: the ends of an interval are then known to

@@ -20,9 +20,8 @@ import numpy as np
 from jaxtyping import Float
 
 from palimpsest.lab.measuring.inference import N_RESAMPLES
-from palimpsest.records.lab_results import Estimate
-from palimpsest.stats.bootstrap import Array, bootstrap_means, percentile_interval
-from palimpsest.stats.proportions import Interval
+from palimpsest.records import Estimate
+from palimpsest.stats import Array, Interval, bootstrap_means, percentile_interval
 
 
 class LossRecovery(NamedTuple):

@@ -33,8 +33,7 @@ from torch import Tensor
 
 from palimpsest.errors import UserError
 from palimpsest.lab.measuring.inference import N_RESAMPLES, Curve, outer_quantiles
-from palimpsest.stats.bootstrap import Array, bootstrap_means, percentile_interval
-from palimpsest.stats.proportions import Interval
+from palimpsest.stats import Array, Interval, bootstrap_means, percentile_interval
 
 
 class ExcessPart(NamedTuple):

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from palimpsest.errors import UserError
-from palimpsest.training.devices import map_on_cores
+from palimpsest.training import map_on_cores
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ from palimpsest.errors import UserError
 from palimpsest.lab.checks import check_count
 from palimpsest.lab.streams import stream
 from palimpsest.registry import Registry
-from palimpsest.training.checkpoints import check_same, read_tensors, write_tensors
+from palimpsest.training import check_same, read_tensors, write_tensors
 
 
 @dataclass(frozen=True)

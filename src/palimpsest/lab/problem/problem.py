@@ -21,10 +21,16 @@ from torch import Tensor
 from palimpsest.errors import UserError
 from palimpsest.files import digest
 from palimpsest.lab.checks import check_count, check_not_negative, check_positive, check_share
-from palimpsest.lab.predictors.discrete import DiscreteEstimator
-from palimpsest.lab.predictors.mixture import MixtureEstimator, MixturePass
-from palimpsest.lab.predictors.predictor import OnFeatures, Predictor, predict_zero
-from palimpsest.lab.predictors.ridge import OrdinaryLeastSquares, RidgeEstimator
+from palimpsest.lab.predictors import (
+    DiscreteEstimator,
+    MixtureEstimator,
+    MixturePass,
+    OnFeatures,
+    OrdinaryLeastSquares,
+    Predictor,
+    RidgeEstimator,
+    predict_zero,
+)
 from palimpsest.lab.problem.features import Features, features_of
 from palimpsest.lab.streams import stream
 from palimpsest.registry import Registry

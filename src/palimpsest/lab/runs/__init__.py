@@ -1,1 +1,20 @@
 """Runs of the laboratory: configuration, stages, sweeps, and the claims judged by them."""
+
+from typing import TYPE_CHECKING
+
+from palimpsest.faces import lazy_face
+
+if TYPE_CHECKING:
+    from palimpsest.lab.runs.claims import judge_claims
+    from palimpsest.lab.runs.config import Config, load_config
+    from palimpsest.lab.runs.running import OnStage, estimate_seconds, run
+    from palimpsest.lab.runs.sweep import OnJob, plot_again, run_sweep, seeds_table
+    from palimpsest.lab.runs.sweep_plan import load_sweep
+    from palimpsest.lab.runs.tables import claims_table, rules_list
+
+__all__ = [
+    "Config", "OnJob", "OnStage", "claims_table", "estimate_seconds", "judge_claims",
+    "load_config", "load_sweep", "plot_again", "rules_list", "run", "run_sweep", "seeds_table",
+]  # fmt: skip
+
+lazy_face(globals())

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from palimpsest.errors import UserError
 from palimpsest.lab.runs.measures import MEASURES
-from palimpsest.stats.means import Mean, mean_over_runs
+from palimpsest.stats import Mean, mean_over_runs
 
 Verdict = Literal["holds", "holds in part", "does not hold here"]
 Means = Mapping[str, Mean]

@@ -13,13 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from palimpsest.errors import UserError, did_you_mean
 from palimpsest.files import read_toml
 from palimpsest.lab.checks import check_count
-from palimpsest.lab.measuring.bench import Bench, Measuring
-from palimpsest.lab.predictors.transformer import TransformerConfig
-from palimpsest.lab.problem.problem import Problem
-from palimpsest.lab.training.loop import Training
-from palimpsest.lab.training.remedies import REMEDIES, Remedy
-from palimpsest.lab.training.train import check_fit
-from palimpsest.training.checkpoints import flattened
+from palimpsest.lab.measuring import Bench, Measuring
+from palimpsest.lab.predictors import TransformerConfig
+from palimpsest.lab.problem import Problem
+from palimpsest.lab.training import REMEDIES, Remedy, Training, check_fit
+from palimpsest.training import flattened
 
 _FINETUNE_SEEDS = 1000
 """Fine-tuning and new discrete sets draw from seeds this much higher."""

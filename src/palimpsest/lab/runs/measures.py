@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from palimpsest.errors import UserError, did_you_mean
-from palimpsest.records.lab_results import Conjugated, Estimate, LabResults
+from palimpsest.records import Conjugated, Estimate, LabResults
 
 MEASURES = {
     "share_of_mixture": "base model on D_mix: 0 is the Bayes mixture, 1 predicting zero",

@@ -16,21 +16,24 @@ from typing import Any
 import torch
 
 from palimpsest.errors import UserError
-from palimpsest.lab.measuring.bench import Bench, check_base, curve_steps, measure_losses
-from palimpsest.lab.measuring.comparison import compare
-from palimpsest.lab.predictors.transformer import Transformer, load_transformer, save_transformer
-from palimpsest.lab.problem.problem import Problem
+from palimpsest.lab.measuring import Bench, check_base, compare, curve_steps, measure_losses
+from palimpsest.lab.predictors import Transformer, load_transformer, save_transformer
+from palimpsest.lab.problem import Problem
 from palimpsest.lab.runs.config import Config
-from palimpsest.lab.training.loop import Running, Training
-from palimpsest.lab.training.remedies import Remedy
-from palimpsest.lab.training.train import finetune, pretrain
-from palimpsest.records.lab_results import LabProvenance, LabResults, Losses, Remedied
-from palimpsest.records.provenance import commit_of, platform_facts, versions
-from palimpsest.records.run_folder import RunFolder, WriterLock
-from palimpsest.report.lab.findings import with_findings
-from palimpsest.training.checkpoints import differences, fingerprint
-from palimpsest.training.devices import chosen_device
-from palimpsest.training.progress import Progress
+from palimpsest.lab.training import Remedy, Running, Training, finetune, pretrain
+from palimpsest.records import (
+    LabProvenance,
+    LabResults,
+    Losses,
+    Remedied,
+    RunFolder,
+    WriterLock,
+    commit_of,
+    platform_facts,
+    versions,
+)
+from palimpsest.report.lab import with_findings
+from palimpsest.training import Progress, chosen_device, differences, fingerprint
 
 _MAY_DIFFER = ("name", "device", "n_threads", "tensorboard")
 """Keys that change nothing of the result; so do ``save_every`` and more or fewer remedies."""
@@ -227,7 +230,7 @@ def run(
         results = _measured(stages, base, command=command, commit=commit)
         folder.write_text("results.json", results.to_json() + "\n")
         if report:
-            from palimpsest.report.writing import write_lab_report
+            from palimpsest.report import write_lab_report
 
             with stages.timed("report"):
                 write_lab_report(folder.path, results)

@@ -12,17 +12,22 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from palimpsest.engines.engine import Done, Engine, Work
+from palimpsest.engines import Done, Engine, Work
 from palimpsest.errors import UserError
 from palimpsest.lab.runs.config import resolve
 from palimpsest.lab.runs.measures import measures_of
 from palimpsest.lab.runs.running import Stages, config_differences, run
 from palimpsest.lab.runs.sweep_plan import Job, Plan, Plot, check_plot
 from palimpsest.lab.runs.tables import Table, write_plot, write_table
-from palimpsest.records.lab_results import LabResults
-from palimpsest.records.provenance import commit_of, platform_facts, versions
-from palimpsest.records.run_folder import RunFolder, WriterLock
-from palimpsest.training.checkpoints import flattened
+from palimpsest.records import (
+    LabResults,
+    RunFolder,
+    WriterLock,
+    commit_of,
+    platform_facts,
+    versions,
+)
+from palimpsest.training import flattened
 
 OnJob = Callable[[str, int, int, str], None]
 """Told what is being done, how many are done, of how many, and which was the last."""

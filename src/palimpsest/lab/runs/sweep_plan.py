@@ -25,7 +25,7 @@ from palimpsest.lab.runs.config import (
     resolve,
 )
 from palimpsest.lab.runs.measures import check_measure
-from palimpsest.training.checkpoints import flattened
+from palimpsest.training import flattened
 
 
 class Plot(Section):

@@ -10,10 +10,10 @@ from typing import Any
 from palimpsest.lab.runs.claims import CLAIMS, Judged
 from palimpsest.lab.runs.measures import MEASURES
 from palimpsest.lab.runs.sweep_plan import Plan, Plot
-from palimpsest.records.run_folder import RunFolder
-from palimpsest.report.lab.sweep import sweep_drawing
-from palimpsest.report.text import csv_text, number
-from palimpsest.stats.means import Line, Mean, Point, mean_over_runs
+from palimpsest.records import RunFolder
+from palimpsest.report import csv_text, number
+from palimpsest.report.lab import sweep_drawing
+from palimpsest.stats import Line, Mean, Point, mean_over_runs
 
 Table = list[dict[str, Any]]
 """A row a run: the keys that vary, then the measures."""

@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from palimpsest.lab.predictors.predictor import Prompt
-from palimpsest.training.devices import Cores
+from palimpsest.lab.predictors import Prompt
+from palimpsest.training import Cores
 
 
 class Gradients:

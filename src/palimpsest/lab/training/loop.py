@@ -14,21 +14,27 @@ from torch import Tensor, nn
 
 from palimpsest.errors import UserError
 from palimpsest.lab.checks import check_choice, check_count, check_not_negative, check_positive
-from palimpsest.lab.predictors.predictor import Prompt
-from palimpsest.lab.predictors.transformer import Transformer
-from palimpsest.lab.problem.problem import Batch
+from palimpsest.lab.predictors import Prompt, Transformer
+from palimpsest.lab.problem import Batch
 from palimpsest.lab.training.gradients import Gradients
-from palimpsest.training.checkpoints import load_state, save_state, saved_step
-from palimpsest.training.devices import Cores, Processes, divided_cores
-from palimpsest.training.optimisers import (
+from palimpsest.training import (
     OPTIMISERS,
     SCHEDULES,
+    Board,
+    Clock,
+    Cores,
+    OnProgress,
+    Processes,
     Rated,
+    divided_cores,
+    load_state,
     make_optimisers,
+    noticed_interrupts,
     rate_scale,
+    save_state,
+    saved_step,
     update,
 )
-from palimpsest.training.progress import Board, Clock, OnProgress, noticed_interrupts
 
 STEPS_BETWEEN_EXCESSES = 25
 """The Bayes predictor takes about as long as an update of a small model."""
@@ -141,9 +147,9 @@ class Loop:
     """One training, from its checkpoint or the start to the last step.
 
     Example:
-        >>> from palimpsest.lab.problem.problem import Problem
-        >>> from palimpsest.training.devices import OneProcess
-        >>> from palimpsest.lab.predictors.transformer import TransformerConfig, new_transformer
+        >>> from palimpsest.lab.problem import Problem
+        >>> from palimpsest.training import OneProcess
+        >>> from palimpsest.lab.predictors import TransformerConfig, new_transformer
         >>> problem = Problem(n_dims=2, n_tasks=2, n_exemplars=4)
         >>> sizes = TransformerConfig(n_dims=2, n_points=5, width=8, n_layers=1, n_heads=2)
         >>> loop = Loop(

@@ -25,9 +25,8 @@ from torch.nn.utils import parametrize
 
 from palimpsest.errors import UserError
 from palimpsest.lab.checks import check_count, check_not_negative, check_positive, check_share
-from palimpsest.lab.predictors.predictor import Prompt
-from palimpsest.lab.predictors.transformer import Transformer
-from palimpsest.lab.problem.problem import Batch, Problem
+from palimpsest.lab.predictors import Prompt, Transformer
+from palimpsest.lab.problem import Batch, Problem
 from palimpsest.lab.streams import stream
 from palimpsest.lab.training.loop import Source, Training
 from palimpsest.registry import Registry
@@ -271,7 +270,7 @@ def interpolated(base: Transformer, tuned: Transformer, share: float) -> Transfo
         UserError: The share lies outside, or the models differ in size.
 
     Example:
-        >>> from palimpsest.lab.predictors.transformer import TransformerConfig, new_transformer
+        >>> from palimpsest.lab.predictors import TransformerConfig, new_transformer
         >>> config = TransformerConfig(n_dims=2, n_points=5, width=8, n_layers=1, n_heads=2)
         >>> model = new_transformer(config, seed=0)
         >>> halfway = interpolated(model, new_transformer(config, seed=1), 0.5)
@@ -324,7 +323,7 @@ def add_lora(model: nn.Module, *, rank: int, scale: float, generator: torch.Gene
     """Give every matrix of the model's blocks a low-rank change, and freeze all other weights.
 
     Example:
-        >>> from palimpsest.lab.predictors.transformer import TransformerConfig, new_transformer
+        >>> from palimpsest.lab.predictors import TransformerConfig, new_transformer
         >>> config = TransformerConfig(n_dims=2, n_points=5, width=8, n_layers=1, n_heads=2)
         >>> model = new_transformer(config, seed=0)
         >>> add_lora(model, rank=2, scale=2.0, generator=torch.Generator())

@@ -8,12 +8,11 @@ from dataclasses import asdict
 from typing import Any
 
 from palimpsest.errors import UserError
-from palimpsest.lab.predictors.transformer import Transformer, TransformerConfig, new_transformer
-from palimpsest.lab.problem.problem import Batch, Problem
+from palimpsest.lab.predictors import Transformer, TransformerConfig, new_transformer
+from palimpsest.lab.problem import Batch, Problem
 from palimpsest.lab.training.loop import Loop, Running, Source, Training
 from palimpsest.lab.training.remedies import Remedy, Tuning
-from palimpsest.training.checkpoints import fingerprint
-from palimpsest.training.devices import find_processes
+from palimpsest.training import find_processes, fingerprint
 
 _PLAINLY = Running()
 

@@ -1,6 +1,23 @@
 """Text conjugations: rewriting prompts by rule or translation, and reading the answers back."""
 
-from palimpsest.lm.conjugations.specs import CONJUGATIONS, parse_conjugation
-from palimpsest.lm.conjugations.text import TextConjugation
+from typing import TYPE_CHECKING
 
-__all__ = ["CONJUGATIONS", "TextConjugation", "parse_conjugation"]
+from palimpsest.faces import lazy_face
+
+if TYPE_CHECKING:
+    from palimpsest.lm.conjugations.ensembles import TextEnsemble, agreeing, parse_ensemble
+    from palimpsest.lm.conjugations.spans import survival
+    from palimpsest.lm.conjugations.specs import (
+        CONJUGATIONS,
+        is_translation,
+        parse_conjugation,
+        split_links,
+    )
+    from palimpsest.lm.conjugations.text import TextConjugation, TooLongError
+
+__all__ = [
+    "CONJUGATIONS", "TextConjugation", "TextEnsemble", "TooLongError", "agreeing",
+    "is_translation", "parse_conjugation", "parse_ensemble", "split_links", "survival",
+]  # fmt: skip
+
+lazy_face(globals())

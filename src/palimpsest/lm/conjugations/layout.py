@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from palimpsest.lm.conjugations.spans import PATTERNS, survival
-from palimpsest.lm.translators.sentences import split_long
+from palimpsest.lm.translators import split_long
 
 LONGEST = 1500
 """Characters that are sent as one text."""

@@ -10,9 +10,14 @@ from palimpsest.errors import UserError, did_you_mean
 from palimpsest.lm.conjugations.spans import Protected
 from palimpsest.lm.conjugations.text import TextChain, TextConjugation
 from palimpsest.lm.conjugations.translate import Translate
-from palimpsest.lm.translators.cache import TranslationCache, cache_path
-from palimpsest.lm.translators.languages import checked, is_language
-from palimpsest.lm.translators.translator import Translator, load_translator
+from palimpsest.lm.translators import (
+    TranslationCache,
+    Translator,
+    cache_path,
+    checked,
+    is_language,
+    load_translator,
+)
 from palimpsest.registry import Registry
 from palimpsest.specs import split_outside
 

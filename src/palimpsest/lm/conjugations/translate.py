@@ -18,9 +18,14 @@ from palimpsest.lm.conjugations.layout import (
     whole_lines,
 )
 from palimpsest.lm.conjugations.text import TextConjugation
-from palimpsest.lm.translators.cache import TranslationCache, is_unchanged, translate_cached
-from palimpsest.lm.translators.languages import checked, english_name
-from palimpsest.lm.translators.translator import Translator
+from palimpsest.lm.translators import (
+    TranslationCache,
+    Translator,
+    checked,
+    english_name,
+    is_unchanged,
+    translate_cached,
+)
 
 UNCHANGED, EMPTY = "unchanged line", "untranslated line"
 """The flags: the translator returned the text as it was, or nothing; the source text is used."""

@@ -1,1 +1,24 @@
 """Language models behind one protocol: Hugging Face checkpoints, endpoints, scripted answers."""
+
+from typing import TYPE_CHECKING
+
+from palimpsest.faces import lazy_face
+
+if TYPE_CHECKING:
+    from palimpsest.lm.models.budget import Budget, Chargeable, PriceTable
+    from palimpsest.lm.models.protocol import (
+        Decided,
+        Generation,
+        LanguageModel,
+        ScoringUnavailableError,
+        can_score,
+    )
+    from palimpsest.lm.models.scripted import ScriptedModel
+    from palimpsest.lm.models.specs import load_model, parse_model_spec
+
+__all__ = [
+    "Budget", "Chargeable", "Decided", "Generation", "LanguageModel", "PriceTable",
+    "ScoringUnavailableError", "ScriptedModel", "can_score", "load_model", "parse_model_spec",
+]  # fmt: skip
+
+lazy_face(globals())

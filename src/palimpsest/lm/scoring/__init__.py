@@ -1,1 +1,13 @@
 """Scorers: which task an answer belongs to."""
+
+from typing import TYPE_CHECKING
+
+from palimpsest.faces import lazy_face
+
+if TYPE_CHECKING:
+    from palimpsest.lm.scoring.prefix import PrefixScorer
+    from palimpsest.lm.scoring.scorers import DEFAULT_SCORER, SCORERS, Scorer, scorer_for
+
+__all__ = ["DEFAULT_SCORER", "SCORERS", "PrefixScorer", "Scorer", "scorer_for"]
+
+lazy_face(globals())

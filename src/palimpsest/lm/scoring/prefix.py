@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Literal
 
 from palimpsest.lm.scoring.scorers import Scorer
-from palimpsest.records.answers import Outcome
+from palimpsest.records import Outcome
 
 _SPACES = re.compile(r"\s+")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
-from palimpsest.records.answers import Outcome
+from palimpsest.records import Outcome
 from palimpsest.registry import Registry
 
 DEFAULT_SCORER = "prefix"

@@ -1,5 +1,26 @@
 """Suites: prompts with a known right answer and known wrong ones, and how answers are scored."""
 
-from palimpsest.lm.suites.suite import SUITES, load_suite
+from typing import TYPE_CHECKING
 
-__all__ = ["SUITES", "load_suite"]
+from palimpsest.faces import lazy_face
+
+if TYPE_CHECKING:
+    from palimpsest.lm.suites.icl_vs_if import BUILT_IN, read_sentences
+    from palimpsest.lm.suites.jsonl import (
+        DEFAULT_GROUP,
+        DEFAULT_LANGUAGE,
+        ExampleRow,
+        PromptRow,
+        read_rows,
+        repeated_ids,
+        source_language,
+    )
+    from palimpsest.lm.suites.suite import SUITES, Example, Suite, load_suite
+
+__all__ = [
+    "BUILT_IN", "DEFAULT_GROUP", "DEFAULT_LANGUAGE", "SUITES", "Example", "ExampleRow",
+    "PromptRow", "Suite", "load_suite", "read_rows", "read_sentences", "repeated_ids",
+    "source_language",
+]  # fmt: skip
+
+lazy_face(globals())

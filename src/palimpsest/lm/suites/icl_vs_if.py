@@ -25,7 +25,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from palimpsest.errors import UserError, did_you_mean
 from palimpsest.files import decoded, lines_of, read_bytes, sha256_of
 from palimpsest.lm.conjugations import parse_conjugation
-from palimpsest.lm.scoring.scorers import scorer_for
+from palimpsest.lm.scoring import scorer_for
 from palimpsest.lm.suites.suite import Example, Suite
 from palimpsest.lm.suites.templates import OPERATIONS, TASK_WORDINGS, TASKS, Operation, Task
 

@@ -24,7 +24,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from palimpsest.errors import UserError, did_you_mean, raise_mistakes
 from palimpsest.files import lines_of, parse_object, read_bytes
 from palimpsest.lm.prompts import Message, Prompt
-from palimpsest.lm.scoring.scorers import DEFAULT_SCORER, SCORERS
+from palimpsest.lm.scoring import DEFAULT_SCORER, SCORERS
 from palimpsest.lm.suites.suite import Example, Suite
 
 T = TypeVar("T")

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin
 from palimpsest.errors import UserError
 from palimpsest.files import digest_json
 from palimpsest.lm.prompts import Message, Prompt
-from palimpsest.lm.scoring.scorers import DEFAULT_SCORER
+from palimpsest.lm.scoring import DEFAULT_SCORER
 from palimpsest.registry import Registry
 from palimpsest.specs import Spec, parse_spec
 

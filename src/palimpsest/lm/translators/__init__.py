@@ -1,10 +1,36 @@
 """Translation between human languages, by whatever program or service is at hand."""
 
-from palimpsest.lm.translators.translator import (
-    TRANSLATORS,
-    TranslationError,
-    Translator,
-    load_translator,
-)
+from typing import TYPE_CHECKING
 
-__all__ = ["TRANSLATORS", "TranslationError", "Translator", "load_translator"]
+from palimpsest.faces import lazy_face
+
+if TYPE_CHECKING:
+    from palimpsest.lm.translators.apertium import Apertium
+    from palimpsest.lm.translators.cache import (
+        TranslationCache,
+        cache_path,
+        is_unchanged,
+        translate_cached,
+    )
+    from palimpsest.lm.translators.languages import (
+        base_language,
+        canonical,
+        checked,
+        english_name,
+        is_language,
+    )
+    from palimpsest.lm.translators.sentences import split_long
+    from palimpsest.lm.translators.translator import (
+        TRANSLATORS,
+        TranslationError,
+        Translator,
+        load_translator,
+    )
+
+__all__ = [
+    "TRANSLATORS", "Apertium", "TranslationCache", "TranslationError", "Translator",
+    "base_language", "cache_path", "canonical", "checked", "english_name", "is_language",
+    "is_unchanged", "load_translator", "split_long", "translate_cached",
+]  # fmt: skip
+
+lazy_face(globals())

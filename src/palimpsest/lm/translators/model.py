@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from threading import Lock
 
-from palimpsest.lm.models.protocol import Generation, LanguageModel
-from palimpsest.lm.models.specs import load_model, parse_model_spec
+from palimpsest.lm.models import Generation, LanguageModel, load_model, parse_model_spec
 from palimpsest.lm.translators.languages import english_name
 from palimpsest.lm.translators.translator import TranslationError, Translator
 from palimpsest.specs import Spec

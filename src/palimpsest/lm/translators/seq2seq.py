@@ -19,7 +19,7 @@ from palimpsest.specs import Spec
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from palimpsest.lm.models.huggingface.checkpoint import Checkpoint
+    from palimpsest.lm.models.huggingface import Checkpoint
 
 _DEFAULT_LIMIT = 512
 _DEFAULT_BATCH = 16
@@ -115,7 +115,7 @@ class _Model:
 
     @cached_property
     def _checkpoint(self) -> Checkpoint:
-        from palimpsest.lm.models.huggingface.checkpoint import find_model
+        from palimpsest.lm.models.huggingface import find_model
 
         checkpoint = find_model(self.name, revision=None, pickle=True, code=False)
         if checkpoint.pickled:
@@ -129,7 +129,7 @@ class _Model:
     @cached_property
     def version(self) -> str:
         """A hash of every file that matters, and of the settings that change the text."""
-        from palimpsest.lm.models.huggingface.checkpoint import hash_files
+        from palimpsest.lm.models.huggingface import hash_files
 
         checkpoint = self._checkpoint
         files = list(checkpoint.files)
@@ -236,7 +236,7 @@ class _Model:
     def _open(self) -> PreTrainedModel:
         from transformers import AutoModelForSeq2SeqLM
 
-        from palimpsest.lm.models.huggingface.loading import DTYPES, choose_device
+        from palimpsest.lm.models.huggingface import DTYPES, choose_device
 
         if self._network is None:
             with _explained(f"The model '{self.name}'"):
@@ -276,7 +276,7 @@ def _end_tokens(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) ->
 @contextmanager
 def _explained(what: str) -> Iterator[None]:
     """Turn whatever a library raises while it opens a file into a message of ours."""
-    from palimpsest.lm.models.huggingface.quiet import quietly
+    from palimpsest.lm.models.huggingface import quietly
 
     try:
         with quietly():

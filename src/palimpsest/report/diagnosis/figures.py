@@ -41,7 +41,7 @@ from palimpsest.report.text import (
 )
 
 if TYPE_CHECKING:
-    from palimpsest.records.results import Arm, ConjugationResult, Results
+    from palimpsest.records import Arm, ConjugationResult, Results
 
 FIGURES: FigureRegistry[Results] = FigureRegistry()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
-from palimpsest.records.thresholds import THRESHOLDS
+from palimpsest.records import THRESHOLDS
 from palimpsest.report.diagnosis.prompts import PromptData
 from palimpsest.report.diagnosis.tables import COLUMNS, table_rows
 from palimpsest.report.page import KeyNumber, PageFigure, render
@@ -26,7 +26,7 @@ from palimpsest.report.text import (
 )
 
 if TYPE_CHECKING:
-    from palimpsest.records.results import Results
+    from palimpsest.records import Results
 
 MAX_CELLS = 300
 """Rows of the table of cells; the files beside the page have all."""

@@ -8,11 +8,11 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from palimpsest.records.answers import IN_ANSWER
+from palimpsest.records import IN_ANSWER
 from palimpsest.report.text import conjugation_label
 
 if TYPE_CHECKING:
-    from palimpsest.records.answers import AnswerRow
+    from palimpsest.records import AnswerRow
 
 MAX_BYTES = 16 * 2**20
 """Of all answers on the page; browsers stay quick with that."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
     from rich.table import Table
 
-    from palimpsest.records.results import Arm, Cell, ConjugationResult, Interval, Plain, Results
+    from palimpsest.records import Arm, Cell, ConjugationResult, Interval, Plain, Results
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from palimpsest.report.figure import (
 from palimpsest.report.text import clipped, interval, number, ratio
 
 if TYPE_CHECKING:
-    from palimpsest.records.lab_results import ByPosition, Conjugated, Estimate, LabResults, Losses
+    from palimpsest.records import ByPosition, Conjugated, Estimate, LabResults, Losses
 
 FIGURES: FigureRegistry[LabResults] = FigureRegistry()
 

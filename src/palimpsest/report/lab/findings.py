@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from palimpsest.records.lab_results import Estimate, LabResults
+from palimpsest.records import Estimate, LabResults
 from palimpsest.report.text import number
 
 

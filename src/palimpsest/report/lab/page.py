@@ -11,7 +11,7 @@ from palimpsest.report.text import MISSING, csv_interval, csv_text, interval, ra
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from palimpsest.records.lab_results import Estimate, LabResults
+    from palimpsest.records import Estimate, LabResults
 
 
 def render_lab_page(results: LabResults, figures: Sequence[PageFigure]) -> str:

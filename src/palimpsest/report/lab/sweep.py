@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.lines import Line2D
 
 from palimpsest.report.figure import BASE, BROKEN, INK, INTRUDED, RIGHT, TUNED, Drawing, Sheet
-from palimpsest.stats.means import Line
+from palimpsest.stats import Line
 
 _PENS = tuple(zip((TUNED, BASE, RIGHT, INTRUDED, INK, BROKEN), "oDs^vP", strict=True))
 """Colours and marks; as many lines are told apart."""

@@ -6,6 +6,8 @@ import tomllib
 from importlib.resources import files
 from typing import Any
 
+__all__ = ["PRESETS", "preset", "preset_text"]
+
 PRESETS = {
     "tiny": "shows forgetting and its recovery, in two minutes on two cores",
     "small": "larger in every way, a quarter of an hour on two cores",

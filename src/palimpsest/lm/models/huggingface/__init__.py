@@ -1,1 +1,20 @@
 """The back end ``hf``: causal language models in Hugging Face format."""
+
+from typing import TYPE_CHECKING
+
+from palimpsest.faces import lazy_face
+
+if TYPE_CHECKING:
+    from palimpsest.lm.models.huggingface.checkpoint import Checkpoint, find_model, hash_files
+    from palimpsest.lm.models.huggingface.loading import DTYPES, choose_device
+    from palimpsest.lm.models.huggingface.model import HuggingFaceModel, InMemoryModel
+    from palimpsest.lm.models.huggingface.options import load
+    from palimpsest.lm.models.huggingface.pair import check_pair
+    from palimpsest.lm.models.huggingface.quiet import quietly
+
+__all__ = [
+    "DTYPES", "Checkpoint", "HuggingFaceModel", "InMemoryModel", "check_pair", "choose_device",
+    "find_model", "hash_files", "load", "quietly",
+]  # fmt: skip
+
+lazy_face(globals())
