@@ -4,7 +4,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from tests.tiers import Tiers
 
 # The tests run in two processes on two cores: one thread each. Set before torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -16,15 +16,9 @@ os.environ["PALIMPSEST_CACHE"] = "off"
 # test would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A deadline an example measures the machine, which may be busy with other things. The default tier
-# meets other examples each time; a run that goes over all tiers meets ten times as many at once.
-settings.register_profile("default tier", deadline=None, max_examples=10)
-settings.register_profile("all tiers", deadline=None, max_examples=100)
-
 
 def pytest_configure(config: pytest.Config) -> None:
-    by_default = "not slow" in config.option.markexpr
-    settings.load_profile("default tier" if by_default else "all tiers")
+    config.pluginmanager.register(Tiers(config), "tiers")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -161,6 +161,7 @@ def test_the_laws_hold_for_it(environment: dict[str, str]) -> None:
     assert " passed" in _run(environment, "pytest", "--rootdir", str(ROOT), *tests)
 
 
+@pytest.mark.slow
 def test_the_laws_of_distributions_hold_for_it(environment: dict[str, str]) -> None:
     laws = "tests/lab/problem/test_distribution_laws.py"
     options = ["-k", "corners", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
@@ -181,6 +182,7 @@ pretrain(Problem(2, 2, 4), sizes, training, distribution="corners", running=runn
 """
 
 
+@pytest.mark.slow
 def test_a_model_is_trained_on_its_distribution_and_told_its_excess(
     environment: dict[str, str],
 ) -> None:

@@ -122,6 +122,7 @@ def test_a_limit_may_be_lifted_and_set_again_in_one_folder(
     assert whole == results_of("fresh and whole")
 
 
+@pytest.mark.slow
 def test_after_an_edit_of_the_suite_the_report_has_only_the_examples_of_the_newest_run(
     scripted: Scripted, tmp_path: Path
 ) -> None:

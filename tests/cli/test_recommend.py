@@ -59,6 +59,7 @@ def test_the_json_is_the_same_on_standard_output_and_in_a_file(
     }
 
 
+@pytest.mark.slow
 def test_the_gates_are_options(palimpsest: Palimpsest, rows: Path) -> None:
     strict = palimpsest(*ASK, "-p", rows, "--via", "upper", "--min-fidelity", 1.0, "--json")
     assert json.loads(strict.out)["candidates"][0]["excluded"] is not None

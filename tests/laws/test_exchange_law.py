@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from inspect_ai.model import ChatMessageUser, GenerateConfig, ModelOutput, ModelUsage, get_model
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
@@ -30,6 +31,9 @@ from palimpsest.records.store import AnswerStore
 from palimpsest.serve.app import create_app
 from palimpsest.serve.settings import ServeSettings
 from palimpsest.serve.upstream_local import LocalUpstream
+
+if TYPE_CHECKING:
+    from inspect_ai.model import GenerateConfig, ModelOutput
 
 SPECS = [*CONJUGATIONS, "leet|rot13", "pig-latin|upper", "protect(leet)", "protect(upper,numbers)"]
 PROMPT = "Input: What is 5 plus 7?\nOutput:"
@@ -53,9 +57,15 @@ def one(prompt: str) -> Suite:
     return Suite("one", (Example("1", "qa", "en", prompt, {"qa": ("Yes",), "other": ("No",)}),))
 
 
+@contextmanager
+def new_store() -> Iterator[AnswerStore]:
+    with TemporaryDirectory() as folder, AnswerStore(Path(folder) / "answers.sqlite") as store:
+        yield store
+
+
 def diagnosed(via: str, raw: str, stops: list[str]) -> str:
     settings = Settings(max_new_tokens=99, stop=tuple(stops), stop_when_decided=False)
-    with AnswerStore(Path(":memory:")) as store:
+    with new_store() as store:
         suite = one(PROMPT)
         [row] = evaluate(
             model(raw), suite, [parse_via(via)], store=store, role="base", settings=settings
@@ -92,6 +102,14 @@ def streamed(via: str, raw: str, stops: list[str]) -> str:
 
 
 def inspected(via: str, raw: str, stops: list[str]) -> str:
+    from inspect_ai.model import (
+        ChatMessageUser,
+        GenerateConfig,
+        ModelOutput,
+        ModelUsage,
+        get_model,
+    )
+
     def answer(input: Any, tools: Any, choice: Any, config: GenerateConfig) -> ModelOutput:
         [(_, said)] = model(raw).generate([""], max_new_tokens=99, stop=config.stop_seqs or [])
         output = ModelOutput.from_content("mockllm/model", said.text)
@@ -171,7 +189,7 @@ def test_every_caller_sends_the_same(via: str) -> None:
     sent = Exchange(parse_conjugation(via)).send(PROMPT)
     asked: list[Prompt] = []
     ask(model("", asked), PROMPT, via=via)
-    with AnswerStore(Path(":memory:")) as store:
+    with new_store() as store:
         evaluate(model("", asked), one(PROMPT), [parse_via(via)], store=store, role="base")
     assert asked == [sent, sent]
     assert send(parse_via(via), one(PROMPT)).texts == [sent]

@@ -190,6 +190,7 @@ def test_a_model_that_is_stopped_gives_the_answer_of_one_that_is_not(
     assert exchange.read(stopped).text == exchange.read(raw).text
 
 
+@pytest.mark.slow
 def test_long_answers_are_streamed_in_linear_time_to_speak_of() -> None:
     reader = Exchange(parse_conjugation("pig-latin"), ["\n\n\n"]).reader()
     text = parse_conjugation("pig-latin").apply("Trash covered the landscape. " * 1000)

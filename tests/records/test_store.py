@@ -173,6 +173,7 @@ def test_rows_are_in_the_file_as_soon_as_they_are_added(path: Path) -> None:
         assert everything(path) == [a_row()]
 
 
+@pytest.mark.slow
 def test_ten_thousand_rows_written_one_by_one_take_little_time(path: Path) -> None:
     rows = [a_row(f"repeat/{i}", prompt="p" * 300) for i in range(10_000)]
     started = time.perf_counter()

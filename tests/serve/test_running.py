@@ -120,6 +120,7 @@ def test_curl_gets_answers_and_the_log_tells_of_them_without_their_text(
     assert server.lines[-1]["event"] == "stopped"
 
 
+@pytest.mark.slow
 def test_prompts_are_logged_where_that_was_asked_for(stub_at: tuple[Stub, str]) -> None:
     with command("-u", stub_at[1], "--log-prompts", "--via", "leet") as server:
         body = {"model": "echo", "prompt": "my secret"}
@@ -187,6 +188,7 @@ def test_a_request_that_outlasts_the_grace_is_cut_off(stub_at: tuple[Stub, str])
     assert "private" not in json.dumps(server.lines)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a second address of this machine")
 def test_unless_told_otherwise_only_this_machine_reaches_it(stub_at: tuple[Stub, str]) -> None:
     def reached_at(server: Command, address: str) -> bool:
@@ -204,6 +206,7 @@ def test_unless_told_otherwise_only_this_machine_reaches_it(stub_at: tuple[Stub,
         assert reached_at(server, "127.0.0.2")
 
 
+@pytest.mark.slow
 def test_what_is_open_to_the_network_is_warned_of(stub_at: tuple[Stub, str]) -> None:
     with command("-u", stub_at[1], "--host", "0.0.0.0") as server:
         assert "set a token" in server.line(1)["event"]
@@ -248,6 +251,7 @@ def test_mistakes_of_whoever_starts_the_server_are_told_at_once(
     assert part in ended.err
 
 
+@pytest.mark.slow
 def test_without_the_extra_the_command_says_how_to_install_it(
     palimpsest: Palimpsest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,6 +284,7 @@ def test_the_usual_key_goes_only_where_nobody_reads_it_on_the_way() -> None:
     assert upstream_key({}, "https://h/v1", None) is None
 
 
+@pytest.mark.slow
 def test_a_key_that_is_sent_in_clear_is_warned_of() -> None:
     with command("-u", "http://no.such.host.invalid/v1", "--key-env", "MINE", MINE="sk-b") as it:
         assert "plain http" in it.line(1)["event"]
@@ -293,6 +298,7 @@ def test_whoever_was_told_the_address_gets_in() -> None:
             assert client.getpeername() == address
 
 
+@pytest.mark.slow
 def test_sockets_of_ip_version_6_serve_as_well(
     start: StartProxy, stub_at: tuple[Stub, str]
 ) -> None:

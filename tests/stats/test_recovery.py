@@ -149,6 +149,7 @@ def test_the_intervals_cover_the_truth(truth: tuple[float, ...], n: int) -> None
         assert np.mean(hit) >= 0.90, name
 
 
+@pytest.mark.slow
 def test_the_intervals_of_graded_scores_cover_the_truth() -> None:
     rng, n, n_samples = generator(), 60, 250
     hits: dict[str, list[bool]] = {"mean": [], "forgetting": [], "did": []}

@@ -2,11 +2,13 @@ from collections.abc import Iterator
 from functools import cache
 from gc import collect  # before a fixture for all tests replaces it
 from importlib.metadata import packages_distributions
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-pytest.importorskip("inspect_ai")
+if find_spec("inspect_ai") is None:
+    pytest.skip("Inspect AI is not installed", allow_module_level=True)
 
 BORNE = (
     "ignore:The 'initial' parameter is deprecated:DeprecationWarning",

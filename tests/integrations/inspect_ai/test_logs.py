@@ -14,6 +14,8 @@ from tests.integrations.inspect_ai.mock import Recorder, mock, run, said, sample
 
 from palimpsest.integrations.inspect_registry import conjugated, outcome, rosetta
 
+pytestmark = pytest.mark.slow  # quicker: test_in_short.py
+
 
 def test_a_log_reads_back_with_raw_and_inverted_text(tmp_path: Path) -> None:
     log = run(rosetta(via="leet", n=1), mock(Recorder(lambda _: "17 15.")), tmp_path)

@@ -20,6 +20,7 @@ def test_without_inspect_the_message_names_what_to_install(module: str) -> None:
     assert "pip install 'palimpsest-lm[inspect]'" in done.stderr
 
 
+@pytest.mark.slow
 def test_registering_loads_no_model_and_no_suite() -> None:
     heavy = ("torch", "transformers", "scipy", "sacrebleu", "palimpsest.lm", "palimpsest.serve")
     code = (

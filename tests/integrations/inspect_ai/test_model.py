@@ -40,6 +40,8 @@ from palimpsest.lm.conjugations import parse_conjugation
 from palimpsest.lm.conjugations.ensembles import TextEnsemble
 from palimpsest.lm.conjugations.leet import Leet
 
+pytestmark = pytest.mark.slow  # quicker: test_in_short.py
+
 TEXT = "Say 7 things · about\nTrash: now! 3 \\ é"
 EXACT = [
     "leet", "pig-latin", "rot13", "base64", "reverse-words", "leet|rot13", "protect(leet,labels)",

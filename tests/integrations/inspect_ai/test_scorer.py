@@ -8,6 +8,8 @@ from inspect_ai.solver import TaskState
 
 from palimpsest.integrations.inspect_registry import outcome
 
+pytestmark = pytest.mark.slow  # quicker: test_in_short.py
+
 ANSWERS = {"in-context": ["What"], "instruction": ["12", "Twelve"]}
 OUTCOMES = ("right", "intruded", "broken", "unparsed")
 

@@ -19,6 +19,8 @@ from tests.integrations.inspect_ai.mock import Recorder, mock, run, said, sample
 
 from palimpsest.integrations.inspect_registry import conjugated
 
+pytestmark = pytest.mark.slow  # quicker: test_in_short.py
+
 
 def solved(solver: Solver, recorder: Recorder, logs: Path, **options: Any) -> EvalSample:
     task = Task(

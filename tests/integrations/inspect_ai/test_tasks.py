@@ -12,6 +12,8 @@ from palimpsest.integrations.inspect_ai import host
 from palimpsest.integrations.inspect_registry import icl_vs_if, jsonl, nli, rosetta, suite
 from palimpsest.lm.conjugations import parse_conjugation
 
+pytestmark = pytest.mark.slow  # quicker: test_in_short.py
+
 ROWS = """\
 {"id": "1", "prompt": "Repeat: Where is Rome?", "answers": {"repeat": ["Where"], "answer": ["It"]}}
 {"id": "1", "lang": "no", "prompt": "Gjenta: Hvor?", "answers": {"repeat": ["Hvor"]}}

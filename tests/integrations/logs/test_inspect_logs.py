@@ -30,6 +30,7 @@ Answers = Callable[[str], str]
 # When it evaluates, Inspect itself calls tenacity by a deprecated argument, and leaves streams of
 # anyio open.
 pytestmark = [
+    pytest.mark.slow,  # quicker: inspect_ai/test_in_short.py
     pytest.mark.filterwarnings("ignore:The 'initial' parameter is deprecated:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning"),
 ]

@@ -13,6 +13,8 @@ from palimpsest.integrations.trainer import ForgettingCallback, Measurement, rea
 from palimpsest.integrations.trainer.record import TrainingRecord
 from palimpsest.records.store import AnswerStore
 
+pytestmark = pytest.mark.slow  # quicker: test_in_short.py
+
 LOGGING: dict[str, Any] = {"logging_steps": 1}
 
 

@@ -19,6 +19,8 @@ from tests.integrations.trainer.tuning import (
 from palimpsest.integrations.trainer import ForgettingCallback, read_measurements
 from palimpsest.judging.evaluation import evaluate
 
+pytestmark = pytest.mark.slow  # quicker: test_in_short.py
+
 
 def with_adapter(network: Any) -> Any:
     config = LoraConfig(

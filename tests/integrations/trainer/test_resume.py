@@ -11,6 +11,8 @@ from transformers import Trainer
 from palimpsest.errors import UserError
 from palimpsest.integrations.trainer import ForgettingCallback, Measurement, read_measurements
 
+pytestmark = pytest.mark.slow  # quicker: test_in_short.py
+
 SAVING: dict[str, Any] = {"save_strategy": "steps", "save_steps": 2}
 
 

@@ -7,6 +7,8 @@ from torch import nn
 
 from palimpsest.integrations.trainer.network import undisturbed
 
+pytestmark = pytest.mark.slow  # quicker: test_in_short.py
+
 
 def network() -> nn.Sequential:
     return nn.Sequential(nn.Linear(2, 2), nn.Dropout(), nn.Sequential(nn.Linear(2, 2)))

@@ -291,6 +291,7 @@ def test_progress_is_told_for_each_model() -> None:
     assert told == [("base", 48, 48), ("tuned", 48, 48)]
 
 
+@pytest.mark.slow
 def test_rosetta_can_handle_its_own_languages_and_not_what_it_never_read() -> None:
     found = recommend(
         "rosetta:tuned",

@@ -148,6 +148,7 @@ def test_an_interrupted_sweep_continues_to_the_same_table(
     assert engine.done == ["run_job"] * 2
 
 
+@pytest.mark.slow
 def test_pretrained_models_can_be_shared_between_sweeps(tmp_path: Path) -> None:
     first, second = Here(), Here()
     content = SWEEP.replace("[false, true]", "[false]")
@@ -160,6 +161,7 @@ def test_pretrained_models_can_be_shared_between_sweeps(tmp_path: Path) -> None:
     assert second.done == ["run_job"]
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_in_the_table_with_its_message_and_is_tried_again(
     tmp_path: Path,
 ) -> None:

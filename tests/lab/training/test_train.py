@@ -117,6 +117,7 @@ def test_how_often_is_saved_and_who_watches_changes_nothing(tmp_path: Path) -> N
     assert same(plain, watched)
 
 
+@pytest.mark.slow
 def test_training_brings_a_model_near_the_bayes_predictor() -> None:
     training = Training(n_steps=120, batch_size=64, n_warmup_steps=10)
     sizes = replace(SIZES, width=32)

@@ -47,6 +47,7 @@ def test_a_marian_model_translates_its_direction(marian: Path) -> None:
     assert "model card" in facts["licence"]
 
 
+@pytest.mark.slow
 def test_a_marian_model_needs_another_for_the_way_back(marian: Path, marian_back: Path) -> None:
     with pytest.raises(UserError, match="from 'en' into 'es' only") as caught:
         parse_conjugation(f"translate:es@seq2seq:{marian}").fingerprint  # noqa: B018
@@ -60,6 +61,7 @@ def test_a_marian_model_needs_another_for_the_way_back(marian: Path, marian_back
     assert parse_conjugation(both.name).fingerprint == both.fingerprint
 
 
+@pytest.mark.slow
 def test_a_model_of_many_languages_goes_every_way(many_to_many: Path) -> None:
     translator = Seq2Seq(str(many_to_many), settings=Seq2SeqSettings(batch=3))
     for source, target in [("en", "es"), ("en", "fr"), ("fr", "es"), ("es", "en")]:

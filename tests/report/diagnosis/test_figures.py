@@ -27,6 +27,7 @@ def test_the_figures_come_in_the_order_of_the_report() -> None:
     assert list(drawings(fake_results())) == ["accuracy", "recovery", "outcomes", "cells"]
 
 
+@pytest.mark.slow
 def test_cells_get_small_multiples_only_if_there_are_few() -> None:
     many = fake_results(cells=[f"cell {place}" for place in range(MAX_PANELS + 1)])
     assert "cells" not in drawings(many)

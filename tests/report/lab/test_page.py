@@ -59,6 +59,7 @@ def test_every_figure_and_table_is_a_file_beside_the_page(page: tuple[Path, str]
             assert len(list(csv.DictReader(file))) == n_rows > 0
 
 
+@pytest.mark.slow
 def test_the_same_results_give_the_same_page(tmp_path: Path) -> None:
     results = fake_lab_results(with_remedies=False)
     drawing = FIGURES.drawings(results)[0]

@@ -1,0 +1,35 @@
+"""What a run of the tests leaves alone because of the tier that was chosen."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+OTHER_TIER = re.compile(
+    r"^pytestmark = (\[\s*)?pytest\.mark\.(slow|browser|apertium|training)\b", re.M
+)
+
+# A deadline an example measures the machine, which may be busy with other things. The default tier
+# meets other examples each time; a run that goes over all tiers meets ten times as many at once.
+settings.register_profile("default tier", deadline=None, max_examples=10)
+settings.register_profile("all tiers", deadline=None, max_examples=100)
+
+
+class Tiers:
+    """Spares the imports of files with nothing to run; each process imports what it collects."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._by_default = "not slow" in config.option.markexpr
+        settings.load_profile("default tier" if self._by_default else "all tiers")
+
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        """Pass over files without an example or a test, and over those of another tier."""
+        if collection_path.suffix != ".py":
+            return None
+        text = collection_path.read_text("utf-8")
+        if not collection_path.name.startswith("test_"):
+            return ">>>" not in text or None
+        return (self._by_default and OTHER_TIER.search(text) is not None) or None
