@@ -38,8 +38,8 @@ class HuggingFaceOptions:
     adapter: str | None = None
     """A PEFT adapter, folder or id, on top of the model."""
 
-    chat: bool = False
-    """Whether plain text is sent as one user message through the chat template."""
+    chat: bool | None = None
+    """Whether prompts go through the chat template: all, none, or (``auto``) only messages."""
 
     revision: str | None = None
     """A branch, tag or commit on the Hub."""
@@ -62,7 +62,8 @@ class HuggingFaceOptions:
         """
         spec.allow([field.name for field in fields(cls)])
         values: dict[str, object] = dict(spec.options)
-        values |= {name: spec.flag(name) for name in ("chat", "trust_remote_code", "pickle")}
+        flags = [name for name in ("chat", "trust_remote_code", "pickle") if name in spec.options]
+        values |= {name: None if _is_auto(name, spec) else spec.flag(name) for name in flags}
         if "batch_tokens" in spec.options:
             values["batch_tokens"] = spec.count("batch_tokens", 8192)
         options = cls(**values)  # type: ignore[arg-type]
@@ -72,6 +73,10 @@ class HuggingFaceOptions:
                 hint="Use auto, float32, float16 or bfloat16.",
             )
         return options
+
+
+def _is_auto(name: str, spec: Spec) -> bool:
+    return name == "chat" and spec.options[name].lower() == "auto"
 
 
 def load(spec: Spec) -> HuggingFaceModel:
