@@ -339,8 +339,8 @@ def _on_language(role: str, model: HuggingFaceModel, examples: Sequence[Example]
     found = f"The {role} model gives a token of the prompts' own text {nats:.1f} nats"
     if nats >= blind:
         meaning = (
-            f"blind guessing gives {blind:.1f}: these weights read no text; a wrong tokenizer, "
-            "adapter or dtype, or no training"
+            f"blind guessing gives {blind:.1f}, so it does not read this text: a wrong tokenizer, "
+            "base of an adapter or dtype, or a suite unlike all that it was trained on"
         )
         return Finding("language", "no verdict", found, meaning)
     return Finding("language", "fine", found, f"it reads text: blind guessing gives {blind:.1f}")

@@ -141,12 +141,19 @@ def _special_tokens(base: HuggingFaceModel, tuned: HuggingFaceModel) -> list[Fin
 
 
 def _facts(base: HuggingFaceModel, tuned: HuggingFaceModel) -> list[Finding]:
+    rounding = "rounding alone can change some answers; give both the same"
     another = "check that this is the model that the tuned one was made from"
     consequences: dict[str, tuple[Weight, str]] = {
         "architecture": ("no verdict", another),
         "parameters": ("note", another),
-        "dtype": ("note", "rounding alone can change some answers; give both the same dtype="),
-        "device": ("note", "rounding alone can change some answers; give both the same device="),
+        "dtype": (
+            "note",
+            f"{rounding} dtype= option",
+        ),
+        "device": (
+            "note",
+            f"{rounding} device= option",
+        ),
         "context": ("note", "a long prompt can fit into one and not into the other"),
     }
     of_base, of_tuned = base.describe(), tuned.describe()
