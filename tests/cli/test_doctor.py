@@ -16,7 +16,7 @@ def test_a_copy_that_was_never_tuned_ends_with_3(palimpsest: Palimpsest, tmp_pat
     assert ended.code == 3
     found = json.loads(ended.out)
     assert not found["can_be_judged"]
-    (stop,) = [each for each in found["findings"] if each["weight"] == "no verdict"]
+    (stop,) = [each for each in found["findings"] if each["severity"] == "no verdict"]
     assert stop["check"] == "models"
 
 

@@ -119,7 +119,7 @@ def lora(base: Path, folder: Path, *, trained: bool = True, **changes: Any) -> P
 
 def test_the_embedded_pair_is_what_it_claims_to_be() -> None:
     found = quickly("rosetta:base", "rosetta:tuned")
-    assert {finding.weight for finding in found} == {"fine"}
+    assert {finding.severity for finding in found} == {"fine"}
     assert "38 of 38 tensors changed, a matrix typically by 4.0%" in of(found, "weights").found
 
 
@@ -130,7 +130,7 @@ def test_weights_that_tuning_left_alone_forbid_a_verdict(
     tuned = changed(lambda tensors: None)
     (tuned / "generation_config.json").write_text('{"eos_token_id": 1}', "utf-8")
     finding = of(quickly(base, tuned), "weights")
-    assert finding.weight == "no verdict"
+    assert finding.severity == "no verdict"
     assert "was an adapter not merged" in finding.meaning
 
 
@@ -151,19 +151,19 @@ def test_a_change_of_nothing_but_rounding_is_said(base: Path, changed: Callable[
 
 
 def test_a_tuned_copy_is_fine(base: Path, changed: Callable[..., Path]) -> None:
-    assert of(quickly(base, changed(nudge)), "weights").weight == "fine"
+    assert of(quickly(base, changed(nudge)), "weights").severity == "fine"
 
 
 def test_another_base_of_the_same_size_is_found(base: Path, tmp_path: Path) -> None:
     finding = of(quickly(base, save_checkpoint(tmp_path / "other", seed=7)), "weights")
-    assert finding.weight == "no verdict"
+    assert finding.severity == "no verdict"
     assert "not the base that it was tuned from" in finding.meaning
 
 
 def test_another_base_of_another_size_is_found(base: Path, tmp_path: Path) -> None:
     other = save_checkpoint(tmp_path / "other", intermediate_size=48)
     finding = of(quickly(base, other), "weights")
-    assert finding.weight == "no verdict"
+    assert finding.severity == "no verdict"
     assert "have another shape" in finding.found
 
 
@@ -178,12 +178,12 @@ def test_a_number_that_is_none_is_named_by_its_tensor(
     assert not found.can_be_judged
     finding = of(found, "weights")
     assert "'model.layers.1.mlp.up_proj.weight' of tuned has numbers that are not" in finding.found
-    assert finding.weight == "no verdict"
+    assert finding.severity == "no verdict"
 
 
 def test_an_adapter_that_changes_something_is_fine(base: Path, tmp_path: Path) -> None:
     findings = quickly(base, f"hf:{base},adapter={lora(base, tmp_path / 'lora')}")
-    assert of(findings, "adapter").weight == "fine"
+    assert of(findings, "adapter").severity == "fine"
     assert "changes 1 layers" in of(findings, "adapter").found
 
 
@@ -199,7 +199,7 @@ def test_an_adapter_that_is_not_applied_is_found(
     base: Path, tmp_path: Path, how: dict[str, Any], what: str
 ) -> None:
     findings = quickly(base, f"hf:{base},adapter={lora(base, tmp_path / 'lora', **how)}")
-    assert of(findings, "adapter").weight == "no verdict"
+    assert of(findings, "adapter").severity == "no verdict"
     assert what in of(findings, "adapter").found
 
 
@@ -209,7 +209,7 @@ def test_an_adapter_that_names_another_base_is_said(base: Path, tmp_path: Path) 
         each for each in quickly(base, f"hf:{base},adapter={adapter}") if each.check == "adapter"
     ]
     assert "names 'meta/other-7b' as its base" in named.found
-    assert (named.weight, looked_at.weight) == ("note", "fine")
+    assert (named.severity, looked_at.severity) == ("note", "fine")
 
 
 def test_an_adapter_that_was_forgotten_is_asked_for(base: Path) -> None:
@@ -223,11 +223,11 @@ def test_prompts_that_do_not_fit_are_counted(base: Path, changed: Callable[..., 
     suite = Suite("long", (*SUITE.examples, *long), max_new_tokens=4)
     found = [each for each in quickly(base, changed(nudge), suite) if each.check == "context"]
     assert all(each.found.startswith("2 of 14 prompts leave no room") for each in found)
-    assert {each.weight for each in found} == {"note"}
+    assert {each.severity for each in found} == {"note"}
     found = [
         each for each in quickly(base, base, Suite("all", tuple(long))) if "2 of 2" in each.found
     ]
-    assert {each.weight for each in found} == {"no verdict"}
+    assert {each.severity for each in found} == {"no verdict"}
 
 
 def test_a_model_that_reads_no_text_is_found(base: Path, changed: Callable[..., Path]) -> None:
@@ -236,17 +236,17 @@ def test_a_model_that_reads_no_text_is_found(base: Path, changed: Callable[..., 
 
     found = examine_pair(str(base), str(changed(shout)), suite=SUITE)
     language = {each.found.split()[1]: each for each in found.findings if each.check == "language"}
-    assert language["tuned"].weight == "no verdict"
+    assert language["tuned"].severity == "no verdict"
     assert "it does not read this text" in language["tuned"].meaning
-    assert [each.weight for each in found.findings if each.check == "batches"] == ["fine"] * 2
+    assert [each.severity for each in found.findings if each.check == "batches"] == ["fine"] * 2
 
 
 @pytest.mark.parametrize(
-    ("gain", "asked", "weight"),
+    ("gain", "asked", "severity"),
     [(5.0, "auto", "note"), (5.0, "true", "fine"), (-5.0, "auto", "fine"), (-5.0, "true", "note")],
 )
 def test_the_form_in_which_the_answers_are_likelier_is_said(
-    chat: Path, gain: float, asked: str, weight: str, monkeypatch: pytest.MonkeyPatch
+    chat: Path, gain: float, asked: str, severity: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def score(self: Any, prompts: list[object], candidates: object) -> list[list[float]]:
         bonus = gain if self.form else 0.0
@@ -255,8 +255,8 @@ def test_the_form_in_which_the_answers_are_likelier_is_said(
     model: Any = load_model(f"{chat},chat={asked}")
     monkeypatch.setattr(CausalModel, "score", score)
     (finding,) = _on_form("tuned", model, SUITE.examples)
-    assert finding.weight == weight
-    if weight == "note":
+    assert finding.severity == severity
+    if severity == "note":
         assert f"--tuned-form {'chat' if gain > 0 else 'plain'}" in finding.meaning
 
 
@@ -264,7 +264,7 @@ def test_what_cannot_be_looked_into_is_said() -> None:
     models = [ScriptedModel(lambda prompt: "", name=name) for name in "ab"]
     found = examine_pair(*models, suite=SUITE)
     assert found.can_be_judged
-    assert [each.weight for each in found.findings] == ["unknown"] * 2
+    assert [each.severity for each in found.findings] == ["unknown"] * 2
     assert "cannot be looked into" in found.findings[0].found
     json.dumps(found.to_json())
 

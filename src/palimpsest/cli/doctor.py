@@ -65,10 +65,10 @@ def _show(found: Examination) -> None:
     table = Table("", "Looked at", "Found", "For a verdict", show_lines=True)
     for finding in found.findings:
         meaning = f"{finding.meaning[:1].upper()}{finding.meaning[1:]}"
-        cells = (_MARKS[finding.weight], finding.check, finding.found, meaning)
+        cells = (_MARKS[finding.severity], finding.check, finding.found, meaning)
         table.add_row(*(Text(visible(cell)) for cell in cells))
     Console().print(table)
-    n_stops = sum(finding.weight == "no verdict" for finding in found.findings)
+    n_stops = sum(finding.severity == "no verdict" for finding in found.findings)
     if n_stops:
         typer.secho(f"No verdict on this pair should be trusted ({n_stops} × STOP).", bold=True)
     else:

@@ -167,7 +167,7 @@ def _known_beforehand(plan: _Plan) -> list[str]:
     """
     check_templates(plan.models, [example.prompt for example in plan.suite.examples])
     findings = examine_quickly(plan.models, plan.suite)
-    serious = [each.sentence for each in findings if each.weight in ("note", "no verdict")]
+    serious = [each.sentence for each in findings if each.severity in ("note", "no verdict")]
     return serious + _method(plan)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from palimpsest.lm.models.huggingface import (
         AdapterChange,
         HuggingFaceModel,
-        Weight,
+        Severity,
         WeightChange,
     )
 
@@ -65,7 +65,7 @@ class Examination:
     @property
     def can_be_judged(self) -> bool:
         """Whether nothing was found that makes every verdict on the pair worthless."""
-        return all(finding.weight != "no verdict" for finding in self.findings)
+        return all(finding.severity != "no verdict" for finding in self.findings)
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``palimpsest doctor --json`` prints."""
@@ -90,7 +90,7 @@ def examine_pair(
 
     Example:
         >>> found = examine_pair("rosetta:base", "rosetta:tuned", suite="rosetta:n=2")
-        >>> found.can_be_judged, {finding.weight for finding in found.findings}
+        >>> found.can_be_judged, {finding.severity for finding in found.findings}
         (True, {'fine'})
     """
     models = {
@@ -176,9 +176,9 @@ def _fit(role: str, model: HuggingFaceModel, suite: Suite) -> list[Finding]:
         f"{n_out:,} of {len(by_length):,} prompts leave no room for {suite.max_new_tokens} new "
         f"tokens in the {model.n_context:,} of {role}"
     )
-    weight: Weight = "no verdict" if 2 * n_out > len(by_length) else "note"
+    severity: Severity = "no verdict" if 2 * n_out > len(by_length) else "note"
     meaning = "their answers are empty or cut, which counts as broken; shorten the prompts"
-    return [Finding("context", weight, found, meaning)]
+    return [Finding("context", severity, found, meaning)]
 
 
 def _weights(
@@ -283,7 +283,7 @@ def _on_adapter(role: str, change: AdapterChange, base: str) -> list[Finding]:
                 f"changes are {what} in its base, such as {layers[0]}"
             )
             findings.append(Finding("adapter", "no verdict", found, _OTHER_BASE))
-    if findings and findings[-1].weight == "no verdict":
+    if findings and findings[-1].severity == "no verdict":
         return findings
     if not change.relative and not change.n_other:
         found = f"The adapter of {role} changes nothing: its {change.n_layers:,} layers are zero"

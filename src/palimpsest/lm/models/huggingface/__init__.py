@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from palimpsest.lm.models.huggingface.loading import DTYPES, choose_device
     from palimpsest.lm.models.huggingface.model import HuggingFaceModel, InMemoryModel
     from palimpsest.lm.models.huggingface.options import load
-    from palimpsest.lm.models.huggingface.pair import Finding, Weight, check_pair, check_templates
+    from palimpsest.lm.models.huggingface.pair import Finding, Severity, check_pair, check_templates
     from palimpsest.lm.models.huggingface.quiet import quietly
     from palimpsest.lm.models.huggingface.weights import (
         AdapterChange,
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DTYPES", "AdapterChange", "Checkpoint", "Finding", "HuggingFaceModel", "InMemoryModel",
-    "Weight", "WeightChange", "adapter_change", "check_pair", "check_templates", "choose_device",
+    "Severity", "WeightChange", "adapter_change", "check_pair", "check_templates", "choose_device",
     "find_model", "hash_files", "load", "quietly", "weight_change",
 ]  # fmt: skip
 

@@ -19,7 +19,7 @@ _SHOWN = 3
 _MARK = "qwxz"
 """An answer that no template writes by itself."""
 
-Weight = Literal["fine", "note", "no verdict", "unknown"]
+Severity = Literal["fine", "note", "no verdict", "unknown"]
 """What a finding does to a verdict: nothing; to be known; it must not be trusted; not looked at."""
 
 
@@ -29,7 +29,7 @@ class Finding(NamedTuple):
     check: str
     """What was looked at."""
 
-    weight: Weight
+    severity: Severity
     """What it does to a verdict."""
 
     found: str
@@ -143,7 +143,7 @@ def _special_tokens(base: HuggingFaceModel, tuned: HuggingFaceModel) -> list[Fin
 def _facts(base: HuggingFaceModel, tuned: HuggingFaceModel) -> list[Finding]:
     rounding = "rounding alone can change some answers; give both the same"
     another = "check that this is the model that the tuned one was made from"
-    consequences: dict[str, tuple[Weight, str]] = {
+    consequences: dict[str, tuple[Severity, str]] = {
         "architecture": ("no verdict", another),
         "parameters": ("note", another),
         "dtype": (
@@ -157,12 +157,12 @@ def _facts(base: HuggingFaceModel, tuned: HuggingFaceModel) -> list[Finding]:
         "context": ("note", "a long prompt can fit into one and not into the other"),
     }
     of_base, of_tuned = base.describe(), tuned.describe()
-    return [
-        Finding(fact, weight, f"The {fact} differs (base {of_base[fact]}, tuned {of_tuned[fact]})",
-                consequence)
-        for fact, (weight, consequence) in consequences.items()
-        if of_base[fact] != of_tuned[fact]
-    ]  # fmt: skip
+    findings = []
+    for fact, (severity, consequence) in consequences.items():
+        if of_base[fact] != of_tuned[fact]:
+            found = f"The {fact} differs (base {of_base[fact]}, tuned {of_tuned[fact]})"
+            findings.append(Finding(fact, severity, found, consequence))
+    return findings
 
 
 def _templates(
