@@ -105,6 +105,7 @@ def of(findings: list[Finding] | Examination, check: str) -> Finding:
 def lora(base: Path, folder: Path, *, trained: bool = True, **changes: Any) -> Path:
     """Write an adapter of one layer, as PEFT does."""
     folder.mkdir()
+    copied = changes.pop("copied", {})
     layer = changes.pop("layer", "model.layers.0.self_attn.q_proj")
     width = changes.pop("width", 32)
     config = {"peft_type": "LORA", "r": 4, "lora_alpha": 4, "base_model_name_or_path": str(base),
@@ -113,7 +114,7 @@ def lora(base: Path, folder: Path, *, trained: bool = True, **changes: Any) -> P
     prefix = f"base_model.model.{layer}"
     b = 0.01 * torch.ones(width, 4) if trained else torch.zeros(width, 4)
     tensors = {f"{prefix}.lora_A.weight": torch.ones(4, width), f"{prefix}.lora_B.weight": b}
-    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    save_file(tensors | copied, folder / "adapter_model.safetensors", metadata={"format": "pt"})
     return folder
 
 
@@ -201,6 +202,13 @@ def test_an_adapter_that_is_not_applied_is_found(
     findings = quickly(base, f"hf:{base},adapter={lora(base, tmp_path / 'lora', **how)}")
     assert of(findings, "adapter").severity == "no verdict"
     assert what in of(findings, "adapter").found
+
+
+def test_embeddings_that_peft_saves_along_are_no_change(base: Path, tmp_path: Path) -> None:
+    name, own = "model.embed_tokens.weight", load_file(base / "model.safetensors")
+    copied = {"base_model.model.model.embed_tokens.base_layer.weight": own[name]}
+    adapter = lora(base, tmp_path / "lora", trained=False, copied=copied)
+    assert "changes nothing" in of(quickly(base, f"hf:{base},adapter={adapter}"), "adapter").found
 
 
 def test_an_adapter_that_names_another_base_is_said(base: Path, tmp_path: Path) -> None:

@@ -286,7 +286,9 @@ def _on_adapter(role: str, change: AdapterChange, base: str) -> list[Finding]:
     if findings and findings[-1].severity == "no verdict":
         return findings
     if not change.relative and not change.n_other:
-        found = f"The adapter of {role} changes nothing: its {change.n_layers:,} layers are zero"
+        found = (
+            f"The adapter of {role} changes nothing, all {change.n_layers:,} layers of it are zero"
+        )
         meaning = "the tuned model is the base: was it saved before it was trained?"
         return [*findings, Finding("adapter", "no verdict", found, meaning)]
     if not change.relative:

@@ -36,12 +36,13 @@ class Finding(NamedTuple):
     """What there is, a clause that begins with a capital letter and has no full stop."""
 
     meaning: str
-    """What follows for a verdict, and what to do; a clause without a capital or full stop."""
+    """What follows for a verdict, and what to do; without a capital, and with no mark at its end
+    unless it asks."""
 
     @property
     def sentence(self) -> str:
         """Both in one sentence."""
-        return f"{self.found}: {self.meaning}."
+        return f"{self.found}: {self.meaning}{'' if self.meaning.endswith('?') else '.'}"
 
 
 def check_pair(

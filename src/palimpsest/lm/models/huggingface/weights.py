@@ -24,6 +24,10 @@ _BLOCKS = 4
 _LORA = re.compile(r"(?:base_model\.model\.)?(.+)\.lora_(?:embedding_)?([AB])(?:\.weight)?")
 
 
+_ADDED = re.compile(r"^base_model\.model\.|\.base_layer|\.modules_to_save|\.original_module")
+"""What PEFT writes into the names of the base's tensors."""
+
+
 class TensorFile:
     """The tensors of a checkpoint by name, read when they are asked for.
 
@@ -192,7 +196,8 @@ class AdapterChange:
     """In its file."""
 
     n_other: int
-    """Of them those that are not of a low-rank pair, such as whole layers that were trained."""
+    """Of them those that are of no low-rank pair and no copy of the base's, such as whole layers
+    that were trained."""
 
     not_finite: str | None = None
     """The first tensor with NaN or infinity."""
@@ -235,7 +240,9 @@ def adapter_change(
             kind=str(config.get("peft_type") or "unknown"),
             made_for=str(config.get("base_model_name_or_path") or ""),
             n_tensors=len(own.names),
-            n_other=len(own.names) - sum(map(len, pairs.values())),
+            n_other=sum(
+                not _LORA.fullmatch(name) and not _is_copy(name, own, base) for name in own.names
+            ),
         )
         for name in own.names:
             if not all(bool(piece.isfinite().all()) for piece in own.pieces(name)):
@@ -246,6 +253,17 @@ def adapter_change(
                 _look_at_pair(layer, _whole(own, pair["A"]), _whole(own, pair["B"]),
                               config, layers, targets, found)  # fmt: skip
     return found
+
+
+def _is_copy(name: str, own: TensorFile, base: Checkpoint) -> bool:
+    """Return whether a tensor of an adapter is the base's own, saved along with it."""
+    layer = _ADDED.sub("", name)
+    with TensorFile(base) as layers:
+        return (
+            layer in layers.names
+            and layers.shape(layer) == own.shape(name)
+            and all(map(torch.equal, layers.pieces(layer), own.pieces(name)))
+        )
 
 
 def _whole(file: TensorFile, name: str) -> torch.Tensor:
