@@ -35,7 +35,7 @@ Via = Annotated[
 BASE_HELP = "The model before tuning: FOLDER, hub ID or endpoint, with its options behind commas."
 
 
-class Form(StrEnum):
+class PromptForm(StrEnum):
     """How a model is sent every prompt."""
 
     plain = "plain"
@@ -43,7 +43,7 @@ class Form(StrEnum):
 
 
 BaseForm = Annotated[
-    Form | None,
+    PromptForm | None,
     typer.Option(
         "--base-form",
         help="How base gets every prompt: plain text, or through its chat template. By default "
@@ -51,7 +51,7 @@ BaseForm = Annotated[
     ),
 ]
 TunedForm = Annotated[
-    Form | None, typer.Option("--tuned-form", help="The same for the tuned model.")
+    PromptForm | None, typer.Option("--tuned-form", help="The same for the tuned model.")
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the bootstrap.")]
 Sentences = Annotated[
@@ -105,7 +105,7 @@ Failing = Annotated[
 ]
 
 
-def with_form(model: str, form: Form | None) -> str:
+def with_form(model: str, form: PromptForm | None) -> str:
     """Return a model's spec, with the form that was asked for."""
     if form is None:
         return model

@@ -62,8 +62,10 @@ class HuggingFaceOptions:
         """
         spec.allow([field.name for field in fields(cls)])
         values: dict[str, object] = dict(spec.options)
-        flags = [name for name in ("chat", "trust_remote_code", "pickle") if name in spec.options]
-        values |= {name: None if _is_auto(name, spec) else spec.flag(name) for name in flags}
+        if values.get("chat") == "auto":
+            del values["chat"]
+        flags = [name for name in ("chat", "trust_remote_code", "pickle") if name in values]
+        values |= {name: spec.flag(name) for name in flags}
         if "batch_tokens" in spec.options:
             values["batch_tokens"] = spec.count("batch_tokens", 8192)
         options = cls(**values)  # type: ignore[arg-type]
@@ -73,10 +75,6 @@ class HuggingFaceOptions:
                 hint="Use auto, float32, float16 or bfloat16.",
             )
         return options
-
-
-def _is_auto(name: str, spec: Spec) -> bool:
-    return name == "chat" and spec.options[name].lower() == "auto"
 
 
 def load(spec: Spec) -> HuggingFaceModel:
