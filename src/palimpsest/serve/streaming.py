@@ -20,10 +20,14 @@ class _Choice:
     reader: Reader
     begun: bool = False
     ended: bool = False
-    has_thought: bool = False
-    """Whether the thought before the answer was passed on."""
+    thought: str = ""
     reason: str | None = None
     """Why it ends, as the upstream says; some say so on every chunk and yet go on."""
+
+    def new_thought(self) -> str:
+        """Return the thought before the answer, once: as soon as the answer has begun."""
+        known, self.thought = self.thought, self.reader.thought.strip()
+        return "" if known else self.thought
 
 
 class StreamInverter:
@@ -109,10 +113,9 @@ class StreamInverter:
             yield self._write(frame, None, other)
         state.begun = True
         new = await self._inverted(state, text) if text else ""
-        if state.reader.thought.strip() and not state.has_thought:
-            state.has_thought = True
-            if self._endpoint is Endpoint.chat:
-                yield self._write(frame, None, {"reasoning_content": state.reader.thought.strip()})
+        thought = state.new_thought()
+        if thought and self._endpoint is Endpoint.chat:
+            yield self._write(frame, None, {"reasoning_content": thought})
         if new:
             yield self._write(frame, new, {})
         state.reason = choice.get("finish_reason") or state.reason
