@@ -63,6 +63,13 @@ def test_all_arrows_run_down() -> None:
         assert set(below.split()) <= set(rooms[: rooms.index(room)]), room
 
 
+def test_the_map_shows_the_layers() -> None:
+    page = (PACKAGE.parents[1] / "ARCHITECTURE.md").read_text("utf-8")
+    block = page.partition("## Layers")[2].split("```")[1].strip()
+    shown = dict(line.split(maxsplit=1) for line in block.splitlines())
+    assert shown == {room: below or "–" for room, below in LAYERS.items()}
+
+
 def test_every_module_imports_only_what_its_room_may() -> None:
     wrong = {
         f"{path.relative_to(PACKAGE)} imports {room}"
