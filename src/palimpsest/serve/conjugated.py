@@ -1,4 +1,4 @@
-"""Asking the upstream under conjugations: rewrite, ask, invert, and put to the vote."""
+"""Requests under conjugations: rewritten, asked, inverted, and put to the vote."""
 
 from __future__ import annotations
 

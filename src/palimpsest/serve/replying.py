@@ -1,4 +1,4 @@
-"""Sending answers: whole, in pieces, or an error in the form that the moment allows."""
+"""Replies to clients: whole, in pieces, or an error in the form that the moment allows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands behind the server: an endpoint on the network, or a model in this process."""
+"""Upstreams behind the server: an endpoint on the network, or a model in this process."""
 
 from __future__ import annotations
 

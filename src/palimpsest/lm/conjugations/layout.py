@@ -1,4 +1,4 @@
-"""What of a text is for a translator: its sentences, without the marks that stand around them."""
+"""Layout of a text: its sentences, which are for a translator, and the marks around them."""
 
 from __future__ import annotations
 
