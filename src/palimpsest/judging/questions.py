@@ -151,9 +151,10 @@ class Question:
     def is_settled(self, raw: str) -> bool:
         """Return whether nothing that the model may add to ``raw`` changes the outcome."""
         readings = self.exchange.settled(raw)
-        if not all(each.stopped or self.scorer.decided(each.text) for each in readings):
-            return False
-        return len({self.scorer.outcome(each.text) for each in readings}) == 1
+        for text, stopped in readings:
+            if not stopped and not self.scorer.decided(text):
+                return False
+        return len(readings) == 1 or len({self.scorer.outcome(text) for text, _ in readings}) == 1
 
     def was_settled(self, raw: str) -> bool:
         """Return whether a stored answer had been settled, also for one who took it as conjugated.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         ConjugationError,
         Exchange,
         Fidelity,
+        Form,
         Reader,
         off_loop,
         read_together,
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
     from palimpsest.lm.stops import cut
 
 __all__ = [
-    "CANNOT_HONOUR", "SPOKEN_ROLES", "TOOLS_AND_VOTES", "ConjugationError", "Continued", "Exchange",
-    "Fidelity", "Message", "Prompt", "Reader", "asks_for", "choices_as_raw", "chosen",
-    "continue_all", "cut", "is_loopback", "no_cookies", "off_loop", "plain_text", "read_together",
-    "sent_choices", "shared_stops", "strict_json", "texts_of",
+    "CANNOT_HONOUR", "SPOKEN_ROLES", "TOOLS_AND_VOTES", "ConjugationError", "Continued",
+    "Exchange", "Fidelity", "Form", "Message", "Prompt", "Reader", "asks_for", "choices_as_raw",
+    "chosen", "continue_all", "cut", "is_loopback", "no_cookies", "off_loop", "plain_text",
+    "read_together", "sent_choices", "shared_stops", "strict_json", "texts_of",
 ]  # fmt: skip
 
 lazy_face(globals())

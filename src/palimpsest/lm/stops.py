@@ -1,4 +1,4 @@
-"""Where an answer begins and ends: behind a thought, and before the first stop string."""
+"""Beginning and end of an answer: behind a thought, and before the first stop string."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One answer as it is recorded: enough to see what was asked, said, understood and scored."""
+"""Answers as they are recorded: what was asked, said, understood and scored."""
 
 from __future__ import annotations
 

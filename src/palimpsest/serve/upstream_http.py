@@ -15,7 +15,7 @@ from palimpsest.serve.errors import ApiError, from_upstream
 from palimpsest.serve.settings import ServeSettings
 from palimpsest.serve.sse import MEDIA_TYPE, read_events
 from palimpsest.serve.streaming import malformed
-from palimpsest.serve.upstream import Answered, Body, Endpoint, Raw, Streamed
+from palimpsest.serve.upstream import Body, Endpoint, Raw, Streamed, WholeAnswer
 
 _PASSED_ON = ("retry-after", "openai-", "x-ratelimit-")
 """Beginnings of the headers that clients get from the upstream."""
@@ -74,11 +74,11 @@ class HttpUpstream:
             each for each in models if isinstance(each, dict) and isinstance(each.get("id"), str)
         ]
 
-    async def complete(self, endpoint: Endpoint, body: Body) -> Answered:
+    async def complete(self, endpoint: Endpoint, body: Body) -> WholeAnswer:
         """Ask for an answer in one piece."""
         async with self._sent(endpoint, _dump(body)) as response:
             content = await self._read(response, most_bytes=_MOST_ANSWER_BYTES)
-            return Answered(_json(content), self._passed_on(response))
+            return WholeAnswer(_json(content), self._passed_on(response))
 
     @asynccontextmanager
     async def stream(self, endpoint: Endpoint, body: Body) -> AsyncIterator[Streamed]:
