@@ -152,7 +152,7 @@ def test_weights_that_do_not_fit_are_a_message(
     model = opened(llama)
     monkeypatch.setattr("transformers.PreTrainedModel.to", full)
     with pytest.raises(UserError, match="does not fit into the memory of"):
-        text(model)
+        model.score(["a"], [["b"]])
 
 
 def test_chat_changes_what_is_sent(tmp_path: Path) -> None:

@@ -10,14 +10,10 @@ import pytest
 import torch
 from tests.lm.models.checkpoints import random_network
 
-from palimpsest.lm.models.huggingface import small_networks
+from palimpsest.lm.models.huggingface import fused_llama
+from palimpsest.lm.models.huggingface.fused_llama import FusedLlama, fused
 from palimpsest.lm.models.huggingface.memory import reserved_cache
-from palimpsest.lm.models.huggingface.small_networks import (
-    DividedDecoder,
-    FusedLlama,
-    fused,
-    one_core_threads,
-)
+from palimpsest.lm.models.huggingface.small_networks import DividedDecoder, one_core_threads
 from palimpsest.lm.models.specs import load_model
 
 PROMPTS = ["The cat", "", "où est le garçon", "Wat is vijf plus zeven?", "12 " * 9, "a", "bb"]
@@ -100,9 +96,10 @@ def test_a_fused_form_that_disagrees_is_not_used(monkeypatch: pytest.MonkeyPatch
 
 def test_the_check_is_strict_enough_to_see_a_changed_weight() -> None:
     network = random_network().eval()
-    other = FusedLlama(random_network(seed=1).eval())
+    other = fused(random_network(seed=1).eval())
+    assert other is not None
     with torch.inference_mode():
-        assert not small_networks._agrees(other, network)
+        assert not fused_llama._agrees(other, network)
 
 
 @pytest.fixture(params=[2, 3])

@@ -6,15 +6,21 @@ from palimpsest.faces import lazy_face
 
 if TYPE_CHECKING:
     from palimpsest.lm.models.huggingface.checkpoint import Checkpoint, find_model, hash_files
-    from palimpsest.lm.models.huggingface.loading import DTYPES, choose_device
+    from palimpsest.lm.models.huggingface.finite import broken_weight
+    from palimpsest.lm.models.huggingface.loading import (
+        DTYPES,
+        check_complete,
+        choose_device,
+        explained,
+    )
     from palimpsest.lm.models.huggingface.model import HuggingFaceModel, InMemoryModel
     from palimpsest.lm.models.huggingface.options import load
     from palimpsest.lm.models.huggingface.pair import check_pair
     from palimpsest.lm.models.huggingface.quiet import quietly
 
 __all__ = [
-    "DTYPES", "Checkpoint", "HuggingFaceModel", "InMemoryModel", "check_pair", "choose_device",
-    "find_model", "hash_files", "load", "quietly",
+    "DTYPES", "Checkpoint", "HuggingFaceModel", "InMemoryModel", "broken_weight", "check_complete",
+    "check_pair", "choose_device", "explained", "find_model", "hash_files", "load", "quietly",
 ]  # fmt: skip
 
 lazy_face(globals())

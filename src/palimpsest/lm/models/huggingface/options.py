@@ -5,6 +5,7 @@ Nothing here loads torch or transformers, so that back ends can be listed withou
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,9 @@ DTYPE_NAMES = {
     "bf16": "bfloat16",
 }
 """torch's name of each dtype that can be asked for."""
+
+THINKING_TOKENS = 4096
+"""How many tokens a thought may get; most thoughts about one question are shorter."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +51,24 @@ class HuggingFaceOptions:
     batch_tokens: int | None = None
     """Rows × columns of a batch; by default chosen from the device and its free memory."""
 
+    thinking_tokens: int = THINKING_TOKENS
+    """How many new tokens a thought may get, besides those of the answer."""
+
     trust_remote_code: bool = False
     """Whether Python code in the checkpoint may run."""
 
     pickle: bool = False
     """Whether pickle weights may be opened where there are no safetensors."""
+
+    @property
+    def changed(self) -> Mapping[str, object]:
+        """Younger settings that change answers, unless they are at their default.
+
+        So answers from before there were such settings are found again.
+        """
+        young = {"thinking_tokens": THINKING_TOKENS}
+        values = {name: getattr(self, name) for name in young}
+        return {name: value for name, value in values.items() if value != young[name]}
 
     @classmethod
     def parse(cls, spec: Spec) -> HuggingFaceOptions:
@@ -65,6 +82,7 @@ class HuggingFaceOptions:
         values |= {name: spec.flag(name) for name in ("chat", "trust_remote_code", "pickle")}
         if "batch_tokens" in spec.options:
             values["batch_tokens"] = spec.count("batch_tokens", 8192)
+        values["thinking_tokens"] = spec.count("thinking_tokens", THINKING_TOKENS)
         options = cls(**values)  # type: ignore[arg-type]
         if options.dtype != "auto" and options.dtype not in DTYPE_NAMES:
             raise UserError(

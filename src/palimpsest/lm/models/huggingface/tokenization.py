@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from palimpsest.errors import UserError
 from palimpsest.lm.models.huggingface.quiet import quietly
 from palimpsest.lm.prompts import Message, Prompt, valid_unicode
-from palimpsest.lm.stops import n_open
+from palimpsest.lm.stops import THOUGHTS, n_open
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -172,6 +172,7 @@ class Detokenizer:
         self, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[int]]
     ) -> None:
         self._tokenizer = tokenizer
+        self._hidden = _hidden_tokens(tokenizer)
         self._streams = [_Stream(list(prompt[-_CONTEXT:])) for prompt in prompts]
         texts = self._decode([stream.context for stream in self._streams])
         for stream, text in zip(self._streams, texts, strict=True):
@@ -202,11 +203,22 @@ class Detokenizer:
 
     def _decode(self, sequences: list[list[int]]) -> list[str]:
         options: dict[str, Any] = {
-            "skip_special_tokens": True,
+            "skip_special_tokens": not self._hidden,
             "clean_up_tokenization_spaces": False,
         }
+        if self._hidden:
+            sequences = [[one for one in each if one not in self._hidden] for each in sequences]
         # Of no sequences, batch_decode makes one empty text.
         return list(self._tokenizer.batch_decode(sequences, **options)) if sequences else []
+
+
+def _hidden_tokens(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Return the special tokens to leave out where a mark of a thought is one, which is shown."""
+    added = tokenizer.added_tokens_decoder
+    special = {token: str(each) for token, each in added.items() if each.special}
+    marks = {mark for pair in THOUGHTS for mark in pair}
+    hidden = frozenset(token for token, text in special.items() if text not in marks)
+    return hidden if len(hidden) < len(special) else frozenset()
 
 
 def settled_text(text: str, stop: Sequence[str]) -> str:
