@@ -369,11 +369,14 @@ class PendingPrompt:
         return start
 
     def needs_room(self, text: str) -> bool:
-        """Return whether it has begun a thought for which its batch has no room."""
-        if self._start is None and not self.thinks and self.thought_limit:
-            self.thinks = answer_start(text) is None
-            return self.thinks
-        return False
+        """Return whether it has begun a thought for which its batch has no room.
+
+        At the limit, what may be the beginning of a thought counts as one.
+        """
+        if self.thinks or not self.thought_limit or self.answer_start(text) is not None:
+            return False
+        self.thinks = answer_start(text) is None or len(self.new) >= self.limit
+        return self.thinks
 
     def is_full(self, *, thinking: bool) -> bool:
         """Return whether there is no room for another token."""
