@@ -36,7 +36,7 @@ class Speaker:
         tokenizer = self.model.tokenizer
         answers = []
         for prompt in prompts:
-            said = self.says[tokenizer.decode(prompt, skip_special_tokens=True)]
+            said = self.says[str(tokenizer.decode(list(prompt), skip_special_tokens=True))]
             answers.append([*tokenizer.encode(said, add_special_tokens=False), 1])
         return Reciting(answers, n_new)
 
