@@ -90,6 +90,7 @@ def diagnose_and_show(
     from palimpsest.judging import diagnose
 
     started: dict[str, float] = {}
+    told: list[str] = []
     with progress_bars(enabled=not quiet and not as_json) as show:
 
         def progress(role: str, n_done: int, n_total: int, n_reused: int) -> None:
@@ -97,6 +98,10 @@ def diagnose_and_show(
             n_new = n_done - n_reused
             rate = f"{n_new / seconds:.0f} answers/s" if n_new and seconds else ""
             show(role, n_done, n_total, rate)
+
+        def notify(warnings: Sequence[str]) -> None:
+            told.extend(warnings)
+            show_notes(warnings)
 
         results = diagnose(
             base,
@@ -110,13 +115,27 @@ def diagnose_and_show(
             seed=seed,
             command=command_line(),
             progress=progress,
+            notify=None if as_json else notify,
         )
-    show_results(results, out, quiet=quiet, as_json=as_json)
+    show_results(results, out, quiet=quiet, as_json=as_json, told=told)
     return results
 
 
-def show_results(results: Results, out: Path, *, quiet: bool, as_json: bool) -> None:
-    """Print table, verdicts, notes and where the report is; or nothing but the results as JSON."""
+def show_notes(sentences: Sequence[str]) -> None:
+    """Print what a reader must know, on standard error."""
+    from palimpsest.report import visible
+
+    for sentence in sentences:
+        typer.secho(visible(f"Note: {sentence}"), err=True)
+
+
+def show_results(
+    results: Results, out: Path, *, quiet: bool, as_json: bool, told: Sequence[str] = ()
+) -> None:
+    """Print table, verdicts, notes and where the report is; or nothing but the results as JSON.
+
+    Notes that were ``told`` before are not printed again.
+    """
     if as_json:
         typer.echo(results.to_json())
         return
@@ -131,8 +150,7 @@ def show_results(results: Results, out: Path, *, quiet: bool, as_json: bool) -> 
         if cell.p_holm is not None:
             line += f" Base against tuned: p {relation(p_value(cell.p_holm))} (Holm)."
         typer.echo(visible(line))
-    for warning in results.warnings:
-        typer.secho(visible(f"Note: {warning}"), err=True)
+    show_notes([warning for warning in results.warnings if warning not in told])
     cost = results.provenance.cost_usd
     if cost is not None:
         typer.echo(f"Cost of this run: ${cost:.4f}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from palimpsest.errors import UserError
 from palimpsest.lm.prompts import Prompt
@@ -90,6 +90,18 @@ class LanguageModel(Protocol):
 
     def close(self) -> None:
         """Free the memory; the model is not used afterwards."""
+
+
+@runtime_checkable
+class WritesPrompts(Protocol):
+    """A model whose back end here turns prompts into the text that it reads."""
+
+    def written(self, prompt: Prompt) -> str:
+        """Return that text.
+
+        Raises:
+            UserError: There is no chat template for messages, or it cannot write them.
+        """
 
 
 def can_score(model: LanguageModel) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.lm.models.checkpoints import byte_level_tokenizer, save_model
 
+from palimpsest.errors import UserError
 from palimpsest.lm.models.huggingface import HuggingFaceModel
 from palimpsest.lm.models.huggingface.tokenization import Detokenizer
 from palimpsest.lm.models.protocol import Generation
@@ -196,3 +197,37 @@ def test_marks_of_thoughts_are_shown_where_they_are_special_tokens() -> None:
     tokens = tokenizer.encode("[THINK]Hm.[/THINK]12<|end|>", add_special_tokens=False)
     detokenizer = Detokenizer(tokenizer, [tokenizer.encode("a")])
     assert [detokenizer.extend([0], [token])[0] for token in tokens][-1] == "[THINK]Hm.[/THINK]12"
+
+
+def test_variables_of_a_template_are_options_of_the_model(tmp_path: Path) -> None:
+    save_model(tmp_path)
+    tokenizer = byte_level_tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.content }}{% endfor %}"
+        "{% if enable_thinking is defined and not enable_thinking %}<think></think>{% endif %}"
+        "{{ effort }}"
+    )
+    tokenizer.save_pretrained(tmp_path)
+
+    def opened(options: str) -> HuggingFaceModel:
+        model = load_model(f"{tmp_path},chat=true{options}")
+        assert isinstance(model, HuggingFaceModel)
+        return model
+
+    default = opened("")
+    off = opened(",template.enable_thinking=false,template.effort=low")
+    assert default.written("a") == "a"
+    assert off.written("a") == "a<think></think>low"
+    assert off.fingerprint != default.fingerprint
+    for wrong in ("enable_thinkin=false", "tokenize=true", "messages=1"):
+        with pytest.raises(UserError, match="has no variable"):
+            opened(f",template.{wrong}")
+
+
+def test_room_for_a_thought_is_part_of_the_fingerprint_unless_it_is_the_default(
+    folders: dict[str, Path],
+) -> None:
+    spec = str(folders["plain"])
+    default = load_model(spec).fingerprint
+    assert load_model(f"{spec},thinking_tokens=4096").fingerprint == default
+    assert load_model(f"{spec},thinking_tokens=64").fingerprint != default

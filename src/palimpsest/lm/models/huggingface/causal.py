@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -66,10 +67,11 @@ class CausalModel(ABC):
         device: Where the network computes.
         dtype: Of its weights.
         n_embeddings: How many token ids the network knows; by default what its configuration says.
-        chat: Whether plain text is sent as one user message.
+        chat: Whether prompts go through the chat template: all, none, or (``None``) only messages.
         batch_tokens: Rows × columns of a batch; by default chosen from the device and its free
             memory.
         thinking_tokens: How many new tokens a thought may get, besides those of the answer.
+        template: Variables of the chat template.
     """
 
     def __init__(
@@ -83,9 +85,10 @@ class CausalModel(ABC):
         device: torch.device,
         dtype: torch.dtype,
         n_embeddings: int = 0,
-        chat: bool,
+        chat: bool | None,
         batch_tokens: int | None = None,
         thinking_tokens: int = THINKING_TOKENS,
+        template: Mapping[str, object] | None = None,
     ) -> None:
         self.config = config
         self.tokenizer = tokenizer
@@ -98,10 +101,10 @@ class CausalModel(ABC):
             chat=chat,
             n_embeddings=n_embeddings or self._text_config.vocab_size,
             start=self._start_token(),
+            variables=template,
         )
         self.spec = spec
         self.fingerprint = fingerprint
-        self.chat = chat
         self._device = device
         self._dtype = dtype
         self._batch_tokens = batch_tokens
@@ -122,6 +125,37 @@ class CausalModel(ABC):
     @abstractmethod
     def describe(self) -> Mapping[str, str]:
         """Return facts for a report."""
+
+    @property
+    def chat(self) -> bool:
+        """Whether plain text is sent as one user message through the chat template."""
+        return self._encoder.chat is True
+
+    @property
+    def form(self) -> bool | None:
+        """Whether prompts go through the chat template: all, none, or only messages."""
+        return self._encoder.chat
+
+    @contextmanager
+    def in_form(self, form: bool | None) -> Iterator[None]:
+        """Ask in another form for a while; :attr:`fingerprint` does not follow."""
+        before, self._encoder.chat = self._encoder.chat, form
+        try:
+            yield
+        finally:
+            self._encoder.chat = before
+
+    def written(self, prompt: Prompt) -> str:
+        """Return the text that the network reads, start token aside.
+
+        Raises:
+            UserError: There is no chat template, it refuses the messages, or it does not end.
+        """
+        return self._encoder.text(prompt)[0]
+
+    def encode(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        """Return the tokens that the network reads for each prompt."""
+        return self._encoder.encode(prompts)
 
     @property
     def n_context(self) -> int | None:

@@ -9,7 +9,12 @@ import torch
 
 from palimpsest.errors import UserError
 from palimpsest.lm.models.huggingface.causal import CausalModel
-from palimpsest.lm.models.huggingface.checkpoint import Fingerprint, find_adapter, find_model
+from palimpsest.lm.models.huggingface.checkpoint import (
+    Checkpoint,
+    Fingerprint,
+    find_adapter,
+    find_model,
+)
 from palimpsest.lm.models.huggingface.fused_llama import FusedLlama, PlainLlamaConfig, open_plain
 from palimpsest.lm.models.huggingface.loading import (
     choose_device,
@@ -27,6 +32,9 @@ from palimpsest.specs import Spec
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+_USED = {True: "used", False: "not used", None: "used for messages alone"}
 
 
 class HuggingFaceModel(CausalModel):
@@ -65,7 +73,8 @@ class HuggingFaceModel(CausalModel):
             {
                 "dtype": str(dtype),
                 "device": device.type,
-                "chat": options.chat,
+                # By default as before there was a third value: old answers are found.
+                "chat": "never" if options.chat is False else options.chat is True,
                 "trust_remote_code": code,
                 **options.changed,
             },
@@ -84,6 +93,7 @@ class HuggingFaceModel(CausalModel):
             chat=options.chat,
             batch_tokens=options.batch_tokens,
             thinking_tokens=options.thinking_tokens,
+            template=options.template,
         )
 
     def describe(self) -> Mapping[str, str]:
@@ -99,7 +109,7 @@ class HuggingFaceModel(CausalModel):
             "revision": self._checkpoint.revision,
             "tokenizer": f"{type(self.tokenizer).__name__}, {len(self.tokenizer):,} tokens",
             "context": f"{self.n_context:,} tokens" if self.n_context else "not stated",
-            "chat template": "used" if self.chat else "not used for plain text",
+            "chat template": _USED[self.form],
             "fingerprint": self.fingerprint,
         }
         if self._adapter is not None:
@@ -109,6 +119,16 @@ class HuggingFaceModel(CausalModel):
         if self.n_too_long:
             facts["prompts too long"] = f"{self.n_too_long:,}"
         return facts
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The files of the model."""
+        return self._checkpoint
+
+    @property
+    def adapter(self) -> Checkpoint | None:
+        """The files of the adapter on top of it."""
+        return self._adapter
 
     def close(self) -> None:
         """Free the weights; a later question would load them again."""
@@ -160,7 +180,7 @@ class InMemoryModel(CausalModel):
         tokenizer: The one that it was trained with.
         name: What to call it, in messages and in records.
         fingerprint: Identifies these very weights: answers that are stored under it are used again.
-        chat: Whether plain text is sent as one user message through the chat template.
+        chat: Whether prompts go through the chat template: all, none, or (``None``) only messages.
 
     Raises:
         UserError: The network is in training mode, is no causal model, or works by virtual tokens.
@@ -183,7 +203,7 @@ class InMemoryModel(CausalModel):
         *,
         name: str,
         fingerprint: str,
-        chat: bool = False,
+        chat: bool | None = None,
     ) -> None:
         _check(network, name)
         self._owned = network

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-from palimpsest.errors import UserError
-from palimpsest.lm.prompts import Message, Prompt, map_text, texts_of, valid_unicode
+from palimpsest.lm.prompts import Message, Prompt, map_text, plain_text, texts_of, valid_unicode
 
 Api = Literal["chat", "completions"]
 
@@ -58,16 +57,7 @@ class ApiRequest(NamedTuple):
 
 
 def api_of(prompt: Prompt, api: Api | None) -> Api:
-    """Return which API a prompt goes to: messages to ``chat``, text to ``completions``.
-
-    Raises:
-        UserError: Messages are to go to ``completions``, which knows only text.
-    """
-    if api == "completions" and not isinstance(prompt, str):
-        raise UserError(
-            "A prompt is made of messages, and api=completions takes only plain text.",
-            hint="Leave out api=, or write api=chat: the server knows its chat template.",
-        )
+    """Return which API a prompt goes to: messages to ``chat``, text to ``completions``."""
     return api or ("completions" if isinstance(prompt, str) else "chat")
 
 
@@ -81,7 +71,9 @@ def generation_request(
     temperature: str = "0",
     dialect: Dialect,
 ) -> ApiRequest:
-    """Return the request for one answer; under ``chat``, a text becomes one user message.
+    """Return the request for one answer.
+
+    Under ``chat``, a text becomes one user message; under ``completions``, messages become text.
 
     Example:
         >>> request = generation_request(
@@ -93,7 +85,7 @@ def generation_request(
     prompt = map_text(prompt, valid_unicode)
     body: dict[str, object] = {"model": model}
     if api == "completions":
-        body["prompt"] = prompt
+        body["prompt"] = plain_text(prompt)
     else:
         messages = (Message("user", prompt),) if isinstance(prompt, str) else prompt
         body["messages"] = [{"role": each.role, "content": each.content} for each in messages]
