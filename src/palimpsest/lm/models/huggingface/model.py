@@ -15,9 +15,11 @@ from palimpsest.lm.models.huggingface.checkpoint import (
     find_adapter,
     find_model,
 )
+from palimpsest.lm.models.huggingface.fused_llama import FusedLlama, PlainLlamaConfig, open_plain
 from palimpsest.lm.models.huggingface.loading import (
     choose_device,
     choose_dtype,
+    count_embeddings,
     count_parameters,
     load_adapter,
     load_config,
@@ -74,6 +76,7 @@ class HuggingFaceModel(CausalModel):
                 # By default as before there was a third value: old answers are found.
                 "chat": "never" if options.chat is False else options.chat is True,
                 "trust_remote_code": code,
+                **options.changed,
             },
         )
         super().__init__(
@@ -84,9 +87,13 @@ class HuggingFaceModel(CausalModel):
             tokenizer=tokenizer,
             device=device,
             dtype=dtype,
-            n_embeddings=len(tokenizer) if self._adapter else 0,
+            n_embeddings=count_embeddings(self._checkpoint, self._adapter, n_tokens=len(tokenizer))
+            if self._adapter
+            else 0,
             chat=options.chat,
             batch_tokens=options.batch_tokens,
+            thinking_tokens=options.thinking_tokens,
+            template=options.template,
         )
 
     def describe(self) -> Mapping[str, str]:
@@ -129,17 +136,31 @@ class HuggingFaceModel(CausalModel):
         free_memory(self._device)
 
     def _load(self) -> PreTrainedModel:
+        self._check_unchanged()
+        network = load_network(self._checkpoint, device=self._device, dtype=self._dtype)
+        if self._adapter is not None:
+            network = load_adapter(network, self._adapter, n_tokens=len(self.tokenizer))
+        return network
+
+    def _load_fused(self) -> FusedLlama | None:
+        config = self.config
+        if (
+            isinstance(config, PlainLlamaConfig)
+            and self._dtype == torch.float32
+            and self._adapter is None
+            and not self._checkpoint.pickled
+            and self._network is None
+        ):
+            self._check_unchanged()
+            return open_plain(self._checkpoint, config) or super()._load_fused()
+        return super()._load_fused()
+
+    def _check_unchanged(self) -> None:
         if not self._hashed.holds():
             raise UserError(
                 f"The files of '{self.spec}' have changed since it was opened.",
                 hint="Run the command again; answers would be filed under the wrong model.",
             )
-        network = load_network(
-            self._checkpoint, self.config, device=self._device, dtype=self._dtype
-        )
-        if self._adapter is not None:
-            network = load_adapter(network, self._adapter, n_tokens=len(self.tokenizer))
-        return network
 
     def _count_parameters(self) -> int:
         """Count without weights, on the meta device; an adapter's own are left out."""

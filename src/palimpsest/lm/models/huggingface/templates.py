@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import inspect
+import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from palimpsest.errors import UserError
+from palimpsest.errors import UserError, did_you_mean
 from palimpsest.lm.models.huggingface.quiet import quietly
 from palimpsest.lm.prompts import Message, valid_unicode
 
@@ -28,7 +30,11 @@ class TemplateTimeoutError(Exception):
 
 
 def render_messages(
-    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, name: str
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    *,
+    name: str,
+    variables: Mapping[str, object] | None = None,
 ) -> str:
     """Return messages as the tokenizer's chat template writes them, with the opening of an answer.
 
@@ -36,6 +42,7 @@ def render_messages(
         tokenizer: Has a template.
         messages: In order.
         name: Of the model, for messages to the user.
+        variables: What the template is told besides.
 
     Raises:
         UserError: The template refuses the messages, runs too long, or writes too much.
@@ -45,7 +52,8 @@ def render_messages(
         raise _unusable(name, "computes powers, which can take for ever")
 
     def render() -> str:
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        options: dict[str, Any] = {**(variables or {}), "add_generation_prompt": True}
+        return str(tokenizer.apply_chat_template(turns, tokenize=False, **options))
 
     try:
         with quietly():
@@ -61,6 +69,27 @@ def render_messages(
     if len(text) > MOST_ADDED + 2 * sum(len(turn["content"]) for turn in turns):
         raise _unusable(name, f"makes {len(text):,} characters of one prompt")
     return text
+
+
+def check_variables(
+    tokenizer: PreTrainedTokenizerBase, variables: Iterable[str], *, name: str
+) -> None:
+    """Raise an error for the first variable that a tokenizer's template does not have.
+
+    Args:
+        tokenizer: Of the model.
+        variables: Their names.
+        name: Of the model, for messages to the user.
+    """
+    words = set(re.findall(r"[A-Za-z_]\w*", str(tokenizer.chat_template or "")))
+    taken = inspect.signature(tokenizer.apply_chat_template).parameters.keys()
+    for variable in variables:
+        if variable not in words or variable in {*taken, "messages"}:
+            raise UserError(
+                f"The chat template of '{name}' has no variable '{variable}' that can be set."
+                f"{did_you_mean(variable, sorted(words))}",
+                hint="Look at chat_template.jinja for the names; Qwen's is enable_thinking.",
+            )
 
 
 def within_deadline(work: Callable[[], str], seconds: float) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from palimpsest.errors import UserError
-from palimpsest.lm.models.huggingface.templates import render_messages
+from palimpsest.lm.models.huggingface.templates import check_variables, render_messages
 from palimpsest.lm.prompts import Message, Prompt, plain_text, valid_unicode
-from palimpsest.lm.stops import n_open
+from palimpsest.lm.stops import THOUGHTS, n_open
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -33,6 +33,7 @@ class PromptEncoder:
             (messages as :func:`~palimpsest.lm.prompts.plain_text`), or (``None``) only messages.
         n_embeddings: How many token ids the model knows.
         start: The token to send instead of an empty prompt.
+        variables: What the chat template is told besides the messages.
     """
 
     def __init__(
@@ -43,7 +44,10 @@ class PromptEncoder:
         chat: bool | None,
         n_embeddings: int,
         start: int,
+        variables: Mapping[str, object] | None = None,
     ) -> None:
+        check_variables(tokenizer, variables or (), name=name)
+        self._variables = variables
         self.tokenizer = tokenizer
         self.name = name
         self.chat = chat
@@ -69,7 +73,9 @@ class PromptEncoder:
                 hint="Write chat=false behind the model (--base-form plain or --tuned-form plain), "
                 "so that messages become plain text.",
             )
-        return render_messages(self.tokenizer, messages, name=self.name), True
+        return render_messages(
+            self.tokenizer, messages, name=self.name, variables=self._variables
+        ), True
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """Return how many tokens each text has by itself, without the tokenizer's marks."""
@@ -161,6 +167,7 @@ class Detokenizer:
         self, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[int]]
     ) -> None:
         self._tokenizer = tokenizer
+        self._hidden = _hidden_tokens(tokenizer)
         self._streams = [_Stream(list(prompt[-_CONTEXT:])) for prompt in prompts]
         texts = self._decode([stream.context for stream in self._streams])
         for stream, text in zip(self._streams, texts, strict=True):
@@ -191,11 +198,22 @@ class Detokenizer:
 
     def _decode(self, sequences: list[list[int]]) -> list[str]:
         options: dict[str, Any] = {
-            "skip_special_tokens": True,
+            "skip_special_tokens": not self._hidden,
             "clean_up_tokenization_spaces": False,
         }
+        if self._hidden:
+            sequences = [[one for one in each if one not in self._hidden] for each in sequences]
         # Of no sequences, batch_decode makes one empty text.
         return list(self._tokenizer.batch_decode(sequences, **options)) if sequences else []
+
+
+def _hidden_tokens(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Return the special tokens to leave out where a mark of a thought is one, which is shown."""
+    added = tokenizer.added_tokens_decoder
+    special = {token: str(each) for token, each in added.items() if each.special}
+    marks = {mark for pair in THOUGHTS for mark in pair}
+    hidden = frozenset(token for token, text in special.items() if text not in marks)
+    return hidden if len(hidden) < len(special) else frozenset()
 
 
 def settled_text(text: str, stop: Sequence[str]) -> str:
