@@ -309,7 +309,7 @@ class Exchange:
 
     def _flags_of(self, raw: str, cut_off: bool) -> Iterator[str]:
         start = answer_start(raw)
-        if start is None or (start and start == len(raw.rstrip())):
+        if start is None or (start and not raw[start:].strip()):
             yield THOUGHT_ALONE
         form = self.form(raw, cut_off=cut_off)
         if form != "conjugated":

@@ -55,7 +55,8 @@ class Completion(NamedTuple):
     @property
     def is_thought(self) -> bool:
         """Whether the model thought and did not answer."""
-        return answer_start(self.text) is None
+        start = answer_start(self.text)
+        return start is None or (start > 0 and not self.text[start:].strip())
 
 
 class Echo(NamedTuple):
