@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import socket
 import threading
@@ -19,8 +20,12 @@ from palimpsest.lm.models.specs import parse_model_spec
 from palimpsest.lm.translators.deepl import KEY, DeepL
 from palimpsest.lm.translators.json_service import JsonService
 from palimpsest.lm.translators.libretranslate import LibreTranslate
+from palimpsest.serve.errors import ApiError
+from palimpsest.serve.settings import ServeSettings
+from palimpsest.serve.upstream import Endpoint
+from palimpsest.serve.upstream_http import HttpUpstream
 
-SECONDS = 0.3
+SECONDS = 0.15
 """A request's time limit here."""
 
 Send = Callable[[socket.socket], None]
@@ -57,6 +62,9 @@ BOMBS: dict[str, Send] = {
     "huge headers": endless(b"a: " + b"x" * 4096 + b"\r\n", OPEN),
     "deep JSON": whole(200, b"[" * 100_000),
     "deep object": whole(400, b'{"error":' * 50_000),
+    "JSON that just parses": whole(400, b'[{"error":' * 450 + b'"x"' + b"}]" * 450),
+    "JSON that just parses, as an answer": whole(200, b"[" * 950 + b"]" * 950),
+    "JSON in JSON": whole(400, b'{"error": "' + b'{\\"detail\\": ' * 9000 + b'"}'),
     "numbers out of range": whole(200, b'{"choices": [{"text": "x", "index": 1e999}]}'),
     "NaN": whole(200, b'{"translatedText": NaN}'),
 }
@@ -119,3 +127,20 @@ def test_no_reply_costs_more_than_its_bounds(bomb: str, monkeypatch: pytest.Monk
             assert len(str(caught.value)) < 2000
             assert time.monotonic() - started[1] < 10  # of seconds; two attempts take 1.2
             assert time.process_time() - started[0] < 5  # unpacking or a bad pattern takes more
+
+
+@pytest.mark.parametrize("bomb", [name for name in BOMBS if not name.startswith("slow")])
+def test_nor_does_any_cost_the_proxy_more(bomb: str) -> None:
+    async def ask(url: str) -> None:
+        upstream = HttpUpstream(ServeSettings(url, timeout_seconds=SECONDS))
+        try:
+            await upstream.complete(Endpoint.chat, {"model": "m", "messages": []})
+        finally:
+            await upstream.aclose()
+
+    with sending(BOMBS[bomb]) as url:
+        started = time.process_time()
+        with pytest.raises(ApiError) as caught:
+            asyncio.run(ask(url))
+        assert len(caught.value.message) <= 2000
+        assert time.process_time() - started < 5
