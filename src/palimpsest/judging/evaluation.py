@@ -143,7 +143,7 @@ def _reuse(
 
 def _still_holds(old: AnswerRow, question: Question) -> bool:
     """Guard against rows from a release whose conjugations or scoring were different."""
-    if old.prompt != as_recorded(question.sent) or old.finish == UNINVERTIBLE:
+    if old.prompt != as_recorded(question.sent) or old.finish in (UNINVERTIBLE, "refused"):
         return False
     return old.finish != "decided" or question.was_settled(old.raw)
 

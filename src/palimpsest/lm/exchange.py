@@ -319,7 +319,8 @@ class Exchange:
         return tuple(dict.fromkeys(found))
 
     def _flags_of(self, raw: str, cut_off: bool) -> Iterator[str]:
-        if answer_start(raw) is None:
+        start = answer_start(raw)
+        if start is None or (start and not raw[start:].strip()):
             yield THOUGHT_ALONE
         form = self.form(raw, cut_off=cut_off)
         if form != "conjugated":

@@ -50,8 +50,8 @@ class AnswerRow(NamedTuple):
     """What ``answer`` is intruded if it begins with, as a JSON list likewise."""
     outcome: Outcome
     finish: str
-    """``stop``, ``decided``, ``length``; ``chosen`` by likelihood; ``uninvertible`` if the
-    conjugation's inverse failed."""
+    """``stop``, ``decided``, ``length``; ``filtered`` or ``refused`` by the server; ``chosen`` by
+    likelihood; ``uninvertible`` if the conjugation's inverse failed."""
     round_trip: bool | None
     """Did ``invert(apply(prompt))`` return the prompt? ``None`` for native languages."""
     latency_seconds: float

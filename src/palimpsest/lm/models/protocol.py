@@ -13,8 +13,10 @@ Decided = Callable[[int, str], bool]
 will be scored, whatever follows? ``True`` lets the back end stop early; it may also be ignored."""
 
 
-Finish = Literal["stop", "decided", "length"]
-"""Why an answer ended: stop string or end token, early decision, or the token limit."""
+Finish = Literal["stop", "decided", "length", "filtered", "refused"]
+"""Why an answer ended: stop string or end token, early decision, the token limit, a content filter
+of the server, or a refusal of the server or the model. A prompt that leaves no room for an answer
+has an empty one of no tokens that ended with ``length``."""
 
 
 class ScoringUnavailableError(UserError):

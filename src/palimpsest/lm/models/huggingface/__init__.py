@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 __all__ = [
     "DTYPES", "AdapterChange", "Checkpoint", "Finding", "HuggingFaceModel", "InMemoryModel",
     "Severity", "WeightChange", "adapter_change", "broken_weight", "check_complete", "check_pair",
-    "check_templates", "choose_device", "explained", "find_model", "hash_files", "load", "quietly",
-    "weight_change",
+    "check_templates", "choose_device", "explained", "find_model", "hash_files", "load",
+    "quietly", "weight_change",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -27,20 +28,48 @@ class Dialect:
     stops: bool = True
     """Whether stop strings are sent; without them, longer answers are paid for and cut here."""
 
-    def after_refusal(self, param: str | None, message: str) -> Dialect | None:
+    temperature: bool = True
+    """Whether ``temperature=0`` is sent; without it, the server samples if it is its habit."""
+
+    def after_refusal(self, param: str | None, said: str) -> Dialect | None:
         """Return what to try after a refusal, or ``None`` if it is about something else.
 
+        It is about the field that it names first: it may go on with all that are known.
+
         Example:
-            >>> Dialect().after_refusal("max_tokens", "Use 'max_completion_tokens' instead.")
-            Dialect(limit='max_completion_tokens', stops=True)
-            >>> Dialect().after_refusal("model", "No such model.") is None
+            >>> Dialect().after_refusal("max_tokens", "use 'max_completion_tokens' instead.")
+            Dialect(limit='max_completion_tokens', stops=True, temperature=True)
+            >>> Dialect().after_refusal("model", "no such model.") is None
             True
         """
-        if self.limit == "max_tokens" and "max_completion_tokens" in message:
+        named = _FIELD.search(param or "") or _FIELD.search(said)
+        field = named[1].lower() if named else ""
+        if field.startswith("stop"):
+            return replace(self, stops=False) if self.stops else None
+        if field == "temperature":
+            return replace(self, temperature=False) if self.temperature else None
+        if field and self.limit == "max_tokens" and "max_completion_tokens" in said:
             return replace(self, limit="max_completion_tokens")
-        if self.stops and (param == "stop" or "'stop'" in message):
-            return replace(self, stops=False)
         return None
+
+    def __str__(self) -> str:
+        """Say what the server is asked without, or in other words; nothing if all is usual."""
+        return ", ".join(
+            text
+            for text, differs in (
+                ("max_completion_tokens for max_tokens", self.limit != "max_tokens"),
+                ("no stop strings, which are applied here", not self.stops),
+                ("no temperature=0: it may sample", not self.temperature),
+            )
+            if differs
+        )
+
+
+_FIELD = re.compile(
+    r"\b(stop(?:[-_ ]?(?:sequence|string|word)s?)?|temperature|max_(?:completion_)?tokens)\b",
+    re.IGNORECASE,
+)
+"""The fields that can be left out or renamed, as servers and what stands behind them call them."""
 
 
 class ApiRequest(NamedTuple):
@@ -90,7 +119,7 @@ def generation_request(
         messages = (Message("user", prompt),) if isinstance(prompt, str) else prompt
         body["messages"] = [{"role": each.role, "content": each.content} for each in messages]
     body[dialect.limit] = max_new_tokens
-    if temperature != "default":
+    if temperature != "default" and dialect.temperature:
         body["temperature"] = 0
     if stop and dialect.stops:
         body["stop"] = [valid_unicode(text) for text in stop[:_MOST_STOPS]]
