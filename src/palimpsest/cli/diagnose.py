@@ -52,7 +52,11 @@ def diagnose(
 
     \b
     palimpsest diagnose ./base ./tuned
-    palimpsest diagnose ./base hf:./base,adapter=./lora --suite jsonl:mine.jsonl --via leet --via fr
+    palimpsest diagnose ./base hf:./base,adapter=./lora \\
+        --suite jsonl:mine.jsonl --via leet --via fr
+
+    Without `--suite` it measures whether in-context examples still win against instructions, not
+    general ability: bring prompts of your own for what you need.
 
     Interrupt it whenever you like: the same command continues. Then open report.html.
     """

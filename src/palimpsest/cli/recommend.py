@@ -33,7 +33,7 @@ Via = Annotated[
     typer.Option(
         "--via",
         help="A conjugation, repeatable. By default the prompts' other languages and all of: "
-        "palimpsest list conjugations. Ask for translations: --via translate:fr",
+        "`palimpsest list conjugations`. Ask for translations: `--via translate:fr`",
     ),
 ]
 MinHandling = Annotated[
@@ -73,8 +73,9 @@ def recommend(
     """Rank conjugations for prompts whose answers nobody knows.
 
     \b
-    palimpsest recommend ./tuned --base ./base --prompts prompts.txt
-    palimpsest recommend rosetta:tuned --base rosetta:base -p mine.jsonl --via leet --via fr
+    palimpsest recommend ./tuned --base ./base -p prompts.txt
+    palimpsest recommend rosetta:tuned --base rosetta:base \\
+        --prompts mine.jsonl --via leet --via fr
 
     Best are those that take the prompts far from the tuning data and that the base model still
     understands; see docs/how-to/recommend.md. Next: try the best with `palimpsest prompt`.
