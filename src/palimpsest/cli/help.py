@@ -1,7 +1,7 @@
 """How the command line explains itself: help in which every word and every example stays whole.
 
-The framework shortens summaries that do not fit, breaks words at hyphens (``pig-latin``) and commands
-at any space. Here summaries are wrapped, and what stands in backquotes keeps its spaces.
+The framework shortens summaries that do not fit, breaks words at hyphens (``pig-latin``) and
+commands at any space. Here summaries are wrapped, and what stands in backquotes keeps its spaces.
 """
 
 from __future__ import annotations

@@ -28,8 +28,8 @@ Via = Annotated[
     list[str] | None,
     typer.Option(
         "--via",
-        help="A conjugation, repeatable: `leet`, `fr`, `native:fr`, `'leet|upper'`. By default every "
-        "other language of the suite, leet and pig-latin.",
+        help="A conjugation, repeatable: `leet`, `fr`, `native:fr`, `'leet|upper'`. By default "
+        "every other language of the suite, leet and pig-latin.",
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the bootstrap.")]

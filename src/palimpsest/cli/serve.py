@@ -82,8 +82,8 @@ def serve(
         --via leet --port 8001
 
     Every prompt is conjugated and every answer inverted. Next: give your program the address
-    http://127.0.0.1:8000/v1 and the model `mine@leet`, or send `X-Palimpsest-Via: leet` as a header.
-    Ctrl-C stops it.
+    http://127.0.0.1:8000/v1 and the model `mine@leet`, or have it send the header
+    `X-Palimpsest-Via: leet`. Ctrl-C stops it.
     """
     import os
 
