@@ -116,6 +116,7 @@ def sweep(
     Interrupt it whenever you like: the same command continues. Then read table.csv and figures/.
     """
     from palimpsest.engines import make_engine
+    from palimpsest.errors import install_command
     from palimpsest.lab.runs import load_sweep, run_sweep
 
     plan = load_sweep(source, settings or ())
@@ -133,7 +134,7 @@ def sweep(
             typer.secho(f"A run failed: {row['error']}", err=True)
     typer.echo(f"{len(table)} runs. Table: {folder / 'table.csv'}")
     if not (folder / "table.parquet").exists():
-        typer.echo("For table.parquet: pip install 'palimpsest-lm[parquet]', then run this again.")
+        typer.echo(f"For table.parquet: {install_command('parquet')}, then run this again.")
     for path in sorted((folder / "figures").glob("*.png")):
         typer.echo(f"Figure: {path}")
 
