@@ -117,11 +117,12 @@ def compare(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Say what a tuned model kept, suppressed or lost, from logs that you already have.
+    """Say the same as diagnose from logs that you already have.
 
     \b
     palimpsest compare results/base results/tuned
-    palimpsest compare base.csv tuned.csv --conjugated leet=base-leet.csv,tuned-leet.csv
+    palimpsest compare base.csv tuned.csv \\
+        --conjugated leet=base-leet.csv,tuned-leet.csv
 
     Versions of a task in other languages (xnli_en, xnli_fr) count as conjugations. Then open
     report.html; where a fall is clear and nothing shows whether it is hidden, run both models under

@@ -58,7 +58,11 @@ def diagnose(
 
     \b
     palimpsest diagnose ./base ./tuned
-    palimpsest diagnose ./base hf:./base,adapter=./lora --suite jsonl:mine.jsonl --via leet --via fr
+    palimpsest diagnose ./base hf:./base,adapter=./lora \\
+        --suite jsonl:mine.jsonl --via leet --via fr
+
+    Without `--suite` it measures whether in-context examples still win against instructions, not
+    general ability: bring prompts of your own for what you need.
 
     A model's options, FOLDER,key=value: chat=auto (messages go through the chat template,
     text stays plain) or true or false, dtype=bfloat16, device=cuda:1, batch_tokens=8192,

@@ -22,11 +22,11 @@ from palimpsest.cli import (
     rosetta,
     serve,
 )
+from palimpsest.cli.help import Commands
 from palimpsest.errors import UserError
 
-app = typer.Typer(
+app = Commands(
     name="palimpsest",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help starts in a fraction of the time
     add_completion=False,
@@ -56,7 +56,8 @@ def palimpsest(
     palimpsest demo
     palimpsest diagnose ./base ./tuned --via fr --via leet
 
-    Start with the demo; then diagnose a pair of your own.
+    Start with the demo; then diagnose a pair of your own. Every command explains itself:
+    `palimpsest diagnose --help`.
     """
 
 

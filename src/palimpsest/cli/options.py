@@ -22,14 +22,14 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars and
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")]
 Suite = Annotated[
     str,
-    typer.Option("--suite", "-s", help="A suite with its options; see: palimpsest list suites"),
+    typer.Option("--suite", "-s", help="A suite with its options; see: `palimpsest list suites`"),
 ]
 Via = Annotated[
     list[str] | None,
     typer.Option(
         "--via",
-        help="A conjugation, repeatable: leet, fr, native:fr, 'leet|upper'. By default every "
-        "other language of the suite, leet and pig-latin.",
+        help="A conjugation, repeatable: `leet`, `fr`, `native:fr`, `'leet|upper'`. By default "
+        "every other language of the suite, leet and pig-latin.",
     ),
 ]
 BASE_HELP = "The model before tuning: FOLDER, hub ID or endpoint, with its options behind commas."

@@ -41,7 +41,7 @@ def progress_bars(*, enabled: bool = True) -> Iterator[Show]:
 
     with Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=None),  # what the words leave of the line
         MofNCompleteColumn(),
         TextColumn("{task.fields[note]}"),
         TimeLeft(),
@@ -55,6 +55,21 @@ def progress_bars(*, enabled: bool = True) -> Iterator[Show]:
             bars.update(tasks[name], completed=n_done, note=note)
 
         yield show
+
+
+def rate(n_answers: int, seconds: float) -> str:
+    """Return how fast answers come; nothing before the first.
+
+    Example:
+        >>> rate(120, 2.0), rate(30, 20.0), rate(3, 20.0), rate(0, 20.0)
+        ('60 answers/s', '1.5 answers/s', '6.7 s an answer', '')
+    """
+    if n_answers <= 0 or seconds <= 0:
+        return ""
+    if n_answers < seconds:
+        return f"{seconds / n_answers:.1f} s an answer"
+    per_second = n_answers / seconds
+    return f"{per_second:.0f} answers/s" if per_second >= 10 else f"{per_second:.1f} answers/s"
 
 
 def json_text(value: Any) -> str:
@@ -94,10 +109,9 @@ def diagnose_and_show(
     with progress_bars(enabled=not quiet and not as_json) as show:
 
         def progress(role: str, n_done: int, n_total: int, n_reused: int) -> None:
-            seconds = time.monotonic() - started.setdefault(role, time.monotonic())
-            n_new = n_done - n_reused
-            rate = f"{n_new / seconds:.0f} answers/s" if n_new and seconds else ""
-            show(role, n_done, n_total, rate)
+            now = time.monotonic()
+            seconds = now - started.setdefault(role, now)
+            show(role, n_done, n_total, rate(n_done - n_reused, seconds))
 
         def notify(warnings: Sequence[str]) -> None:
             told.extend(warnings)
@@ -144,8 +158,7 @@ def show_results(
     if not quiet:
         _show_table(results)
     typer.secho(visible(f"Verdict: {results.verdict}. {results.verdict_reason}"), bold=True)
-    # A single task of a log says nothing that has not been said.
-    for cell in results.cells if len(results.cells) > 1 or not results.suite.from_logs else ():
+    for cell in results.cells if _say_more(results) else ():
         line = f"  {cell.name}: {cell.verdict}. {cell.verdict_reason}"
         if cell.p_holm is not None:
             line += f" Base against tuned: p {relation(p_value(cell.p_holm))} (Holm)."
@@ -155,6 +168,11 @@ def show_results(
     if cost is not None:
         typer.echo(f"Cost of this run: ${cost:.4f}")
     typer.echo(f"Report: {out / 'report.html'}")
+
+
+def _say_more(results: Results) -> bool:
+    """Return whether the verdicts of the cells say anything that has not been said."""
+    return [cell.verdict for cell in results.cells] != [results.verdict]
 
 
 def _show_table(results: Results) -> None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from palimpsest.errors import UserError
+from palimpsest.errors import UPGRADE, UserError
 from palimpsest.files import TEMPORARY, write_whole
 from palimpsest.records.failures import explained
 from palimpsest.records.provenance import own_version
@@ -194,7 +194,7 @@ class RunFolder:
             raise UserError(
                 f"'{self.path}' was written by palimpsest {marker.get('version')} ({schema}); "
                 f"this version knows {SCHEMA}.",
-                hint="Upgrade with: pip install --upgrade palimpsest-lm, or choose another --out.",
+                hint=UPGRADE,
             )
         return cast("dict[str, Any]", marker)
 

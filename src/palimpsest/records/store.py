@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self, cast, get_type_hints
 
-from palimpsest.errors import UserError
+from palimpsest.errors import UPGRADE, UserError
 from palimpsest.records.answers import AnswerKey, AnswerRow, Outcome
 from palimpsest.records.failures import damaged, explained
 from palimpsest.records.run_folder import WriterLock
@@ -237,7 +237,7 @@ def _check_format(path: Path, connection: sqlite3.Connection) -> int:
         raise UserError(
             f"'{path}' was written by a newer palimpsest: its format is {version}, and this "
             f"version reads formats up to {FORMAT_VERSION}.",
-            hint="Upgrade with: pip install --upgrade palimpsest-lm, or choose another --out.",
+            hint=UPGRADE,
         )
     return cast(int, version)
 

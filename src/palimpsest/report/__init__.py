@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         Sheet,
         name_rows,
     )
+    from palimpsest.report.terminal import FittedTable, TextColumn
     from palimpsest.report.text import (
         clipped,
         csv_text,
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
     from palimpsest.report.writing import write_lab_report, write_report
 
 __all__ = [
-    "BASE", "BROKEN", "INK", "INTRUDED", "MUTED", "RIGHT", "TUNED", "Drawing", "Sheet", "clipped",
-    "csv_text", "flips_text", "guessing_text", "name_rows", "number", "p_value", "percent",
-    "relation", "visible", "write_lab_report", "write_report",
+    "BASE", "BROKEN", "INK", "INTRUDED", "MUTED", "RIGHT", "TUNED", "Drawing", "FittedTable",
+    "Sheet", "TextColumn", "clipped", "csv_text", "flips_text", "guessing_text", "name_rows",
+    "number", "p_value", "percent", "relation", "visible", "write_lab_report", "write_report",
 ]  # fmt: skip
 
 lazy_face(globals())

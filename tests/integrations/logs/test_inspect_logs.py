@@ -270,5 +270,5 @@ def test_without_inspect_the_command_that_installs_it_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "inspect_ai.log", None)
     (tmp_path / "log.eval").write_text("")
-    with pytest.raises(MissingExtraError, match=r"pip install 'palimpsest-lm\[inspect\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'inspect.ai"):
         read_run(tmp_path / "log.eval")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from palimpsest.report.terminal import FittedTable, TextColumn
 from palimpsest.report.text import (
     MISSING,
     conjugation_label,
@@ -20,9 +21,6 @@ from palimpsest.report.text import (
 )
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions
-    from rich.table import Table
-
     from palimpsest.records import Arm, Cell, ConjugationResult, Interval, Plain, Results
 
 
@@ -170,7 +168,7 @@ def markdown_table(results: Results) -> str:
         _markdown_line(["---", *["---:"] * (len(COLUMNS) - 2), "---"]),
     ]
     for row in table_rows(results):
-        name, *numbers = (_joined(column, row, " ") for column in COLUMNS)
+        name, *numbers = (_joined(column, row) for column in COLUMNS)
         lines.append(_markdown_line([_markdown_escape(name), *numbers]))
     return "\n".join(lines) + "\n"
 
@@ -229,52 +227,34 @@ def _latex_cell(column: Column, row: TableRow) -> str:
     return rf"{value} {{\scriptsize {interval}}}" if interval else value
 
 
-class TerminalTable:
-    """The table as rich prints it: in the widest layout that fits the terminal."""
+class TerminalTable(FittedTable):
+    """The table as rich prints it: the most important columns that fit the terminal."""
 
     def __init__(self, results: Results) -> None:
-        self.rows = table_rows(results)
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
-        from rich.measure import Measurement
-
-        tables = [self._layout(keys, separator) for keys, separator in _LAYOUTS]
-        fitting = [
-            table
-            for table in tables
-            if Measurement.get(console, options.update(width=10_000), table).maximum
-            <= options.max_width
-        ]
-        yield (fitting or tables[-1:])[0]
-
-    def _layout(self, keys: Sequence[str], separator: str | None) -> Table:
-        from rich import box
-        from rich.table import Table
-        from rich.text import Text
-
-        columns = [column for column in COLUMNS if column.key in keys]
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        for column in columns:
-            table.add_column(
-                Text(column.header if separator == " " else column.header.replace(" ", "\n", 1)),
-                justify="left" if column.key in ("name", "kind") else "right",
-            )
-        for row in self.rows:
-            table.add_row(*(Text(_joined(column, row, separator)) for column in columns))
-        return table
+        rows = table_rows(results)
+        super().__init__(
+            [
+                TextColumn(
+                    column.header,
+                    [(column.value(row), column.interval(row)) for row in rows],
+                    is_number=column.key not in ("name", "kind"),
+                )
+                for column in COLUMNS
+            ],
+            [(_HEADERS[key], with_interval) for key, with_interval in _IMPORTANCE],
+            n_essential=3,
+            elsewhere="table.csv in the run folder",
+        )
 
 
-_EVERYTHING = tuple(column.key for column in COLUMNS)
-_LAYOUTS: tuple[tuple[tuple[str, ...], str | None], ...] = (
-    (_EVERYTHING, " "),
-    (_EVERYTHING, "\n"),
-    (("name", "base", "tuned", "recovery", "did", "p"), "\n"),
-    (("name", "base", "tuned", "recovery"), "\n"),
-    (("name", "base", "tuned", "recovery"), None),
-)
-"""Columns, and what stands between a number and its interval; None leaves intervals out."""
+_HEADERS = {column.key: column.header for column in COLUMNS}
+_IMPORTANCE = (
+    ("base", False), ("tuned", False), ("recovery", False),
+    ("recovery", True), ("tuned", True), ("base", True), ("did", True),
+    ("p", False), ("change", True), ("flips", False), ("kind", False), ("fidelity", False),
+)  # fmt: skip
+"""Columns, and whether with their intervals: the first that fit the terminal are shown."""
 
 
-def _joined(column: Column, row: TableRow, separator: str | None) -> str:
-    value, interval = column.value(row), column.interval(row)
-    return value if separator is None or not interval else value + separator + interval
+def _joined(column: Column, row: TableRow) -> str:
+    return f"{column.value(row)} {column.interval(row)}".rstrip()

@@ -297,5 +297,5 @@ def test_without_peft_the_message_names_the_command_that_installs_it(
 
     model = opened(f"{llama},adapter={save_adapter(tmp_path / 'lora')}")
     monkeypatch.setattr(builtins, "__import__", without_peft)
-    with pytest.raises(MissingExtraError, match=r"pip install 'palimpsest-lm\[peft\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'peft"):
         text(model)
