@@ -1,4 +1,4 @@
-"""``palimpsest doctor``: is a pair what it claims to be, before it is judged?"""
+"""``palimpsest doctor``: whether a pair is what it claims to be, before it is judged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A pair before it is judged: is it what it claims to be, and is it asked as it was trained?"""
+"""Examination of a pair before it is judged: files, weights, templates, and a few prompts."""
 
 from __future__ import annotations
 
