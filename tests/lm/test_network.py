@@ -108,7 +108,7 @@ def test_a_proxy_that_cannot_be_used_is_named_with_what_to_set(
 
 def test_the_password_of_a_proxy_is_not_shown(env: pytest.MonkeyPatch) -> None:
     env.setenv("ALL_PROXY", "socks4://me:hunter2@h:1")
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError, match="ALL_PROXY=socks4://h:1 cannot") as caught:
         proxy_of(FAR)
     assert "hunter2" not in str(caught.value)
 

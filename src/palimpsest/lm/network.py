@@ -9,6 +9,7 @@ import math
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.util import find_spec
@@ -205,30 +206,16 @@ def _usable_proxy(text: str, variable: str, scheme: str, host: str) -> httpx.Pro
         f"Set {scheme.upper()}_PROXY=http://HOST:PORT to an HTTP proxy, which most programs also "
         f"offer, or write NO_PROXY={host} to go without one."
     )
-    try:
-        kind, shown = urlsplit(address).scheme, bare_url(address)
-        valid = bool(urlsplit(address).hostname) and urlsplit(address).port != 0
-    except ValueError:
-        kind, shown, valid = "", "…", False
-    if valid and kind.startswith("socks") and find_spec("socksio") is None and kind != "socks":
-        way_out = f"Install it with: pip install 'httpx[socks]'\n{way_out}"
-        valid = kind not in ("socks5", "socks5h")
-        if not valid:
-            raise UserError(
-                f"The proxy {variable}={shown} needs the package 'socksio', which is not "
-                "installed.",
-                hint=way_out,
-            )
-    if valid:
-        try:
+    expected = "expected http://, https:// or socks5://, then a host and a port"
+    shown = "…"  # what cannot be taken apart may hold a password
+    with suppress(ValueError, httpx.InvalidURL):
+        parts, shown = urlsplit(address), bare_url(address)
+        if parts.scheme in ("socks5", "socks5h") and find_spec("socksio") is None:
+            expected = "it needs the package 'socksio'"
+            way_out = f"Install it with: pip install 'httpx[socks]'\n{way_out}"
+        elif parts.hostname and parts.port != 0:
             return httpx.Proxy(address)
-        except (ValueError, httpx.InvalidURL):
-            pass
-    raise UserError(
-        f"The proxy {variable}={shown} cannot be used; expected http://, https:// or socks5://, "
-        "then a host and a port.",
-        hint=way_out,
-    )
+    raise UserError(f"The proxy {variable}={shown} cannot be used; {expected}.", hint=way_out)
 
 
 def bypasses_proxy(listed: str, host: str, port: int) -> bool:
