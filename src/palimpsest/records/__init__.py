@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from palimpsest.faces import lazy_face
 
 if TYPE_CHECKING:
-    from palimpsest.records.answers import IN_ANSWER, AnswerKey, AnswerRow, Outcome
+    from palimpsest.records.answers import CUT, IN_ANSWER, AnswerKey, AnswerRow, Outcome
     from palimpsest.records.failures import explained
     from palimpsest.records.lab_results import (
         ByPosition,
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from palimpsest.records.thresholds import THRESHOLDS
 
 __all__ = [
-    "FILE_NAME", "IN_ANSWER", "THRESHOLDS", "AnswerKey", "AnswerRow", "AnswerStore", "Arm",
+    "CUT", "FILE_NAME", "IN_ANSWER", "THRESHOLDS", "AnswerKey", "AnswerRow", "AnswerStore", "Arm",
     "Best", "ByPosition", "Cell", "Check", "Closeness", "Conjugated", "ConjugationResult",
     "Decile", "Estimate", "Guessing", "Interval", "LabProvenance", "LabResults", "Losses",
     "Measurement", "MeasurementLog", "ModelInfo", "Oracle", "Outcome", "Part", "Plain", "Prior",

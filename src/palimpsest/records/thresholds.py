@@ -40,6 +40,11 @@ class Thresholds:
     recovery is called suppressed in one run and lost in the next: what lies between stays
     inconclusive."""
 
+    n_whole: int = 50
+    """So many wrong answers of a cell under one way of asking are asked to their end, so that they
+    can be looked at; the others end once they are settled. The share of such answers that something
+    else than a loss explains is then known to 14 points at worst (95 %)."""
+
     intruded_at_most: float = 0.5
     """Where more than this share of the errors under a conjugation are the other ability's answers,
     the conjugation did not get past the tuned model's inference, and its failure proves no loss."""
