@@ -230,25 +230,11 @@ def _generate(
     if not groups:
         return
 
-    going_on: set[int] = set()
-
-    def decided(index: int, raw: str) -> bool:
-        if index in going_on:
-            return False
-        for question in groups[index]:
-            outcome = question.settled_outcome(raw)
-            if outcome is None:
-                return False
-            if outcome != "right" and question.key in to_end:
-                going_on.add(index)
-                return False
-        return True
-
     answers = model.generate(
         list(askers),
         max_new_tokens=settings.max_new_tokens,
         stop=shared_stops(list(dict.fromkeys(each.exchange for each in questions))),
-        decided=decided if settings.stop_when_decided else None,
+        decided=_Settled(groups, to_end) if settings.stop_when_decided else None,
     )
     n_answered = 0
     try:
@@ -270,6 +256,28 @@ def _generate(
             close()
     if n_answered != len(groups):
         raise RuntimeError(f"'{model.spec}' gave {n_answered} answers to {len(groups)} prompts.")
+
+
+class _Settled:
+    """Says of the answers of a batch when they are settled, and need not go on."""
+
+    def __init__(self, groups: Sequence[_Group], to_end: Container[AnswerKey]) -> None:
+        self._groups = groups
+        self._to_end = to_end
+        self._going_on: set[int] = set()
+
+    def __call__(self, index: int, raw: str) -> bool:
+        """Return whether the answer may end here; not if it is wrong and wanted whole."""
+        if index in self._going_on:
+            return False
+        for question in self._groups[index]:
+            outcome = question.settled_outcome(raw)
+            if outcome is None:
+                return False
+            if outcome != "right" and question.key in self._to_end:
+                self._going_on.add(index)
+                return False
+        return True
 
 
 def _choose(

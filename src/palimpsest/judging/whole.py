@@ -39,8 +39,9 @@ def to_ask_again(
 ) -> list[Question]:
     """Return the questions of the sample whose answers were cut.
 
-    The sample is the first wrong answers of each cell under each way of asking: it depends on what
-    the answers are, not on when they came. Answers that earlier versions ended early stay so.
+    The sample is the first intruded and the first broken answers of each cell under each way of
+    asking: it depends on what the answers are, not on when they came. Answers that earlier versions
+    ended early stay so.
     """
     if whole != "sample":
         return []
@@ -48,10 +49,11 @@ def to_ask_again(
 
 
 def _cut(group: Sequence[Question], rows: Mapping[AnswerKey, AnswerRow]) -> Iterator[Question]:
-    wrong = [question for question in group if rows[question.key].outcome != "right"]
-    for question in wrong[: THRESHOLDS.n_whole]:
-        if rows[question.key].finish == CUT:
-            yield question
+    for outcome in ("intruded", "broken"):
+        wrong = [question for question in group if rows[question.key].outcome == outcome]
+        for question in wrong[: THRESHOLDS.n_whole]:
+            if rows[question.key].finish == CUT:
+                yield question
 
 
 def _groups(questions: Iterable[Question]) -> list[list[Question]]:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         ConjugationResult,
         Guessing,
         Interval,
+        Looked,
         ModelInfo,
         Plain,
         Provenance,
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CUT", "FILE_NAME", "IN_ANSWER", "THRESHOLDS", "AnswerKey", "AnswerRow", "AnswerStore", "Arm",
     "Best", "ByPosition", "Cell", "Check", "Closeness", "Conjugated", "ConjugationResult",
-    "Decile", "Estimate", "Guessing", "Interval", "LabProvenance", "LabResults", "Losses",
+    "Decile", "Estimate", "Guessing", "Interval", "LabProvenance", "LabResults", "Looked", "Losses",
     "Measurement", "MeasurementLog", "ModelInfo", "Oracle", "Outcome", "Part", "Plain", "Prior",
     "Provenance", "Remedied", "Results", "RunFolder", "Scoring", "SuiteInfo", "Usage", "Verdict",
     "WriterLock", "commit_of", "explained", "platform_facts", "read_measurements", "versions",

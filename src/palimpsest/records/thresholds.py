@@ -41,9 +41,25 @@ class Thresholds:
     inconclusive."""
 
     n_whole: int = 50
-    """So many wrong answers of a cell under one way of asking are asked to their end, so that they
-    can be looked at; the others end once they are settled. The share of such answers that something
-    else than a loss explains is then known to 14 points at worst (95 %)."""
+    """So many wrong answers of each kind, intruded and broken, are asked to their end in a cell
+    under one way of asking, so that they can be looked at; the others end once they are settled.
+    The share of them that something else than a loss explains is then known to 14 points at worst
+    (95 %)."""
+
+    least_looked: int = 10
+    """Of more wrong answers than this, at least so many must have been seen to their end, or what
+    they look like is unknown."""
+
+    explained_at_most: float = 0.5
+    """Where something else than a loss explains this share of the fall, no loss is shown: less than
+    half of what fell would be one. Nor is it where it explains the lower end of the interval."""
+
+    explained_said_from: float = 0.1
+    """From this share of the fall on, a warning says what explains it."""
+
+    identical_from: float = 0.5
+    """From this share of one and the same wrong answer on, whatever the prompts ask, the model is
+    not answering them."""
 
     intruded_at_most: float = 0.5
     """Where more than this share of the errors under a conjugation are the other ability's answers,

@@ -20,9 +20,7 @@ def test_whole_words_count_wherever_they_stand_and_in_any_case(answer: str, outc
     assert scorer_for(["Paris"], ["London"], "contains").outcome(answer) == outcome
 
 
-@pytest.mark.parametrize(
-    "text", ["120", "3.12", "-12", "1,12", "12.5", "a12", "12th", "−12", "½12"]
-)
+@pytest.mark.parametrize("text", ["120", "3.12", "-12", "1,12", "12.5", "a12", "12th", "−12"])
 def test_a_number_is_not_found_in_another(text: str) -> None:
     assert scorer_for(["12"], [], "contains").outcome(f"It is {text}.") == "broken"
 

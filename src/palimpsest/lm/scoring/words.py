@@ -91,6 +91,18 @@ def places(expected: str, text: str, *, whole: bool) -> Iterator[int]:
         start = text.find(expected, start + 1)
 
 
+def stands_in(expected: str, answer: str) -> bool:
+    """Return whether a text stands in an answer as whole words, in its very form.
+
+    Example:
+        >>> stands_in("Paris", "It is Paris."), stands_in("Paris", "It is PARIS.")
+        (True, False)
+    """
+    form = accepted_form(expected)
+    found = places(form, decompose(normalise(answer)), whole=True) if form else ()
+    return next(iter(found), None) is not None
+
+
 def _begins(text: str, start: int) -> bool:
     """Say whether no word or number that stands before a place goes on there."""
     before, first = text[max(start - 2, 0) : start], text[start]
