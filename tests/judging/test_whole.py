@@ -19,7 +19,7 @@ from palimpsest.lm.suites.suite import Example, Suite
 from palimpsest.records import THRESHOLDS, AnswerRow
 from palimpsest.records.store import AnswerStore
 
-N = 200
+N = 400
 WHOLE = " The capital is Paris, of course."
 
 
@@ -99,7 +99,7 @@ def test_a_sample_of_each_cell_and_way_of_asking_is_whole(
     assert {row.raw for row in rows if row.outcome == "right"} <= {" Paris", " Paris indeed."}
 
 
-@pytest.mark.parametrize("breaks_after", [1, 150, 399, 410])
+@pytest.mark.parametrize("breaks_after", [1, 300, 799, 820])
 def test_a_sample_is_the_same_after_an_interruption(tmp_path: Path, breaks_after: int) -> None:
     with AnswerStore(tmp_path / "whole.sqlite") as store:
         expected = ask(Model(3), store, "sample")

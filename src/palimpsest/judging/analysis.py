@@ -60,8 +60,8 @@ class ViaFacts(Protocol):
         """What comes back, in words."""
 
     @property
-    def native(self) -> bool:
-        """Whether it is another language of the examples."""
+    def native(self) -> bool | None:
+        """Whether it is another language of the examples; ``None`` where nobody said it."""
 
 
 class Analysis(NamedTuple):

@@ -216,7 +216,8 @@ def _is_foreign(seen: _Seen) -> bool:
     if not scripts:
         return False
     [(script, n)] = scripts.most_common(1)
-    if n > 0.5 * scripts.total() and script not in set(map(_script, filter(str.isalpha, beside))):
+    beside_it = set(map(_script, filter(str.isalpha, beside)))
+    if beside_it and script not in beside_it and n > 0.5 * scripts.total():
         return True
     words = Counter(seen.text.casefold().split())
     counts = {name: sum(words[word] for word in listed) for name, listed in FUNCTION_WORDS.items()}
