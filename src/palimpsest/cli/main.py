@@ -19,6 +19,7 @@ from palimpsest.cli import (
     prompt,
     recommend,
     report,
+    rescore,
     rosetta,
     serve,
 )
@@ -68,6 +69,7 @@ app.command()(compare.compare)
 app.command()(prompt.prompt)
 app.command()(recommend.recommend)
 app.command()(report.report)
+app.command()(rescore.rescore)
 app.command()(serve.serve)
 app.command("lm-eval", context_settings=lm_eval.PASS_ON, no_args_is_help=True)(lm_eval.lm_eval)
 app.command("list")(list_.list_)

@@ -53,6 +53,14 @@ BaseForm = Annotated[
 TunedForm = Annotated[
     PromptForm | None, typer.Option("--tuned-form", help="The same for the tuned model.")
 ]
+Scorer = Annotated[
+    str | None,
+    typer.Option(
+        "--scorer",
+        help="How answers are scored, for all examples: prefix, contains; see: palimpsest list "
+        "scorers",
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the bootstrap.")]
 Sentences = Annotated[
     Path | None,
@@ -83,6 +91,24 @@ Prices = Annotated[
     Path | None,
     typer.Option(
         "--prices", help="For endpoints: a TOML file, US dollars per million tokens by model."
+    ),
+]
+
+
+class WholeAnswers(StrEnum):
+    """How many wrong answers are asked to their end."""
+
+    none = "none"
+    sample = "sample"
+    all = "all"
+
+
+Whole = Annotated[
+    WholeAnswers,
+    typer.Option(
+        "--whole",
+        help="How many wrong answers are asked to their end, so that they can be looked at and "
+        "scored anew: a sample of each cell and way of asking, all, or none. Right ones end early.",
     ),
 ]
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
+    from palimpsest.judging import Whole
     from palimpsest.lm.models import Budget
     from palimpsest.records import Results
 
@@ -95,6 +96,8 @@ def diagnose_and_show(
     out: Path,
     via: Sequence[str] | None = None,
     limit: int | None = None,
+    scorer: str | None = None,
+    whole: Whole = "sample",
     min_fidelity: float = 0.0,
     budget: Budget | None = None,
     seed: int = 0,
@@ -124,6 +127,8 @@ def diagnose_and_show(
             via=via,
             out=out,
             limit=limit,
+            scorer=scorer,
+            whole=whole,
             min_fidelity=min_fidelity,
             budget=budget,
             seed=seed,

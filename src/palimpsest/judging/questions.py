@@ -23,7 +23,7 @@ from palimpsest.lm import (
 from palimpsest.lm.conjugations import TextConjugation
 from palimpsest.lm.scoring import Scorer, scorer_for
 from palimpsest.lm.suites import Example, Suite
-from palimpsest.records import IN_ANSWER, AnswerKey, AnswerRow, Outcome
+from palimpsest.records import CUT, IN_ANSWER, AnswerKey, AnswerRow, Outcome
 
 ANSWERS_VERSION = 1
 """Part of every key. Raise it when a release makes the same model and settings say other things."""
@@ -90,7 +90,7 @@ class RawAnswer(NamedTuple):
     @property
     def cut_off(self) -> bool:
         """Whether the model might have gone on."""
-        return self.finish in ("decided", "length", "filtered")
+        return self.finish in ("decided", CUT, "length", "filtered")
 
     @property
     def why_none(self) -> str | None:
@@ -162,13 +162,9 @@ class Question:
         """Scores inverted answers."""
         return scorer_for(*self.expected, self.example.scorer)
 
-    def is_settled(self, raw: str) -> bool:
-        """Return whether nothing that the model may add to ``raw`` changes the outcome."""
-        readings = self.exchange.settled(raw)
-        for text, stopped in readings:
-            if not stopped and not self.scorer.decided(text):
-                return False
-        return len(readings) == 1 or len({self.scorer.outcome(text) for text, _ in readings}) == 1
+    def settled_outcome(self, raw: str) -> Outcome | None:
+        """Return the outcome if nothing that the model may add to ``raw`` changes it."""
+        return settled_outcome(self.exchange, self.scorer, raw)
 
     def was_settled(self, raw: str) -> bool:
         """Return whether a stored answer had been settled, also for one who took it as conjugated.
@@ -176,7 +172,9 @@ class Question:
         Earlier versions inverted every answer, and stopped as soon as that was enough.
         """
         settled = self.exchange.settled_as_conjugated(raw)
-        return self.is_settled(raw) or settled.stopped or self.scorer.decided(settled.text)
+        if settled.stopped or self.scorer.decided(settled.text):
+            return True
+        return self.settled_outcome(raw) is not None
 
     def row(self, reply: RawAnswer, *, role: str) -> AnswerRow:
         """Return the answer as it is recorded, inverted and scored."""
@@ -249,6 +247,15 @@ class Question:
             return flags, self.exchange.fidelity(self.example.prompt, self.sent)
         except ConjugationError:
             return flags, Fidelity(round_trip=False, chrf=0.0, survival=0.0)
+
+
+def settled_outcome(exchange: Exchange, scorer: Scorer, raw: str) -> Outcome | None:
+    """Return the outcome of an answer that begins with ``raw``, if nothing can change it."""
+    readings = exchange.settled(raw)
+    if not all(each.stopped or scorer.decided(each.text) for each in readings):
+        return None
+    outcomes = {scorer.outcome(each.text) for each in readings}
+    return outcomes.pop() if len(outcomes) == 1 else None
 
 
 @lru_cache(maxsize=256)

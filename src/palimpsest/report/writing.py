@@ -46,6 +46,7 @@ def write_report(
         markdown_table,
         prompt_data,
         render_page,
+        suspects,
     )
     from palimpsest.report.page import write_figure
 
@@ -61,7 +62,9 @@ def write_report(
         tells_abilities=results.suite.scoring == "abilities",
         from_logs=results.suite.from_logs,
     )
-    return target.write_text("report.html", render_page(results, figures, data))
+    return target.write_text(
+        "report.html", render_page(results, figures, data, suspects(results, rows))
+    )
 
 
 def write_lab_report(folder: Path, results: LabResults) -> Path:

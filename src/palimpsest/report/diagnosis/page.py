@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup, escape
 
 from palimpsest.records import THRESHOLDS
+from palimpsest.report.diagnosis.explained_answers import Suspect
 from palimpsest.report.diagnosis.prompts import PromptData
 from palimpsest.report.diagnosis.tables import COLUMNS, table_rows
 from palimpsest.report.page import KeyNumber, PageFigure, render
@@ -35,13 +36,19 @@ MAX_CELL_TABLES = 40
 """Cells with a whole table of their own on the page."""
 
 
-def render_page(results: Results, figures: Sequence[PageFigure], data: PromptData) -> str:
+def render_page(
+    results: Results,
+    figures: Sequence[PageFigure],
+    data: PromptData,
+    suspects: Sequence[Suspect] = (),
+) -> str:
     """Return the page.
 
     Args:
         results: What the diagnosis says.
         figures: In order.
         data: The answers for the browser of single prompts.
+        suspects: Wrong answers that show no loss.
     """
     return render(
         "report.html.j2",
@@ -50,6 +57,7 @@ def render_page(results: Results, figures: Sequence[PageFigure], data: PromptDat
         filters=_FILTERS,
         results=results,
         data=data,
+        suspects=suspects,
         data_json=Markup(data.json),
         keys=_key_numbers(results),
         columns=COLUMNS,

@@ -12,6 +12,7 @@
   const FINISHES = {
     stop: "ended by the model",
     decided: "cut once the outcome was decided",
+    cut: "cut once it could not become right",
     length: "cut at the length limit",
     chosen: "the likeliest choice; natural-log probabilities",
     uninvertible: "the conjugation failed to invert it",
