@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
+import re
+import stat
+import struct
 import tomllib
-from collections.abc import Iterator
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,11 +27,50 @@ MOST_BYTES = 256 * 2**20
 MOST_LINE_BYTES = 64 * 2**20
 """Of one line; a prompt of a hundred thousand words with four choices has two of them."""
 
+MOST_ENTRIES = 200_000
+"""Of a zip file."""
+
+MOST_ENTRY_BYTES = 256 * 2**20
+"""Of one file in a zip file, unpacked."""
+
+MOST_UNPACKED_BYTES = 16 * 2**30
+"""Of all files in a zip file together, unpacked."""
+
 TEMPORARY = ".palimpsest-tmp"
 """What the name of a file ends in while it is being written."""
 
 _PERMISSIONS = "Check the path and its permissions."
 _MARK = b"\xef\xbb\xbf"
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_BLOCK_BYTES = 2**20
+_BINARY = getattr(os, "O_BINARY", 0)
+_ZSTD = 93
+_MOST_WINDOW_BYTES = 2**27
+_FEW_BYTES = 512
+_DAMAGED = (
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+    *(ValueError, EOFError, OverflowError, NotImplementedError),
+)
+_MOST_DIRECTORY_BYTES = 512
+"""Of one entry in the directory of a zip file, with a long name."""
+_BLANK = re.compile(r"[ \t\r\n]*")
+
+_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+_PACKED = {
+    b"\x1f\x8b": ("gzip", "gzip -dk"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "zstd -d"),
+    b"BZh": ("bzip2", "bzip2 -dk"),
+    b"\xfd7zXZ\0": ("xz", "xz -dk"),
+    b"PK\x03\x04": ("zip", "unzip"),
+}
+"""How packed files begin: with what they are packed, and what unpacks them."""
 
 
 @contextmanager
@@ -37,6 +82,46 @@ def reading(path: Path, *, name: str | None = None, hint: str = _PERMISSIONS) ->
         raise UserError(f"No file '{path}'.", hint="Check the path.") from None
     except OSError as error:
         raise unreadable(name or str(path), error, hint=hint) from error
+
+
+@contextmanager
+def opened(path: Path, *, name: str | None = None, hint: str = _PERMISSIONS) -> Iterator[BinaryIO]:
+    """Open a file to read its bytes, which must be a file or a link to one.
+
+    A pipe or a device may give bytes without end, or none for ever: it is refused without waiting.
+
+    Raises:
+        UserError: The file is missing, cannot be read, or is something else.
+    """
+    with reading(path, name=name, hint=hint):
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
+        with open(descriptor, "rb") as file:  # noqa: PTH123  # a descriptor has no path
+            mode = os.fstat(descriptor).st_mode
+            if not stat.S_ISREG(mode):
+                kind = next((kind for is_it, kind in _KINDS if is_it(mode)), "something else")
+                raise UserError(
+                    f"{name or path} is {kind}; a file is needed.",
+                    hint="Write what it gives into a file, and name that.",
+                )
+            yield file
+
+
+def refuse_packed(path: Path, head: bytes | None = None) -> None:
+    """Raise :class:`UserError` if a file of text begins as packed ones do.
+
+    Args:
+        path: Of the file.
+        head: How it begins; by default it is read.
+    """
+    if head is None:
+        with opened(path) as file:
+            head = file.read(16)
+    for mark, (packer, command) in _PACKED.items():
+        if head.startswith(mark):
+            raise UserError(
+                f"{path} is packed with {packer}; packed text is not read.",
+                hint=f"Unpack it first: {command} {path.name}",
+            )
 
 
 def unreadable(name: object, error: OSError, *, hint: str = _PERMISSIONS) -> UserError:
@@ -69,11 +154,15 @@ def read_bytes(path: Path, *, most_bytes: int = MOST_BYTES, hint: str = _PERMISS
     Raises:
         UserError: The file is missing, cannot be read, or is too long.
     """
-    with reading(path, hint=hint):
-        n_bytes = path.stat().st_size
+    with opened(path, hint=hint) as file:
+        n_bytes = os.fstat(file.fileno()).st_size
         if n_bytes > most_bytes:
             raise too_large(path, n_bytes, most_bytes)
-        return path.read_bytes()
+        content = file.read(most_bytes + 1)  # some files of the system do not tell their size
+    if len(content) > most_bytes:
+        raise too_large(path, len(content), most_bytes)
+    refuse_packed(path, content)
+    return content
 
 
 def read_text(path: Path, *, most_bytes: int) -> str:
@@ -86,10 +175,8 @@ def read_text(path: Path, *, most_bytes: int) -> str:
     Raises:
         UserError: The file is missing, cannot be read, is too long, or is not text.
     """
-    with (
-        reading(path, name=f"'{path}'", hint="Name a text file in UTF-8."),
-        path.expanduser().open("rb") as file,
-    ):
+    hint = "Name a text file in UTF-8."
+    with opened(path.expanduser(), name=f"'{path}'", hint=hint) as file:
         return read_stream(file, f"'{path}'", most_bytes=most_bytes)
 
 
@@ -136,7 +223,9 @@ def parse_json(data: bytes, name: str, *, hint: str | None = None) -> Any:
         raise UserError(f"{name} is not valid JSON: {error}.", hint=hint) from error
 
 
-def read_toml(path: Path, *, most_bytes: int = 2**24) -> dict[str, Any]:
+def read_toml(
+    path: Path, *, most_bytes: int = 2**22, parse_float: Callable[[str], Any] = float
+) -> dict[str, Any]:
     """Return what a TOML file holds.
 
     Raises:
@@ -144,32 +233,35 @@ def read_toml(path: Path, *, most_bytes: int = 2**24) -> dict[str, Any]:
     """
     if not path.exists():
         raise UserError(f"There is no file '{path}'.", hint="Check the path.")
+    content = read_bytes(path, most_bytes=most_bytes).removeprefix(_MARK)
     try:
-        return tomllib.loads(read_bytes(path, most_bytes=most_bytes).decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(content.decode(), parse_float=parse_float)
+    except (ValueError, RecursionError) as error:
         raise UserError(f"'{path}' is no TOML file: {error}.") from error
 
 
 def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield each line's object with its place, file and line; blank lines are skipped.
 
-    A line is read at a time, whatever the size of the file.
+    A line is read at a time, whatever the size of the file. A file that holds one list in brackets
+    is read as a whole, and gives its items.
 
     Raises:
         UserError: The file cannot be read, a line is not a JSON object in UTF-8, or is longer than
-            :data:`MOST_LINE_BYTES`.
+            :data:`MOST_LINE_BYTES`; a list is longer than :data:`MOST_BYTES`.
     """
-    with reading(path), path.open("rb") as file:
+    if begins_list(path):
+        yield from _list_items(path)
+        return
+    with opened(path) as file:
         number = 0
         while line := file.readline(MOST_LINE_BYTES + 1):
             number += 1
             place = f"{path}, line {number}"
             if len(line) > MOST_LINE_BYTES:
-                raise UserError(
-                    f"{place}: longer than {MOST_LINE_BYTES / 2**20:.0f} MiB.",
-                    hint="A log has one answer a line; check that this is one.",
-                )
+                raise _too_long(place)
             if number == 1:
+                refuse_packed(path, line)
                 line = line.removeprefix(_MARK)
             if not line.strip():
                 continue
@@ -182,6 +274,87 @@ def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 raise UserError(
                     f"{place}: {error}{cut}", hint="A log has one JSON object a line."
                 ) from None
+
+
+def begins_list(path: Path) -> bool:
+    """Return whether a JSON file begins with a bracket."""
+    with opened(path) as file:
+        return file.read(_BLOCK_BYTES).removeprefix(_MARK).lstrip()[:1] == b"["
+
+
+def _list_items(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each object of a file that holds one JSON list, with its place, file and item."""
+    try:
+        text = decoded(read_bytes(path).removeprefix(_MARK))
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+    read = json.JSONDecoder(object_pairs_hook=_distinct, parse_int=_integer).raw_decode
+    at, number = _next(text, text.index("[") + 1), 0
+    while text[at : at + 1] != "]":
+        number += 1
+        place = f"{path}, item {number}"
+        try:
+            value, at = read(text, at)
+        except RecursionError:
+            raise UserError(f"{place}: not JSON that can be read: nested too deeply.") from None
+        except ValueError as error:
+            cut = "" if text.rstrip().endswith("]") else " The file may be cut off."
+            raise UserError(
+                f"{place}: not JSON: {error}.{cut}", hint="Copy the file, or write it, again."
+            ) from None
+        if not isinstance(value, dict):
+            raise UserError(f"{place}: not an object in braces.", hint="A log is a list of them.")
+        yield place, value
+        at = _next(text, at)
+        if text[at : at + 1] not in (",", "]"):
+            raise UserError(
+                f"{place}: followed by neither a comma nor the end of the list. The file may be "
+                "cut off.",
+                hint="Copy the file, or write it, again.",
+            )
+        at = _next(text, at + 1) if text[at] == "," else at
+
+
+def _next(text: str, at: int) -> int:
+    """Return where the next text that is not blank begins."""
+    match = _BLANK.match(text, at)
+    return match.end() if match else at
+
+
+def text_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a text with their ends, in UTF-8 or, with its mark, UTF-16.
+
+    Raises:
+        UserError: The file cannot be read, is another kind of text, or a line is longer than
+            :data:`MOST_LINE_BYTES`.
+    """
+    with opened(path) as file:
+        head = file.read(16)
+        file.seek(0)
+        refuse_packed(path, head)
+        encoding = "utf-16" if head.startswith(_UTF16_MARKS) else "utf-8-sig"
+        with io.TextIOWrapper(file, encoding=encoding, newline="") as text:
+            number = 0
+            try:
+                while line := text.readline(MOST_LINE_BYTES + 1):
+                    number += 1
+                    if len(line) > MOST_LINE_BYTES:
+                        raise _too_long(f"{path}, line {number}")
+                    yield line
+            except UnicodeError as error:
+                byte = (
+                    f" (byte 0x{error.object[error.start]:02x})"
+                    if isinstance(error, UnicodeDecodeError)
+                    else ""
+                )
+                raise UserError(f"{path} is not UTF-8{byte}.", hint="Save it as UTF-8.") from None
+
+
+def _too_long(place: str) -> UserError:
+    return UserError(
+        f"{place}: longer than {MOST_LINE_BYTES / 2**20:.0f} MiB.",
+        hint="A log has one answer a line; check that this is one.",
+    )
 
 
 def lines_of(content: bytes) -> list[bytes]:
@@ -262,10 +435,118 @@ def sha256_of(*paths: Path) -> str:
     """
     whole = hashlib.sha256()
     for path in paths:
-        with reading(path), path.open("rb") as file:
-            while block := file.read(2**20):
+        with opened(path) as file:
+            while block := file.read(_BLOCK_BYTES):
                 whole.update(block)
     return whole.hexdigest()
+
+
+def check_zip(
+    path: Path,
+    wanted: Callable[[str], bool],
+    *,
+    most_bytes: int,
+    hint: str = "Copy it again, or write it again.",
+) -> None:
+    """Unpack some files of a zip file into nothing, to know that another may unpack them.
+
+    What the directory says of sizes is not believed: bytes are counted as they come out.
+
+    Args:
+        path: Of the zip file.
+        wanted: Whether a file of that name is going to be read.
+        most_bytes: Of each of these, unpacked.
+        hint: What to do about a file that is no zip file.
+
+    Raises:
+        UserError: It is no zip file, has more than :data:`MOST_ENTRIES` files, or one of those
+            wanted is larger, or all together are larger than :data:`MOST_UNPACKED_BYTES`.
+    """
+    n_together = 0
+    with opened(path) as file:
+        try:
+            for entry in _zip_entries(path, file):
+                if not wanted(entry.filename):
+                    continue
+                n_bytes = 0
+                for n_more in _unpacked_sizes(file, entry):
+                    n_bytes, n_together = n_bytes + n_more, n_together + n_more
+                    if n_bytes > most_bytes or n_together > MOST_UNPACKED_BYTES:
+                        most = most_bytes if n_bytes > most_bytes else MOST_UNPACKED_BYTES
+                        raise UserError(
+                            f"{path}: '{entry.filename[:80]}' unpacks to more than is read, "
+                            f"{most / 2**20:,.0f} MiB.",
+                            hint="A log is not as large as that; check who wrote it.",
+                        )
+        except _DAMAGED as error:
+            raise UserError(
+                f"{path} is no zip file that can be read: {str(error) or type(error).__name__}.",
+                hint=hint,
+            ) from error
+
+
+def _zip_entries(path: Path, file: BinaryIO) -> list[zipfile.ZipInfo]:
+    """Return the directory of a zip file, after a look at how long it is."""
+    end = file.seek(0, os.SEEK_END)
+    file.seek(max(0, end - 2**16 - 100))
+    tail = file.read()
+    at, at_64 = tail.rfind(b"PK\5\6"), tail.rfind(b"PK\6\7")
+    if at < 0 or len(tail) < at + 22:
+        raise zipfile.BadZipFile("it has no end record")
+    (n_bytes,) = struct.unpack_from("<I", tail, at + 12)
+    if at_64 >= 0:
+        (place,) = struct.unpack_from("<Q", tail, at_64 + 8)
+        file.seek(min(place, end))
+        n_bytes = max(n_bytes, struct.unpack_from("<Q", file.read(48), 40)[0])
+    most = MOST_ENTRIES * _MOST_DIRECTORY_BYTES
+    entries = [] if n_bytes > most else zipfile.ZipFile(file).infolist()
+    if n_bytes > most or len(entries) > MOST_ENTRIES:
+        raise UserError(
+            f"{path} holds more than {MOST_ENTRIES:,} files; so many are not read.",
+            hint="Split it: a log of fewer samples each.",
+        )
+    return entries
+
+
+def _unpacked_sizes(file: BinaryIO, entry: zipfile.ZipInfo) -> Iterator[int]:
+    """Yield the sizes of an entry's pieces as they are unpacked, each about a block at most."""
+    file.seek(entry.header_offset)
+    header = file.read(30)
+    file.seek(sum(struct.unpack_from("<HH", header, 26)), os.SEEK_CUR)
+    n_left = entry.compress_size
+
+    def packed() -> bytes:
+        nonlocal n_left
+        block = file.read(min(n_left, 2**16))
+        n_left = n_left - len(block) if block else 0
+        return block
+
+    if entry.compress_type == zipfile.ZIP_DEFLATED:
+        unpack = zlib.decompressobj(-zlib.MAX_WBITS)
+        while (rest := unpack.unconsumed_tail or packed()) and not unpack.eof:
+            yield len(unpack.decompress(rest, _BLOCK_BYTES))
+        # What a limit of output holds back comes without any more input.
+        while not unpack.eof and (more := unpack.decompress(b"", _BLOCK_BYTES)):
+            yield len(more)
+    elif entry.compress_type == _ZSTD:
+        yield from _zstd_sizes(iter(packed, b""))
+    else:
+        yield entry.compress_size
+
+
+def _zstd_sizes(packed: Iterator[bytes]) -> Iterator[int]:
+    import zstandard  # comes with Inspect, whose logs are packed with it
+
+    unpack = zstandard.ZstdDecompressor(max_window_size=_MOST_WINDOW_BYTES).decompressobj(
+        read_across_frames=True
+    )
+    for block in packed:
+        # A few bytes may unpack to as many as a block: no more of them at a time than are borne.
+        for start in range(0, len(block), _FEW_BYTES):
+            try:
+                yield len(unpack.decompress(block[start : start + _FEW_BYTES]))
+            except zstandard.ZstdError as error:
+                raise zipfile.BadZipFile(str(error)) from None
 
 
 def write_whole(path: Path, content: bytes) -> None:

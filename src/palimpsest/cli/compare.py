@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from palimpsest.cli.options import Failing, FailOn, Json, Out, Quiet, Seed, exit_if_failed
+from palimpsest.cli.options import Failing, Json, Out, Quiet, Seed, exit_if_failed
 from palimpsest.cli.terminal import command_line, show_results
 from palimpsest.errors import UserError
 
@@ -113,7 +113,7 @@ def compare(
     allow_partial: AllowPartial = False,
     out: Out = Path("palimpsest-compare"),
     seed: Seed = 0,
-    fail_on: Failing = FailOn.never,
+    fail_on: Failing = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:

@@ -10,7 +10,6 @@ import typer
 from palimpsest.cli.options import (
     BudgetUSD,
     Failing,
-    FailOn,
     Json,
     Limit,
     MinFidelity,
@@ -44,7 +43,7 @@ def diagnose(
     budget: BudgetUSD = None,
     prices: Prices = None,
     seed: Seed = 0,
-    fail_on: Failing = FailOn.never,
+    fail_on: Failing = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:

@@ -228,11 +228,13 @@ def test_a_failed_sample_has_no_score(tmp_path: Path) -> None:
         return right(question)
 
     log = evaluated(tmp_path, fails, fail_on_error=False)
-    with pytest.raises(UserError, match=r"sample 'q2', epoch 1: no score to compare; it failed"):
+    with pytest.raises(
+        UserError, match=r"1 of 4 answers to qa have no .* sample 'q2', epoch 1: it failed: "
+    ):
         read_run(log)
     run = read_run(log, LogOptions(complete=False))
     assert list(task_of(run).items) == ["q0", "q1", "q3"]
-    assert "1 samples without a score are left out: qa." in run.notes
+    assert task_of(run).unscored["q2"].startswith("it failed: ")
 
 
 def test_of_several_logs_of_a_task_the_newest_counts(tmp_path: Path) -> None:
@@ -261,8 +263,9 @@ def test_of_logs_of_one_second_the_one_written_last_counts(
 def test_what_is_no_log_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "fake.eval"
     path.write_text("no zip")
-    with pytest.raises(UserError, match=r"fake\.eval is no log of Inspect that can be read"):
+    with pytest.raises(UserError, match=r"fake\.eval is no zip file that can be read") as error:
         read_run(path)
+    assert error.value.hint == "Name a .eval file that inspect eval has written."
 
 
 def test_without_inspect_the_command_that_installs_it_is_named(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -11,11 +12,11 @@ from palimpsest.errors import MissingExtraError, UserError, raise_mistakes
 from palimpsest.files import (
     decoded,
     lines_of,
+    opened,
     parse_object,
     read_bytes,
     sha256_of,
     too_large,
-    unreadable,
 )
 
 if TYPE_CHECKING:
@@ -96,10 +97,10 @@ def read_table(path: Path, columns: Collection[str]) -> Table:
 
 def checked_size(*paths: Path) -> None:
     """Raise :class:`UserError` for missing files, or more than :data:`MOST_BYTES` together."""
-    try:
-        n_bytes = sum(path.stat().st_size for path in paths)
-    except OSError as error:
-        raise unreadable(paths[0], error) from error
+    n_bytes = 0
+    for path in paths:
+        with opened(path) as file:
+            n_bytes += file.seek(0, os.SEEK_END)
     _check_bytes(paths[0], n_bytes)
 
 
