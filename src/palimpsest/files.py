@@ -8,10 +8,7 @@ import json
 import os
 import re
 import stat
-import struct
 import tomllib
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,15 +24,6 @@ MOST_BYTES = 256 * 2**20
 MOST_LINE_BYTES = 64 * 2**20
 """Of one line; a prompt of a hundred thousand words with four choices has two of them."""
 
-MOST_ENTRIES = 200_000
-"""Of a zip file."""
-
-MOST_ENTRY_BYTES = 256 * 2**20
-"""Of one file in a zip file, unpacked."""
-
-MOST_UNPACKED_BYTES = 16 * 2**30
-"""Of all files in a zip file together, unpacked."""
-
 TEMPORARY = ".palimpsest-tmp"
 """What the name of a file ends in while it is being written."""
 
@@ -44,15 +32,6 @@ _MARK = b"\xef\xbb\xbf"
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _BLOCK_BYTES = 2**20
 _BINARY = getattr(os, "O_BINARY", 0)
-_ZSTD = 93
-_MOST_WINDOW_BYTES = 2**27
-_FEW_BYTES = 512
-_DAMAGED = (
-    *(zipfile.BadZipFile, zlib.error, struct.error),
-    *(ValueError, EOFError, OverflowError, NotImplementedError),
-)
-_MOST_DIRECTORY_BYTES = 512
-"""Of one entry in the directory of a zip file, with a long name."""
 _BLANK = re.compile(r"[ \t\r\n]*")
 
 _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
@@ -439,114 +418,6 @@ def sha256_of(*paths: Path) -> str:
             while block := file.read(_BLOCK_BYTES):
                 whole.update(block)
     return whole.hexdigest()
-
-
-def check_zip(
-    path: Path,
-    wanted: Callable[[str], bool],
-    *,
-    most_bytes: int,
-    hint: str = "Copy it again, or write it again.",
-) -> None:
-    """Unpack some files of a zip file into nothing, to know that another may unpack them.
-
-    What the directory says of sizes is not believed: bytes are counted as they come out.
-
-    Args:
-        path: Of the zip file.
-        wanted: Whether a file of that name is going to be read.
-        most_bytes: Of each of these, unpacked.
-        hint: What to do about a file that is no zip file.
-
-    Raises:
-        UserError: It is no zip file, has more than :data:`MOST_ENTRIES` files, or one of those
-            wanted is larger, or all together are larger than :data:`MOST_UNPACKED_BYTES`.
-    """
-    n_together = 0
-    with opened(path) as file:
-        try:
-            for entry in _zip_entries(path, file):
-                if not wanted(entry.filename):
-                    continue
-                n_bytes = 0
-                for n_more in _unpacked_sizes(file, entry):
-                    n_bytes, n_together = n_bytes + n_more, n_together + n_more
-                    if n_bytes > most_bytes or n_together > MOST_UNPACKED_BYTES:
-                        most = most_bytes if n_bytes > most_bytes else MOST_UNPACKED_BYTES
-                        raise UserError(
-                            f"{path}: '{entry.filename[:80]}' unpacks to more than is read, "
-                            f"{most / 2**20:,.0f} MiB.",
-                            hint="A log is not as large as that; check who wrote it.",
-                        )
-        except _DAMAGED as error:
-            raise UserError(
-                f"{path} is no zip file that can be read: {str(error) or type(error).__name__}.",
-                hint=hint,
-            ) from error
-
-
-def _zip_entries(path: Path, file: BinaryIO) -> list[zipfile.ZipInfo]:
-    """Return the directory of a zip file, after a look at how long it is."""
-    end = file.seek(0, os.SEEK_END)
-    file.seek(max(0, end - 2**16 - 100))
-    tail = file.read()
-    at, at_64 = tail.rfind(b"PK\5\6"), tail.rfind(b"PK\6\7")
-    if at < 0 or len(tail) < at + 22:
-        raise zipfile.BadZipFile("it has no end record")
-    (n_bytes,) = struct.unpack_from("<I", tail, at + 12)
-    if at_64 >= 0:
-        (place,) = struct.unpack_from("<Q", tail, at_64 + 8)
-        file.seek(min(place, end))
-        n_bytes = max(n_bytes, struct.unpack_from("<Q", file.read(48), 40)[0])
-    most = MOST_ENTRIES * _MOST_DIRECTORY_BYTES
-    entries = [] if n_bytes > most else zipfile.ZipFile(file).infolist()
-    if n_bytes > most or len(entries) > MOST_ENTRIES:
-        raise UserError(
-            f"{path} holds more than {MOST_ENTRIES:,} files; so many are not read.",
-            hint="Split it: a log of fewer samples each.",
-        )
-    return entries
-
-
-def _unpacked_sizes(file: BinaryIO, entry: zipfile.ZipInfo) -> Iterator[int]:
-    """Yield the sizes of an entry's pieces as they are unpacked, each about a block at most."""
-    file.seek(entry.header_offset)
-    header = file.read(30)
-    file.seek(sum(struct.unpack_from("<HH", header, 26)), os.SEEK_CUR)
-    n_left = entry.compress_size
-
-    def packed() -> bytes:
-        nonlocal n_left
-        block = file.read(min(n_left, 2**16))
-        n_left = n_left - len(block) if block else 0
-        return block
-
-    if entry.compress_type == zipfile.ZIP_DEFLATED:
-        unpack = zlib.decompressobj(-zlib.MAX_WBITS)
-        while (rest := unpack.unconsumed_tail or packed()) and not unpack.eof:
-            yield len(unpack.decompress(rest, _BLOCK_BYTES))
-        # What a limit of output holds back comes without any more input.
-        while not unpack.eof and (more := unpack.decompress(b"", _BLOCK_BYTES)):
-            yield len(more)
-    elif entry.compress_type == _ZSTD:
-        yield from _zstd_sizes(iter(packed, b""))
-    else:
-        yield entry.compress_size
-
-
-def _zstd_sizes(packed: Iterator[bytes]) -> Iterator[int]:
-    import zstandard  # comes with Inspect, whose logs are packed with it
-
-    unpack = zstandard.ZstdDecompressor(max_window_size=_MOST_WINDOW_BYTES).decompressobj(
-        read_across_frames=True
-    )
-    for block in packed:
-        # A few bytes may unpack to as many as a block: no more of them at a time than are borne.
-        for start in range(0, len(block), _FEW_BYTES):
-            try:
-                yield len(unpack.decompress(block[start : start + _FEW_BYTES]))
-            except zstandard.ZstdError as error:
-                raise zipfile.BadZipFile(str(error)) from None
 
 
 def write_whole(path: Path, content: bytes) -> None:

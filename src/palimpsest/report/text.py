@@ -132,7 +132,8 @@ def csv_text(rows: Sequence[Mapping[str, object]], *, names: Sequence[str] = ())
     Text that a spreadsheet would take for a formula gets an apostrophe before it.
     """
     names = names or list(rows[0] if rows else ())
-    cells = [list(names), *([row.get(name) for name in names] for row in rows)] if names else []
+    cells: list[Sequence[object]] = [names] if names else []
+    cells += [[row.get(name) for name in names] for row in rows]
     return "".join(map(_csv_line, cells))
 
 

@@ -345,7 +345,7 @@ def test_nan_as_an_answer_in_words_is_an_answer(tmp_path: Path) -> None:
     ],
 )
 def test_a_first_metric_that_is_no_fraction_gives_way_to_one_that_is(
-    tmp_path: Path, metrics: dict[str, float], counts: str
+    tmp_path: Path, metrics: dict[str, Any], counts: str
 ) -> None:
     row = generated(0, True, metrics=list(metrics), **metrics)
     write_samples(tmp_path, {"t": [row]})

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from palimpsest.errors import MissingExtraError, UserError
-from palimpsest.files import MOST_BYTES, MOST_ENTRY_BYTES, begins_list, check_zip, opened
+from palimpsest.files import begins_list
+from palimpsest.integrations.logs.bounds import check_json, check_zip
 from palimpsest.integrations.logs.collecting import (
     LogCollector,
     as_number,
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _N_AT_A_TIME = 200
 """Samples in memory."""
+
+_MOST_SAMPLE_BYTES = 256 * 2**20
+"""Of one sample in an ``.eval`` log, unpacked."""
 
 _MOST_HEADER_BYTES = 64 * 2**20
 """Of the files in an ``.eval`` log that are no samples, each, unpacked."""
@@ -97,7 +100,7 @@ def _header(path: Path) -> EvalLog:
             hint=_WRITTEN_BY,
         )
     else:
-        _check_json(path)
+        check_json(path, hint="Convert it with: inspect log convert --to eval")
     try:
         return read_eval_log(str(path.absolute()), header_only=True)
     except Exception as error:  # whatever zip, JSON and pydantic make of another file
@@ -106,18 +109,6 @@ def _header(path: Path) -> EvalLog:
 
 def _is_sample(name: str) -> bool:
     return name.startswith("samples/")
-
-
-def _check_json(path: Path) -> None:
-    """Refuse a ``.json`` log, which is read as a whole, if it is too long for that."""
-    with opened(path) as file:
-        n_bytes = file.seek(0, os.SEEK_END)
-    if n_bytes > MOST_BYTES:
-        raise UserError(
-            f"{path} has {n_bytes / 2**20:,.0f} MiB; at most {MOST_BYTES / 2**20:.0f} MiB are "
-            "read.",
-            hint="Convert it with: inspect log convert --to eval",
-        )
 
 
 def _not_a_log(path: Path, error: Exception) -> UserError:
@@ -176,7 +167,7 @@ def _samples(
         summaries = read_eval_log_sample_summaries(log)
     except Exception as error:
         raise _not_a_log(path, error) from error
-    check_zip(path, _is_sample, most_bytes=MOST_ENTRY_BYTES)
+    check_zip(path, _is_sample, most_bytes=_MOST_SAMPLE_BYTES)
     return summaries, _by_few(path, [(one.id, one.epoch) for one in summaries])
 
 
