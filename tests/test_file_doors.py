@@ -245,3 +245,24 @@ def test_deep_nesting_is_refused_in_one_piece_and_in_many(deep: bytes) -> None:
             for start in range(0, len(deep), size):
                 nesting.feed(deep[start : start + size])
     Nesting("it").feed(b"[" * 100 + b"]" * 100)
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
+def test_one_long_text_named_by_every_row_counts_as_often(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr(tables, "MOST_BYTES", 2**22)
+    numbers = pa.array([0] * 5000, pa.int32())
+    table = pa.table({"a": pa.DictionaryArray.from_arrays(numbers, ["long " * 2**12])})
+    path = tmp_path / f"rows{suffix}"
+    if suffix == ".parquet":
+        parquet.write_table(table, path)
+    else:
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as stream:
+            stream.write_table(table)
+    assert path.stat().st_size < 2**18
+    with pytest.raises(UserError, match="at most 4 MiB are read"):
+        tables.read_table(path, ["a"])
+    monkeypatch.setattr(tables, "MOST_BYTES", 2**28)
+    assert len(tables.read_table(path, ["a"]).rows) == 5000

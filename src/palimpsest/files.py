@@ -85,6 +85,12 @@ def opened(path: Path, *, name: str | None = None, hint: str = _PERMISSIONS) -> 
             yield file
 
 
+def check_file(path: Path) -> None:
+    """Raise :class:`UserError` as :func:`opened` does, for a file that another is going to read."""
+    with opened(path):
+        pass
+
+
 def refuse_packed(path: Path, head: bytes | None = None) -> None:
     """Raise :class:`UserError` if a file of text begins as packed ones do.
 

@@ -46,7 +46,7 @@ Metric = Annotated[
     typer.Option(
         "--metric",
         help="The metric, scorer or column that counts; repeatable, the first that a task has. By "
-        "default the first that has a number an item.",
+        "default the first, or, where this is no fraction, an accuracy.",
     ),
 ]
 Filter = Annotated[
@@ -93,7 +93,10 @@ LanguageField = Annotated[
     ),
 ]
 AllowPartial = Annotated[
-    bool, typer.Option("--allow-partial", help="Compare the items that all logs have.")
+    bool,
+    typer.Option(
+        "--allow-partial", help="Compare the items that all logs have, with a score in each."
+    ),
 ]
 
 

@@ -80,6 +80,7 @@ Failing = Annotated[
     list[FailOn] | None,
     typer.Option(
         "--fail-on",
+        metavar="never|forgotten|worse|inconclusive",
         help="For CI, exit 3: forgotten, if an ability is lost or suppressed; worse, if accuracy "
         "clearly fell, whatever the reason; inconclusive, if the evidence does not reach for a "
         "verdict on some ability. Repeatable.  [default: never]",

@@ -63,7 +63,7 @@ class Nesting:
         """Look at the next piece.
 
         Raises:
-            UserError: More than :data:`MOST_NESTED` are open at its end, or opened and closed in it.
+            UserError: More than :data:`MOST_NESTED` are open at its end, or open and end in it.
         """
         piece = self._rest + piece
         self._rest = b""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from palimpsest.errors import UserError
-from palimpsest.files import digest, opened, refuse_packed, sha256_of
+from palimpsest.files import check_file, digest, refuse_packed, sha256_of
 from palimpsest.integrations.logs.collecting import LogCollector
 from palimpsest.judging.compare import LoggedRun, LogOptions
 from palimpsest.registry import Registry
@@ -133,8 +133,7 @@ def _find(path: Path) -> tuple[str, LogFiles]:
     if not path.exists():
         raise UserError(f"No file or folder '{path}'.", hint=_known())
     if not path.is_dir():
-        with opened(path):  # a pipe or a device is refused, whatever it is called
-            pass
+        check_file(path)
     asked = ((name, LOG_FORMATS.get(name)().find(path)) for name in reversed(list(LOG_FORMATS)))
     claims = ((name, claim) for name, claim in asked if claim is not None)
     # A folder may hold logs of several formats; a file is of the first that takes it.
