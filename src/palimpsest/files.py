@@ -332,7 +332,10 @@ def text_lines(path: Path) -> Iterator[str]:
                     if isinstance(error, UnicodeDecodeError)
                     else ""
                 )
-                raise UserError(f"{path} is not UTF-8{byte}.", hint="Save it as UTF-8.") from None
+                raise UserError(
+                    f"{path} is not UTF-8{byte}.",
+                    hint="Save it as UTF-8; spreadsheets call that 'CSV UTF-8'.",
+                ) from None
 
 
 def _too_long(place: str) -> UserError:

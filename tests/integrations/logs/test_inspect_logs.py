@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from gc import collect  # before a fixture for all tests replaces it
@@ -195,6 +196,29 @@ def test_scorers_and_their_values_are_metrics(tmp_path: Path) -> None:
     assert task_of(chosen).items["q0"].first.answer == "short"
     with pytest.raises(UserError, match="Did you mean 'includes'"):
         read_run(log, LogOptions(metrics=("include",)))
+
+
+@scorer(metrics={"seconds": [mean()], "right": [accuracy()]})
+def sometimes_nothing() -> Scorer:
+    async def score(state: TaskState, target: Target) -> Score:
+        found = target.text in state.output.completion
+        right = math.nan if target.text == "answer 3" else found
+        return Score(value={"seconds": 12.5, "right": right})
+
+    return score
+
+
+def test_scores_that_are_no_number_are_left_out_and_no_fraction_counts(tmp_path: Path) -> None:
+    log = evaluated(tmp_path, half_right, scorer=sometimes_nothing())
+    as_json = tmp_path / "log.json"
+    inspect_ai.log.write_eval_log(inspect_ai.log.read_eval_log(str(log)), str(as_json))
+    for path in (log, as_json):
+        with pytest.raises(UserError, match=r"1 of 4 answers to qa .*'q3', epoch 1: .* is missing"):
+            read_run(path)
+        run = read_run(path, LogOptions(complete=False))
+        assert task_of(run).metric == "sometimes_nothing.right"
+        assert [item.score for item in task_of(run).items.values()] == [1, 0, 1]
+        assert "which goes from 12.5 to 12.5" in run.notes[0]
 
 
 def test_a_scorer_may_tell_whose_answer_it_is(tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_the_answers_of_a_diagnosis_as_tables_give_its_figures(tmp_path: Path) -
     [
         "ID;Score\r\na;1\r\nb;0,5\r\n",
         "\ufeffid;score;;\r\na;1,0;;\r\nb;0,50;;\r\n;;;\r\n",
-        "sep=;\nId;Correct\na;yes\nb;50 %\n",
+        "\n\nsep=;\nId;Correct\na;yes\nb;50 %\n",
         "Id,Score\na,100%\nb,50%\n",
         'id,score\na,"1,0"\nb,"0,5"\n',
         "id\tscore\na\tWAHR\nb\t0,5\n",

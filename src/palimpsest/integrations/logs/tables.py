@@ -144,7 +144,7 @@ def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
             yield line
 
     lines = counted()
-    first = next(lines, "")
+    first = next(filter(str.strip, lines), "")
     if said := re.fullmatch(r"sep=(.)\s*", first, re.I):  # what Excel writes and obeys
         delimiter, first = said[1], next(lines, "")
     else:
