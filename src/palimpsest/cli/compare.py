@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from palimpsest.cli.options import Failing, FailOn, Json, Out, Quiet, Seed, exit_if_failed
+from palimpsest.cli.options import Failing, Json, Out, Quiet, Seed, exit_if_failed
 from palimpsest.cli.terminal import command_line, show_results
 from palimpsest.errors import UserError
 
@@ -46,7 +46,7 @@ Metric = Annotated[
     typer.Option(
         "--metric",
         help="The metric, scorer or column that counts; repeatable, the first that a task has. By "
-        "default the first that has a number an item.",
+        "default the first, or, where this is no fraction, an accuracy.",
     ),
 ]
 Filter = Annotated[
@@ -93,7 +93,10 @@ LanguageField = Annotated[
     ),
 ]
 AllowPartial = Annotated[
-    bool, typer.Option("--allow-partial", help="Compare the items that all logs have.")
+    bool,
+    typer.Option(
+        "--allow-partial", help="Compare the items that all logs have, with a score in each."
+    ),
 ]
 
 
@@ -113,7 +116,7 @@ def compare(
     allow_partial: AllowPartial = False,
     out: Out = Path("palimpsest-compare"),
     seed: Seed = 0,
-    fail_on: Failing = FailOn.never,
+    fail_on: Failing = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:

@@ -12,7 +12,6 @@ from palimpsest.cli.options import (
     BaseForm,
     BudgetUSD,
     Failing,
-    FailOn,
     Json,
     Limit,
     MinFidelity,
@@ -55,7 +54,7 @@ def diagnose(
     budget: BudgetUSD = None,
     prices: Prices = None,
     seed: Seed = 0,
-    fail_on: Failing = FailOn.never,
+    fail_on: Failing = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -119,14 +120,17 @@ class FailOn(StrEnum):
     never = "never"
     forgotten = "forgotten"
     worse = "worse"
+    inconclusive = "inconclusive"
 
 
 Failing = Annotated[
-    FailOn,
+    list[FailOn] | None,
     typer.Option(
         "--fail-on",
+        metavar="never|forgotten|worse|inconclusive",
         help="For CI, exit 3: forgotten, if an ability is lost or suppressed; worse, if accuracy "
-        "clearly fell, whatever the reason.",
+        "clearly fell, whatever the reason; inconclusive, if the evidence does not reach for a "
+        "verdict on some ability. Repeatable.  [default: never]",
     ),
 ]
 
@@ -140,15 +144,18 @@ def with_form(model: str, form: PromptForm | None) -> str:
     return in_form(model, form.value)
 
 
-def exit_if_failed(results: Results, fail_on: FailOn) -> None:
+def exit_if_failed(results: Results, fail_on: Sequence[FailOn] | None) -> None:
     """End with :data:`EXIT_FORGOTTEN` if the results are what the user wants to fail on."""
-    if fail_on is FailOn.never:
+    asked = set(fail_on or ()) - {FailOn.never}
+    if not asked:
         return
     from palimpsest.judging import clearly_fell
 
     verdicts = {results.verdict, *(cell.verdict for cell in results.cells)}
-    failed = bool(verdicts & {"suppressed", "lost"})
-    if fail_on is FailOn.worse:
+    failed = FailOn.inconclusive in asked and "inconclusive" in verdicts
+    if asked & {FailOn.forgotten, FailOn.worse}:
+        failed = failed or bool(verdicts & {"suppressed", "lost"})
+    if FailOn.worse in asked:
         cells = [clearly_fell(cell.plain, cell.p_holm) for cell in results.cells]
         failed = failed or clearly_fell(results.plain) or any(cells)
     if failed:

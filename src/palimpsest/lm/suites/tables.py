@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from palimpsest.errors import MissingExtraError, UserError, raise_mistakes
 from palimpsest.files import (
+    check_file,
     decoded,
     lines_of,
     parse_object,
@@ -32,6 +33,8 @@ MOST_BYTES = 512 * 2**20
 MOST_ROWS = 200_000
 """The longest table. All fifteen languages of XNLI's test split have 75,150 rows together."""
 
+_N_AT_A_TIME = 16  # rows, each of which may have a very long text
+_PACKED_TYPES = ("dictionary", "run_end_encoded")
 _STATE = "state.json"  # what `Dataset.save_to_disk` leaves in a folder
 _SMALLER = "Choose a smaller split, or cut out the rows that you need."
 _SAVE_AGAIN = "Save the dataset again with save_to_disk."
@@ -100,6 +103,8 @@ def checked_size(*paths: Path) -> None:
         n_bytes = sum(path.stat().st_size for path in paths)
     except OSError as error:
         raise unreadable(paths[0], error) from error
+    for path in paths:
+        check_file(path)
     _check_bytes(paths[0], n_bytes)
 
 
@@ -212,6 +217,7 @@ def _arrow_tables(
 
 
 def _parquet(path: Path, wanted: Collection[str], n_before: int) -> tuple[list[str], pa.Table]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
@@ -225,7 +231,10 @@ def _parquet(path: Path, wanted: Collection[str], n_before: int) -> tuple[list[s
         )
         _check_bytes(path, n_bytes)
         names = list(file.schema_arrow.names)
-        return names, file.read(columns=[name for name in names if name in wanted])
+        kept = [name for name in names if name in wanted]
+        batches = file.iter_batches(batch_size=_N_AT_A_TIME, columns=kept)
+        schema = pa.schema([file.schema_arrow.field(name) for name in kept])
+        return names, _dense_table(path, batches, schema)
 
 
 def _arrow(path: Path, wanted: Collection[str], n_before: int) -> tuple[list[str], pa.Table]:
@@ -242,7 +251,36 @@ def _arrow(path: Path, wanted: Collection[str], n_before: int) -> tuple[list[str
             _check_bytes(path, n_bytes)
             batches.append(batch.select(kept))
         schema = pa.schema([stream.schema.field(name) for name in kept])
-    return names, pa.Table.from_batches(batches, schema)
+        return names, _dense_table(path, batches, schema)
+
+
+def _dense_table(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+    """Return a table in which every row has its own text, counted as it is unpacked.
+
+    A column may name one long text by its number in every row.
+    """
+    import pyarrow as pa
+
+    packed = {field.name for field in schema if pa.types.is_dictionary(field.type)}
+    for field in schema:
+        if field.name not in packed and any(kind in str(field.type) for kind in _PACKED_TYPES):
+            raise UserError(
+                f"{path}: the column '{field.name}' is of the type {field.type}; it is not read.",
+                hint="Write its values as they are.",
+            )
+    pieces, n_bytes = [], 0
+    for batch in batches:
+        n_rows = _N_AT_A_TIME if packed else max(1, batch.num_rows)
+        for start in range(0, batch.num_rows, n_rows):
+            piece = batch.slice(start, n_rows)
+            columns = [
+                column.dictionary_decode() if name in packed else column
+                for name, column in zip(schema.names, piece.columns, strict=True)
+            ]
+            n_bytes += sum(column.nbytes for column in columns)
+            _check_bytes(path, n_bytes)
+            pieces.append(pa.RecordBatch.from_arrays(columns, names=schema.names))
+    return pa.Table.from_batches(pieces) if pieces else schema.empty_table()
 
 
 def _arrow_rows(path: Path, table: pa.Table) -> list[SourceRow]:
