@@ -83,6 +83,13 @@ class Plain(Record):
     adjusted: Guessing | None = None
     """The same without guesses; null where there is no chance level."""
 
+    @property
+    def forgetting_hull95(self) -> Interval:
+        """The smallest interval that holds both of the forgetting: what verdicts and reports use."""
+        low, high = self.forgetting_ci95
+        other_low, other_high = self.forgetting_newcombe95 or self.forgetting_ci95
+        return min(low, other_low), max(high, other_high)
+
 
 class ConjugationResult(Record):
     """Both models under one conjugation, against both models asked plainly."""

@@ -61,7 +61,7 @@ def write_report(
         tells_abilities=results.suite.scoring == "abilities",
         from_logs=results.suite.from_logs,
     )
-    return target.write_text("report.html", render_page(results, figures, data))
+    return target.write_text("report.html", render_page(results, figures, data, rows))
 
 
 def write_lab_report(folder: Path, results: LabResults) -> Path:
