@@ -21,7 +21,7 @@ from palimpsest.cli import (
     rosetta,
     serve,
 )
-from palimpsest.errors import UserError
+from palimpsest.errors import Terminated, UserError
 
 app = typer.Typer(
     name="palimpsest",
@@ -35,6 +35,9 @@ app = typer.Typer(
 
 EXIT_INTERRUPTED = 130
 """128 plus the number of SIGINT, as shells have it."""
+
+EXIT_TERMINATED = 143
+"""The same of SIGTERM."""
 
 
 def _version(asked: bool) -> None:
@@ -73,7 +76,7 @@ app.add_typer(lab.app, name="lab")
 
 
 def main() -> None:
-    """Run the command line; user mistakes end with exit code 2, Ctrl-C with 130."""
+    """Run the command line; user mistakes end with exit code 2, Ctrl-C with 130, SIGTERM 143."""
     sys.exit(run(sys.argv[1:]))
 
 
@@ -93,6 +96,12 @@ def run(arguments: list[str]) -> int:
         # The reader (head, less) went away; nobody is left to tell.
         sys.stderr.close()
         return 0
+    except Terminated:
+        typer.echo(
+            "Stopped by SIGTERM; what was done is saved. Run the same command again to continue.",
+            err=True,
+        )
+        return EXIT_TERMINATED
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     if code == EXIT_INTERRUPTED:  # also what typer makes of Ctrl-C within a command

@@ -85,7 +85,7 @@ class Plain(Record):
 
     @property
     def forgetting_hull95(self) -> Interval:
-        """The smallest interval that holds both of the forgetting: what verdicts and reports use."""
+        """The smallest interval that holds both of it: what verdicts and reports go by."""
         low, high = self.forgetting_ci95
         other_low, other_high = self.forgetting_newcombe95 or self.forgetting_ci95
         return min(low, other_low), max(high, other_high)

@@ -79,7 +79,7 @@ def test_more_conjugations_keep_those_of_the_run() -> None:
     assert again[-4:] == ["--via", "leet|upper", "--via", "translate:fr"]
     provenance = results.provenance.model_copy(update={"command": "palimpsest demo"})
     _, again, *_ = commands(results.model_copy(update={"provenance": provenance}))
-    assert [via.name for via in VIAS] == again[6:-4:2]
+    assert [via.name for via in VIAS] == again[7:-4:2]
 
 
 def test_logs_name_no_model_that_a_command_could_load() -> None:

@@ -141,8 +141,8 @@ def recovery(results: Results) -> Drawing | None:
         title="Share of the forgetting that each conjugation recovers",
         caption="0: as forgotten as when asked plainly. 1: as good as the base model asked "
         "plainly. Bars are 95 % intervals (bootstrap over source examples); an arrow means that "
-        "the interval goes on. All source examples; the verdict stands on the half that did not choose "
-        "the best.",
+        "the interval goes on. All source examples; the verdict stands on the half that did not "
+        "choose the best.",
         alternative=f"Recovery. {'; '.join(said)}.",
         draw=draw,
     )

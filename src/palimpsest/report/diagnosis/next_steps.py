@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from palimpsest.report.diagnosis.tables import table_rows
+
 if TYPE_CHECKING:
     from palimpsest.records import Results
 
@@ -117,7 +119,7 @@ def _anywhere(results: Results) -> str:
     A language that the suite itself is written in becomes a translation into that language.
     """
     name = results.best.name if results.best else "leet"
-    native = {one.name for one in results.conjugations if one.native}
+    native = {row.name for row in table_rows(results) if row.kind == "native"}
     first, *links = name.split("|")
     if name in native and not first.startswith("translate:"):
         first = f"translate:{first.removeprefix('native:')}"

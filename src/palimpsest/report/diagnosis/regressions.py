@@ -133,7 +133,7 @@ def _regression(answers: Answers, under: AnswerRow | None, tells_abilities: bool
 
 
 def _said(row: AnswerRow, tells_abilities: bool) -> Said:
-    label = row.outcome if tells_abilities or row.outcome == "right" else "wrong"
+    label: str = row.outcome if tells_abilities or row.outcome == "right" else "wrong"
     if row.score is not None:
         label = f"score {row.score:.2f}"
     return Said(clipped(row.answer, MAX_ANSWER), row.outcome, label)
