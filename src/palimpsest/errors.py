@@ -38,6 +38,10 @@ class UserError(Exception):
         return self.message if self.hint is None else f"{self.message}\n{self.hint}"
 
 
+class Terminated(BaseException):
+    """SIGTERM came, and what is worth keeping is kept; as KeyboardInterrupt is for Ctrl-C."""
+
+
 class MissingExtraError(UserError):
     """An optional dependency is absent; the message names the command that installs it.
 

@@ -65,12 +65,13 @@ def run(
     """
     from palimpsest.lab.runs import load_config
     from palimpsest.lab.runs import run as run_all
+    from palimpsest.training import sigterm_raises
 
     config = load_config(source, settings or (), seed=seed)
     folder = out or Path(f"palimpsest-lab-{config.name}")
     if not quiet and not json:
         _estimate(config, folder)
-    with _stages(enabled=not quiet and not json) as on_stage:
+    with sigterm_raises(), _stages(enabled=not quiet and not json) as on_stage:
         results = run_all(
             config, folder, command=shlex.join(["palimpsest", *sys.argv[1:]]), on_stage=on_stage
         )
@@ -210,28 +211,24 @@ def presets(
 def _estimate(config: Config, folder: Path) -> None:
     if (folder / "results.json").exists():
         return
+    from palimpsest.cli.terminal import duration
     from palimpsest.lab.runs import estimate_seconds
 
     seconds = estimate_seconds(config)
-    typer.echo(f"The trainings take about {_duration(seconds)} on this machine.", err=True)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours"
+    typer.echo(f"The trainings take about {duration(seconds)} on this machine.", err=True)
 
 
 def _show(results: LabResults, folder: Path) -> None:
+    from palimpsest.report import interval, number
+
     for sentence in results.findings:
         typer.echo(f"- {sentence}")
     for warning in results.warnings:
         typer.secho(f"Note: {warning}", err=True)
     best = results.best
     if best is not None and best.recovery.value is not None:
-        typer.secho(f"Recovery under {best.name}: {best.recovery.value:.2f}", bold=True)
+        recovered = f"{number(best.recovery.value, 2)} {interval(best.recovery.ci95, 2)}".rstrip()
+        typer.secho(f"Recovery under {best.name}: {recovered}", bold=True)
     typer.echo(f"Report: {folder / 'report.html'}")
 
 

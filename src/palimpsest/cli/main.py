@@ -24,7 +24,7 @@ from palimpsest.cli import (
     serve,
 )
 from palimpsest.cli.help import Commands
-from palimpsest.errors import UserError
+from palimpsest.errors import Terminated, UserError
 
 app = Commands(
     name="palimpsest",
@@ -37,6 +37,9 @@ app = Commands(
 
 EXIT_INTERRUPTED = 130
 """128 plus the number of SIGINT, as shells have it."""
+
+EXIT_TERMINATED = 143
+"""The same of SIGTERM."""
 
 
 def _version(asked: bool) -> None:
@@ -78,7 +81,7 @@ app.add_typer(lab.app, name="lab")
 
 
 def main() -> None:
-    """Run the command line; user mistakes end with exit code 2, Ctrl-C with 130."""
+    """Run the command line; user mistakes end with exit code 2, Ctrl-C with 130, SIGTERM 143."""
     sys.exit(run(sys.argv[1:]))
 
 
@@ -98,6 +101,12 @@ def run(arguments: list[str]) -> int:
         # The reader (head, less) went away; nobody is left to tell.
         sys.stderr.close()
         return 0
+    except Terminated:
+        typer.echo(
+            "Stopped by SIGTERM; what was done is saved. Run the same command again to continue.",
+            err=True,
+        )
+        return EXIT_TERMINATED
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     if code == EXIT_INTERRUPTED:  # also what typer makes of Ctrl-C within a command

@@ -9,7 +9,9 @@ import typer
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="A run folder that `diagnose` has written.")],
+    folder: Annotated[
+        Path, typer.Argument(help="A run folder that `diagnose` or `lab run` has written.")
+    ],
 ) -> None:
     """Write report, tables and figures of a finished run anew.
 
@@ -21,5 +23,9 @@ def report(
     open report.html in the folder.
     """
     from palimpsest.judging import rewrite_report
+    from palimpsest.records import RunFolder
+    from palimpsest.report import rewrite_lab_report
 
-    typer.echo(f"Report: {rewrite_report(folder)}")
+    run = RunFolder.find(folder)
+    page = rewrite_lab_report(run) if "lab" in run.config else rewrite_report(folder)
+    typer.echo(f"Report: {page}")

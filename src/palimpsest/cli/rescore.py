@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from palimpsest.cli.options import Failing, FailOn, Json, Quiet, exit_if_failed
+from palimpsest.cli.options import Failing, Json, Quiet, exit_if_failed
 from palimpsest.cli.terminal import command_line, show_results
 
 
@@ -25,7 +25,7 @@ def rescore(
             "FOLDER-SCORER, beside it.",
         ),
     ] = None,
-    fail_on: Failing = FailOn.never,
+    fail_on: Failing = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 Show = Callable[[str, int, int, str], None]
 """Told a bar's name, how much is done, of how much, and a note such as a loss."""
 
+SECONDS_BETWEEN_LINES = 60.0
+"""Of progress, where standard error is a file."""
+
 _ACTS = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Beyond what JSON escapes by itself: terminal controls, reordering marks, lone surrogates."""
 
@@ -32,7 +35,10 @@ def command_line() -> str:
 
 @contextmanager
 def progress_bars(*, enabled: bool = True) -> Iterator[Show]:
-    """Draw one bar for each name that is shown, on standard error, in the order they come."""
+    """Draw one bar for each name that is shown, on standard error, in the order they come.
+
+    Where that is no terminal but a file, it gets a line a minute, and one at the end of each.
+    """
     if not enabled:
         yield lambda name, n_done, n_total, note: None
         return
@@ -40,13 +46,17 @@ def progress_bars(*, enabled: bool = True) -> Iterator[Show]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
 
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Lines()
+        return
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),  # what the words leave of the line
         MofNCompleteColumn(),
         TextColumn("{task.fields[note]}"),
         TimeLeft(),
-        console=Console(stderr=True),
+        console=console,
     ) as bars:
         tasks: dict[str, TaskID] = {}
 
@@ -71,6 +81,45 @@ def rate(n_answers: int, seconds: float) -> str:
         return f"{seconds / n_answers:.1f} s an answer"
     per_second = n_answers / seconds
     return f"{per_second:.0f} answers/s" if per_second >= 10 else f"{per_second:.1f} answers/s"
+
+
+class _Lines:
+    """Writes progress as lines: one a minute, and one where something is done."""
+
+    def __init__(self) -> None:
+        self._started: dict[str, tuple[float, int]] = {}
+        self._finished: set[str] = set()
+        self._told = time.monotonic()
+
+    def __call__(self, name: str, n_done: int, n_total: int, note: str) -> None:
+        """Write a line if one is due."""
+        now = time.monotonic()
+        start, n_before = self._started.setdefault(name, (now, n_done))
+        is_finished = n_done >= n_total and name not in self._finished
+        if not is_finished and now - self._told < SECONDS_BETWEEN_LINES:
+            return
+        self._told = now
+        left = ""
+        if is_finished:
+            self._finished.add(name)
+        elif n_done > n_before:
+            seconds = (now - start) * (n_total - n_done) / (n_done - n_before)
+            left = f"about {duration(seconds)} left"
+        typer.echo(", ".join(filter(None, (f"{name} {n_done}/{n_total}", note, left))), err=True)
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the unit that people would use.
+
+    Example:
+        >>> duration(80), duration(3000), duration(9000)
+        ('80 s', '50 minutes', '2.5 hours')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours"
 
 
 def json_text(value: Any) -> str:
@@ -187,8 +236,7 @@ def _show_table(results: Results) -> None:
     from palimpsest.report.diagnosis import TerminalTable
 
     Console().print(TerminalTable(results))
-    if results.suite.from_logs:
-        typer.echo(f"From base to tuned: {flips_text(results.plain)}")
+    typer.echo(f"From base to tuned, asked plainly: {flips_text(results.plain)}")
     if results.suite.chance is not None:
         typer.echo(f"Chance level: {100 * results.suite.chance:.1f} %")
     if results.plain.adjusted is not None:

@@ -70,9 +70,7 @@ def judge(
 
 def fall_interval(plain: Plain) -> Interval:
     """Return the smallest interval that holds all intervals of the forgetting."""
-    low, high = plain.forgetting_ci95
-    other_low, other_high = plain.forgetting_newcombe95 or plain.forgetting_ci95
-    return min(low, other_low), max(high, other_high)
+    return plain.forgetting_hull95
 
 
 def clearly_fell(plain: Plain, p_value: float | None = None) -> bool:

@@ -107,6 +107,13 @@ class Plain(Record):
     looked: Looked | None = None
     """The tuned model's wrong answers; null where no verdict rests on them."""
 
+    @property
+    def forgetting_hull95(self) -> Interval:
+        """The smallest interval that holds both of it: what verdicts and reports go by."""
+        low, high = self.forgetting_ci95
+        other_low, other_high = self.forgetting_newcombe95 or self.forgetting_ci95
+        return min(low, other_low), max(high, other_high)
+
 
 class ConjugationResult(Record):
     """Both models under one conjugation, against both models asked plainly."""

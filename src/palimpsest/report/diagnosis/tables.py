@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from palimpsest.report.terminal import FittedTable, TextColumn
 from palimpsest.report.text import (
@@ -33,16 +33,17 @@ class TableRow:
     """``plain``, ``native``, ``exact`` or ``lossy``."""
     base: Arm
     tuned: Arm
-    p_value: float
-    n_lost: int
-    n_gained: int
-    change_ci95: Interval | None = None
-    """Interval of tuned − base; recorded for the plain row only."""
+    forgot: Plain | None = None
+    """Test and flips of base against tuned; of the plain row only."""
+    p_value: float | None = None
+    """Of the tuned model under the conjugation against the tuned model plain, as what follows."""
+    p_holm: float | None = None
+    n_lost: int | None = None
+    n_gained: int | None = None
     recovery: float | None = None
     recovery_ci95: Interval | None = None
     did: float | None = None
     did_ci95: Interval | None = None
-    p_holm: float | None = None
     fidelity: float | None = None
     """Mean chrF of the prompts' round trip; nothing is translated back in a native language."""
 
@@ -56,6 +57,14 @@ class TableRow:
         """Tuned minus base accuracy."""
         return self.tuned.accuracy - self.base.accuracy
 
+    @property
+    def change_ci95(self) -> Interval | None:
+        """Its interval, which is recorded for the plain row only."""
+        if self.forgot is None:
+            return None
+        low, high = self.forgot.forgetting_hull95
+        return -high, -low
+
 
 @dataclass(frozen=True)
 class Column:
@@ -65,7 +74,13 @@ class Column:
     header: str
     value: Callable[[TableRow], str]
     interval: Callable[[TableRow], str] = lambda row: ""
+    group: str = ""
+    """What is compared in it, and in those beside it."""
 
+
+_BOTH = "Tuned against base, asked alike"
+_BROUGHT_BACK = "Tuned, asked so against plainly"
+_CONJUGATION = "The conjugation"
 
 COLUMNS: tuple[Column, ...] = (
     Column("name", "Asked", lambda row: conjugation_label(row.name)),
@@ -74,46 +89,65 @@ COLUMNS: tuple[Column, ...] = (
         "Base, %",
         lambda row: percent(row.base.accuracy),
         lambda row: percent_interval(row.base.ci95),
+        group=_BOTH,
     ),
     Column(
         "tuned",
         "Tuned, %",
         lambda row: percent(row.tuned.accuracy),
         lambda row: percent_interval(row.tuned.ci95),
+        group=_BOTH,
     ),
-    Column("change", "Change, points", lambda row: percent(row.change, signed=True)),
+    Column(
+        "change",
+        "Change, points",
+        lambda row: percent(row.change, signed=True),
+        lambda row: percent_interval(row.change_ci95, signed=True),
+        group=_BOTH,
+    ),
     Column(
         "recovery",
         "Recovery",
         lambda row: MISSING if row.is_plain else ratio(row.recovery),
         lambda row: ratio_interval(row.recovery_ci95),
+        group=_BROUGHT_BACK,
     ),
     Column(
         "did",
         "DiD, points",
         lambda row: percent(row.did, signed=True),
         lambda row: percent_interval(row.did_ci95, signed=True),
+        group=_BROUGHT_BACK,
     ),
-    Column("p", "p (Holm)", lambda row: p_value(row.p_value if row.is_plain else row.p_holm)),
-    Column("flips", "Flips 1→0 / 0→1", lambda row: f"{row.n_lost} / {row.n_gained}"),
-    Column("fidelity", "Fidelity, %", lambda row: percent(row.fidelity)),
-    Column("kind", "Kind", lambda row: row.kind),
+    Column("p", "p (Holm)", lambda row: p_value(row.p_holm), group=_BROUGHT_BACK),
+    Column(
+        "flips",
+        "Flips 1→0 / 0→1",
+        lambda row: MISSING if row.is_plain else f"{row.n_lost} / {row.n_gained}",
+        group=_BROUGHT_BACK,
+    ),
+    Column("fidelity", "Fidelity, %", lambda row: percent(row.fidelity), group=_CONJUGATION),
+    Column("kind", "Kind", lambda row: row.kind, group=_CONJUGATION),
 )
 
 
+def by_recovery(conjugations: Sequence[ConjugationResult]) -> list[ConjugationResult]:
+    """Return what brings most back first; what is undefined comes last, in the order asked."""
+    return sorted(conjugations, key=lambda one: (one.recovery is None, -(one.recovery or 0.0)))
+
+
 def table_rows(found: Results | Cell) -> list[TableRow]:
-    """Return the rows of the whole, or of one cell: plain first, then every conjugation."""
-    low, high = found.plain.forgetting_ci95
+    """Return the rows of the whole, or of one cell: plain first, then what brings most back."""
+    plain = found.plain
     return [
-        _row(found.plain, name="identity", kind="plain", change_ci95=(-high, -low)),
-        *(_row(result, kind=_kind(result)) for result in found.conjugations),
+        TableRow("identity", "plain", base=plain.base, tuned=plain.tuned, forgot=plain),
+        *map(_conjugated_row, by_recovery(found.conjugations)),
     ]
 
 
-def _row(found: Plain | ConjugationResult, **own: Any) -> TableRow:
-    """Return the row of a record: the fields that both have by one name, and its own."""
+def _conjugated_row(found: ConjugationResult) -> TableRow:
     shared = [field.name for field in fields(TableRow) if hasattr(found, field.name)]
-    return TableRow(**{name: getattr(found, name) for name in shared}, **own)
+    return TableRow(kind=_kind(found), **{name: getattr(found, name) for name in shared})
 
 
 def _kind(result: ConjugationResult) -> str:
@@ -139,6 +173,8 @@ def csv_cells(results: Results) -> str:
 
 
 def _csv_fields(row: TableRow) -> dict[str, object]:
+    """Return a row's fields: the test and the flips of each comparison in columns of their own."""
+    forgot = row.forgot
     return {
         "conjugation": conjugation_label(row.name),
         "kind": row.kind,
@@ -147,6 +183,9 @@ def _csv_fields(row: TableRow) -> dict[str, object]:
         **csv_interval("change", row.change, row.change_ci95),
         **csv_interval("recovery", row.recovery, row.recovery_ci95),
         **csv_interval("did", row.did, row.did_ci95),
+        "forgetting_p_value": forgot and forgot.p_value,
+        "forgetting_n_lost": forgot and forgot.n_lost,
+        "forgetting_n_gained": forgot and forgot.n_gained,
         "p_value": row.p_value,
         "p_holm": row.p_holm,
         "n_lost": row.n_lost,
