@@ -35,10 +35,15 @@ def saved(folder: Path, architecture: str, spoil: Callable[[Any], None]) -> str:
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
-    ("architecture", "options"),
-    [("llama", ""), ("llama", ",dtype=bfloat16"), ("gpt2", ""), ("mamba", "")],
+    ("architecture", "options", "value"),
+    [
+        ("llama", "", math.nan),
+        ("llama", "", math.inf),
+        ("llama", ",dtype=bfloat16", math.nan),
+        ("gpt2", "", math.nan),
+        ("mamba", "", math.nan),
+    ],
 )
-@pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_the_tensor_is_named(
     tmp_path: Path, architecture: str, options: str, way: str, value: float
 ) -> None:

@@ -4,7 +4,7 @@ import threading
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.lm.models.checkpoints import (
     LINES,
@@ -52,6 +52,7 @@ def test_new_text_follows_the_prompt_with_its_leading_space(kind: str, line: str
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=25)
 @given(text=st.text(min_size=1, max_size=300))
 def test_settled_text_only_grows(kind: str, text: str) -> None:
     tokenizer = KINDS[kind]
