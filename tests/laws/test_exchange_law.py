@@ -7,6 +7,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -55,7 +56,7 @@ def one(prompt: str) -> Suite:
 
 def diagnosed(via: str, raw: str, stops: list[str]) -> str:
     settings = Settings(max_new_tokens=99, stop=tuple(stops), stop_when_decided=False)
-    with AnswerStore(Path(":memory:")) as store:
+    with TemporaryDirectory() as folder, AnswerStore(Path(folder) / "answers.sqlite") as store:
         suite = one(PROMPT)
         [row] = evaluate(
             model(raw), suite, [parse_via(via)], store=store, role="base", settings=settings
@@ -171,7 +172,7 @@ def test_every_caller_sends_the_same(via: str) -> None:
     sent = Exchange(parse_conjugation(via)).send(PROMPT)
     asked: list[Prompt] = []
     ask(model("", asked), PROMPT, via=via)
-    with AnswerStore(Path(":memory:")) as store:
+    with TemporaryDirectory() as folder, AnswerStore(Path(folder) / "answers.sqlite") as store:
         evaluate(model("", asked), one(PROMPT), [parse_via(via)], store=store, role="base")
     assert asked == [sent, sent]
     assert send(parse_via(via), one(PROMPT)).texts == [sent]
