@@ -11,6 +11,8 @@ TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
 OUT ?= palimpsest-demo
 TESTS ?=
 TIERS ?= default
+ALL_TIERS := default slow browser apertium all training
+MARKED = $(if $(filter-out default,$(TIERS)),-m "$(subst all,not training,$(TIERS))")
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check fix bench docs site dist rosetta clean
@@ -21,9 +23,10 @@ help: ## List the commands
 demo: $(VENV)/.core ## Diagnose the trained pair that comes with the package; writes OUT
 	$(BIN)/palimpsest demo --out $(OUT)
 
-test: $(VENV)/.dev ## Run the default tests; TIERS=all adds slow and browser, TIERS=training retrains
-	.ci/packages apertium
-	$(BIN)/python -m pytest -n 2 $(if $(filter all,$(TIERS)),-m "not training")$(if $(filter training,$(TIERS)),-m training) $(TESTS)
+test: $(VENV)/.dev ## Run the tests; TIERS=default, slow, browser, apertium, all of these, or training
+	$(if $(filter $(TIERS),$(ALL_TIERS)),,$(error No tier '$(TIERS)'; there are: $(ALL_TIERS)))
+	.ci/packages $(filter $(subst all,apertium browser,$(TIERS)),apertium browser)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(MARKED) $(TESTS)
 
 check: $(VENV)/.dev ## Lint, format, types
 	$(BIN)/ruff check .

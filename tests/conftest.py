@@ -16,9 +16,15 @@ os.environ["PALIMPSEST_CACHE"] = "off"
 # test would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A deadline an example measures the machine, which may be busy with other things.
-settings.register_profile("palimpsest", deadline=None)
-settings.load_profile("palimpsest")
+# A deadline an example measures the machine, which may be busy with other things. The default tier
+# meets other examples each time; a run that goes over all tiers meets ten times as many at once.
+settings.register_profile("default tier", deadline=None, max_examples=10)
+settings.register_profile("all tiers", deadline=None, max_examples=100)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    by_default = "not slow" in config.option.markexpr
+    settings.load_profile("default tier" if by_default else "all tiers")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -30,3 +36,17 @@ def no_full_collections() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gc, "collect", lambda *_: 0)
         yield
+
+
+@pytest.fixture
+def empty_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the figures of reports empty where a test is about something else.
+
+    To draw them takes three quarters of the time of a diagnosis with a scripted model.
+    """
+    from matplotlib.figure import Figure
+
+    monkeypatch.setattr(
+        "palimpsest.report.figure.Drawing.figure",
+        lambda drawing, width: Figure((width, 1), layout="none"),
+    )

@@ -3,8 +3,9 @@
 import time
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from palimpsest.lm.conjugations import CONJUGATIONS, TextConjugation, parse_conjugation
 
@@ -114,7 +115,7 @@ tricky_text = st.lists(st.sampled_from(PIECES), max_size=12).map("".join)
 texts = tricky_text | every_text
 
 # Every law meets so many texts for each of some twenty conjugations.
-few = settings(max_examples=40, deadline=None)
+few = examples(40)
 
 over_all = pytest.mark.parametrize("conjugation", ALL, ids=lambda c: c.name)
 over_exact = pytest.mark.parametrize("conjugation", EXACT, ids=lambda c: c.name)

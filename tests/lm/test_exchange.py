@@ -3,8 +3,9 @@
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.examples import examples
 from tests.laws.test_conjugation_laws import ALL as EVERY
 from tests.laws.test_conjugation_laws import EXACT, texts
 
@@ -33,7 +34,7 @@ def one(conjugation: TextConjugation, context: str, continuation: str) -> Contin
 
 
 @pytest.mark.parametrize("conjugation", ALL, ids=lambda each: each.name)
-@settings(max_examples=50)
+@examples(50)
 @given(context=TEXTS, continuation=TEXTS)
 def test_the_context_is_the_same_whatever_follows_and_what_is_joined_is_the_whole(
     conjugation: TextConjugation, context: str, continuation: str
@@ -52,7 +53,7 @@ def leading_space(text: str) -> str:
 @pytest.mark.parametrize(
     "conjugation", [each for each in ALL if each.exact], ids=lambda each: each.name
 )
-@settings(max_examples=50)
+@examples(50)
 @given(context=TEXTS, continuation=TEXTS)
 def test_a_continuation_by_itself_is_an_answer_that_inverts_to_it(
     conjugation: TextConjugation, context: str, continuation: str
@@ -63,7 +64,7 @@ def test_a_continuation_by_itself_is_an_answer_that_inverts_to_it(
 
 
 @pytest.mark.parametrize("conjugation", LETTER_BY_LETTER, ids=lambda each: each.name)
-@settings(max_examples=50)
+@examples(50)
 @given(context=TEXTS, continuation=TEXTS)
 def test_what_works_letter_by_letter_always_joins(
     conjugation: TextConjugation, context: str, continuation: str
@@ -112,7 +113,7 @@ def test_a_continuation_of_which_nothing_is_left_is_refused() -> None:
 
 MARK = "<|im_end|>"
 
-few = settings(max_examples=25, deadline=None)
+few = examples(25)
 over_all = pytest.mark.parametrize("conjugation", EVERY, ids=lambda c: c.name)
 over_exact = pytest.mark.parametrize("conjugation", EXACT, ids=lambda c: c.name)
 

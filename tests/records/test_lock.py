@@ -74,10 +74,15 @@ def test_a_forked_child_that_outlives_its_parent_does_not_keep_the_lock(path: Pa
     command = [sys.executable, "-c", script, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
         parent.wait()
-        AnswerStore(path).close()
+        with AnswerStore(path) as store:
+            assert len(store) == 0
 
 
 def test_a_lock_may_be_released_twice(path: Path) -> None:
     lock = WriterLock(path)
     lock.release()
     lock.release()
+    again = WriterLock(path)
+    with pytest.raises(UserError, match="in use"):
+        WriterLock(path)
+    again.release()

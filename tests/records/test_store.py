@@ -189,6 +189,7 @@ def test_a_store_may_be_closed_twice(path: Path) -> None:
     store = AnswerStore(path)
     store.close()
     store.close()
+    assert everything(path) == []
 
 
 def test_another_program_that_locks_the_file_gets_a_message(

@@ -291,7 +291,9 @@ def test_a_key_that_is_sent_in_clear_is_warned_of() -> None:
 
 def test_whoever_was_told_the_address_gets_in() -> None:
     with _bound("127.0.0.1", 0) as listener:
-        socket.create_connection(listener.getsockname(), timeout=5).close()
+        address = listener.getsockname()
+        with socket.create_connection(address, timeout=5) as client:
+            assert client.getpeername() == address
 
 
 def test_sockets_of_ip_version_6_serve_as_well(

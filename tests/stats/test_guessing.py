@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from palimpsest.stats.guessing import adjust_for_guessing, adjusted_forgetting_interval
 from palimpsest.stats.recovery import estimate_forgetting
@@ -32,7 +33,7 @@ def test_what_was_known_is_found_again_behind_guesses() -> None:
 
 
 @given(pairs, st.floats(0, 0.9))
-@settings(max_examples=60)
+@examples(60)
 def test_lost_less_gained_is_the_forgetting(found: list[tuple[bool, bool]], chance: float) -> None:
     base, tuned = np.array(found).T
     adjusted = adjust_for_guessing(base, tuned, chance)

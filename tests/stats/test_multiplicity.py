@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
+from tests.examples import examples
 
 from palimpsest.stats.multiplicity import choose_best, holm, in_first_half
 
@@ -14,7 +15,7 @@ def test_holm_by_hand() -> None:
 
 
 @given(st.lists(st.sampled_from([0.0, 1e-9, 0.004, 0.01, 0.01, 0.2, 0.5, 1.0]), min_size=1))
-@settings(max_examples=20, deadline=None)
+@examples(20)
 def test_holm_agrees_with_statsmodels(p_values: list[float]) -> None:
     assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1], abs=1e-12)
 

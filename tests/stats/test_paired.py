@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from palimpsest.stats.paired import Flips, count_flips, mcnemar_exact, sign_flip_test
@@ -26,7 +26,6 @@ def test_mcnemar_gives_the_published_p_values(flips: Flips, p_value: float) -> N
 
 
 @given(st.integers(0, 40), st.integers(0, 40))
-@settings(deadline=None)
 def test_mcnemar_is_the_sum_over_outcomes_no_likelier_than_the_one_seen(b: int, c: int) -> None:
     n = b + c
     chances = [math.comb(n, k) / 2**n for k in range(n + 1)]
@@ -40,7 +39,6 @@ def test_mcnemar_without_any_flip_is_one() -> None:
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), max_size=50))
-@settings(deadline=None)
 def test_flips_count_each_pair_once(pairs: list[tuple[bool, bool]]) -> None:
     flips = count_flips([first for first, _ in pairs], [second for _, second in pairs])
     kinds = [(True, True), (True, False), (False, True), (False, False)]

@@ -4,7 +4,7 @@ import itertools
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
@@ -33,7 +33,6 @@ def test_wilson_gives_the_published_intervals(
 
 
 @given(st.integers(1, 500), st.data(), st.sampled_from([0.8, 0.95, 0.99]))
-@settings(deadline=None)
 def test_wilson_agrees_with_scipy(n: int, data: st.DataObject, confidence: float) -> None:
     n_right = data.draw(st.integers(0, n))
     theirs = binomtest(n_right, n).proportion_ci(confidence, method="wilson")
@@ -42,7 +41,6 @@ def test_wilson_agrees_with_scipy(n: int, data: st.DataObject, confidence: float
 
 
 @given(st.integers(1, 500), st.data())
-@settings(deadline=None)
 def test_wilson_holds_the_share_and_stays_between_0_and_1(n: int, data: st.DataObject) -> None:
     n_right = data.draw(st.integers(0, n))
     low, high = wilson_interval(n_right, n)
@@ -77,7 +75,6 @@ def test_newcombe_gives_the_published_intervals(
 
 
 @given(tables)
-@settings(deadline=None)
 def test_newcombe_of_the_swapped_pairs_is_the_negative(flips: Flips) -> None:
     swapped = flips._replace(lost=flips.gained, gained=flips.lost)
     low, high = newcombe_paired_interval(flips)
@@ -85,7 +82,6 @@ def test_newcombe_of_the_swapped_pairs_is_the_negative(flips: Flips) -> None:
 
 
 @given(tables)
-@settings(deadline=None)
 def test_newcombe_holds_the_difference_and_never_has_width_zero(flips: Flips) -> None:
     low, high = newcombe_paired_interval(flips)
     assert -1 - 1e-12 <= low <= flips.difference <= high <= 1 + 1e-12

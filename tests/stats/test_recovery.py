@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.examples import examples
 
 from palimpsest.stats.recovery import (
     Arms,
@@ -45,7 +46,7 @@ def test_forgetting_recovery_and_did_by_hand() -> None:
 
 
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=80))
-@settings(max_examples=40, deadline=None)
+@examples(40)
 def test_swapping_base_and_tuned_negates_forgetting(pairs: list[tuple[bool, bool]]) -> None:
     base, tuned = np.array(pairs).T
     clusters = range(len(pairs))
@@ -62,7 +63,7 @@ def test_swapping_base_and_tuned_negates_forgetting(pairs: list[tuple[bool, bool
 
 
 @given(outcomes)
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_any_data_give_ordered_finite_intervals_that_hold_did(rows: list[Sequence[bool]]) -> None:
     found = recovery_of(Arms(*np.array(rows).T), n_resamples=1_000)
     assert found.did_interval.low < found.did_interval.high

@@ -3,8 +3,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from tests.examples import examples
 from tests.lm.translators.fakes import FakeTranslator, backwards, ill_behaved, well_behaved
 
 from palimpsest.errors import UserError
@@ -72,14 +73,14 @@ translators = st.one_of(
 )
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(translators, texts)
 def test_lines_stay_where_they_are(translator: FakeTranslator, text: str) -> None:
     for converted in (translation(translator).apply(text), translation(translator).invert(text)):
         assert layout_of(converted) == layout_of(text)
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(translators, texts)
 def test_every_protected_span_survives_every_translator(
     translator: FakeTranslator, text: str
@@ -87,7 +88,7 @@ def test_every_protected_span_survives_every_translator(
     assert survival(text, translation(translator).apply(text)) == 1
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(translators, texts)
 @example(ill_behaved(0), "a ⟦0⟧ b 5 c")
 def test_no_mask_of_ours_ever_shows(translator: FakeTranslator, text: str) -> None:
@@ -95,7 +96,7 @@ def test_no_mask_of_ours_ever_shows(translator: FakeTranslator, text: str) -> No
     assert sorted(re.findall("[⟦⟧]", converted)) == sorted(re.findall("[⟦⟧]", text))
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(translators, texts, st.floats(0, 1))
 def test_what_is_certain_of_a_beginning_begins_the_whole(
     translator: FakeTranslator, text: str, share: float
@@ -106,7 +107,7 @@ def test_what_is_certain_of_a_beginning_begins_the_whole(
     assert conjugation.certain(text).startswith(conjugation.certain(beginning))
 
 
-@settings(max_examples=100)
+@examples(100)
 @given(translators, st.lists(texts, max_size=5))
 @example(ill_behaved(0), ["3.50- Input:", "⟦- Input:"])  # the second is sent as the first, masked
 def test_preparing_changes_nothing(translator: FakeTranslator, several: list[str]) -> None:

@@ -112,6 +112,7 @@ def test_the_description_is_text(model: LanguageModel) -> None:
     assert all(isinstance(part, str) for fact in facts.items() for part in fact)
 
 
-def test_closing_twice_is_harmless(model: LanguageModel) -> None:
+def test_closing_twice_is_harmless(model: LanguageModel, spec: str) -> None:
     model.close()
     model.close()
+    assert model.spec == spec

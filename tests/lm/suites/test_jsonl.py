@@ -313,7 +313,7 @@ characters = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filte
 
 
 @given(st.lists(st.tuples(characters, characters), min_size=1, max_size=5), st.booleans())
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_every_prompt_and_answer_comes_out_as_it_went_in(
     tmp_path: Path, texts: list[tuple[str, str]], ascii_only: bool
 ) -> None:
@@ -343,7 +343,7 @@ json_values = st.recursive(
 
 
 @given(st.lists(json_values.map(json.dumps).map(str.encode) | st.binary(max_size=9), max_size=4))
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_are_read_or_refused_with_the_name_of_the_file(
     tmp_path: Path, lines: list[bytes]
 ) -> None:

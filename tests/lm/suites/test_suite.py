@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from palimpsest.errors import UserError
@@ -64,7 +64,6 @@ def test_an_option_may_hold_commas_as_long_as_no_option_follows_one(tmp_path: Pa
 
 
 @given(st.text())
-@settings(deadline=None)  # looking for plugins takes a while
 def test_every_spec_is_parsed_or_refused_in_words(text: str) -> None:
     for spec in (text, f"rosetta{text}", f"jsonl:{text}"):
         with suppress(UserError):

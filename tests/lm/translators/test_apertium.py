@@ -6,8 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.examples import examples
 from tests.lm.translators.fakes import processes_of
 from tests.lm.translators.needs import needs_apertium
 
@@ -175,7 +176,7 @@ def test_french_is_reached_over_spanish_and_back() -> None:
 
 
 @needs_apertium
-@settings(max_examples=25)
+@examples(25)
 @given(st.lists(st.text(max_size=40), max_size=6))
 def test_whatever_the_text_says_the_programs_stay_alive(texts: list[str]) -> None:
     before = APERTIUM.translate(["The dog sees a cat."], "en", "es")
@@ -253,7 +254,7 @@ def test_a_prompt_keeps_its_form_in_every_language(target: str) -> None:
 
 
 @needs_apertium
-@settings(max_examples=25)
+@examples(25)
 @given(st.sampled_from(SENTENCES["es"]), st.sampled_from(SENTENCES["es"]), st.floats(0, 1))
 def test_what_is_certain_of_a_beginning_begins_the_whole(
     one: str, other: str, share: float

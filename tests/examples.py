@@ -1,0 +1,8 @@
+"""How many examples a law meets."""
+
+from hypothesis import settings
+
+
+def examples(n: int) -> settings:
+    """Return the setting for ``n`` examples where all tiers are run, and a tenth (five at least) by default."""
+    return settings(max_examples=max(5, n * settings.default.max_examples // 100))
