@@ -48,5 +48,5 @@ def empty_figures(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(
         "palimpsest.report.figure.Drawing.figure",
-        lambda drawing, width: Figure((width, 1), layout="none"),
+        lambda drawing, width: Figure((width, 1)),
     )

@@ -12,7 +12,7 @@ from palimpsest.cli.main import app
 from palimpsest.records.results import Results, Verdict
 from palimpsest.report.diagnosis.next_steps import next_steps
 
-LATER = {"doctor"}
+LATER: set[str] = set()
 """Commands that are written beside this."""
 
 
