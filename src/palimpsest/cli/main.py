@@ -12,6 +12,7 @@ from palimpsest.cli import (
     compare,
     demo,
     diagnose,
+    doctor,
     lab,
     list_,
     lm_eval,
@@ -62,6 +63,7 @@ def palimpsest(
 
 app.command()(demo.demo)
 app.command()(diagnose.diagnose)
+app.command()(doctor.doctor)
 app.command()(compare.compare)
 app.command()(prompt.prompt)
 app.command()(recommend.recommend)

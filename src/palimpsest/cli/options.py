@@ -32,6 +32,27 @@ Via = Annotated[
         "every other language of the suite, leet and pig-latin.",
     ),
 ]
+BASE_HELP = "The model before tuning: FOLDER, hub ID or endpoint, with its options behind commas."
+
+
+class PromptForm(StrEnum):
+    """How a model is sent every prompt."""
+
+    plain = "plain"
+    chat = "chat"
+
+
+BaseForm = Annotated[
+    PromptForm | None,
+    typer.Option(
+        "--base-form",
+        help="How base gets every prompt: plain text, or through its chat template. By default "
+        "text stays plain, and messages go through the template.",
+    ),
+]
+TunedForm = Annotated[
+    PromptForm | None, typer.Option("--tuned-form", help="The same for the tuned model.")
+]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the bootstrap.")]
 Sentences = Annotated[
     Path | None,
@@ -82,6 +103,15 @@ Failing = Annotated[
         "clearly fell, whatever the reason.",
     ),
 ]
+
+
+def with_form(model: str, form: PromptForm | None) -> str:
+    """Return a model's spec, with the form that was asked for."""
+    if form is None:
+        return model
+    from palimpsest.lm.models import in_form
+
+    return in_form(model, form.value)
 
 
 def exit_if_failed(results: Results, fail_on: FailOn) -> None:

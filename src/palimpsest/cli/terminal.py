@@ -105,12 +105,17 @@ def diagnose_and_show(
     from palimpsest.judging import diagnose
 
     started: dict[str, float] = {}
+    told: list[str] = []
     with progress_bars(enabled=not quiet and not as_json) as show:
 
         def progress(role: str, n_done: int, n_total: int, n_reused: int) -> None:
             now = time.monotonic()
             seconds = now - started.setdefault(role, now)
             show(role, n_done, n_total, rate(n_done - n_reused, seconds))
+
+        def notify(warnings: Sequence[str]) -> None:
+            told.extend(warnings)
+            show_notes(warnings)
 
         results = diagnose(
             base,
@@ -124,13 +129,27 @@ def diagnose_and_show(
             seed=seed,
             command=command_line(),
             progress=progress,
+            notify=None if as_json else notify,
         )
-    show_results(results, out, quiet=quiet, as_json=as_json)
+    show_results(results, out, quiet=quiet, as_json=as_json, told=told)
     return results
 
 
-def show_results(results: Results, out: Path, *, quiet: bool, as_json: bool) -> None:
-    """Print table, verdicts, notes and where the report is; or nothing but the results as JSON."""
+def show_notes(sentences: Sequence[str]) -> None:
+    """Print what a reader must know, on standard error."""
+    from palimpsest.report import visible
+
+    for sentence in sentences:
+        typer.secho(visible(f"Note: {sentence}"), err=True)
+
+
+def show_results(
+    results: Results, out: Path, *, quiet: bool, as_json: bool, told: Sequence[str] = ()
+) -> None:
+    """Print table, verdicts, notes and where the report is; or nothing but the results as JSON.
+
+    Notes that were ``told`` before are not printed again.
+    """
     if as_json:
         typer.echo(results.to_json())
         return
@@ -144,8 +163,7 @@ def show_results(results: Results, out: Path, *, quiet: bool, as_json: bool) -> 
         if cell.p_holm is not None:
             line += f" Base against tuned: p {relation(p_value(cell.p_holm))} (Holm)."
         typer.echo(visible(line))
-    for warning in results.warnings:
-        typer.secho(visible(f"Note: {warning}"), err=True)
+    show_notes([warning for warning in results.warnings if warning not in told])
     cost = results.provenance.cost_usd
     if cost is not None:
         typer.echo(f"Cost of this run: ${cost:.4f}")

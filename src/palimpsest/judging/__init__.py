@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from palimpsest.judging.analysis import Analysis, analyse
     from palimpsest.judging.conclude import rewrite_report
     from palimpsest.judging.diagnosis import ALWAYS_VIA, default_vias, diagnose
+    from palimpsest.judging.doctor import Examination, examine_pair
     from palimpsest.judging.evaluation import evaluate, settings_for
     from palimpsest.judging.pairing import PLAIN, PairedAnswers
     from palimpsest.judging.prompt import MemberAnswer, PromptAnswer, ask
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
     from palimpsest.judging.via import Via, distinct_vias, parse_via
 
 __all__ = [
-    "ALWAYS_VIA", "PLAIN", "Analysis", "Expected", "MemberAnswer", "PairedAnswers",
+    "ALWAYS_VIA", "PLAIN", "Analysis", "Examination", "Expected", "MemberAnswer", "PairedAnswers",
     "PromptAnswer", "Question", "RawAnswer", "Settings", "Via", "analyse", "as_recorded", "ask",
-    "clearly_fell", "default_vias", "diagnose", "distinct_vias", "evaluate", "expected_under",
-    "fall_interval", "parse_via", "rewrite_report", "settings_for",
+    "clearly_fell", "default_vias", "diagnose", "distinct_vias", "evaluate", "examine_pair",
+    "expected_under", "fall_interval", "parse_via", "rewrite_report", "settings_for",
 ]  # fmt: skip
 
 lazy_face(globals())

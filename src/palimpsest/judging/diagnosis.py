@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from palimpsest.errors import UserError
 from palimpsest.judging.analysis import analyse
 from palimpsest.judging.conclude import open_run
+from palimpsest.judging.doctor import examine_quickly
 from palimpsest.judging.evaluation import Settings, evaluate, settings_for
 from palimpsest.judging.pairing import ROLES
 from palimpsest.judging.via import Via, distinct_vias, parse_via
 from palimpsest.judging.warnings import find_oddities
 from palimpsest.lm.conjugations import CONJUGATIONS
 from palimpsest.lm.models import Budget, Chargeable, LanguageModel, can_score, load_model
-from palimpsest.lm.models.huggingface import check_pair
+from palimpsest.lm.models.huggingface import check_templates
 from palimpsest.lm.suites import Suite, load_suite
 from palimpsest.records import AnswerRow, AnswerStore, ModelInfo, Results, SuiteInfo, Usage
 
@@ -62,6 +63,7 @@ def diagnose(
     n_resamples: int = 10_000,
     command: str = "palimpsest.diagnose(…)",
     progress: DiagnosisProgress | None = None,
+    notify: Callable[[Sequence[str]], None] | None = None,
     extra_figures: Sequence[Drawing] = (),
 ) -> Results:
     """Say which abilities a tuned model kept, suppressed or lost.
@@ -82,6 +84,7 @@ def diagnose(
         n_resamples: Bootstrap resamples.
         command: Recorded as the way to repeat the run.
         progress: Called after every answer.
+        notify: Called once, before anything is asked, with those warnings that are known by then.
         extra_figures: Shown in the report after its own.
 
     Raises:
@@ -106,7 +109,9 @@ def diagnose(
         _charge(plan.models, budget)
     with open_run(out, command, seed=seed, n_resamples=n_resamples, started=started) as run:
         run.record(**_config(plan), min_fidelity=min_fidelity)
-        warnings = check_pair(plan.models["base"], plan.models["tuned"]) + _method(plan)
+        warnings = _known_beforehand(plan)
+        if notify is not None:
+            notify(warnings)
         rows = _ask_all(plan, run.store, progress)
         warnings += find_oddities(rows, plan.suite, plan.vias)
         analysis = analyse(
@@ -152,6 +157,18 @@ def _prepare(
         for role, model in zip(ROLES, (base, tuned), strict=True)
     }
     return _Plan(built, distinct_vias(vias), models, settings_for(built, models.values()))
+
+
+def _known_beforehand(plan: _Plan) -> list[str]:
+    """Return what a reader must know of the pair, and is known before anything is asked.
+
+    Raises:
+        UserError: A model's chat template cannot write the suite's prompts.
+    """
+    check_templates(plan.models, [example.prompt for example in plan.suite.examples])
+    findings = examine_quickly(plan.models, plan.suite)
+    serious = [each.sentence for each in findings if each.severity in ("note", "no verdict")]
+    return serious + _method(plan)
 
 
 def _method(plan: _Plan) -> list[str]:

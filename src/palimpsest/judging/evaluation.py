@@ -18,7 +18,7 @@ from palimpsest.lm.models import LanguageModel, can_score
 from palimpsest.lm.suites import Example, Suite
 from palimpsest.records import AnswerKey, AnswerRow, AnswerStore
 
-__all__ = ["Progress", "Settings", "evaluate", "settings_for"]
+__all__ = ["EvaluationProgress", "Settings", "evaluate", "settings_for"]
 
 _N_SCORED = 256
 """Prompts whose choices are scored in one call; what is stored after a crash is whole calls."""
@@ -27,7 +27,7 @@ _Group = list[Question]
 """Questions that were sent in the same form."""
 
 
-class Progress(Protocol):
+class EvaluationProgress(Protocol):
     """Told how far an evaluation has come."""
 
     def __call__(self, n_done: int, n_total: int, n_reused: int, /) -> None:
@@ -42,7 +42,7 @@ def evaluate(
     store: AnswerStore,
     role: str,
     settings: Settings | None = None,
-    progress: Progress | None = None,
+    progress: EvaluationProgress | None = None,
 ) -> list[AnswerRow]:
     """Return every answer of one model, asking only for those that the store does not have.
 
@@ -143,7 +143,7 @@ def _reuse(
 
 def _still_holds(old: AnswerRow, question: Question) -> bool:
     """Guard against rows from a release whose conjugations or scoring were different."""
-    if old.prompt != as_recorded(question.sent) or old.finish == UNINVERTIBLE:
+    if old.prompt != as_recorded(question.sent) or old.finish in (UNINVERTIBLE, "refused"):
         return False
     return old.finish != "decided" or question.was_settled(old.raw)
 

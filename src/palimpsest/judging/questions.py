@@ -31,6 +31,13 @@ ANSWERS_VERSION = 1
 UNINVERTIBLE = "uninvertible"
 """The ``finish`` of an answer whose inversion failed: a bug in the conjugation, never hidden."""
 
+TOO_LONG = "the prompt leaves no room for an answer in the model's context"
+FILTERED = "a content filter of the server stopped it"
+REFUSED = "the server or the model refused it"
+"""Flags of questions that got no answer."""
+
+_WHY_NONE = {"filtered": FILTERED, "refused": REFUSED}
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -83,7 +90,14 @@ class RawAnswer(NamedTuple):
     @property
     def cut_off(self) -> bool:
         """Whether the model might have gone on."""
-        return self.finish in ("decided", "length")
+        return self.finish in ("decided", "length", "filtered")
+
+    @property
+    def why_none(self) -> str | None:
+        """Why the model gave no answer of its own, if it did not."""
+        if self.finish == "length" and not self.raw and not self.n_answer_tokens:
+            return TOO_LONG
+        return _WHY_NONE.get(self.finish)
 
 
 @dataclass(frozen=True)
@@ -151,9 +165,10 @@ class Question:
     def is_settled(self, raw: str) -> bool:
         """Return whether nothing that the model may add to ``raw`` changes the outcome."""
         readings = self.exchange.settled(raw)
-        if not all(each.stopped or self.scorer.decided(each.text) for each in readings):
-            return False
-        return len({self.scorer.outcome(each.text) for each in readings}) == 1
+        for text, stopped in readings:
+            if not stopped and not self.scorer.decided(text):
+                return False
+        return len(readings) == 1 or len({self.scorer.outcome(text) for text, _ in readings}) == 1
 
     def was_settled(self, raw: str) -> bool:
         """Return whether a stored answer had been settled, also for one who took it as conjugated.
@@ -197,6 +212,8 @@ class Question:
     def _answer_flags(self, reply: RawAnswer) -> list[str]:
         if self.by_likelihood:
             return []
+        if reply.why_none is not None:
+            return [reply.why_none]
         try:
             flags = self.exchange.answer_flags([reply.raw], cut_off=reply.cut_off)
             return [f"{IN_ANSWER}{flag}" for flag in flags]

@@ -1,4 +1,4 @@
-"""One answer as it is recorded: enough to see what was asked, said, understood and scored."""
+"""Answers as they are recorded: what was asked, said, understood and scored."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class AnswerRow(NamedTuple):
     """What ``answer`` is intruded if it begins with, as a JSON list likewise."""
     outcome: Outcome
     finish: str
-    """``stop``, ``decided``, ``length``; ``chosen`` by likelihood; ``uninvertible`` if the
-    conjugation's inverse failed."""
+    """``stop``, ``decided``, ``length``; ``filtered`` or ``refused`` by the server; ``chosen`` by
+    likelihood; ``uninvertible`` if the conjugation's inverse failed."""
     round_trip: bool | None
     """Did ``invert(apply(prompt))`` return the prompt? ``None`` for native languages."""
     latency_seconds: float

@@ -1,4 +1,4 @@
-"""What is measured while a model is trained: one line of JSON a suite and step."""
+"""Measurements made while a model is trained: one line of JSON a suite and step."""
 
 from __future__ import annotations
 

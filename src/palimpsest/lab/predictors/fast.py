@@ -14,7 +14,7 @@ _SHARPNESS = 2.25
 
 
 class FastTransformer(Transformer):
-    r"""Pre-norm, RMSNorm without gain, no biases; a token is a question and the last exemplar.
+    r"""One token a step, a question and the last exemplar; RMSNorm without gain, no biases.
 
     .. math:: t_k = W (x_k, x_{k-1}, y_{k-1}) + p_k
 

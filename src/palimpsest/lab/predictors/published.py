@@ -13,7 +13,9 @@ _STD = 0.02  # GPT-2's
 
 
 class PublishedTransformer(Transformer):
-    r"""GPT-2 without an embedding table, on the sequence :math:`x_1, y_1, x_2, y_2, …, x_n`.
+    r"""GPT-2 without an embedding table, with separate tokens for x and y.
+
+    .. math:: x_1, y_1, x_2, y_2, …, x_n
 
     A y is a vector :math:`(y, 0, …, 0)` of the length of x; one affine map reads both. The
     prediction of y is read, affinely, at the token of its x.

@@ -74,7 +74,9 @@ class TaskDistribution(ABC):
 
 @dataclass(frozen=True)
 class GaussianTasks(TaskDistribution):
-    r"""Weights from :math:`N(0, τ^2 I)`: the tasks of ``D_cont``.
+    r"""Weights that are normal with standard deviation τ: the tasks of ``D_cont``.
+
+    .. math:: w ∼ N(0, τ^2 I)
 
     Raises:
         UserError: ``n_dims`` below one, or a negative ``weight_std``.

@@ -37,7 +37,7 @@ _SMALLER = "Choose a smaller split, or cut out the rows that you need."
 _SAVE_AGAIN = "Save the dataset again with save_to_disk."
 
 
-class TableRow(NamedTuple):
+class SourceRow(NamedTuple):
     """One row of a table."""
 
     place: str
@@ -56,7 +56,7 @@ class Table(NamedTuple):
     columns: tuple[str, ...]
     """All columns that there are; for JSON lines, those of some row."""
 
-    rows: tuple[TableRow, ...]
+    rows: tuple[SourceRow, ...]
     """In order, with the columns that were asked for."""
 
     sha256: str
@@ -88,7 +88,7 @@ def read_table(path: Path, columns: Collection[str]) -> Table:
     is_text = path.suffix in {".tsv", ".jsonl"} and not path.is_dir()
     names, rows = _text_table(path) if is_text else _arrow_tables(files, frozenset(columns))
     kept = tuple(
-        TableRow(place, {key: value for key, value in fields.items() if key in columns})
+        SourceRow(place, {key: value for key, value in fields.items() if key in columns})
         for place, fields in rows
     )
     return Table(str(path), names, kept, sha256_of(*files))
@@ -129,7 +129,7 @@ def _check_rows(path: Path, n_rows: int) -> None:
         )
 
 
-def _text_table(path: Path) -> tuple[tuple[str, ...], list[TableRow]]:
+def _text_table(path: Path) -> tuple[tuple[str, ...], list[SourceRow]]:
     is_tsv = path.suffix == ".tsv"
     lines = lines_of(read_bytes(path, most_bytes=MOST_BYTES).rstrip())
     _check_rows(path, len(lines) - is_tsv)  # the first line of a TSV file names the columns
@@ -156,7 +156,7 @@ def _parsed(
     return found
 
 
-def _tsv(path: Path, lines: list[bytes]) -> tuple[tuple[str, ...], list[TableRow]]:
+def _tsv(path: Path, lines: list[bytes]) -> tuple[tuple[str, ...], list[SourceRow]]:
     texts = _parsed(path, lines, decoded, hint="Save the file as UTF-8.")
     fields = [(place, text.removesuffix("\r").split("\t")) for place, text in texts]
     columns = tuple(fields[0][1])
@@ -170,14 +170,14 @@ def _tsv(path: Path, lines: list[bytes]) -> tuple[tuple[str, ...], list[TableRow
         mistakes.insert(0, f"{path}, line 1: a column comes twice: {', '.join(columns)}.")
     raise_mistakes(mistakes, hint="One row a line, its fields separated by tabs, without quoting.")
     return columns, [
-        TableRow(place, dict(zip(columns, found, strict=True))) for place, found in fields[1:]
+        SourceRow(place, dict(zip(columns, found, strict=True))) for place, found in fields[1:]
     ]
 
 
-def _json_lines(path: Path, lines: list[bytes]) -> tuple[tuple[str, ...], list[TableRow]]:
+def _json_lines(path: Path, lines: list[bytes]) -> tuple[tuple[str, ...], list[SourceRow]]:
     some = lines if lines != [b""] else []
     rows = [
-        TableRow(*each)
+        SourceRow(*each)
         for each in _parsed(path, some, parse_object, hint="One JSON object a line.")
     ]
     return tuple(dict.fromkeys(key for row in rows for key in row.fields)), rows
@@ -185,7 +185,7 @@ def _json_lines(path: Path, lines: list[bytes]) -> tuple[tuple[str, ...], list[T
 
 def _arrow_tables(
     files: Sequence[Path], wanted: Collection[str]
-) -> tuple[tuple[str, ...], list[TableRow]]:
+) -> tuple[tuple[str, ...], list[SourceRow]]:
     """Read some columns of Parquet or Arrow files with pyarrow alone, one behind the other."""
     try:
         import pyarrow as pa
@@ -194,7 +194,7 @@ def _arrow_tables(
             "Parquet files and datasets saved to disk", package="pyarrow", extra="parquet"
         ) from None
     names: dict[str, None] = {}
-    rows: list[TableRow] = []
+    rows: list[SourceRow] = []
     for file in files:
         read = _parquet if file.suffix == ".parquet" else _arrow
         try:
@@ -245,7 +245,7 @@ def _arrow(path: Path, wanted: Collection[str], n_before: int) -> tuple[list[str
     return names, pa.Table.from_batches(batches, schema)
 
 
-def _arrow_rows(path: Path, table: pa.Table) -> list[TableRow]:
+def _arrow_rows(path: Path, table: pa.Table) -> list[SourceRow]:
     try:
         values = table.to_pylist()
     except UnicodeDecodeError:
@@ -254,7 +254,7 @@ def _arrow_rows(path: Path, table: pa.Table) -> list[TableRow]:
             [f"{path}, row {i + 1}: not UTF-8." for i in bad], hint="Write the file again."
         )
         raise
-    return [TableRow(f"{path}, row {number}", fields) for number, fields in enumerate(values, 1)]
+    return [SourceRow(f"{path}, row {number}", fields) for number, fields in enumerate(values, 1)]
 
 
 def _is_text(row: pa.Table) -> bool:
