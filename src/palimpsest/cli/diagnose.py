@@ -71,7 +71,7 @@ def diagnose(
     A model's options, FOLDER,key=value: chat=auto (messages go through the chat template,
     text stays plain) or true or false, dtype=bfloat16, device=cuda:1, batch_tokens=8192,
     adapter=FOLDER; docs/how-to/your-models.md has them all. First see whether the pair is
-    what it claims to be: palimpsest doctor BASE TUNED.
+    what it claims to be: `palimpsest doctor BASE TUNED`.
 
     Interrupt it whenever you like: the same command continues. Then open report.html.
     """

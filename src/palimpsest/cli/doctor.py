@@ -38,11 +38,12 @@ def doctor(
 
     \b
     palimpsest doctor ./base ./tuned
-    palimpsest doctor ./base hf:./base,adapter=./lora --suite jsonl:mine.jsonl --json
+    palimpsest doctor ./base hf:./base,adapter=./lora \\
+        --suite jsonl:mine.jsonl --json
 
     Compared are architecture, tokenizer, chat template, end tokens and every weight; then each
     model is asked a few prompts. Exit code 3: no verdict on this pair should be trusted. Mend
-    what it names, then run palimpsest diagnose.
+    what it names. Then run `palimpsest diagnose`.
     """
     from palimpsest.judging import examine_pair
 

@@ -1,4 +1,4 @@
-"""How the command line explains itself: help in which every word and every example stays whole.
+"""Help of the command line, in which every word and every example stays whole.
 
 The framework shortens summaries that do not fit, breaks words at hyphens (``pig-latin``) and
 commands at any space. Here summaries are wrapped, and what stands in backquotes keeps its spaces.
@@ -57,7 +57,7 @@ class Command(TyperCommand):
     context_class = _Context
 
 
-class Group(TyperGroup):
+class CommandGroup(TyperGroup):
     """A group of commands whose summaries are whole first sentences."""
 
     context_class = _Context
@@ -73,7 +73,7 @@ class Commands(typer.Typer):
     """Commands, or a group of them, with help as above."""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(cls=Group, no_args_is_help=True, **settings)
+        super().__init__(cls=CommandGroup, no_args_is_help=True, **settings)
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:
         """Register a function as a command; arguments as typer's."""

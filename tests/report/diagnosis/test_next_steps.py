@@ -12,9 +12,6 @@ from palimpsest.cli.main import app
 from palimpsest.records.results import Results, Verdict
 from palimpsest.report.diagnosis.next_steps import next_steps
 
-LATER: set[str] = set()
-"""Commands that are written beside this."""
-
 
 def commands(results: Results) -> list[list[str]]:
     return [shlex.split(line) for step in next_steps(results) for line in step.command.split("\n")]
@@ -30,8 +27,6 @@ def test_every_command_can_be_typed(verdict: Verdict, logged: bool) -> None:
     results = fake_results(verdict=verdict)
     for program, name, *rest in commands(from_logs(results, "binary") if logged else results):
         assert program == "palimpsest"
-        if name in LATER:
-            continue
         command = get_command(app).commands[name]  # type: ignore[attr-defined]
         command = getattr(command, "commands", {}).get(rest[0], command)
         known = {option for parameter in command.params for option in parameter.opts}
