@@ -154,8 +154,10 @@ def write_demo() -> None:
         f"instructions alone. Verdict: **{results.verdict}**. {results.verdict_reason}\n\n"
         "![Base against tuned accuracy per language, with intervals](docs/figures/accuracy.png)\n\n"
         f"{markdown_table(results)}\n"
-        "*Plain* is English; the other rows ask the same questions under a conjugation. Figure and "
-        "table come from `palimpsest demo`."
+        "*Plain* is English; the other rows ask the same questions under a conjugation. The table "
+        f"is over all {results.plain.base.n} examples; what the verdict says comes back is over "
+        f"the {results.best.n_report if results.best else 0} that did not choose the best "
+        "conjugation. Figure and table come from `palimpsest demo`."
     )
     README.write_text(between(README.read_text("utf-8"), "demo", text), "utf-8")
 

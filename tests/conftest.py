@@ -32,15 +32,17 @@ def no_full_collections() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def empty_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module")
+def empty_figures() -> Iterator[None]:
     """Leave the figures of reports empty where a test is about something else.
 
     To draw them takes three quarters of the time of a diagnosis with a scripted model.
     """
     from matplotlib.figure import Figure
 
-    monkeypatch.setattr(
-        "palimpsest.report.figure.Drawing.figure",
-        lambda drawing, width: Figure((width, 1), layout="none"),
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "palimpsest.report.figure.Drawing.figure",
+            lambda drawing, width: Figure((width, 1), layout="none"),
+        )
+        yield

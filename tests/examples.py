@@ -4,5 +4,8 @@ from hypothesis import settings
 
 
 def examples(n: int) -> settings:
-    """Return the setting for ``n`` examples; by default a tenth of them, five at least."""
+    """Return the setting for ``n`` examples where all tiers are run.
+
+    By default it is a tenth of them, and five at least.
+    """
     return settings(max_examples=max(5, n * settings.default.max_examples // 100))

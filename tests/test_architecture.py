@@ -1,6 +1,7 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 from importlib import import_module
 from pathlib import Path
 
@@ -61,6 +62,13 @@ def test_all_arrows_run_down() -> None:
     rooms = list(LAYERS)
     for room, below in LAYERS.items():
         assert set(below.split()) <= set(rooms[: rooms.index(room)]), room
+
+
+def test_the_map_shows_the_layers() -> None:
+    page = (PACKAGE.parents[1] / "ARCHITECTURE.md").read_text("utf-8")
+    block = page.partition("## Layers")[2].split("```")[1].strip()
+    shown = dict(line.split(maxsplit=1) for line in block.splitlines())
+    assert shown == {room: below or "–" for room, below in LAYERS.items()}
 
 
 def test_every_module_imports_only_what_its_room_may() -> None:
@@ -146,3 +154,25 @@ def test_imports_across_packages_go_through_the_face() -> None:
             if node.module != home or not set(names) <= set(face):
                 wrong.append(f"{_dotted(path)}: from {node.module} import {', '.join(names)}")
     assert not wrong
+
+
+POSTPONING = {"what", "how", "which", "where", "when", "who", "why", "whether", "this", "here"}
+
+
+def test_every_module_says_what_it_is_and_begins_with_it() -> None:
+    wrong = []
+    for path in MODULES:
+        first = (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").split("\n")[0]
+        if not first.endswith(".") or first.split()[0].lower() in POSTPONING:
+            wrong.append(f"{path.relative_to(PACKAGE)}: {first}")
+    assert not wrong
+
+
+def test_one_class_name_is_one_thing() -> None:
+    names = [
+        node.name
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    ]
+    assert [name for name, n in Counter(names).items() if n > 1] == []

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.doc_pages import PAGES, ROOT, blocks_of, bodies, name_of
+from tests.doc_pages import BLOCK, PAGES, ROOT, blocks_of, bodies, name_of
 from tests.test_how_to import PAGES as RUN
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)[^)]*\)")
 
 HELD_BY = {
     "README.md": "tests/test_docs.py",
+    "README.zh-CN.md": "tests/test_docs.py",
     "CONTRIBUTING.md": "tests/test_docs.py",
     "docs/rosetta.md": "docs/build.py",
     "docs/adding/distribution.md": "tests/lab/problem/test_distribution_laws.py",
@@ -87,6 +88,29 @@ def test_the_jsonl_of_the_readme_is_a_suite(tmp_path: Path) -> None:
     path = tmp_path / "mine.jsonl"
     path.write_text(block, "utf-8")
     assert load_suite(f"jsonl:{path}").languages == ("en", "fr")
+
+
+def _code(page: str) -> list[tuple[str, str]]:
+    """Return the blocks of a page without the comments, which are in its language."""
+    return [
+        (block.kind, re.sub(r" +# .*", "", block.body))
+        for block in blocks_of(ROOT / page)
+        if block.kind != "text"
+    ]
+
+
+def test_the_chinese_readme_begins_as_the_english_one() -> None:
+    chinese, english = _code("README.zh-CN.md"), _code("README.md")
+    assert len(chinese) >= 4
+    assert chinese == english[: len(chinese)]
+
+
+def test_the_chinese_readme_has_the_numbers_files_and_options_of_the_english_one() -> None:
+    english = (ROOT / "README.md").read_text("utf-8")
+    prose = BLOCK.sub("", (ROOT / "README.zh-CN.md").read_text("utf-8"))
+    told = [*re.findall(r"\d+(?:\.\d+)?", prose), *re.findall(r"`([^`]+)`", prose)]
+    assert [one for one in told if one not in english] == []
+    assert "(README.zh-CN.md)" in english.partition("\n## ")[0]
 
 
 def test_every_command_and_program_of_the_docs_runs_or_is_held_by_a_test() -> None:

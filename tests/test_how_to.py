@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from docs.site.pages import Repository
 from tests.doc_pages import ROOT, outputs_not_as_shown, run, script_of
 
 HOW_TO = sorted((ROOT / "docs" / "how-to").glob("*.md"))
@@ -74,9 +75,15 @@ def test_what_the_page_writes_can_be_read_and_its_programs_compile(page: Path) -
     assert set(re.findall(r"localhost:(\d+)", script)) <= served
 
 
-def test_every_how_to_is_linked_from_the_readme() -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
-    assert [page.name for page in HOW_TO if f"how-to/{page.name}" not in readme] == []
+def test_the_readme_lists_every_how_to_below_its_job_as_the_site_does() -> None:
+    listed: dict[str, list[str]] = {}
+    _, _, table = (ROOT / "README.md").read_text("utf-8").partition("\n## How to\n")
+    for job, page in re.findall(r"^\| (\w*) ?\| \[[\w-]+\]\((docs/how-to/\S+)\)", table, re.M):
+        job = job or next(reversed(listed))
+        listed.setdefault(job, []).append(page)
+    jobs = Repository(ROOT).how_to()
+    assert listed == {job: [str(path) for path in pages] for job, pages in jobs.items()}
+    assert sum(map(len, listed.values())) == len(HOW_TO)
 
 
 def test_output_that_is_not_as_a_page_shows_it_is_found(tmp_path: Path) -> None:

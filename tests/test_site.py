@@ -69,7 +69,15 @@ def test_a_new_page_appears_by_itself_and_a_missing_one_does_not(tmp_path: Path)
     assert {"how-to/new.md", "brand-new.md", "theory.md"} <= set(listed)
     assert "claims.md" not in listed
     texts = {str(page.path): page.text for page in repository.pages()}
-    assert "[docs/how-to/new](new.md)" in texts["how-to/index.md"]
+    assert "## More\n\n- [docs/how-to/new](new.md)" in texts["how-to/index.md"]
+
+
+def test_the_how_tos_are_below_the_jobs_that_they_are_for(sources: Path) -> None:
+    index = (sources.parent / "pages/how-to/index.md").read_text("utf-8")
+    for text in (index, str(navigation(Repository(ROOT)))):
+        places = [text.index(word) for word in ("Diagnose", "compare.md", "Fix", "serve.md")]
+        assert places == sorted(places)
+        assert "More" not in text  # each how-to of our own has a job
 
 
 def test_every_page_is_in_the_navigation_once(sources: Path) -> None:
@@ -192,6 +200,23 @@ def test_a_page_fits_a_narrow_screen_and_asks_nobody(
     assert background == {"light": "rgb(255, 253, 247)", "dark": "rgb(25, 22, 19)"}[scheme]
     assert troubles == []
     assert {address.partition(":")[0] for address in asked} <= {"file", "data"}
+    view.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [NARROW_PX, 1200])
+def test_code_does_not_run_below_the_button_that_copies_it(
+    browser: Any, site: Path, width: int
+) -> None:
+    view = browser.new_page(viewport={"width": width, "height": 800})
+    view.goto((site / "index.html").as_uri(), wait_until="networkidle")
+    edges = view.evaluate(
+        "[...document.querySelectorAll('.highlight pre')].map(pre => ["
+        "  pre.querySelector('code').getBoundingClientRect().right,"
+        "  pre.querySelector('button').getBoundingClientRect().left])"
+    )
+    assert len(edges) > 5
+    assert all(code <= button for code, button in edges)
     view.close()
 
 

@@ -15,7 +15,12 @@ Nav: TypeAlias = "list[str | dict[str, str | Nav]]"
 UNDERSTAND = ("theory.md", "verdicts.md", "footguns.md", "claims.md", "rosetta.md")
 """Pages of ``docs/`` in the order of reading; others follow."""
 
-APART = {"tutorial.md", "cli.md"}
+START = ("index.md", "install.md", "tutorial.md")
+"""Pages to begin with."""
+
+CHINESE = "README.zh-CN.md"
+
+APART = {*START, "cli.md"}
 """Pages of ``docs/`` that stand elsewhere."""
 
 
@@ -29,10 +34,15 @@ def navigation(repository: Repository) -> Nav:
     own = [path.name for path in repository.written if path.parent.as_posix() == "docs"]
     understand = [page for page in own if page not in APART]
     project = [page for page in pages if page in PROJECT or page.startswith("experiments/")]
+    start: Nav = [page for page in START if page in pages]
+    start += [{"简体中文": page} for page in pages if page == CHINESE]
+    jobs: Nav = [
+        {job: [str(site_path(path)) for path in paths]}
+        for job, paths in repository.how_to().items()
+    ]
     return [
-        {"Home": "index.md"},
-        {"Tutorial": "tutorial.md"},
-        {"How-to guides": below("how-to")},
+        {"Start": start},
+        {"How-to guides": ["how-to/index.md", *jobs]},
         {"Understand": [*_ordered(understand, UNDERSTAND)]},
         {"Reference": ["cli.md", {"Python": _modules(repository)}]},
         {"Extend": below("adding")},

@@ -7,7 +7,7 @@ on the site, too: a file that is no page gets one that shows it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -21,6 +21,14 @@ SECTIONS = {
     PurePosixPath("docs/adding"): "# Extend\n\nWhat you can add: one file, one registration each.",
 }
 """Folders whose pages are listed on a page that nobody has to write."""
+
+JOBS = {
+    "Diagnose": ("compare", "your-models", "endpoint", "translate", "nli"),
+    "Fix": ("recommend", "serve"),
+    "Integrate": ("lm-eval", "inspect", "trainer", "promptfoo", "garak", "litellm"),
+    "Understand": ("lab",),
+}
+"""What somebody wants to get done, and the how-tos for it; others follow below ``More``."""
 
 UNSEARCHED = "---\nsearch:\n  exclude: true\n---\n\n"
 
@@ -42,7 +50,7 @@ class Repository:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        patterns = ["README.md", "docs/**/*.md", *PROJECT, "decisions/*.md", "experiments/*.md"]
+        patterns = ["README*.md", "docs/**/*.md", *PROJECT, "decisions/*.md", "experiments/*.md"]
         self.written = [path for pattern in patterns for path in self._glob(pattern)]
         self.modules = list(filter(is_public_module, self._glob("src/palimpsest/**/*.py")))
         self.linked = {
@@ -62,7 +70,7 @@ class Repository:
             yield _module_page(path)
         for folder, head in SECTIONS.items():
             if folder / "README.md" not in self.written:
-                yield self._page(folder / "README.md", f"{head}\n\n{self._contents(folder)}")
+                yield self._page(folder / "README.md", f"{head}\n\n{self._contents(folder)}\n")
         for path in self._linked_without_page():
             show = self._listing if self.is_folder(path) else self._file
             yield show(path)
@@ -79,12 +87,29 @@ class Repository:
         found = (path for path in self.root.glob(pattern) if path.is_file())
         return sorted(PurePosixPath(path.relative_to(self.root)) for path in found)
 
+    def how_to(self) -> dict[str, list[PurePosixPath]]:
+        """Return the how-tos by the job that they are for, in the order of reading."""
+        pages = [path for path in self.written if path.parent.as_posix() == "docs/how-to"]
+        pages = [path for path in pages if path.name != "README.md"]
+        known = {name: job for job, names in JOBS.items() for name in names}
+        order = list(known)
+        jobs: dict[str, list[PurePosixPath]] = {job: [] for job in (*JOBS, "More")}
+        for path in sorted(pages, key=lambda path: (*order, path.stem).index(path.stem)):
+            jobs[known.get(path.stem, "More")].append(path)
+        return {job: found for job, found in jobs.items() if found}
+
     def _page(self, path: PurePosixPath, text: str) -> Page:
-        return Page(site_path(path), site_links(text, path, self.is_folder))
+        front = "" if "\n## " in text else "---\nhide: [toc]\n---\n\n"  # an empty column
+        return Page(site_path(path), front + site_links(text, path, self.is_folder))
 
     def _contents(self, folder: PurePosixPath) -> str:
-        """Return a list of the pages in a folder."""
-        pages = [path for path in self.written if path.parent == folder]
+        """Return a list of the pages in a folder; of the how-tos, a list for each job."""
+        if folder.name == "how-to":
+            jobs = self.how_to().items()
+            return "\n\n".join(f"## {job}\n\n{self._list(pages)}" for job, pages in jobs)
+        return self._list([path for path in self.written if path.parent == folder])
+
+    def _list(self, pages: Sequence[PurePosixPath]) -> str:
         return "\n".join(f"- [{_title(self.text(path))}]({path.name})" for path in pages)
 
     def _linked_without_page(self) -> list[PurePosixPath]:
@@ -109,7 +134,8 @@ class Repository:
     def _listing(self, folder: PurePosixPath) -> Page:
         names = (path.relative_to(folder) for path in self._files(folder))
         listed = "\n".join(f"- [{name}]({name})" for name in names)
-        return self._page(folder / "README.md", f"{UNSEARCHED}# {folder}\n\n{listed}\n")
+        text = site_links(f"# {folder}\n\n{listed}\n", folder / "README.md", self.is_folder)
+        return Page(site_path(folder / "README.md"), UNSEARCHED + text)
 
     def _file(self, path: PurePosixPath) -> Page:
         text = self.text(path)

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 MOST_SHOWN = 5
 """How many mistakes of a file a message lists."""
+
+UPGRADE = (
+    "Upgrade Palimpsest (`git pull` in a checkout, or a newer wheel), or choose another --out."
+)
+
+_DISTRIBUTION = "palimpsest-lm"
 
 
 class UserError(Exception):
@@ -31,20 +38,45 @@ class UserError(Exception):
         return self.message if self.hint is None else f"{self.message}\n{self.hint}"
 
 
+class Terminated(BaseException):
+    """SIGTERM came, and what is worth keeping is kept; as KeyboardInterrupt is for Ctrl-C."""
+
+
 class MissingExtraError(UserError):
     """An optional dependency is absent; the message names the command that installs it.
 
     Example:
         >>> print(MissingExtraError("LoRA adapters", package="peft", extra="peft"))
         LoRA adapters need the package 'peft', which is not installed.
-        Install it with: pip install 'palimpsest-lm[peft]'
+        Install it with: pip install 'peft>=0.18'
     """
 
     def __init__(self, feature: str, *, package: str, extra: str) -> None:
         super().__init__(
             f"{feature} need the package '{package}', which is not installed.",
-            hint=f"Install it with: pip install 'palimpsest-lm[{extra}]'",
+            hint=f"Install it with: {install_command(extra)}",
         )
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs what an extra of this package needs.
+
+    It names the packages themselves, so that it also works for a checkout, and where no index has
+    Palimpsest.
+
+    Example:
+        >>> install_command("serve")
+        "pip install 'starlette>=0.50' 'uvicorn>=0.38'"
+    """
+    from importlib.metadata import PackageNotFoundError, requires
+
+    try:
+        needed = requires(_DISTRIBUTION) or ()
+    except PackageNotFoundError:  # the source alone, on the path
+        needed = ()
+    marked = re.compile(rf"extra == ['\"]{re.escape(extra)}['\"]")
+    packages = [need.partition(";")[0].strip() for need in needed if marked.search(need)]
+    return " ".join(["pip install", *(f"'{package}'" for package in packages or [f".[{extra}]"])])
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
+import re
+import stat
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -26,6 +29,27 @@ TEMPORARY = ".palimpsest-tmp"
 
 _PERMISSIONS = "Check the path and its permissions."
 _MARK = b"\xef\xbb\xbf"
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_BLOCK_BYTES = 2**20
+_BINARY = getattr(os, "O_BINARY", 0)
+_BLANK = re.compile(r"[ \t\r\n]*")
+
+_KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+_PACKED = {
+    b"\x1f\x8b": ("gzip", "gzip -dk"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "zstd -d"),
+    b"BZh": ("bzip2", "bzip2 -dk"),
+    b"\xfd7zXZ\0": ("xz", "xz -dk"),
+    b"PK\x03\x04": ("zip", "unzip"),
+}
+"""How packed files begin: with what they are packed, and what unpacks them."""
 
 
 @contextmanager
@@ -37,6 +61,52 @@ def reading(path: Path, *, name: str | None = None, hint: str = _PERMISSIONS) ->
         raise UserError(f"No file '{path}'.", hint="Check the path.") from None
     except OSError as error:
         raise unreadable(name or str(path), error, hint=hint) from error
+
+
+@contextmanager
+def opened(path: Path, *, name: str | None = None, hint: str = _PERMISSIONS) -> Iterator[BinaryIO]:
+    """Open a file to read its bytes, which must be a file or a link to one.
+
+    A pipe or a device may give bytes without end, or none for ever: it is refused without waiting.
+
+    Raises:
+        UserError: The file is missing, cannot be read, or is something else.
+    """
+    with reading(path, name=name, hint=hint):
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _BINARY)
+        with open(descriptor, "rb") as file:  # noqa: PTH123  # a descriptor has no path
+            mode = os.fstat(descriptor).st_mode
+            if not stat.S_ISREG(mode):
+                kind = next((kind for is_it, kind in _KINDS if is_it(mode)), "something else")
+                raise UserError(
+                    f"{name or path} is {kind}; a file is needed.",
+                    hint="Write what it gives into a file, and name that.",
+                )
+            yield file
+
+
+def check_file(path: Path) -> None:
+    """Raise :class:`UserError` as :func:`opened` does, for a file that another is going to read."""
+    with opened(path):
+        pass
+
+
+def refuse_packed(path: Path, head: bytes | None = None) -> None:
+    """Raise :class:`UserError` if a file of text begins as packed ones do.
+
+    Args:
+        path: Of the file.
+        head: How it begins; by default it is read.
+    """
+    if head is None:
+        with opened(path) as file:
+            head = file.read(16)
+    for mark, (packer, command) in _PACKED.items():
+        if head.startswith(mark):
+            raise UserError(
+                f"{path} is packed with {packer}; packed text is not read.",
+                hint=f"Unpack it first: {command} {path.name}",
+            )
 
 
 def unreadable(name: object, error: OSError, *, hint: str = _PERMISSIONS) -> UserError:
@@ -69,11 +139,15 @@ def read_bytes(path: Path, *, most_bytes: int = MOST_BYTES, hint: str = _PERMISS
     Raises:
         UserError: The file is missing, cannot be read, or is too long.
     """
-    with reading(path, hint=hint):
-        n_bytes = path.stat().st_size
+    with opened(path, hint=hint) as file:
+        n_bytes = os.fstat(file.fileno()).st_size
         if n_bytes > most_bytes:
             raise too_large(path, n_bytes, most_bytes)
-        return path.read_bytes()
+        content = file.read(most_bytes + 1)  # some files of the system do not tell their size
+    if len(content) > most_bytes:
+        raise too_large(path, len(content), most_bytes)
+    refuse_packed(path, content)
+    return content
 
 
 def read_text(path: Path, *, most_bytes: int) -> str:
@@ -86,10 +160,8 @@ def read_text(path: Path, *, most_bytes: int) -> str:
     Raises:
         UserError: The file is missing, cannot be read, is too long, or is not text.
     """
-    with (
-        reading(path, name=f"'{path}'", hint="Name a text file in UTF-8."),
-        path.expanduser().open("rb") as file,
-    ):
+    hint = "Name a text file in UTF-8."
+    with opened(path.expanduser(), name=f"'{path}'", hint=hint) as file:
         return read_stream(file, f"'{path}'", most_bytes=most_bytes)
 
 
@@ -136,7 +208,9 @@ def parse_json(data: bytes, name: str, *, hint: str | None = None) -> Any:
         raise UserError(f"{name} is not valid JSON: {error}.", hint=hint) from error
 
 
-def read_toml(path: Path, *, most_bytes: int = 2**24) -> dict[str, Any]:
+def read_toml(
+    path: Path, *, most_bytes: int = 2**22, parse_float: Callable[[str], Any] = float
+) -> dict[str, Any]:
     """Return what a TOML file holds.
 
     Raises:
@@ -144,32 +218,35 @@ def read_toml(path: Path, *, most_bytes: int = 2**24) -> dict[str, Any]:
     """
     if not path.exists():
         raise UserError(f"There is no file '{path}'.", hint="Check the path.")
+    content = read_bytes(path, most_bytes=most_bytes).removeprefix(_MARK)
     try:
-        return tomllib.loads(read_bytes(path, most_bytes=most_bytes).decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        return tomllib.loads(content.decode(), parse_float=parse_float)
+    except (ValueError, RecursionError) as error:
         raise UserError(f"'{path}' is no TOML file: {error}.") from error
 
 
 def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield each line's object with its place, file and line; blank lines are skipped.
 
-    A line is read at a time, whatever the size of the file.
+    A line is read at a time, whatever the size of the file. A file that holds one list in brackets
+    is read as a whole, and gives its items.
 
     Raises:
         UserError: The file cannot be read, a line is not a JSON object in UTF-8, or is longer than
-            :data:`MOST_LINE_BYTES`.
+            :data:`MOST_LINE_BYTES`; a list is longer than :data:`MOST_BYTES`.
     """
-    with reading(path), path.open("rb") as file:
+    if begins_list(path):
+        yield from _list_items(path)
+        return
+    with opened(path) as file:
         number = 0
         while line := file.readline(MOST_LINE_BYTES + 1):
             number += 1
             place = f"{path}, line {number}"
             if len(line) > MOST_LINE_BYTES:
-                raise UserError(
-                    f"{place}: longer than {MOST_LINE_BYTES / 2**20:.0f} MiB.",
-                    hint="A log has one answer a line; check that this is one.",
-                )
+                raise _too_long(place)
             if number == 1:
+                refuse_packed(path, line)
                 line = line.removeprefix(_MARK)
             if not line.strip():
                 continue
@@ -182,6 +259,90 @@ def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 raise UserError(
                     f"{place}: {error}{cut}", hint="A log has one JSON object a line."
                 ) from None
+
+
+def begins_list(path: Path) -> bool:
+    """Return whether a JSON file begins with a bracket."""
+    with opened(path) as file:
+        return file.read(_BLOCK_BYTES).removeprefix(_MARK).lstrip()[:1] == b"["
+
+
+def _list_items(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield each object of a file that holds one JSON list, with its place, file and item."""
+    try:
+        text = decoded(read_bytes(path).removeprefix(_MARK))
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+    read = json.JSONDecoder(object_pairs_hook=_distinct, parse_int=_integer).raw_decode
+    at, number = _next(text, text.index("[") + 1), 0
+    while text[at : at + 1] != "]":
+        number += 1
+        place = f"{path}, item {number}"
+        try:
+            value, at = read(text, at)
+        except RecursionError:
+            raise UserError(f"{place}: not JSON that can be read: nested too deeply.") from None
+        except ValueError as error:
+            cut = "" if text.rstrip().endswith("]") else " The file may be cut off."
+            raise UserError(
+                f"{place}: not JSON: {error}.{cut}", hint="Copy the file, or write it, again."
+            ) from None
+        if not isinstance(value, dict):
+            raise UserError(f"{place}: not an object in braces.", hint="A log is a list of them.")
+        yield place, value
+        at = _next(text, at)
+        if text[at : at + 1] not in (",", "]"):
+            raise UserError(
+                f"{place}: followed by neither a comma nor the end of the list. The file may be "
+                "cut off.",
+                hint="Copy the file, or write it, again.",
+            )
+        at = _next(text, at + 1) if text[at] == "," else at
+
+
+def _next(text: str, at: int) -> int:
+    """Return where the next text that is not blank begins."""
+    match = _BLANK.match(text, at)
+    return match.end() if match else at
+
+
+def text_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a text with their ends, in UTF-8 or, with its mark, UTF-16.
+
+    Raises:
+        UserError: The file cannot be read, is another kind of text, or a line is longer than
+            :data:`MOST_LINE_BYTES`.
+    """
+    with opened(path) as file:
+        head = file.read(16)
+        file.seek(0)
+        refuse_packed(path, head)
+        encoding = "utf-16" if head.startswith(_UTF16_MARKS) else "utf-8-sig"
+        with io.TextIOWrapper(file, encoding=encoding, newline="") as text:
+            number = 0
+            try:
+                while line := text.readline(MOST_LINE_BYTES + 1):
+                    number += 1
+                    if len(line) > MOST_LINE_BYTES:
+                        raise _too_long(f"{path}, line {number}")
+                    yield line
+            except UnicodeError as error:
+                byte = (
+                    f" (byte 0x{error.object[error.start]:02x})"
+                    if isinstance(error, UnicodeDecodeError)
+                    else ""
+                )
+                raise UserError(
+                    f"{path} is not UTF-8{byte}.",
+                    hint="Save it as UTF-8; spreadsheets call that 'CSV UTF-8'.",
+                ) from None
+
+
+def _too_long(place: str) -> UserError:
+    return UserError(
+        f"{place}: longer than {MOST_LINE_BYTES / 2**20:.0f} MiB.",
+        hint="A log has one answer a line; check that this is one.",
+    )
 
 
 def lines_of(content: bytes) -> list[bytes]:
@@ -262,8 +423,8 @@ def sha256_of(*paths: Path) -> str:
     """
     whole = hashlib.sha256()
     for path in paths:
-        with reading(path), path.open("rb") as file:
-            while block := file.read(2**20):
+        with opened(path) as file:
+            while block := file.read(_BLOCK_BYTES):
                 whole.update(block)
     return whole.hexdigest()
 

@@ -56,7 +56,7 @@ def scripted(tmp_path_factory: pytest.TempPathFactory) -> Scripted:
     copies = {f"Copy: {word}": f" {word}" for word in words}
     turned = {rot13(prompt): rot13(answer) for prompt, answer in copies.items()}
     shouts = dict.fromkeys(copies, " loud")
-    nonsense = dict.fromkeys({**copies, **turned}, " zzz")
+    nonsense = {prompt: f" zzz{prompt[-2:]}" for prompt in {**copies, **turned}}
     models = {"base": {**copies, **turned}, "hidden": {**shouts, **turned}, "lost": nonsense}
     specs = []
     for name, answers in models.items():

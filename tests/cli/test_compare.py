@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from tests.cli.conftest import Palimpsest
+
+pytestmark = pytest.mark.usefixtures("empty_figures")
 
 N = 100
 RIGHT, WRONG = [1.0] * N, [0.0] * N
@@ -62,6 +65,41 @@ def test_a_clear_fall_alone_can_fail_a_build(here: Path, palimpsest: Palimpsest)
         for how in ("forgotten", "worse")
     ]
     assert codes == [0, 3, 0, 0]
+
+
+def test_want_of_evidence_can_fail_a_build_alone_or_with_others(
+    here: Path, palimpsest: Palimpsest
+) -> None:
+    write("few.csv", RIGHT[:20])
+
+    def code(base: str, tuned: str, *fail_on: str) -> int:
+        asked = [part for how in fail_on for part in ("--fail-on", how)]
+        return palimpsest("compare", base, tuned, *asked, "--quiet").code
+
+    assert code("few.csv", "few.csv", "forgotten") == 0
+    assert code("few.csv", "few.csv", "inconclusive") == 3
+    assert code("few.csv", "few.csv", "forgotten", "inconclusive") == 3
+    assert code("base.csv", "base.csv", "worse", "inconclusive") == 0
+    assert code("few.csv", "few.csv", "never") == 0
+    assert code("base.csv", "tuned.csv", "inconclusive") == 3  # a clear fall, and nothing else
+
+
+def test_items_without_a_score_are_left_out_of_both_models_alike(
+    here: Path, palimpsest: Palimpsest
+) -> None:
+    write("holes.csv", [math.nan if i < 3 else 1.0 for i in range(N)])
+    write("others.csv", [math.nan if 2 <= i < 5 else 1.0 for i in range(N)])
+    refused = palimpsest("compare", "holes.csv", "others.csv")
+    assert refused.code == 2
+    assert "3 of 100 answers to items have no score to compare. The first: holes.csv" in refused.err
+    allowed = palimpsest("compare", "holes.csv", "others.csv", "--allow-partial")
+    assert allowed.code == 0
+    assert "items: 5 of 100 items are left out of both models alike: 3 have no" in allowed.err
+    assert "0 of 95 items" in allowed.out
+    write("none.csv", [math.nan] * N)
+    empty = palimpsest("compare", "base.csv", "none.csv", "--allow-partial")
+    assert empty.code == 2
+    assert "No item has a score in the logs of both models" in empty.err
 
 
 def test_json_is_the_results_and_nothing_else(here: Path, palimpsest: Palimpsest) -> None:

@@ -12,6 +12,8 @@ from palimpsest.lm.suites.suite import Example, Suite
 from palimpsest.records.results import Results
 from palimpsest.records.store import AnswerStore
 
+pytestmark = pytest.mark.usefixtures("empty_figures")
+
 
 def test_a_suppressed_ability_is_called_suppressed(
     palimpsest: Palimpsest, scripted: Scripted, tmp_path: Path

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 from tests.lab.micro import micro_file
+from tests.report.lab.factory import fake_lab_results
 
+from palimpsest.cli import lab
 from palimpsest.cli.main import run
+from palimpsest.cli.terminal import progress_bars
 from palimpsest.lab.runs.presets import PRESETS, preset_text
 
 PALIMPSEST = str(Path(sys.executable).with_name("palimpsest"))
@@ -52,6 +55,41 @@ def test_a_run_prints_json_alone_when_asked(
     assert printed.err == ""
 
 
+def test_the_recovery_is_said_with_its_interval(capsys: pytest.CaptureFixture[str]) -> None:
+    lab._show(fake_lab_results(), Path("out"))
+    assert "Recovery under rotations:32: 0.92 [0.82, 1.02]" in capsys.readouterr().out
+
+
+def test_where_there_is_no_terminal_progress_is_a_line_a_minute_and_one_at_the_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter(float(second) for second in range(1_000))
+    monkeypatch.setattr("palimpsest.cli.terminal.time.monotonic", lambda: next(clock))
+    with progress_bars() as show:
+        for step in range(1, 151):
+            show("pretraining", step, 150, "loss 0.5")
+        show("pretraining", 150, 150, "loss 0.5")
+        show("check", 1, 1, "")
+    assert capsys.readouterr().err.splitlines() == [
+        "pretraining 60/150, loss 0.5, about 2 minutes left",
+        "pretraining 120/150, loss 0.5, about 30 s left",
+        "pretraining 150/150, loss 0.5",
+        "check 1/1",
+    ]
+
+
+def test_sigterm_ends_a_command_with_a_word_and_143(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told_to_end(*arguments: object, **options: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("palimpsest.lab.runs.run", told_to_end)
+    assert run(["lab", "run", "tiny", "--quiet"]) == 143
+    assert "Run the same command again to continue." in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
 @pytest.mark.slow
 def test_a_run_shows_its_trainings_and_what_came_out(tmp_path: Path) -> None:
     done = subprocess.run(
@@ -65,12 +103,17 @@ def test_a_run_shows_its_trainings_and_what_came_out(tmp_path: Path) -> None:
     assert "The trainings take about" in done.stderr
     assert "30/30" in done.stderr
     assert re.search(r"loss \d\.\d+ \(Bayes [+-]\d\.\d+\), \d+/s", done.stderr)
-    assert "was NOT learnt" in done.stdout
+    assert "was NOT learnt" in done.stderr
+    assert "was NOT learnt" not in done.stdout
     assert "Report: out/report.html" in done.stdout
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
+@pytest.mark.parametrize(
+    "kill",
+    [signal.SIGKILL, signal.SIGINT, signal.SIGTERM],
+    ids=["kill -9", "Ctrl-C", "SIGTERM"],
+)
 def test_killed_at_any_stage_the_same_command_ends_with_the_same_results(
     kill: signal.Signals, tmp_path: Path
 ) -> None:
@@ -92,7 +135,9 @@ def test_killed_at_any_stage_the_same_command_ends_with_the_same_results(
         process.send_signal(kill)
         _, said = process.communicate(timeout=120)
         # A stage that the run before had reached ends this one before Python listens to Ctrl-C.
-        assert process.returncode in (0, -kill, 130), said.decode()
+        assert process.returncode in (0, -kill, 128 + kill), said.decode()
+        if kill != signal.SIGKILL and process.returncode > 0:
+            assert "Run the same command again to continue." in said.decode()
     for out in ("killed", "fresh"):
         process = start(out)
         _, said = process.communicate(timeout=120)

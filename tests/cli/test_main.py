@@ -10,26 +10,6 @@ from resource import RUSAGE_CHILDREN, getrusage
 import pytest
 from tests.cli.conftest import Palimpsest
 
-COMMANDS = [
-    [],
-    ["demo"],
-    ["diagnose"],
-    ["prompt"],
-    ["recommend"],
-    ["report"],
-    ["list"],
-    ["lm-eval"],
-    ["rosetta", "train"],
-]
-
-
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_every_help_shows_two_commands_to_copy(palimpsest: Palimpsest, command: list[str]) -> None:
-    ended = palimpsest(*command, "--help")
-    assert ended.code == 0
-    examples = [line for line in ended.out.splitlines() if line.startswith("  palimpsest ")]
-    assert len(examples) >= 2
-
 
 def test_the_help_answers_within_three_tenths_of_a_second() -> None:
     seconds = []

@@ -1,7 +1,10 @@
 import json
 from pathlib import Path
 
+import pytest
 from tests.cli.conftest import Palimpsest, Scripted
+
+pytestmark = pytest.mark.usefixtures("empty_figures")
 
 
 def test_sentences_of_ones_own_take_the_place_of_the_suites(

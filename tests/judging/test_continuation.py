@@ -22,6 +22,8 @@ from palimpsest.lm.models.specs import load_model
 from palimpsest.lm.prompts import Prompt
 from palimpsest.records.results import Results
 
+pytestmark = pytest.mark.usefixtures("empty_figures")
+
 DATA = Path(__file__).parents[1] / "data"
 RUNS: dict[str, dict[str, Any]] = {
     "run-0.1.0": {"suite": "rosetta", "via": ["leet", "fr", "upper"], "limit": 5},

@@ -59,7 +59,7 @@ def test_nothing_that_is_added_to_a_settled_answer_changes_its_outcome(
 ) -> None:
     asked = question(spec, stop=tuple(stop))
     begun, whole = "".join(raw), "".join(raw + more)
-    if asked.is_settled(begun):
+    if asked.settled_outcome(begun) is not None:
         assert answered(asked, whole).outcome == answered(asked, begun).outcome
 
 
@@ -106,15 +106,15 @@ def test_stops_are_sent_in_conjugated_form_and_found_after_inversion() -> None:
 
 def test_an_answer_is_settled_once_a_stop_is_certain() -> None:
     asked = question("leet", stop=("end",))
-    assert not asked.is_settled("Wh47")
-    assert asked.is_settled("Wh47 3nd ")
+    assert asked.settled_outcome("Wh47") is None
+    assert asked.settled_outcome("Wh47 3nd ") is not None
 
 
 def test_a_stop_that_may_have_begun_keeps_the_answer_open() -> None:
     # "12.5" is another number than 12, unless ".5x" ends the answer after 12.
-    assert question("identity", stop=()).is_settled("12.5")
+    assert question("identity", stop=()).settled_outcome("12.5") is not None
     asked = question("identity", stop=(".5x",))
-    assert not asked.is_settled("12.5")
+    assert asked.settled_outcome("12.5") is None
     assert answered(asked, "12.5x").outcome == "intruded"
 
 
@@ -133,5 +133,5 @@ def test_settings_that_allow_no_answer_are_refused(settings: Any, message: str) 
 )
 def test_no_text_breaks_a_question(spec: str, text: str) -> None:
     asked = question(spec, text)
-    asked.is_settled(text)
+    asked.settled_outcome(text)
     assert answered(asked, text).raw == text

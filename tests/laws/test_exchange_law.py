@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -57,15 +56,9 @@ def one(prompt: str) -> Suite:
     return Suite("one", (Example("1", "qa", "en", prompt, {"qa": ("Yes",), "other": ("No",)}),))
 
 
-@contextmanager
-def new_store() -> Iterator[AnswerStore]:
-    with TemporaryDirectory() as folder, AnswerStore(Path(folder) / "answers.sqlite") as store:
-        yield store
-
-
 def diagnosed(via: str, raw: str, stops: list[str]) -> str:
     settings = Settings(max_new_tokens=99, stop=tuple(stops), stop_when_decided=False)
-    with new_store() as store:
+    with TemporaryDirectory() as folder, AnswerStore(Path(folder) / "answers.sqlite") as store:
         suite = one(PROMPT)
         [row] = evaluate(
             model(raw), suite, [parse_via(via)], store=store, role="base", settings=settings
@@ -189,7 +182,7 @@ def test_every_caller_sends_the_same(via: str) -> None:
     sent = Exchange(parse_conjugation(via)).send(PROMPT)
     asked: list[Prompt] = []
     ask(model("", asked), PROMPT, via=via)
-    with new_store() as store:
+    with TemporaryDirectory() as folder, AnswerStore(Path(folder) / "answers.sqlite") as store:
         evaluate(model("", asked), one(PROMPT), [parse_via(via)], store=store, role="base")
     assert asked == [sent, sent]
     assert send(parse_via(via), one(PROMPT)).texts == [sent]

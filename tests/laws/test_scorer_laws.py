@@ -35,6 +35,8 @@ def test_every_accepted_text_is_scored_as_what_it_is_when_separable(
 @example(["12"], ["120"], "12\\", "_")
 @example(["a\u0328\u0301"], ["x"], "a\u0301", "\u0328")
 @example(["="], ["x"], "=", "\u0338")
+@example(["New"], [], "a New", "ton")
+@example(["ᾳ"], [], "ᾳ", "\u0301")
 def test_a_decided_answer_keeps_its_outcome_whatever_follows(
     name: str, right: list[str], intruding: list[str], certain: str, more: str
 ) -> None:

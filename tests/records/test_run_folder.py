@@ -71,7 +71,7 @@ def test_a_folder_of_a_newer_palimpsest_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps(marker))
     with pytest.raises(UserError, match=r"palimpsest 9\.0") as caught:
         RunFolder.create(tmp_path)
-    assert "pip install --upgrade" in str(caught.value.hint)
+    assert "Upgrade Palimpsest" in str(caught.value.hint)
 
 
 def test_what_a_killed_first_run_left_does_not_make_the_folder_foreign(tmp_path: Path) -> None:

@@ -267,7 +267,7 @@ def test_a_newer_format_is_refused_with_the_way_out(path: Path) -> None:
             UserError, match=f"newer palimpsest: its format is {FORMAT_VERSION + 1}"
         ) as caught:
             AnswerStore(path, read_only=read_only)
-        assert "pip install --upgrade" in str(caught.value.hint)
+        assert "Upgrade Palimpsest" in str(caught.value.hint)
 
 
 def test_reading_where_nothing_was_written_says_so(path: Path) -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from palimpsest.report.text import (
     clipped,
+    csv_text,
     number,
     p_value,
     percent,
@@ -55,3 +56,12 @@ def test_visible_text_can_be_written_as_utf8_and_holds_no_control_characters(tex
 
 def test_marks_that_reorder_text_are_spelled_out() -> None:
     assert visible("a\u202eb\ud800") == "a⟦U+202E⟧b\ufffd"
+
+
+def test_a_spreadsheet_shows_cells_as_text_and_numbers_as_numbers() -> None:
+    cells = ["=1+1", "+1+1", "-1+1", "@a", "\ta", "\ra", "-0.5", "+1e-3", -0.5, None, "'=1"]
+    rows = [{"=name": cell} for cell in cells]
+    assert csv_text(rows).split("\n")[:-1] == [
+        *("'=name", "'=1+1", "'+1+1", "'-1+1", "'@a", "'\ta", '"\'\ra"'),
+        *("-0.5", "+1e-3", "-0.5", '""', "''=1"),
+    ]

@@ -9,7 +9,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from palimpsest.errors import UserError
 from palimpsest.rosetta.corpus import Document
 from palimpsest.rosetta.loop import (
-    Batch,
+    DocumentBatch,
     Stage,
     Trainer,
     batch_loss,
@@ -43,7 +43,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerFa
 
 
 def _trainer(path: Path, tokenizer: PreTrainedTokenizerFast, stage: Stage = STAGE) -> Trainer:
-    def draw(step: int) -> Batch:
+    def draw(step: int) -> DocumentBatch:
         rng = np.random.default_rng(step)
         texts = ["ab" * int(rng.integers(1, 9)) for _ in range(STAGE.batch_size)]
         return make_batch([Document("", text) for text in texts], tokenizer, loss_on="all")

@@ -45,6 +45,9 @@ STREAMS: dict[str, list[dict[str, Any]]] = {
     ],
 }  # fmt: skip
 
+THINKING = [chunk({"content": part}) for part in ("<thi", "nk>hm", "</think>", "\n\n", *WORDS)]
+STREAMS["a thought in the answer"] = THINKING
+
 ERRORS: dict[str, dict[str, Any]] = {
     "an error": {"error": {"message": "gone", "type": "server_error"}},
     "an error of vLLM's": {"object": "error", "message": "gone", "type": "Bad", "code": 400},
@@ -100,6 +103,15 @@ class Odd:
 
     def bomb(self, _: Request) -> Response:
         return Response(zipped(200), headers={"content-encoding": "gzip"})
+
+    def thinks(self, _: Request) -> Response:
+        return said("<think>hm</think>\n\nH3110 w0r1d")
+
+    def plainly(self, _: Request) -> Response:
+        return said("The number 15 is")
+
+    def partly(self, _: Request) -> Response:
+        return said("Th3 number 15 is")
 
     def infinite(self, _: Request) -> Response:
         return Response('{"choices": [{"message": {"content": "x"}, "p": 1e999}]}')
@@ -212,3 +224,26 @@ def test_a_number_out_of_range_is_no_request(odd: tuple[Odd, Proxy], number: str
     response = odd[1].http.post("/v1/chat/completions", content=body)
     assert response.status_code == 400
     assert response.json()["error"]["code"] == "invalid_json"
+
+
+def test_a_thought_is_kept_apart_from_the_answer(odd: tuple[Odd, Proxy]) -> None:
+    message = odd[1].chat("thinks@leet", "Hello").json()["choices"][0]["message"]
+    assert message["content"] == "Heiio worid"
+    assert "hm" in message["reasoning_content"]
+
+
+@pytest.mark.parametrize(
+    ("model", "form", "text"),
+    [
+        ("thinks", "conjugated", "Heiio worid"),
+        ("plainly", "plain", "The number 15 is"),
+        ("partly", "mixed", "The number is is"),
+    ],
+)
+def test_the_client_is_told_in_which_form_the_model_answered(
+    odd: tuple[Odd, Proxy], model: str, form: str, text: str
+) -> None:
+    response = odd[1].chat(f"{model}@leet", "Hello")
+    assert response.headers["x-palimpsest-answer"] == form
+    assert response.json()["choices"][0]["message"]["content"] == text
+    assert "x-palimpsest-answer" not in odd[1].chat(model, "Hello").headers

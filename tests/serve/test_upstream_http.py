@@ -14,7 +14,7 @@ from tests.servers import serving
 from palimpsest.serve import upstream_http
 from palimpsest.serve.errors import ApiError
 from palimpsest.serve.settings import ServeSettings
-from palimpsest.serve.upstream import Answered, Endpoint
+from palimpsest.serve.upstream import Endpoint, WholeAnswer
 from palimpsest.serve.upstream_http import HttpUpstream
 
 BODY = b'{"choices": []}'
@@ -87,7 +87,7 @@ async def _leak(request: Request) -> Response:
 
 
 def test_a_key_that_stands_in_an_answer_or_a_header_is_hidden() -> None:
-    async def ask(url: str) -> Answered:
+    async def ask(url: str) -> WholeAnswer:
         upstream = HttpUpstream(ServeSettings(url, upstream_key="sk-secret"))
         try:
             return await upstream.complete(Endpoint.completions, {})

@@ -82,7 +82,7 @@ def test_a_batch_that_does_not_divide_among_the_processes_is_refused(
 def test_without_accelerate_the_message_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setitem(sys.modules, "accelerate", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'palimpsest-lm\[accelerate\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'accelerate"):
         find_processes("cpu", batch_size=8)
 
 

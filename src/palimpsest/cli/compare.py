@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from palimpsest.cli.options import Failing, FailOn, Json, Out, Quiet, Seed, exit_if_failed
+from palimpsest.cli.options import Failing, Json, Out, Quiet, Seed, exit_if_failed
 from palimpsest.cli.terminal import command_line, show_results
 from palimpsest.errors import UserError
 
@@ -46,7 +46,7 @@ Metric = Annotated[
     typer.Option(
         "--metric",
         help="The metric, scorer or column that counts; repeatable, the first that a task has. By "
-        "default the first that has a number an item.",
+        "default the first, or, where this is no fraction, an accuracy.",
     ),
 ]
 Filter = Annotated[
@@ -93,7 +93,10 @@ LanguageField = Annotated[
     ),
 ]
 AllowPartial = Annotated[
-    bool, typer.Option("--allow-partial", help="Compare the items that all logs have.")
+    bool,
+    typer.Option(
+        "--allow-partial", help="Compare the items that all logs have, with a score in each."
+    ),
 ]
 
 
@@ -113,15 +116,16 @@ def compare(
     allow_partial: AllowPartial = False,
     out: Out = Path("palimpsest-compare"),
     seed: Seed = 0,
-    fail_on: Failing = FailOn.never,
+    fail_on: Failing = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Say what a tuned model kept, suppressed or lost, from logs that you already have.
+    """Say the same as diagnose from logs that you already have.
 
     \b
     palimpsest compare results/base results/tuned
-    palimpsest compare base.csv tuned.csv --conjugated leet=base-leet.csv,tuned-leet.csv
+    palimpsest compare base.csv tuned.csv \\
+        --conjugated leet=base-leet.csv,tuned-leet.csv
 
     Versions of a task in other languages (xnli_en, xnli_fr) count as conjugations. Then open
     report.html; where a fall is clear and nothing shows whether it is hidden, run both models under

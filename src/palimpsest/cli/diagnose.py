@@ -8,20 +8,26 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from palimpsest.cli.options import (
+    BASE_HELP,
+    BaseForm,
     BudgetUSD,
     Failing,
-    FailOn,
     Json,
     Limit,
     MinFidelity,
     Out,
     Prices,
     Quiet,
+    Scorer,
     Seed,
     Sentences,
     Suite,
+    TunedForm,
     Via,
+    Whole,
+    WholeAnswers,
     exit_if_failed,
+    with_form,
 )
 from palimpsest.cli.terminal import diagnose_and_show
 from palimpsest.errors import UserError
@@ -33,18 +39,22 @@ NO_LIMIT_USD = 10**12
 
 
 def diagnose(
-    base: Annotated[str, typer.Argument(help="The model before tuning: a folder, id or spec.")],
+    base: Annotated[str, typer.Argument(help=BASE_HELP)],
     tuned: Annotated[str, typer.Argument(help="The model after tuning.")],
     suite: Suite = "icl-vs-if",
     sentences: Sentences = None,
     via: Via = None,
+    base_form: BaseForm = None,
+    tuned_form: TunedForm = None,
     out: Out = Path("palimpsest-out"),
     limit: Limit = None,
+    scorer: Scorer = None,
+    whole: Whole = WholeAnswers.sample,
     min_fidelity: MinFidelity = 0.0,
     budget: BudgetUSD = None,
     prices: Prices = None,
     seed: Seed = 0,
-    fail_on: Failing = FailOn.never,
+    fail_on: Failing = None,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
@@ -52,17 +62,28 @@ def diagnose(
 
     \b
     palimpsest diagnose ./base ./tuned
-    palimpsest diagnose ./base hf:./base,adapter=./lora --suite jsonl:mine.jsonl --via leet --via fr
+    palimpsest diagnose ./base hf:./base,adapter=./lora \\
+        --suite jsonl:mine.jsonl --via leet --via fr
+
+    Without `--suite` it measures whether in-context examples still win against instructions, not
+    general ability: bring prompts of your own for what you need.
+
+    A model's options, FOLDER,key=value: chat=auto (messages go through the chat template,
+    text stays plain) or true or false, dtype=bfloat16, device=cuda:1, batch_tokens=8192,
+    adapter=FOLDER; docs/how-to/your-models.md has them all. First see whether the pair is
+    what it claims to be: `palimpsest doctor BASE TUNED`.
 
     Interrupt it whenever you like: the same command continues. Then open report.html.
     """
     results = diagnose_and_show(
-        base,
-        tuned,
+        with_form(base, base_form),
+        with_form(tuned, tuned_form),
         suite=suite if sentences is None else f"{suite},sentences={sentences}",
         via=via,
         out=out,
         limit=limit,
+        scorer=scorer,
+        whole=whole.value,
         min_fidelity=min_fidelity,
         budget=_budget(budget, prices),
         seed=seed,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from palimpsest.cli.help import Commands, definition_list
 from palimpsest.cli.options import Json, Quiet
 
 if TYPE_CHECKING:
@@ -18,9 +19,16 @@ if TYPE_CHECKING:
     from palimpsest.records import LabResults
     from palimpsest.training import Progress
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help="Train, tune and measure small models on in-context regression, against exact answers.",
+app = Commands(
+    help="""Test the theory on small models, where the truth is known.
+
+    \b
+    palimpsest lab run tiny
+    palimpsest lab sweep experiments/lab/finetune_steps.toml
+
+    Trains, tunes and measures transformers on in-context regression, against exact Bayes answers.
+    Begin with `palimpsest lab run tiny`: two minutes on two cores.
+    """,
 )
 
 Set = Annotated[
@@ -46,22 +54,24 @@ def run(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Pretrain, fine-tune, and measure what was forgotten and what comes back.
+    """Pretrain, fine-tune, measure what is forgotten.
 
     \b
     palimpsest lab run tiny
-    palimpsest lab run small --set finetune.n_steps=600 --seed 1
+    palimpsest lab run small --set finetune.n_steps=600
 
-    Interrupt it whenever you like: the same command continues. Then open report.html.
+    What comes back under conjugations is measured, too. Interrupt it whenever you like: the same
+    command continues. Then open report.html.
     """
     from palimpsest.lab.runs import load_config
     from palimpsest.lab.runs import run as run_all
+    from palimpsest.training import sigterm_raises
 
     config = load_config(source, settings or (), seed=seed)
     folder = out or Path(f"palimpsest-lab-{config.name}")
     if not quiet and not json:
         _estimate(config, folder)
-    with _stages(enabled=not quiet and not json) as on_stage:
+    with sigterm_raises(), _stages(enabled=not quiet and not json) as on_stage:
         results = run_all(
             config, folder, command=shlex.join(["palimpsest", *sys.argv[1:]]), on_stage=on_stage
         )
@@ -97,15 +107,17 @@ def sweep(
     ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Do many runs that differ in some keys, and put them into one table.
+    """Do many runs that differ in some keys, for one table.
 
     \b
     palimpsest lab sweep experiments/lab/finetune_steps.toml
-    palimpsest lab sweep mine.toml --workers 4 --set pretrain.n_steps=1000
+    palimpsest lab sweep mine.toml --workers 4 \\
+        --set pretrain.n_steps=1000
 
     Interrupt it whenever you like: the same command continues. Then read table.csv and figures/.
     """
     from palimpsest.engines import make_engine
+    from palimpsest.errors import install_command
     from palimpsest.lab.runs import load_sweep, run_sweep
 
     plan = load_sweep(source, settings or ())
@@ -123,7 +135,7 @@ def sweep(
             typer.secho(f"A run failed: {row['error']}", err=True)
     typer.echo(f"{len(table)} runs. Table: {folder / 'table.csv'}")
     if not (folder / "table.parquet").exists():
-        typer.echo("For table.parquet: pip install 'palimpsest-lm[parquet]', then run this again.")
+        typer.echo(f"For table.parquet: {install_command('parquet')}, then run this again.")
     for path in sorted((folder / "figures").glob("*.png")):
         typer.echo(f"Figure: {path}")
 
@@ -137,10 +149,13 @@ def plot(
         str | None, typer.Option("--by", help="A key with a line for each of its values.")
     ] = None,
 ) -> None:
-    """Draw any measure of a finished sweep over any of its keys.
+    """Draw any measure of a finished sweep over its keys.
 
     \b
-    palimpsest lab plot palimpsest-sweep-width -m recovery --over model.width
+    palimpsest lab plot palimpsest-sweep-width \\
+        --measure recovery --over model.width
+    palimpsest lab plot palimpsest-sweep-mine -m forgetting \\
+        --over finetune.n_steps --by new_tasks
 
     Then look at FOLDER/figures.
     """
@@ -153,13 +168,13 @@ def plot(
 def claims(
     folder: Annotated[Path, typer.Argument(help="The folder of a sweep over seeds alone.")],
 ) -> None:
-    """Judge the paper's claims C1 to C5 by a sweep over seeds; prints Markdown.
+    """Judge the paper's claims C1 to C5 by a sweep over seeds.
 
     \b
-    palimpsest lab sweep experiments/lab/claims.toml --bases palimpsest-bases
+    palimpsest lab sweep experiments/lab/claims.toml
     palimpsest lab claims palimpsest-sweep-claims
 
-    Then compare with docs/claims.md.
+    Prints Markdown. Then compare with docs/claims.md.
     """
     from palimpsest.lab.runs import claims_table, judge_claims, rules_list, seeds_table
 
@@ -183,8 +198,7 @@ def presets(
     from palimpsest.lab.runs.presets import PRESETS, preset_text
 
     if name is None:
-        for preset, purpose in PRESETS.items():
-            typer.echo(f"{preset:10} {purpose}")
+        typer.echo(definition_list(PRESETS.items()))
         return
     if name not in PRESETS:
         raise UserError(
@@ -197,28 +211,24 @@ def presets(
 def _estimate(config: Config, folder: Path) -> None:
     if (folder / "results.json").exists():
         return
+    from palimpsest.cli.terminal import duration
     from palimpsest.lab.runs import estimate_seconds
 
     seconds = estimate_seconds(config)
-    typer.echo(f"The trainings take about {_duration(seconds)} on this machine.", err=True)
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours"
+    typer.echo(f"The trainings take about {duration(seconds)} on this machine.", err=True)
 
 
 def _show(results: LabResults, folder: Path) -> None:
+    from palimpsest.report import interval, number
+
     for sentence in results.findings:
         typer.echo(f"- {sentence}")
     for warning in results.warnings:
         typer.secho(f"Note: {warning}", err=True)
     best = results.best
     if best is not None and best.recovery.value is not None:
-        typer.secho(f"Recovery under {best.name}: {best.recovery.value:.2f}", bold=True)
+        recovered = f"{number(best.recovery.value, 2)} {interval(best.recovery.ci95, 2)}".rstrip()
+        typer.secho(f"Recovery under {best.name}: {recovered}", bold=True)
     typer.echo(f"Report: {folder / 'report.html'}")
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from palimpsest.cli.help import definition_list
+
 if TYPE_CHECKING:
     from palimpsest.registry import Registry
 
@@ -28,16 +30,21 @@ REGISTRIES = {
 ListedKind = StrEnum("ListedKind", list(REGISTRIES))  # type: ignore[misc]
 
 
-def list_(kind: Annotated[ListedKind, typer.Argument(help="What to list.")]) -> None:
-    """List the suites, conjugations and whatever else has a name, plugins included.
+Kind = Annotated[
+    ListedKind, typer.Argument(metavar="KIND", help=f"What to list: {', '.join(REGISTRIES)}.")
+]
+
+
+def list_(kind: Kind) -> None:
+    """List suites, conjugations and whatever else has a name.
 
     \b
     palimpsest list suites
     palimpsest list conjugations
 
-    A suite's languages are conjugations too: `--via fr` asks its French prompts.
+    Plugins are included. A suite's languages are conjugations too: `--via fr` asks its French
+    prompts. Next: name one in `palimpsest diagnose`.
     """
     module, _, attribute = REGISTRIES[kind].partition(":")
     registry: Registry[Any] = getattr(import_module(module), attribute)
-    for entry, description in registry.describe():
-        typer.echo(f"{entry:18}{description}")
+    typer.echo(definition_list(registry.describe()))

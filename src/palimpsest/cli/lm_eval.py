@@ -25,16 +25,18 @@ def lm_eval(
         ),
     ],
 ) -> None:
-    """Run lm-evaluation-harness, whose models may be asked under a conjugation.
+    """Run lm-evaluation-harness with models under a conjugation.
 
     \b
-    palimpsest lm-eval run --model conjugate --model_args inner=hf,pretrained=./tuned,via=leet \\
+    palimpsest lm-eval run --model conjugate \\
+        --model_args inner=hf,pretrained=./tuned,via=leet \\
         --tasks arc_easy --output_path leet --log_samples
     palimpsest lm-eval run --help
 
     The model `conjugate` wraps any model of the harness: `inner` is its name, `via` the conjugation
-    (see: palimpsest list conjugations); all other model arguments are the inner model's. Tasks,
-    options, results and exit codes are those of lm-eval. `via=identity` changes nothing.
+    (see: `palimpsest list conjugations`); all other model arguments are the inner model's. Tasks,
+    options, results and exit codes are those of lm-eval. `via=identity` changes nothing. Next:
+    `palimpsest compare` judges the logs of two such runs.
     """
     from lm_eval.__main__ import cli_evaluate
 

@@ -12,20 +12,22 @@ from palimpsest.cli import (
     compare,
     demo,
     diagnose,
+    doctor,
     lab,
     list_,
     lm_eval,
     prompt,
     recommend,
     report,
+    rescore,
     rosetta,
     serve,
 )
-from palimpsest.errors import UserError
+from palimpsest.cli.help import Commands
+from palimpsest.errors import Terminated, UserError
 
-app = typer.Typer(
+app = Commands(
     name="palimpsest",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help starts in a fraction of the time
     add_completion=False,
@@ -35,6 +37,9 @@ app = typer.Typer(
 
 EXIT_INTERRUPTED = 130
 """128 plus the number of SIGINT, as shells have it."""
+
+EXIT_TERMINATED = 143
+"""The same of SIGTERM."""
 
 
 def _version(asked: bool) -> None:
@@ -55,16 +60,19 @@ def palimpsest(
     palimpsest demo
     palimpsest diagnose ./base ./tuned --via fr --via leet
 
-    Start with the demo; then diagnose a pair of your own.
+    Start with the demo; then diagnose a pair of your own. Every command explains itself:
+    `palimpsest diagnose --help`.
     """
 
 
 app.command()(demo.demo)
 app.command()(diagnose.diagnose)
+app.command()(doctor.doctor)
 app.command()(compare.compare)
 app.command()(prompt.prompt)
 app.command()(recommend.recommend)
 app.command()(report.report)
+app.command()(rescore.rescore)
 app.command()(serve.serve)
 app.command("lm-eval", context_settings=lm_eval.PASS_ON, no_args_is_help=True)(lm_eval.lm_eval)
 app.command("list")(list_.list_)
@@ -73,7 +81,7 @@ app.add_typer(lab.app, name="lab")
 
 
 def main() -> None:
-    """Run the command line; user mistakes end with exit code 2, Ctrl-C with 130."""
+    """Run the command line; user mistakes end with exit code 2, Ctrl-C with 130, SIGTERM 143."""
     sys.exit(run(sys.argv[1:]))
 
 
@@ -93,6 +101,12 @@ def run(arguments: list[str]) -> int:
         # The reader (head, less) went away; nobody is left to tell.
         sys.stderr.close()
         return 0
+    except Terminated:
+        typer.echo(
+            "Stopped by SIGTERM; what was done is saved. Run the same command again to continue.",
+            err=True,
+        )
+        return EXIT_TERMINATED
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     if code == EXIT_INTERRUPTED:  # also what typer makes of Ctrl-C within a command

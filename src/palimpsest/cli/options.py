@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,14 +23,43 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars and
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")]
 Suite = Annotated[
     str,
-    typer.Option("--suite", "-s", help="A suite with its options; see: palimpsest list suites"),
+    typer.Option("--suite", "-s", help="A suite with its options; see: `palimpsest list suites`"),
 ]
 Via = Annotated[
     list[str] | None,
     typer.Option(
         "--via",
-        help="A conjugation, repeatable: leet, fr, native:fr, 'leet|upper'. By default every "
-        "other language of the suite, leet and pig-latin.",
+        help="A conjugation, repeatable: `leet`, `fr`, `native:fr`, `'leet|upper'`. By default "
+        "every other language of the suite, leet and pig-latin.",
+    ),
+]
+BASE_HELP = "The model before tuning: FOLDER, hub ID or endpoint, with its options behind commas."
+
+
+class PromptForm(StrEnum):
+    """How a model is sent every prompt."""
+
+    plain = "plain"
+    chat = "chat"
+
+
+BaseForm = Annotated[
+    PromptForm | None,
+    typer.Option(
+        "--base-form",
+        help="How base gets every prompt: plain text, or through its chat template. By default "
+        "text stays plain, and messages go through the template.",
+    ),
+]
+TunedForm = Annotated[
+    PromptForm | None, typer.Option("--tuned-form", help="The same for the tuned model.")
+]
+Scorer = Annotated[
+    str | None,
+    typer.Option(
+        "--scorer",
+        help="How answers are scored, for all examples: prefix, contains; see: palimpsest list "
+        "scorers",
     ),
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the bootstrap.")]
@@ -66,33 +96,66 @@ Prices = Annotated[
 ]
 
 
+class WholeAnswers(StrEnum):
+    """How many wrong answers are asked to their end."""
+
+    none = "none"
+    sample = "sample"
+    all = "all"
+
+
+Whole = Annotated[
+    WholeAnswers,
+    typer.Option(
+        "--whole",
+        help="How many wrong answers are asked to their end, so that they can be looked at and "
+        "scored anew: a sample of each cell and way of asking, all, or none. Right ones end early.",
+    ),
+]
+
+
 class FailOn(StrEnum):
     """When a command counts as failed."""
 
     never = "never"
     forgotten = "forgotten"
     worse = "worse"
+    inconclusive = "inconclusive"
 
 
 Failing = Annotated[
-    FailOn,
+    list[FailOn] | None,
     typer.Option(
         "--fail-on",
+        metavar="never|forgotten|worse|inconclusive",
         help="For CI, exit 3: forgotten, if an ability is lost or suppressed; worse, if accuracy "
-        "clearly fell, whatever the reason.",
+        "clearly fell, whatever the reason; inconclusive, if the evidence does not reach for a "
+        "verdict on some ability. Repeatable.  [default: never]",
     ),
 ]
 
 
-def exit_if_failed(results: Results, fail_on: FailOn) -> None:
+def with_form(model: str, form: PromptForm | None) -> str:
+    """Return a model's spec, with the form that was asked for."""
+    if form is None:
+        return model
+    from palimpsest.lm.models import in_form
+
+    return in_form(model, form.value)
+
+
+def exit_if_failed(results: Results, fail_on: Sequence[FailOn] | None) -> None:
     """End with :data:`EXIT_FORGOTTEN` if the results are what the user wants to fail on."""
-    if fail_on is FailOn.never:
+    asked = set(fail_on or ()) - {FailOn.never}
+    if not asked:
         return
     from palimpsest.judging import clearly_fell
 
     verdicts = {results.verdict, *(cell.verdict for cell in results.cells)}
-    failed = bool(verdicts & {"suppressed", "lost"})
-    if fail_on is FailOn.worse:
+    failed = FailOn.inconclusive in asked and "inconclusive" in verdicts
+    if asked & {FailOn.forgotten, FailOn.worse}:
+        failed = failed or bool(verdicts & {"suppressed", "lost"})
+    if FailOn.worse in asked:
         cells = [clearly_fell(cell.plain, cell.p_holm) for cell in results.cells]
         failed = failed or clearly_fell(results.plain) or any(cells)
     if failed:

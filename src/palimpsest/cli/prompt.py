@@ -31,11 +31,11 @@ def prompt(
     file: Annotated[Path | None, typer.Option("--file", "-f", help="Read it from a file.")] = None,
     via: Annotated[
         str | None,
-        typer.Option("--via", help="A text conjugation; see: palimpsest list conjugations"),
+        typer.Option("--via", help="A text conjugation; see: `palimpsest list conjugations`"),
     ] = None,
     ensemble: Annotated[
         str | None,
-        typer.Option("--ensemble", help="Several that vote, such as: vote(identity,leet,fr)"),
+        typer.Option("--ensemble", help="Several that vote, such as `vote(identity,leet,fr)`."),
     ] = None,
     system: Annotated[
         str | None,
@@ -50,14 +50,17 @@ def prompt(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Ask one prompt under a conjugation: show s(P), the raw answer and s⁻¹ of it.
+    """Ask one prompt under a conjugation, or a vote of several.
 
     \b
-    palimpsest prompt -m rosetta:tuned --via leet "Input: What is 5 plus 7? Output:"
-    palimpsest prompt -m ./tuned --ensemble 'vote(identity,leet,translate:fr)' --file prompt.txt
+    palimpsest prompt -m rosetta:tuned --via leet \\
+        "Input: What is 5 plus 7? Output:"
+    palimpsest prompt -m ./tuned --file prompt.txt \\
+        --ensemble 'vote(identity,leet,translate:fr)'
 
-    A final line break of a file is no part of the prompt. Next: `palimpsest recommend` ranks
-    conjugations for prompts like yours, `palimpsest diagnose` measures a whole suite.
+    Shows what is sent, s(P), the raw answer, and s⁻¹ of it. A final line break of a file is no part
+    of the prompt. Next: `palimpsest recommend` ranks conjugations for prompts like yours,
+    `palimpsest diagnose` measures a whole suite.
     """
     from palimpsest.judging import ask
 

@@ -12,13 +12,8 @@ from palimpsest.cli.terminal import json_text, progress_bars
 from palimpsest.errors import UserError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from palimpsest.judging.recommend import Ranked, Recommendation, Term
-
-_WIDE = 130
-"""Columns from which a number and its interval stand side by side."""
-
+    from palimpsest.report import FittedTable
 
 Prompts = Annotated[
     Path,
@@ -33,7 +28,7 @@ Via = Annotated[
     typer.Option(
         "--via",
         help="A conjugation, repeatable. By default the prompts' other languages and all of: "
-        "palimpsest list conjugations. Ask for translations: --via translate:fr",
+        "`palimpsest list conjugations`. Ask for translations: `--via translate:fr`",
     ),
 ]
 MinHandling = Annotated[
@@ -73,8 +68,9 @@ def recommend(
     """Rank conjugations for prompts whose answers nobody knows.
 
     \b
-    palimpsest recommend ./tuned --base ./base --prompts prompts.txt
-    palimpsest recommend rosetta:tuned --base rosetta:base -p mine.jsonl --via leet --via fr
+    palimpsest recommend ./tuned --base ./base -p prompts.txt
+    palimpsest recommend rosetta:tuned --base rosetta:base \\
+        --prompts mine.jsonl --via leet --via fr
 
     Best are those that take the prompts far from the tuning data and that the base model still
     understands; see docs/how-to/recommend.md. Next: try the best with `palimpsest prompt`.
@@ -111,8 +107,7 @@ def _show(found: Recommendation, *, quiet: bool) -> None:
     if not quiet and found.ranked:
         from rich.console import Console
 
-        console = Console()
-        console.print(_table(found, separator=" " if console.width >= _WIDE else "\n"))
+        Console().print(_table(found))
         typer.echo(
             f"From {found.n_prompts} prompts. Shift: bits per byte of the plain prompt. Cost: "
             f"{found.cost_unit} of s(P) against P.\n"
@@ -127,42 +122,47 @@ def _show(found: Recommendation, *, quiet: bool) -> None:
         typer.secho(f"Most promising: {_label(found.ranked[0])}{doubt}", bold=True)
 
 
-def _table(found: Recommendation, *, separator: str) -> Table:
-    from rich import box
-    from rich.table import Table
+def _table(found: Recommendation) -> FittedTable:
+    from palimpsest.report import FittedTable, TextColumn, number, percent
 
-    from palimpsest.report import number, percent
+    handles = f"{'Tuned' if found.base is None else 'Base'} handles, %"
+    ranked = found.ranked
+    columns = {
+        "Conjugation": [(_label(one), "") for one in ranked],
+        "Score": [_term(one.score) for one in ranked],
+        "Shift": [_term(one.shift) for one in ranked],
+        handles: [_term(one.handling, factor=100, digits=0) for one in ranked],
+        "Comes back, %": [
+            ("–" if one.kind == "native" else percent(one.fidelity.value), "") for one in ranked
+        ],
+        "Spans, %": [
+            ("–" if one.kind == "native" else percent(one.survival), "") for one in ranked
+        ],
+        "Cost": [(f"×{number(one.cost, 2)}", "") for one in ranked],
+        "Best in, %": [(percent(one.best_share), "") for one in ranked],
+    }
+    essential = ["Score", "Shift", handles]
+    more = ["Comes back, %", "Cost", "Best in, %", "Spans, %"]
+    return FittedTable(
+        [TextColumn(*column, is_number=column[0] != "Conjugation") for column in columns.items()],
+        [
+            *((header, False) for header in essential),
+            *((header, True) for header in [*essential, *more]),
+        ],
+        n_essential=len(essential),
+        elsewhere="--json or --out FILE",
+    )
 
-    handler = "Tuned" if found.base is None else "Base"
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("Conjugation")
-    for header in ("Score", "Shift", f"{handler} handles, %", "Comes back, %", "Spans, %"):
-        table.add_column(header, justify="right")
-    table.add_column("Cost", justify="right")
-    table.add_column("Best in, %", justify="right")
-    for one in found.ranked:
-        back = "–" if one.kind == "native" else percent(one.fidelity.value)
-        table.add_row(
-            _label(one),
-            _term(one.score, separator),
-            _term(one.shift, separator),
-            _term(one.handling, separator, factor=100, digits=0),
-            back,
-            "–" if one.kind == "native" else percent(one.survival),
-            f"×{number(one.cost, 2)}",
-            percent(one.best_share),
-        )
-    return table
 
-
-def _term(term: Term, separator: str, *, factor: float = 1, digits: int = 3) -> str:
+def _term(term: Term, *, factor: float = 1, digits: int = 3) -> tuple[str, str]:
+    """Return a term and its interval, if it has one."""
     from palimpsest.report import number
 
     value = number(factor * term.value, digits)
     if term.ci95 is None:
-        return value
+        return value, ""
     low, high = (number(factor * end, digits) for end in term.ci95)
-    return f"{value}{separator}[{low}, {high}]"
+    return value, f"[{low}, {high}]"
 
 
 def _label(one: Ranked) -> str:

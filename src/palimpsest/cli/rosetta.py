@@ -9,14 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from palimpsest.cli.help import Commands
 from palimpsest.cli.options import Out, Quiet
 
 if TYPE_CHECKING:
     from palimpsest.rosetta import Report
 
-app = typer.Typer(
-    no_args_is_help=True,
-    help="Train the small pair of models that comes with the package, or check it.",
+app = Commands(
+    help="""Train or check the small pair that comes with the package.
+
+    \b
+    palimpsest rosetta check
+    palimpsest rosetta train --out my-rosetta
+
+    Begin with the check; `palimpsest demo` diagnoses the pair.
+    """,
 )
 
 
@@ -31,15 +38,14 @@ def train(
     n: Annotated[int, typer.Option("--n", min=1, help="Prompts a cell when measuring.")] = 100,
     quiet: Quiet = False,
 ) -> None:
-    """Train Rosetta by its recipe, about half an hour on two cores.
+    """Train Rosetta by its recipe: half an hour on two cores.
 
     \b
     palimpsest rosetta train
     palimpsest rosetta train --out my-rosetta --seed 1
 
     Interrupt it whenever you like: the same command continues. The pair, its manifest and the
-    measured table are in OUT/pair; diagnose it with: palimpsest diagnose OUT/pair/base
-    OUT/pair/tuned --suite rosetta
+    measured table are in OUT/pair. Next: `palimpsest rosetta check OUT/pair`, and diagnose it.
     """
     from dataclasses import replace
 
@@ -83,13 +89,14 @@ def check(
         bool, typer.Option(help="Also measure both models anew and compare with the manifest.")
     ] = False,
 ) -> None:
-    """Check a pair against its manifest: every file's SHA-256, and the measured table.
+    """Check a pair of models against its manifest.
 
     \b
     palimpsest rosetta check
     palimpsest rosetta check --measure
 
-    Exits 2 and names the file or figure that differs.
+    Compares every file's SHA-256 and, if asked, the measured table. Exits 2 and names the file or
+    figure that differs. Next: `palimpsest demo`.
     """
     from palimpsest.rosetta import check_figures, check_files, means_table, read_manifest
 

@@ -14,7 +14,9 @@ Upstream = Annotated[
 ]
 DefaultVia = Annotated[
     str,
-    typer.Option("--via", help="The conjugation of requests that name none: leet, vote(fr,es)."),
+    typer.Option(
+        "--via", help="The conjugation of requests that name none: `leet`, `vote(fr,es)`."
+    ),
 ]
 Offer = Annotated[
     list[str] | None,
@@ -72,13 +74,16 @@ def serve(
     grace: Grace = 30,
     log_prompts: LogPrompts = False,
 ) -> None:
-    """Serve a model over OpenAI's API, every prompt conjugated and every answer inverted.
+    """Serve a model over OpenAI's API, prompts conjugated.
 
     \b
     palimpsest serve --upstream http://127.0.0.1:8080/v1
-    palimpsest serve --upstream hf:./tuned --name mine --via leet --port 8001
+    palimpsest serve --upstream hf:./tuned --name mine \\
+        --via leet --port 8001
 
-    Ask for the model `mine@leet`, or send the header `X-Palimpsest-Via: leet`. Ctrl-C stops it.
+    Every prompt is conjugated and every answer inverted. Next: give your program the address
+    http://127.0.0.1:8000/v1 and the model `mine@leet`, or have it send the header
+    `X-Palimpsest-Via: leet`. Ctrl-C stops it.
     """
     import os
 

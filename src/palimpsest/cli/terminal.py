@@ -14,11 +14,15 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
+    from palimpsest.judging import Whole
     from palimpsest.lm.models import Budget
     from palimpsest.records import Results
 
 Show = Callable[[str, int, int, str], None]
 """Told a bar's name, how much is done, of how much, and a note such as a loss."""
+
+SECONDS_BETWEEN_LINES = 60.0
+"""Of progress, where standard error is a file."""
 
 _ACTS = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Beyond what JSON escapes by itself: terminal controls, reordering marks, lone surrogates."""
@@ -31,7 +35,10 @@ def command_line() -> str:
 
 @contextmanager
 def progress_bars(*, enabled: bool = True) -> Iterator[Show]:
-    """Draw one bar for each name that is shown, on standard error, in the order they come."""
+    """Draw one bar for each name that is shown, on standard error, in the order they come.
+
+    Where that is no terminal but a file, it gets a line a minute, and one at the end of each.
+    """
     if not enabled:
         yield lambda name, n_done, n_total, note: None
         return
@@ -39,13 +46,17 @@ def progress_bars(*, enabled: bool = True) -> Iterator[Show]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
 
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _Lines()
+        return
     with Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=None),  # what the words leave of the line
         MofNCompleteColumn(),
         TextColumn("{task.fields[note]}"),
         TimeLeft(),
-        console=Console(stderr=True),
+        console=console,
     ) as bars:
         tasks: dict[str, TaskID] = {}
 
@@ -55,6 +66,60 @@ def progress_bars(*, enabled: bool = True) -> Iterator[Show]:
             bars.update(tasks[name], completed=n_done, note=note)
 
         yield show
+
+
+def rate(n_answers: int, seconds: float) -> str:
+    """Return how fast answers come; nothing before the first.
+
+    Example:
+        >>> rate(120, 2.0), rate(30, 20.0), rate(3, 20.0), rate(0, 20.0)
+        ('60 answers/s', '1.5 answers/s', '6.7 s an answer', '')
+    """
+    if n_answers <= 0 or seconds <= 0:
+        return ""
+    if n_answers < seconds:
+        return f"{seconds / n_answers:.1f} s an answer"
+    per_second = n_answers / seconds
+    return f"{per_second:.0f} answers/s" if per_second >= 10 else f"{per_second:.1f} answers/s"
+
+
+class _Lines:
+    """Writes progress as lines: one a minute, and one where something is done."""
+
+    def __init__(self) -> None:
+        self._started: dict[str, tuple[float, int]] = {}
+        self._finished: set[str] = set()
+        self._told = time.monotonic()
+
+    def __call__(self, name: str, n_done: int, n_total: int, note: str) -> None:
+        """Write a line if one is due."""
+        now = time.monotonic()
+        start, n_before = self._started.setdefault(name, (now, n_done))
+        is_finished = n_done >= n_total and name not in self._finished
+        if not is_finished and now - self._told < SECONDS_BETWEEN_LINES:
+            return
+        self._told = now
+        left = ""
+        if is_finished:
+            self._finished.add(name)
+        elif n_done > n_before:
+            seconds = (now - start) * (n_total - n_done) / (n_done - n_before)
+            left = f"about {duration(seconds)} left"
+        typer.echo(", ".join(filter(None, (f"{name} {n_done}/{n_total}", note, left))), err=True)
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the unit that people would use.
+
+    Example:
+        >>> duration(80), duration(3000), duration(9000)
+        ('80 s', '50 minutes', '2.5 hours')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours"
 
 
 def json_text(value: Any) -> str:
@@ -80,6 +145,8 @@ def diagnose_and_show(
     out: Path,
     via: Sequence[str] | None = None,
     limit: int | None = None,
+    scorer: str | None = None,
+    whole: Whole = "sample",
     min_fidelity: float = 0.0,
     budget: Budget | None = None,
     seed: int = 0,
@@ -90,13 +157,17 @@ def diagnose_and_show(
     from palimpsest.judging import diagnose
 
     started: dict[str, float] = {}
+    told: list[str] = []
     with progress_bars(enabled=not quiet and not as_json) as show:
 
         def progress(role: str, n_done: int, n_total: int, n_reused: int) -> None:
-            seconds = time.monotonic() - started.setdefault(role, time.monotonic())
-            n_new = n_done - n_reused
-            rate = f"{n_new / seconds:.0f} answers/s" if n_new and seconds else ""
-            show(role, n_done, n_total, rate)
+            now = time.monotonic()
+            seconds = now - started.setdefault(role, now)
+            show(role, n_done, n_total, rate(n_done - n_reused, seconds))
+
+        def notify(warnings: Sequence[str]) -> None:
+            told.extend(warnings)
+            show_notes(warnings)
 
         results = diagnose(
             base,
@@ -105,18 +176,34 @@ def diagnose_and_show(
             via=via,
             out=out,
             limit=limit,
+            scorer=scorer,
+            whole=whole,
             min_fidelity=min_fidelity,
             budget=budget,
             seed=seed,
             command=command_line(),
             progress=progress,
+            notify=None if as_json else notify,
         )
-    show_results(results, out, quiet=quiet, as_json=as_json)
+    show_results(results, out, quiet=quiet, as_json=as_json, told=told)
     return results
 
 
-def show_results(results: Results, out: Path, *, quiet: bool, as_json: bool) -> None:
-    """Print table, verdicts, notes and where the report is; or nothing but the results as JSON."""
+def show_notes(sentences: Sequence[str]) -> None:
+    """Print what a reader must know, on standard error."""
+    from palimpsest.report import visible
+
+    for sentence in sentences:
+        typer.secho(visible(f"Note: {sentence}"), err=True)
+
+
+def show_results(
+    results: Results, out: Path, *, quiet: bool, as_json: bool, told: Sequence[str] = ()
+) -> None:
+    """Print table, verdicts, notes and where the report is; or nothing but the results as JSON.
+
+    Notes that were ``told`` before are not printed again.
+    """
     if as_json:
         typer.echo(results.to_json())
         return
@@ -125,18 +212,21 @@ def show_results(results: Results, out: Path, *, quiet: bool, as_json: bool) -> 
     if not quiet:
         _show_table(results)
     typer.secho(visible(f"Verdict: {results.verdict}. {results.verdict_reason}"), bold=True)
-    # A single task of a log says nothing that has not been said.
-    for cell in results.cells if len(results.cells) > 1 or not results.suite.from_logs else ():
+    for cell in results.cells if _say_more(results) else ():
         line = f"  {cell.name}: {cell.verdict}. {cell.verdict_reason}"
         if cell.p_holm is not None:
             line += f" Base against tuned: p {relation(p_value(cell.p_holm))} (Holm)."
         typer.echo(visible(line))
-    for warning in results.warnings:
-        typer.secho(visible(f"Note: {warning}"), err=True)
+    show_notes([warning for warning in results.warnings if warning not in told])
     cost = results.provenance.cost_usd
     if cost is not None:
         typer.echo(f"Cost of this run: ${cost:.4f}")
     typer.echo(f"Report: {out / 'report.html'}")
+
+
+def _say_more(results: Results) -> bool:
+    """Return whether the verdicts of the cells say anything that has not been said."""
+    return [cell.verdict for cell in results.cells] != [results.verdict]
 
 
 def _show_table(results: Results) -> None:
@@ -146,8 +236,7 @@ def _show_table(results: Results) -> None:
     from palimpsest.report.diagnosis import TerminalTable
 
     Console().print(TerminalTable(results))
-    if results.suite.from_logs:
-        typer.echo(f"From base to tuned: {flips_text(results.plain)}")
+    typer.echo(f"From base to tuned, asked plainly: {flips_text(results.plain)}")
     if results.suite.chance is not None:
         typer.echo(f"Chance level: {100 * results.suite.chance:.1f} %")
     if results.plain.adjusted is not None:

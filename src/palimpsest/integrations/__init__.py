@@ -1,3 +1,3 @@
-"""Where users already work: evaluation harnesses and trainers that Palimpsest plugs into."""
+"""Adapters to the tools that users have: evaluation harnesses, trainers, logs."""
 
 __all__: list[str] = []

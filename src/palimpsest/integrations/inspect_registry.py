@@ -1,4 +1,4 @@
-r"""What Inspect finds of ours by the entry point ``inspect_ai``; see ``docs/how-to/inspect.md``.
+r"""Entry point ``inspect_ai``: models, solvers, tasks and a scorer; see ``docs/how-to/inspect.md``.
 
 Inspect loads this module at every start, so what it needs of us is imported when it is asked for.
 """

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from palimpsest.judging.analysis import Analysis, analyse
     from palimpsest.judging.conclude import rewrite_report
     from palimpsest.judging.diagnosis import ALWAYS_VIA, default_vias, diagnose
+    from palimpsest.judging.doctor import Examination, examine_pair
     from palimpsest.judging.evaluation import evaluate, settings_for
     from palimpsest.judging.pairing import PLAIN, PairedAnswers
     from palimpsest.judging.prompt import MemberAnswer, PromptAnswer, ask
@@ -19,14 +20,17 @@ if TYPE_CHECKING:
         as_recorded,
         expected_under,
     )
+    from palimpsest.judging.rescoring import rescore
     from palimpsest.judging.verdicts import clearly_fell, fall_interval
     from palimpsest.judging.via import Via, distinct_vias, parse_via
+    from palimpsest.judging.whole import Whole
 
 __all__ = [
-    "ALWAYS_VIA", "PLAIN", "Analysis", "Expected", "MemberAnswer", "PairedAnswers",
-    "PromptAnswer", "Question", "RawAnswer", "Settings", "Via", "analyse", "as_recorded", "ask",
-    "clearly_fell", "default_vias", "diagnose", "distinct_vias", "evaluate", "expected_under",
-    "fall_interval", "parse_via", "rewrite_report", "settings_for",
+    "ALWAYS_VIA", "PLAIN", "Analysis", "Examination", "Expected", "MemberAnswer", "PairedAnswers",
+    "PromptAnswer", "Question", "RawAnswer", "Settings", "Via", "Whole", "analyse", "as_recorded",
+    "ask", "clearly_fell", "default_vias", "diagnose", "distinct_vias", "evaluate",
+    "examine_pair", "expected_under", "fall_interval", "parse_via", "rescore", "rewrite_report",
+    "settings_for",
 ]  # fmt: skip
 
 lazy_face(globals())

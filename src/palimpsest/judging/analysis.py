@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from palimpsest.errors import UserError
+from palimpsest.judging.explanations import described
+from palimpsest.judging.looking import look
 from palimpsest.judging.pairing import PLAIN, ROLES, PairedAnswers
 from palimpsest.judging.verdicts import judge
 from palimpsest.records import (
@@ -21,6 +23,7 @@ from palimpsest.records import (
     Cell,
     ConjugationResult,
     Guessing,
+    Looked,
     Plain,
     Verdict,
 )
@@ -57,8 +60,8 @@ class ViaFacts(Protocol):
         """What comes back, in words."""
 
     @property
-    def native(self) -> bool:
-        """Whether it is another language of the examples."""
+    def native(self) -> bool | None:
+        """Whether it is another language of the examples; ``None`` where nobody said it."""
 
 
 class Analysis(NamedTuple):
@@ -123,7 +126,11 @@ def analyse(
         Cell(name=name, p_holm=p, **one._asdict())
         for name, p, one in zip(groups, adjusted, found, strict=True)
     ]
-    warnings = [*_missing(answers, sources, study.vias), *_disagreement(by_cell)]
+    warnings = [
+        *_missing(answers, sources, study.vias),
+        *_disagreement(by_cell),
+        *_seen(overall, by_cell),
+    ]
     return Analysis(cells=by_cell, warnings=warnings, **overall._asdict())
 
 
@@ -166,7 +173,21 @@ class _Study(NamedTuple):
         best = self._best(pairs)
         chance = None if plain.adjusted is None else plain.adjusted.chance
         judgement = judge(plain, found, best, margin=self.margin, chance=chance)
+        if judgement.verdict in ("suppressed", "lost"):
+            plain = plain.model_copy(update={"looked": self._looked(PLAIN, sources)})
+        if judgement.verdict == "lost":
+            found = [
+                one.model_copy(update={"looked": self._looked(one.name, pairs[one.name])})
+                for one in found
+            ]
+        judgement = judge(plain, found, best, margin=self.margin, chance=chance)
         return _Findings(plain, found, best, judgement.verdict, judgement.reason)
+
+    def _looked(self, via: str, sources: Sequence[str]) -> Looked | None:
+        prompts = {
+            row.key.source_id: row.prompt for row in self.answers.rows("tuned", PLAIN, sources)
+        }
+        return look(self.answers.rows("tuned", via, sources), prompts, len(sources))
 
     def _shared(self, via: str, sources: Sequence[str]) -> list[str]:
         under = set(self.answers.paired(via))
@@ -341,6 +362,31 @@ def _missing(answers: PairedAnswers, sources: Sequence[str], vias: Sequence[ViaF
                 "not both models answered them."
             )
     return warnings
+
+
+def _seen(overall: _Findings, cells: Sequence[Cell]) -> list[str]:
+    """Say what the wrong answers show, and where nobody could look at them."""
+    several = cells if len(cells) > 1 else []
+    looks = [("asked plainly", overall.plain.looked, overall.plain)]
+    looks += [(f"under '{one.name}'", one.looked, overall.plain) for one in overall.conjugations]
+    looks += [(f"asked plainly in {one.name}", one.plain.looked, one.plain) for one in several]
+    return [
+        f"The tuned model {asked}: {what}"
+        for asked, looked, plain in looks
+        if looked is not None and (what := _sight(looked, plain))
+    ]
+
+
+def _sight(looked: Looked, plain: Plain) -> str:
+    if looked.explained >= THRESHOLDS.explained_said_from * plain.forgetting:
+        return f"{described(looked)}, which is no sign of a loss."
+    unseen = looked.n_wrong if not looked.n_looked else 0
+    if unseen >= THRESHOLDS.explained_at_most * plain.forgetting * plain.tuned.n:
+        return (
+            f"{unseen} wrong answers were ended before anybody could look at them, so right ones "
+            "that come late would not be seen. Ask for them with --whole all."
+        )
+    return ""
 
 
 def _disagreement(cells: Sequence[Cell]) -> list[str]:

@@ -148,7 +148,7 @@ def read_results(folder: RunFolder) -> Results:
             hint="Run its command again; it continues where it stopped.",
         )
     try:
-        return Results.model_validate_json(folder.results.read_bytes())
+        return Results.model_validate_json(folder.read_text("results.json"))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from palimpsest.errors import UserError
 from palimpsest.judging.analysis import analyse
 from palimpsest.judging.conclude import open_run
+from palimpsest.judging.doctor import examine_quickly
 from palimpsest.judging.evaluation import Settings, evaluate, settings_for
 from palimpsest.judging.pairing import ROLES
 from palimpsest.judging.via import Via, distinct_vias, parse_via
 from palimpsest.judging.warnings import find_oddities
+from palimpsest.judging.whole import Whole
 from palimpsest.lm.conjugations import CONJUGATIONS
 from palimpsest.lm.models import Budget, Chargeable, LanguageModel, can_score, load_model
-from palimpsest.lm.models.huggingface import check_pair
-from palimpsest.lm.suites import Suite, load_suite
+from palimpsest.lm.models.huggingface import check_templates
+from palimpsest.lm.suites import Suite, load_suite, scored_by
 from palimpsest.records import AnswerRow, AnswerStore, ModelInfo, Results, SuiteInfo, Usage
 
 if TYPE_CHECKING:
@@ -56,12 +58,15 @@ def diagnose(
     via: Sequence[str] | None = None,
     out: Path | str | None = None,
     limit: int | None = None,
+    scorer: str | None = None,
+    whole: Whole = "sample",
     min_fidelity: float = 0.0,
     budget: Budget | None = None,
     seed: int = 0,
     n_resamples: int = 10_000,
     command: str = "palimpsest.diagnose(…)",
     progress: DiagnosisProgress | None = None,
+    notify: Callable[[Sequence[str]], None] | None = None,
     extra_figures: Sequence[Drawing] = (),
 ) -> Results:
     """Say which abilities a tuned model kept, suppressed or lost.
@@ -75,6 +80,9 @@ def diagnose(
         out: The run folder. Answers in it are used again, and the report is written there; without
             one, nothing is kept.
         limit: At most so many source examples a cell.
+        scorer: Scores all answers, in place of those that the examples name: a name in ``SCORERS``.
+        whole: How many wrong answers are asked to their end though their score is settled: a
+            sample of each cell under each way of asking, all, or none. Right ones end early.
         min_fidelity: Leave out, of both models alike, prompts whose round trip through a
             conjugation has a lower chrF, from 0 to 1.
         budget: Stop before the requests to endpoints cost more; every answer is kept.
@@ -82,6 +90,7 @@ def diagnose(
         n_resamples: Bootstrap resamples.
         command: Recorded as the way to repeat the run.
         progress: Called after every answer.
+        notify: Called once, before anything is asked, with those warnings that are known by then.
         extra_figures: Shown in the report after its own.
 
     Raises:
@@ -101,13 +110,15 @@ def diagnose(
             f"The least fidelity is {min_fidelity}; expected a fraction from 0 to 1.",
             hint="Write 0.6 for 60 %.",
         )
-    plan = _prepare(base, tuned, suite, via, limit)
+    plan = _prepare(base, tuned, suite, via, limit, scorer)
     if budget is not None:
         _charge(plan.models, budget)
     with open_run(out, command, seed=seed, n_resamples=n_resamples, started=started) as run:
         run.record(**_config(plan), min_fidelity=min_fidelity)
-        warnings = check_pair(plan.models["base"], plan.models["tuned"]) + _method(plan)
-        rows = _ask_all(plan, run.store, progress)
+        warnings = _known_beforehand(plan)
+        if notify is not None:
+            notify(warnings)
+        rows = _ask_all(plan, run.store, whole, progress)
         warnings += find_oddities(rows, plan.suite, plan.vias)
         analysis = analyse(
             rows,
@@ -143,8 +154,11 @@ def _prepare(
     suite: str | Suite,
     via: Sequence[str] | None,
     limit: int | None,
+    scorer: str | None,
 ) -> _Plan:
     built = load_suite(suite, limit=limit) if isinstance(suite, str) else suite
+    if scorer is not None:
+        built = scored_by(built, scorer)
     specs = default_vias(built) if via is None else via
     vias = [parse_via(spec, built) for spec in ("identity", *specs)]
     models = {
@@ -152,6 +166,18 @@ def _prepare(
         for role, model in zip(ROLES, (base, tuned), strict=True)
     }
     return _Plan(built, distinct_vias(vias), models, settings_for(built, models.values()))
+
+
+def _known_beforehand(plan: _Plan) -> list[str]:
+    """Return what a reader must know of the pair, and is known before anything is asked.
+
+    Raises:
+        UserError: A model's chat template cannot write the suite's prompts.
+    """
+    check_templates(plan.models, [example.prompt for example in plan.suite.examples])
+    findings = examine_quickly(plan.models, plan.suite)
+    serious = [each.sentence for each in findings if each.severity in ("note", "no verdict")]
+    return serious + _method(plan)
 
 
 def _method(plan: _Plan) -> list[str]:
@@ -185,12 +211,13 @@ def _config(plan: _Plan) -> dict[str, object]:
         "suite_parameters": json.loads(json.dumps(dict(suite.parameters), default=str)),
         "via": [via.name for via in plan.vias],
         "settings": plan.settings.fingerprint,
+        "stop": list(plan.settings.stop),
         "by_likelihood": plan.settings.by_likelihood,
     }
 
 
 def _ask_all(
-    plan: _Plan, store: AnswerStore, progress: DiagnosisProgress | None
+    plan: _Plan, store: AnswerStore, whole: Whole, progress: DiagnosisProgress | None
 ) -> list[AnswerRow]:
     """Ask one model after the other, so that only one need be in memory."""
     rows: list[AnswerRow] = []
@@ -203,6 +230,7 @@ def _ask_all(
                 store=store,
                 role=role,
                 settings=plan.settings,
+                whole=whole,
                 progress=None if progress is None else partial(progress, role),
             )
     return rows

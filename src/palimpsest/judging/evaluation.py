@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import defaultdict
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Container, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Protocol
@@ -13,21 +13,25 @@ from typing import Protocol
 from palimpsest.errors import UserError
 from palimpsest.judging.questions import UNINVERTIBLE, Question, RawAnswer, Settings, as_recorded
 from palimpsest.judging.via import Via, distinct_vias
+from palimpsest.judging.whole import Whole, to_ask_again, whole_if_wrong
 from palimpsest.lm import Exchange, Prompt, choices_as_raw, read_together, shared_stops, texts_of
 from palimpsest.lm.models import LanguageModel, can_score
 from palimpsest.lm.suites import Example, Suite
-from palimpsest.records import AnswerKey, AnswerRow, AnswerStore
+from palimpsest.records import CUT, AnswerKey, AnswerRow, AnswerStore
 
-__all__ = ["Progress", "Settings", "evaluate", "settings_for"]
+__all__ = ["EvaluationProgress", "Settings", "evaluate", "settings_for"]
 
 _N_SCORED = 256
 """Prompts whose choices are scored in one call; what is stored after a crash is whole calls."""
+
+_EARLY = ("decided", CUT)
+"""How answers finish that were settled before they ended."""
 
 _Group = list[Question]
 """Questions that were sent in the same form."""
 
 
-class Progress(Protocol):
+class EvaluationProgress(Protocol):
     """Told how far an evaluation has come."""
 
     def __call__(self, n_done: int, n_total: int, n_reused: int, /) -> None:
@@ -42,7 +46,8 @@ def evaluate(
     store: AnswerStore,
     role: str,
     settings: Settings | None = None,
-    progress: Progress | None = None,
+    whole: Whole = "sample",
+    progress: EvaluationProgress | None = None,
 ) -> list[AnswerRow]:
     """Return every answer of one model, asking only for those that the store does not have.
 
@@ -59,6 +64,9 @@ def evaluate(
         store: Where answers are looked up and kept.
         role: ``base`` or ``tuned``.
         settings: By default those of the suite.
+        whole: How many wrong answers are asked to their end though their score is settled: a
+            sample of each cell under each via, by default. Stored answers that were cut hold,
+            unless ``all`` are to be whole.
         progress: Called once at the start, and after every answer.
 
     Returns:
@@ -71,17 +79,25 @@ def evaluate(
     settings = settings or Settings.of(suite)
     questions = _questions(model.fingerprint, suite, vias, settings)
     _prepare(questions)
-    rows = _reuse(questions, store, role)
+    rows = _reuse(questions, store, role, whole)
     missing = [question for question in questions if question.key not in rows]
     n_reused = len(rows)
-    if progress is not None:
-        progress(n_reused, len(questions), n_reused)
-    with closing(_ask_all(model, missing, settings, role=role)) as answers:
-        for answered in answers:
-            store.add(answered)
-            rows.update({row.key: row for row in answered})
-            if progress is not None:
-                progress(len(rows), len(questions), n_reused)
+
+    def tell() -> None:
+        if progress is not None:
+            progress(len(rows), len(questions), n_reused)
+
+    def ask(asked: Sequence[Question], to_end: set[AnswerKey]) -> None:
+        with closing(_ask_all(model, asked, settings, to_end, role=role)) as answers:
+            for answered in answers:
+                store.add(answered)
+                rows.update({row.key: row for row in answered})
+                tell()
+
+    tell()
+    ask(missing, whole_if_wrong(questions, whole))
+    again = to_ask_again(questions, rows, whole)
+    ask(again, {question.key for question in again})
     return [rows[question.key] for question in questions]
 
 
@@ -115,7 +131,7 @@ def _questions(model: str, suite: Suite, vias: Sequence[Via], settings: Settings
 
 
 def _reuse(
-    questions: Sequence[Question], store: AnswerStore, role: str
+    questions: Sequence[Question], store: AnswerStore, role: str, whole: Whole
 ) -> dict[AnswerKey, AnswerRow]:
     """Return the stored answers that still hold, inverted and scored as today's code does it."""
     if not questions:
@@ -133,6 +149,8 @@ def _reuse(
             old.raw, old.finish, old.latency_seconds, old.n_prompt_tokens, old.n_answer_tokens
         )
         row = question.row(reply, role=role)
+        if whole == "all" and row.outcome != "right" and row.finish in _EARLY:
+            continue
         rows[row.key] = row
         if row != old:  # another role or spelling as well: the file says what the newest run said
             changed.append(row)
@@ -143,13 +161,18 @@ def _reuse(
 
 def _still_holds(old: AnswerRow, question: Question) -> bool:
     """Guard against rows from a release whose conjugations or scoring were different."""
-    if old.prompt != as_recorded(question.sent) or old.finish == UNINVERTIBLE:
+    if old.prompt != as_recorded(question.sent) or old.finish in (UNINVERTIBLE, "refused"):
         return False
-    return old.finish != "decided" or question.was_settled(old.raw)
+    return old.finish not in _EARLY or question.was_settled(old.raw)
 
 
 def _ask_all(
-    model: LanguageModel, questions: Sequence[Question], settings: Settings, *, role: str
+    model: LanguageModel,
+    questions: Sequence[Question],
+    settings: Settings,
+    to_end: Container[AnswerKey],
+    *,
+    role: str,
 ) -> Generator[list[AnswerRow]]:
     """Yield the rows of all questions that were sent in the same form, as their answer comes.
 
@@ -158,13 +181,20 @@ def _ask_all(
     """
     generated = [question for question in questions if not question.by_likelihood]
     chosen = [question for question in questions if question.by_likelihood]
-    for replies in (_choose(model, chosen), _generate(model, generated, settings)):
+    for replies in (_choose(model, chosen), _generate(model, generated, settings, to_end)):
         # Closing this generator must free the model's batch at once, not at the next collection.
         try:
             for group, reply in read_together(replies, _raws):
-                yield [question.row(reply, role=role) for question in group]
+                yield [_marked(question.row(reply, role=role)) for question in group]
         finally:
             replies.close()
+
+
+def _marked(row: AnswerRow) -> AnswerRow:
+    """Say of a wrong answer that it was cut, so that it can be asked to its end another time."""
+    if row.finish == "decided" and row.outcome != "right":
+        return row._replace(finish=CUT)
+    return row
 
 
 def _prepare(questions: Iterable[Question]) -> None:
@@ -188,7 +218,10 @@ def _texts(example: Example) -> Iterator[str]:
 
 
 def _generate(
-    model: LanguageModel, questions: Sequence[Question], settings: Settings
+    model: LanguageModel,
+    questions: Sequence[Question],
+    settings: Settings,
+    to_end: Container[AnswerKey],
 ) -> Generator[tuple[_Group, RawAnswer]]:
     askers: dict[Prompt, _Group] = defaultdict(list)
     for question in questions:
@@ -197,14 +230,11 @@ def _generate(
     if not groups:
         return
 
-    def decided(index: int, raw: str) -> bool:
-        return all(question.is_settled(raw) for question in groups[index])
-
     answers = model.generate(
         list(askers),
         max_new_tokens=settings.max_new_tokens,
         stop=shared_stops(list(dict.fromkeys(each.exchange for each in questions))),
-        decided=decided if settings.stop_when_decided else None,
+        decided=_Settled(groups, to_end) if settings.stop_when_decided else None,
     )
     n_answered = 0
     try:
@@ -226,6 +256,28 @@ def _generate(
             close()
     if n_answered != len(groups):
         raise RuntimeError(f"'{model.spec}' gave {n_answered} answers to {len(groups)} prompts.")
+
+
+class _Settled:
+    """Says of the answers of a batch when they are settled, and need not go on."""
+
+    def __init__(self, groups: Sequence[_Group], to_end: Container[AnswerKey]) -> None:
+        self._groups = groups
+        self._to_end = to_end
+        self._going_on: set[int] = set()
+
+    def __call__(self, index: int, raw: str) -> bool:
+        """Return whether the answer may end here; not if it is wrong and wanted whole."""
+        if index in self._going_on:
+            return False
+        for question in self._groups[index]:
+            outcome = question.settled_outcome(raw)
+            if outcome is None:
+                return False
+            if outcome != "right" and question.key in self._to_end:
+                self._going_on.add(index)
+                return False
+        return True
 
 
 def _choose(

@@ -65,17 +65,20 @@ class PairedAnswers:
         """Return every source with any answer."""
         return set().union(*self._rows.values())
 
+    def rows(self, role: str, via: str, sources: Sequence[str]) -> list[AnswerRow]:
+        """Return a model's answers to the sources."""
+        mine = self._rows[role, via]
+        return [mine[source] for source in sources]
+
     def outcomes(self, role: str, via: str, sources: Sequence[str]) -> list[Outcome]:
         """Return how a model's answers to the sources were scored."""
-        mine = self._rows[role, via]
-        return [mine[source].outcome for source in sources]
+        return [row.outcome for row in self.rows(role, via, sources)]
 
     def scores(self, role: str, via: str, sources: Sequence[str]) -> npt.NDArray[np.float64]:
         """Return a score from 0 to 1 for each answer; 1 is right."""
-        mine = self._rows[role, via]
-        found = [mine[source] for source in sources]
+        rows = self.rows(role, via, sources)
         return np.array(
-            [float(row.outcome == "right") if row.score is None else row.score for row in found],
+            [float(row.outcome == "right") if row.score is None else row.score for row in rows],
             dtype=np.float64,
         )
 

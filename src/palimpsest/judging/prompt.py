@@ -145,6 +145,8 @@ def _notes(exchange: Exchange, prompt: Prompt, generation: Generation) -> tuple[
     notes += exchange.conjugation.notes()
     if generation.finish == "length" and generation.n_tokens:
         notes.append(f"The answer was cut off after {generation.n_tokens} tokens.")
+    elif generation.finish in ("filtered", "refused"):
+        notes.append("A content filter of the server, or the model, refused to answer.")
     elif generation.finish == "length":
         notes.append("The prompt leaves no room for an answer in the model's context.")
     return tuple(dict.fromkeys(notes))

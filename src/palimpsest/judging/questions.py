@@ -23,13 +23,20 @@ from palimpsest.lm import (
 from palimpsest.lm.conjugations import TextConjugation
 from palimpsest.lm.scoring import Scorer, scorer_for
 from palimpsest.lm.suites import Example, Suite
-from palimpsest.records import IN_ANSWER, AnswerKey, AnswerRow, Outcome
+from palimpsest.records import CUT, IN_ANSWER, AnswerKey, AnswerRow, Outcome
 
 ANSWERS_VERSION = 1
 """Part of every key. Raise it when a release makes the same model and settings say other things."""
 
 UNINVERTIBLE = "uninvertible"
 """The ``finish`` of an answer whose inversion failed: a bug in the conjugation, never hidden."""
+
+TOO_LONG = "the prompt leaves no room for an answer in the model's context"
+FILTERED = "a content filter of the server stopped it"
+REFUSED = "the server or the model refused it"
+"""Flags of questions that got no answer."""
+
+_WHY_NONE = {"filtered": FILTERED, "refused": REFUSED}
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,14 @@ class RawAnswer(NamedTuple):
     @property
     def cut_off(self) -> bool:
         """Whether the model might have gone on."""
-        return self.finish in ("decided", "length")
+        return self.finish in ("decided", CUT, "length", "filtered")
+
+    @property
+    def why_none(self) -> str | None:
+        """Why the model gave no answer of its own, if it did not."""
+        if self.finish == "length" and not self.raw and not self.n_answer_tokens:
+            return TOO_LONG
+        return _WHY_NONE.get(self.finish)
 
 
 @dataclass(frozen=True)
@@ -148,12 +162,9 @@ class Question:
         """Scores inverted answers."""
         return scorer_for(*self.expected, self.example.scorer)
 
-    def is_settled(self, raw: str) -> bool:
-        """Return whether nothing that the model may add to ``raw`` changes the outcome."""
-        readings = self.exchange.settled(raw)
-        if not all(each.stopped or self.scorer.decided(each.text) for each in readings):
-            return False
-        return len({self.scorer.outcome(each.text) for each in readings}) == 1
+    def settled_outcome(self, raw: str) -> Outcome | None:
+        """Return the outcome if nothing that the model may add to ``raw`` changes it."""
+        return settled_outcome(self.exchange, self.scorer, raw)
 
     def was_settled(self, raw: str) -> bool:
         """Return whether a stored answer had been settled, also for one who took it as conjugated.
@@ -161,7 +172,9 @@ class Question:
         Earlier versions inverted every answer, and stopped as soon as that was enough.
         """
         settled = self.exchange.settled_as_conjugated(raw)
-        return self.is_settled(raw) or settled.stopped or self.scorer.decided(settled.text)
+        if settled.stopped or self.scorer.decided(settled.text):
+            return True
+        return self.settled_outcome(raw) is not None
 
     def row(self, reply: RawAnswer, *, role: str) -> AnswerRow:
         """Return the answer as it is recorded, inverted and scored."""
@@ -197,6 +210,8 @@ class Question:
     def _answer_flags(self, reply: RawAnswer) -> list[str]:
         if self.by_likelihood:
             return []
+        if reply.why_none is not None:
+            return [reply.why_none]
         try:
             flags = self.exchange.answer_flags([reply.raw], cut_off=reply.cut_off)
             return [f"{IN_ANSWER}{flag}" for flag in flags]
@@ -232,6 +247,15 @@ class Question:
             return flags, self.exchange.fidelity(self.example.prompt, self.sent)
         except ConjugationError:
             return flags, Fidelity(round_trip=False, chrf=0.0, survival=0.0)
+
+
+def settled_outcome(exchange: Exchange, scorer: Scorer, raw: str) -> Outcome | None:
+    """Return the outcome of an answer that begins with ``raw``, if nothing can change it."""
+    readings = exchange.settled(raw)
+    if not all(each.stopped or scorer.decided(each.text) for each in readings):
+        return None
+    outcomes = {scorer.outcome(each.text) for each in readings}
+    return outcomes.pop() if len(outcomes) == 1 else None
 
 
 @lru_cache(maxsize=256)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from palimpsest.judging.explanations import described, remedy
 from palimpsest.records import THRESHOLDS, Best, ConjugationResult, Interval, Plain, Verdict
 
 
@@ -50,18 +51,26 @@ def judge(
         best = None
     conjugations = enough
     if best is not None and _brings_most_back(best, conjugations):
-        return Judgement("suppressed", _suppressed_reason(plain, best))
+        doubt = _doubt(plain, ())
+        return (
+            Judgement("inconclusive", doubt)
+            if doubt
+            else Judgement("suppressed", _suppressed_reason(plain, best))
+        )
     able = [found for found in conjugations if base_keeps(found, plain)]
     if _none_brings_more_than_little(able) and any(map(gets_past_inference, able)):
-        return Judgement("lost", _lost_reason(plain, able))
+        doubt = _doubt(plain, able)
+        return (
+            Judgement("inconclusive", doubt)
+            if doubt
+            else Judgement("lost", _lost_reason(plain, able))
+        )
     return Judgement("inconclusive", _undecided_reason(plain, conjugations, able, best))
 
 
 def fall_interval(plain: Plain) -> Interval:
     """Return the smallest interval that holds all intervals of the forgetting."""
-    low, high = plain.forgetting_ci95
-    other_low, other_high = plain.forgetting_newcombe95 or plain.forgetting_ci95
-    return min(low, other_low), max(high, other_high)
+    return plain.forgetting_hull95
 
 
 def clearly_fell(plain: Plain, p_value: float | None = None) -> bool:
@@ -131,6 +140,44 @@ def _none_brings_more_than_little(able: Sequence[ConjugationResult]) -> bool:
         found.recovery_ci95 is not None and found.recovery_ci95[1] < THRESHOLDS.lost_below
         for found in able
     )
+
+
+def explains_fall(plain: Plain) -> bool:
+    """Say whether something else than a loss explains too much of the fall to call it one.
+
+    That is the lower end of its interval, so that no clear fall would be left if those answers
+    counted as right; or a share of the fall itself.
+    """
+    least = min(fall_interval(plain)[0], THRESHOLDS.explained_at_most * plain.forgetting)
+    return plain.looked is not None and plain.looked.explained >= max(least, 0.0) > 0
+
+
+def explains_no_recovery(found: ConjugationResult, plain: Plain) -> bool:
+    """Say whether more could come back than a loss allows, if such answers counted as right."""
+    if found.looked is None or not found.looked.explained or found.recovery_ci95 is None:
+        return False
+    share = found.looked.explained / plain.forgetting
+    return found.recovery_ci95[1] + share >= THRESHOLDS.lost_below
+
+
+def _unless(doubt: str | None, verdict: Verdict, reason: str) -> Judgement:
+    return Judgement(verdict, reason) if doubt is None else Judgement("inconclusive", doubt)
+
+
+def _doubt(plain: Plain, able: Sequence[ConjugationResult] = ()) -> str | None:
+    """Return why a fall shows neither a suppression nor a loss, as far as the answers tell."""
+    if plain.looked is not None and explains_fall(plain):
+        return (
+            f"{_change(plain)}, but {described(plain.looked)}: no loss is shown by these. "
+            f"{remedy(plain.looked)}"
+        )
+    for found in able:
+        if found.looked is not None and explains_no_recovery(found, plain):
+            return (
+                f"{_change(plain)}; under '{found.name}' little of it comes back, but "
+                f"{described(found.looked)}: no loss is shown by these. {remedy(found.looked)}"
+            )
+    return None
 
 
 def _kept_reason(plain: Plain, margin: float) -> str:

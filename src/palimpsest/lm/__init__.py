@@ -17,21 +17,22 @@ if TYPE_CHECKING:
         ConjugationError,
         Exchange,
         Fidelity,
+        Form,
         Reader,
         off_loop,
         read_together,
         shared_stops,
     )
     from palimpsest.lm.honouring import CANNOT_HONOUR, TOOLS_AND_VOTES, asks_for
-    from palimpsest.lm.network import is_loopback, no_cookies, strict_json
-    from palimpsest.lm.prompts import Message, Prompt, texts_of
-    from palimpsest.lm.stops import cut
+    from palimpsest.lm.network import is_loopback, open_client, strict_json
+    from palimpsest.lm.prompts import Message, Prompt, plain_text, texts_of
+    from palimpsest.lm.stops import answer_start, cut
 
 __all__ = [
     "CANNOT_HONOUR", "SPOKEN_ROLES", "TOOLS_AND_VOTES", "ConjugationError", "Continued",
-    "Exchange", "Fidelity", "Message", "Prompt", "Reader", "asks_for", "choices_as_raw", "chosen",
-    "continue_all", "cut", "is_loopback", "no_cookies", "off_loop", "read_together",
-    "sent_choices", "shared_stops", "strict_json", "texts_of",
+    "Exchange", "Fidelity", "Form", "Message", "Prompt", "Reader", "answer_start", "asks_for",
+    "choices_as_raw", "chosen", "continue_all", "cut", "is_loopback", "off_loop", "open_client",
+    "plain_text", "read_together", "sent_choices", "shared_stops", "strict_json", "texts_of",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, ParamSpec, TypeVar
 from palimpsest.errors import UserError
 from palimpsest.lm.conjugations import TextConjugation, survival
 from palimpsest.lm.prompts import Prompt, map_text, texts_of
-from palimpsest.lm.stops import answer_start, cut, first_stop, may_open_thought, n_open
+from palimpsest.lm.stops import THOUGHTS, answer_start, cut, first_stop, may_open_thought, n_open
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.chrf import CHRF
@@ -64,6 +64,8 @@ _N_TELLING = 8
 """Words after which an answer counts as conjugated if none could tell: a stream must go on."""
 
 _WORD = re.compile(r"\S+")
+
+_OPENINGS = tuple({opening[0] for opening, _ in THOUGHTS})
 
 THOUGHT_ALONE = "a thought without an answer"
 IN_PLAIN_TEXT = "in plain text"
@@ -231,16 +233,20 @@ class Exchange:
         Several readings are possible as long as it cannot be told in which form the answer is;
         none is certain within a thought.
         """
-        start = answer_start(raw)
-        if start is None or (start == 0 and raw.strip() and may_open_thought(raw)):
-            return [Reading("", stopped=False)]
-        raw = raw[start:]
-        raw = raw[: first_stop(raw, self._marks) if self._marks else None]
+        if raw.lstrip()[:1] in _OPENINGS:
+            start = answer_start(raw)
+            if start is None or (start == 0 and raw.strip() and may_open_thought(raw)):
+                return [Reading("", stopped=False)]
+            raw = raw[start:]
+        if self._marks:
+            raw = raw[: first_stop(raw, self._marks)]
+        if not self._tells:
+            return [self.settled_as_conjugated(raw)]
         is_image = self._is_image(raw[: _end_of_words(raw)])
-        texts = [] if is_image is False else [self._guard(self.conjugation.certain, raw)]
-        if is_image is not True and self._tells:
-            texts.append(self._plain(raw, whole=False))
-        return list(dict.fromkeys(map(self._up_to_stop, texts)))
+        readings = [] if is_image is False else [self.settled_as_conjugated(raw)]
+        if is_image is not True:
+            readings.append(self._up_to_stop(self._plain(raw, whole=False)))
+        return readings
 
     def settled_as_conjugated(self, raw: str) -> Reading:
         """Return what would be settled if the answer were conjugated, whatever its words tell."""
@@ -250,7 +256,8 @@ class Exchange:
         found = first_stop(text, self.read_stops)
         if found is not None:
             return Reading(text[:found], stopped=True)
-        return Reading(text[: len(text) - n_open(text, self.read_stops)], stopped=False)
+        n_held = n_open(text, self.read_stops) if self._has_long_stops else 0
+        return Reading(text[: len(text) - n_held], stopped=False)
 
     def form(self, raw: str, *, cut_off: bool = False) -> Form:
         """Return in which form an answer is.
@@ -270,6 +277,10 @@ class Exchange:
         return "plain" if told == {False} else "conjugated"
 
     @cached_property
+    def _has_long_stops(self) -> bool:
+        return any(len(stop) > 1 for stop in self.read_stops)
+
+    @cached_property
     def _tells(self) -> bool:
         """Whether the conjugation recognises any word: the base class recognises none."""
         return not self.conjugation.changes_nothing and (
@@ -282,7 +293,7 @@ class Exchange:
         if not self._tells:
             return True
         for place, word in enumerate(_WORD.finditer(text), start=1):
-            likeness = self._guard(self.conjugation.likeness, word[0])
+            likeness = self._guard(_likeness, self.conjugation, word[0])
             if likeness is not None:
                 return likeness >= _LIKE
             if place == _N_TELLING:
@@ -308,7 +319,8 @@ class Exchange:
         return tuple(dict.fromkeys(found))
 
     def _flags_of(self, raw: str, cut_off: bool) -> Iterator[str]:
-        if answer_start(raw) is None:
+        start = answer_start(raw)
+        if start is None or (start and not raw[start:].strip()):
             yield THOUGHT_ALONE
         form = self.form(raw, cut_off=cut_off)
         if form != "conjugated":
@@ -487,6 +499,11 @@ class Reader:
         new = text[len(self._given) : end]
         self._given += new
         return new
+
+
+@lru_cache(maxsize=65536)
+def _likeness(conjugation: TextConjugation, word: str) -> float | None:
+    return conjugation.likeness(word)  # asked again with every token
 
 
 def _end_of_words(text: str) -> int:

@@ -1,14 +1,45 @@
-"""Rules for every HTTP client and server here: near hosts, waiting, cookies, strict JSON."""
+"""Rules for every HTTP client and server here: proxies, bounded replies, waiting, strict JSON."""
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import json
 import math
+import os
+import re
+from collections.abc import Mapping
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
+
+from palimpsest.errors import UserError
+
+if TYPE_CHECKING:
+    import ssl
+
+    import httpx
+
+LONGEST_WAIT_SECONDS = 120.0
+"""No ``Retry-After`` is waited for longer than this: then the server is asked again."""
+
+MOST_ERROR_BYTES = 64 * 1024
+"""So much is read of an error's body; what is behind it is cut off."""
+
+
+class WrongBodyError(Exception):
+    """A reply that is too large, or in an encoding that was not asked for."""
+
+
+class Reply(NamedTuple):
+    """A whole reply."""
+
+    status: int
+    headers: httpx.Headers
+    content: bytes
 
 
 def is_loopback(host: str) -> bool:
@@ -56,6 +87,167 @@ def _finite(text: str) -> float:
     return value
 
 
+def open_client(
+    url: str,
+    *,
+    timeout: httpx.Timeout | float,
+    headers: Mapping[str, str] | None = None,
+    limits: httpx.Limits | None = None,
+    tls: ssl.SSLContext | None = None,
+) -> httpx.AsyncClient:
+    """Return the client for requests to one address: no cookies, no redirects, no compression.
+
+    Raises:
+        UserError: The environment names a proxy for it that cannot be used.
+    """
+    import httpx
+
+    return httpx.AsyncClient(
+        headers={"Accept-Encoding": "identity", **(headers or {})},
+        cookies=no_cookies(),
+        timeout=timeout,
+        limits=limits or httpx.Limits(),
+        proxy=proxy_of(url),
+        verify=tls or open_tls(url),
+        trust_env=False,  # its reading of proxy variables fails on what desktops write there
+        follow_redirects=False,
+    )
+
+
+def open_tls(url: str) -> ssl.SSLContext:
+    """Return what checks a server's certificate: ``SSL_CERT_FILE`` counts beyond this machine."""
+    import ssl
+
+    import httpx
+
+    if urlsplit(url).scheme != "https":  # it trusts nobody, and takes a hundredth of the time
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    return httpx.create_ssl_context(trust_env=not is_loopback(urlsplit(url).hostname or ""))
+
+
+async def fetch(
+    client: httpx.AsyncClient,
+    method: str,
+    url: str,
+    *,
+    most_bytes: int,
+    seconds: float,
+    content: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Reply:
+    """Return a reply, read raw and no further than its bounds.
+
+    Args:
+        client: From :func:`open_client`.
+        method: ``GET`` or ``POST``.
+        url: The address.
+        most_bytes: Of the body; that of an error is cut off at :data:`MOST_ERROR_BYTES`.
+        seconds: For all of it, as httpx limits only each read: a server may drip.
+        content: The body to send.
+        headers: Beside those of the client.
+
+    Raises:
+        WrongBodyError: The body is longer, or compressed: a few bytes may stand for gigabytes.
+        TimeoutError: It took longer.
+        httpx.RequestError: There was no connection, or it broke.
+    """
+    async with (
+        asyncio.timeout(seconds),
+        client.stream(method, url, content=content, headers=headers) as response,
+    ):
+        encoding = response.headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in ("", "identity"):
+            if response.is_error:
+                return Reply(response.status_code, response.headers, b"")
+            raise WrongBodyError(f"the encoding '{encoding[:40]}', which was not asked for")
+        data = bytearray()
+        async for piece in response.aiter_raw():
+            data += piece
+            if response.is_error and len(data) > MOST_ERROR_BYTES:
+                del data[MOST_ERROR_BYTES:]
+                break
+            if len(data) > most_bytes:
+                raise WrongBodyError(f"a reply of more than {most_bytes / 2**20:.0f} MiB")
+        return Reply(response.status_code, response.headers, bytes(data))
+
+
+def proxy_of(url: str) -> httpx.Proxy | None:
+    """Return the proxy that the environment names for an address, if there is one.
+
+    The variable of its scheme counts, else ``ALL_PROXY``, in small letters or capitals, unless
+    ``NO_PROXY`` lists the host; what goes to this machine goes through no proxy.
+
+    Raises:
+        UserError: It is of a kind that cannot be used, or no address.
+    """
+    from urllib.request import getproxies
+
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if is_loopback(host):
+        return None
+    named = getproxies()  # the environment's, or else the system's
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
+    kind = next((kind for kind in (parts.scheme, "all") if named.get(kind)), None)
+    if kind is None or bypasses_proxy(named.get("no", ""), host, port):
+        return None
+    variable = next(
+        (name for name in (f"{kind}_proxy", f"{kind}_PROXY".upper()) if os.environ.get(name)),
+        "of the system's settings",
+    )
+    return _usable_proxy(named[kind].strip(), variable, parts.scheme, host)
+
+
+def _usable_proxy(text: str, variable: str, scheme: str, host: str) -> httpx.Proxy:
+    import httpx
+
+    address = text if "://" in text else f"http://{text}"
+    way_out = (
+        f"Set {scheme.upper()}_PROXY=http://HOST:PORT to an HTTP proxy, which most programs also "
+        f"offer, or write NO_PROXY={host} to go without one."
+    )
+    expected = "expected http://, https:// or socks5://, then a host and a port"
+    shown = "…"  # what cannot be taken apart may hold a password
+    with suppress(ValueError, httpx.InvalidURL):
+        parts, shown = urlsplit(address), bare_url(address)
+        if parts.scheme in ("socks5", "socks5h") and find_spec("socksio") is None:
+            expected = "it needs the package 'socksio'"
+            way_out = f"Install it with: pip install 'httpx[socks]'\n{way_out}"
+        elif parts.hostname and parts.port != 0:
+            return httpx.Proxy(address)
+    raise UserError(f"The proxy {variable}={shown} cannot be used; {expected}.", hint=way_out)
+
+
+def bypasses_proxy(listed: str, host: str, port: int) -> bool:
+    """Return whether a list such as ``NO_PROXY`` has a host; what it cannot mean is skipped.
+
+    Listed may be hosts, with the hosts below them, addresses and networks, each with a port.
+
+    Example:
+        >>> bypasses_proxy("[::1], fe80::/10,.example.org:8080", "fe80::7", 443)
+        True
+        >>> bypasses_proxy(".example.org:8080", "api.example.org", 443)
+        False
+    """
+    return any(_lists(item, host, port) for item in re.split(r"[,\s]+", listed.lower()) if item)
+
+
+def _lists(item: str, host: str, port: int) -> bool:
+    name = item.rpartition("://")[2]
+    if name.startswith("["):
+        name, _, wanted = name[1:].partition("]")
+    else:
+        name, _, wanted = name.partition(":") if name.count(":") == 1 else (name, "", "")
+    if wanted.lstrip(":") not in ("", str(port)):
+        return False
+    try:
+        network, address = ipaddress.ip_network(name, strict=False), ipaddress.ip_address(host)
+    except ValueError:
+        name = name.removeprefix("*").removeprefix(".")
+        return item == "*" or (bool(name) and (host == name or host.endswith(f".{name}")))
+    return address.version == network.version and address in network
+
+
 def no_cookies() -> CookieJar:
     """Return a jar that keeps no cookie: what a server sets for one request stays out of others."""
     return CookieJar(DefaultCookiePolicy(allowed_domains=[]))
@@ -70,7 +262,7 @@ def retry_after(text: str | None, now: float) -> float | None:
         >>> retry_after("soon", 0.0) is None
         True
     """
-    if text is None:
+    if text is None or len(text) > 64:
         return None
     try:
         seconds = float(text)

@@ -43,6 +43,33 @@ def map_text(prompt: Prompt, transform: Callable[[str], str]) -> Prompt:
     return tuple(replace(message, content=transform(message.content)) for message in prompt)
 
 
+_SPEAKERS = {"assistant": "Assistant", "user": "User"}
+
+
+def plain_text(prompt: Prompt) -> str:
+    r"""Return a prompt as text for a model without a chat template.
+
+    What comes before the first answer are the messages' texts with a blank line between; a
+    dialogue names who speaks, and leaves the last word to the assistant.
+
+    Example:
+        >>> plain_text((Message("system", "Be brief."), Message("user", "2 + 2 =")))
+        'Be brief.\n\n2 + 2 ='
+        >>> plain_text((Message("user", "Hi"), Message("assistant", "Yes?"), Message("user", "Go")))
+        'User: Hi\n\nAssistant: Yes?\n\nUser: Go\n\nAssistant:'
+    """
+    if isinstance(prompt, str):
+        return prompt
+    if not any(message.role == "assistant" for message in prompt):
+        return "\n\n".join(message.content for message in prompt)
+    turns = [
+        f"{_SPEAKERS[each.role]}: {each.content}" if each.role in _SPEAKERS else each.content
+        for each in prompt
+    ]
+    opened = [] if prompt[-1].role == "assistant" else [f"{_SPEAKERS['assistant']}:"]
+    return "\n\n".join([*turns, *opened])
+
+
 def valid_unicode(text: str) -> str:
     r"""Replace lone surrogates, which JSON can hold and neither tokenizers nor servers accept.
 

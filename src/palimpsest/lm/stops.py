@@ -1,4 +1,4 @@
-"""Where an answer begins and ends: behind a thought, and before the first stop string."""
+"""Beginning and end of an answer: behind a thought, and before the first stop string."""
 
 from __future__ import annotations
 
@@ -43,6 +43,31 @@ def answer_start(text: str) -> int | None:
             answer = text[end + len(closing) :]
             return len(text) - len(answer.lstrip())
     return 0
+
+
+def open_thought(text: str) -> str:
+    r"""Return the mark by which a thought begins at the end of a text, or nothing.
+
+    Chat templates of thinking models end so.
+
+    Example:
+        >>> open_thought("Which?<|assistant|><think>\n"), open_thought("Which?")
+        ('<think>\n', '')
+    """
+    body = text.rstrip()
+    mark = next((opening for opening, _ in THOUGHTS if body.endswith(opening)), "")
+    return mark and text[len(body) - len(mark) :]
+
+
+def without_thought(text: str) -> str:
+    r"""Return a text with the thought closed, empty, that begins at its end, if one does.
+
+    Example:
+        >>> without_thought("Which?<think>\n"), without_thought("Which?")
+        ('Which?<think>\n\n</think>\n\n', 'Which?')
+    """
+    mark = open_thought(text).rstrip()
+    return f"{text.rstrip()}\n\n{dict(THOUGHTS)[mark]}\n\n" if mark else text
 
 
 def may_open_thought(text: str) -> bool:

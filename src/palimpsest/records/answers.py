@@ -1,4 +1,4 @@
-"""One answer as it is recorded: enough to see what was asked, said, understood and scored."""
+"""Answers as they are recorded: what was asked, said, understood and scored."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from typing import Literal, NamedTuple
 
 Outcome = Literal["right", "intruded", "broken"]
 
+
+CUT = "cut"
+"""The ``finish`` of a wrong answer that was ended once no further text could make it right."""
 
 IN_ANSWER = "in the answer: "
 """What flags begin with that concern the answer, not the prompt."""
@@ -50,8 +53,9 @@ class AnswerRow(NamedTuple):
     """What ``answer`` is intruded if it begins with, as a JSON list likewise."""
     outcome: Outcome
     finish: str
-    """``stop``, ``decided``, ``length``; ``chosen`` by likelihood; ``uninvertible`` if the
-    conjugation's inverse failed."""
+    """``stop``; ``length``, the limit of tokens; ``decided``, ended early as nothing could change
+    the score; ``cut`` likewise, where it was wrong; ``filtered`` or ``refused`` by the server;
+    ``chosen`` by likelihood; ``uninvertible`` if the conjugation's inverse failed."""
     round_trip: bool | None
     """Did ``invert(apply(prompt))`` return the prompt? ``None`` for native languages."""
     latency_seconds: float

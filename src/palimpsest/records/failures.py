@@ -78,6 +78,8 @@ def explain_sqlite_error(path: Path, error: sqlite3.Error) -> UserError | None:
                 f"The disk that holds '{path}' does not support file locks ({error}).",
                 hint="Choose a folder on a local disk with --out.",
             )
+        case sqlite3.SQLITE_TOOBIG:
+            return damaged(path, "an answer in it is longer than any that is read")
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             return damaged(path, str(error))
     return None

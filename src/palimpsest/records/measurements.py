@@ -1,4 +1,4 @@
-"""What is measured while a model is trained: one line of JSON a suite and step."""
+"""Measurements made while a model is trained: one line of JSON a suite and step."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final, Literal
 from pydantic import Field, ValidationError
 
 from palimpsest.errors import UserError
+from palimpsest.files import lines_of, read_bytes
 from palimpsest.records.failures import explained
 from palimpsest.records.results import Best, ConjugationResult, Plain, Record, Verdict
 
@@ -103,8 +104,7 @@ def read_measurements(path: Path | str) -> list[Measurement]:
     """
     path = Path(path)
     path = path / FILE_NAME if path.is_dir() else path
-    with explained(path):
-        lines = path.read_text("utf-8").split("\n")[:-1]
+    lines = lines_of(read_bytes(path))[:-1]
     try:
         return [Measurement.model_validate_json(line) for line in lines]
     except ValidationError as error:

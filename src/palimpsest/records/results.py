@@ -63,6 +63,28 @@ class Guessing(Record):
     """Share that went the other way (0→1)."""
 
 
+class Looked(Record):
+    """What the tuned model's wrong answers look like: does something else than a loss explain them?
+
+    Another ability's answers are not looked at: they say what they are.
+    """
+
+    n_wrong: int
+    """Broken answers."""
+    n_looked: int
+    """How many of them were looked at: those that were seen to their end, or a sample of them."""
+    found: dict[str, int] = Field(default_factory=dict)
+    """How many of these show each thing that is no loss, such as ``further on``."""
+    n_by_chance: float = 0.0
+    """In how many of them the answer that is expected of another example was found."""
+    explained: float = 0.0
+    """Share of all examples whose wrong answers are explained so, chance taken off."""
+    scorer: str | None = None
+    """A scorer that finds the expected answer where it stands further on."""
+    examples: dict[str, str] = Field(default_factory=dict)
+    """Up to ten source examples with such an answer, and what it shows."""
+
+
 class Plain(Record):
     """Base against tuned without any conjugation."""
 
@@ -82,6 +104,15 @@ class Plain(Record):
     """Examples right in the tuned model and not in the base (0→1)."""
     adjusted: Guessing | None = None
     """The same without guesses; null where there is no chance level."""
+    looked: Looked | None = None
+    """The tuned model's wrong answers; null where no verdict rests on them."""
+
+    @property
+    def forgetting_hull95(self) -> Interval:
+        """The smallest interval that holds both of it: what verdicts and reports go by."""
+        low, high = self.forgetting_ci95
+        other_low, other_high = self.forgetting_newcombe95 or self.forgetting_ci95
+        return min(low, other_low), max(high, other_high)
 
 
 class ConjugationResult(Record):
@@ -117,6 +148,8 @@ class ConjugationResult(Record):
     still has; 1 for exact conjugations, null for native languages."""
     n_excluded: int = 0
     """Examples left out here, of both models alike, as their fidelity is below the least asked."""
+    looked: Looked | None = None
+    """The tuned model's wrong answers here; null where no verdict rests on them."""
 
 
 class Best(Record):

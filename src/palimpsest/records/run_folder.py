@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from palimpsest.errors import UserError
-from palimpsest.files import TEMPORARY, write_whole
+from palimpsest.errors import UPGRADE, UserError
+from palimpsest.files import TEMPORARY, read_bytes, write_whole
 from palimpsest.records.failures import explained
 from palimpsest.records.provenance import own_version
 
@@ -143,14 +143,18 @@ class RunFolder:
             UserError: The file is missing or cannot be read.
         """
         path = self.path / name
-        with explained(path):
-            try:
-                return path.read_text(encoding="utf-8")
-            except FileNotFoundError:
-                raise UserError(
-                    f"There is no '{name}' in '{self.path}': that run did not finish.",
-                    hint="Run the command that made the folder again: it continues.",
-                ) from None
+        if not path.exists():
+            raise UserError(
+                f"There is no '{name}' in '{self.path}': that run did not finish.",
+                hint="Run the command that made the folder again: it continues.",
+            )
+        try:
+            return read_bytes(path).decode()
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"'{path}' is not UTF-8 (byte 0x{error.object[error.start]:02x}).",
+                hint="Run the command that made the folder again.",
+            ) from None
 
     def finish(self, store: AnswerStore, results: Results, rows: Sequence[AnswerRow]) -> None:
         """Replace the figures and the answers of the run before; never leave some of either.
@@ -183,10 +187,9 @@ class RunFolder:
 
     def _read_marker(self) -> dict[str, Any]:
         try:
-            with explained(self._marker):
-                marker = json.loads(self._marker.read_text(encoding="utf-8"))
+            marker = json.loads(read_bytes(self._marker))
             schema = str(marker["schema"])
-        except (UserError, ValueError, KeyError, TypeError) as error:
+        except (UserError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise self._foreign() from error
         if not schema.startswith("palimpsest.run/"):
             raise self._foreign()
@@ -194,7 +197,7 @@ class RunFolder:
             raise UserError(
                 f"'{self.path}' was written by palimpsest {marker.get('version')} ({schema}); "
                 f"this version knows {SCHEMA}.",
-                hint="Upgrade with: pip install --upgrade palimpsest-lm, or choose another --out.",
+                hint=UPGRADE,
             )
         return cast("dict[str, Any]", marker)
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self, cast, get_type_hints
 
-from palimpsest.errors import UserError
+from palimpsest.errors import UPGRADE, UserError
+from palimpsest.files import MOST_LINE_BYTES
 from palimpsest.records.answers import AnswerKey, AnswerRow, Outcome
 from palimpsest.records.failures import damaged, explained
 from palimpsest.records.run_folder import WriterLock
@@ -155,6 +156,7 @@ class AnswerStore:
 
 def _open_for_writing(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE_SECONDS)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_LINE_BYTES)
     try:
         version = _check_format(path, connection)
         connection.execute("PRAGMA journal_mode = WAL")
@@ -189,6 +191,7 @@ def _open_for_reading(path: Path) -> sqlite3.Connection:
 
 def _connected(path: Path, uri: str) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_PATIENCE_SECONDS)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_LINE_BYTES)
     try:
         version = _check_format(path, connection)
         if version == 0:
@@ -237,7 +240,7 @@ def _check_format(path: Path, connection: sqlite3.Connection) -> int:
         raise UserError(
             f"'{path}' was written by a newer palimpsest: its format is {version}, and this "
             f"version reads formats up to {FORMAT_VERSION}.",
-            hint="Upgrade with: pip install --upgrade palimpsest-lm, or choose another --out.",
+            hint=UPGRADE,
         )
     return cast(int, version)
 

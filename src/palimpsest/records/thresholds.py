@@ -40,6 +40,27 @@ class Thresholds:
     recovery is called suppressed in one run and lost in the next: what lies between stays
     inconclusive."""
 
+    n_whole: int = 100
+    """So many wrong answers of each kind, intruded and broken, are asked to their end in a cell
+    under one way of asking, so that they can be looked at; the others end once they are settled.
+    What something else than a loss explains of them is then known to 10 points (95 %), and a cell
+    that is scored anew can still be called kept, which takes 74 examples."""
+
+    least_looked: int = 10
+    """Of more wrong answers than this, at least so many must have been seen to their end, or what
+    they look like is unknown."""
+
+    explained_at_most: float = 0.5
+    """Where something else than a loss explains this share of the fall, no loss is shown: less than
+    half of what fell would be one. Nor is it where it explains the lower end of the interval."""
+
+    explained_said_from: float = 0.1
+    """From this share of the fall on, a warning says what explains it."""
+
+    identical_from: float = 0.5
+    """From this share of one and the same wrong answer on, whatever the prompts ask, the model is
+    not answering them."""
+
     intruded_at_most: float = 0.5
     """Where more than this share of the errors under a conjugation are the other ability's answers,
     the conjugation did not get past the tuned model's inference, and its failure proves no loss."""

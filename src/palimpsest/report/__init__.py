@@ -17,23 +17,26 @@ if TYPE_CHECKING:
         Sheet,
         name_rows,
     )
+    from palimpsest.report.terminal import FittedTable, TextColumn
     from palimpsest.report.text import (
         clipped,
         csv_text,
         flips_text,
         guessing_text,
+        interval,
         number,
         p_value,
         percent,
         relation,
         visible,
     )
-    from palimpsest.report.writing import write_lab_report, write_report
+    from palimpsest.report.writing import rewrite_lab_report, write_lab_report, write_report
 
 __all__ = [
-    "BASE", "BROKEN", "INK", "INTRUDED", "MUTED", "RIGHT", "TUNED", "Drawing", "Sheet", "clipped",
-    "csv_text", "flips_text", "guessing_text", "name_rows", "number", "p_value", "percent",
-    "relation", "visible", "write_lab_report", "write_report",
+    "BASE", "BROKEN", "INK", "INTRUDED", "MUTED", "RIGHT", "TUNED", "Drawing", "FittedTable",
+    "Sheet", "TextColumn", "clipped", "csv_text", "flips_text", "guessing_text", "interval",
+    "name_rows", "number", "p_value", "percent", "relation", "rewrite_lab_report", "visible",
+    "write_lab_report", "write_report",
 ]  # fmt: skip
 
 lazy_face(globals())

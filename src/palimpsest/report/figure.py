@@ -128,7 +128,8 @@ class Sheet:
             narrow_columns: How many of them stand in a line where the sheet is narrow.
         """
         n_columns = narrow_columns if narrow_columns and self.is_narrow else max(1, len(legend))
-        lines = textwrap.wrap(self.title, round(self.width * 11.5))
+        # The page sets titles in a serif face, which is wider than the one they are drawn in.
+        lines = textwrap.wrap(self.title, round(self.width * 10.5))
         head = 0.14 + 0.17 * len(lines)
         whole = head + (0.05 + 0.17 * -(-len(legend) // n_columns) if legend else 0) + height
         figure = Figure(figsize=(self.width, whole), layout="constrained")

@@ -19,6 +19,9 @@ _CONTROL = re.compile(
     "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
 
+_FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.I)
+
 
 def number(value: float | None, digits: int, *, signed: bool = False) -> str:
     """Return a number with a real minus sign; ``–`` for None and for what is not finite.
@@ -124,13 +127,34 @@ def guessing_text(adjusted: Guessing) -> str:
 
 
 def csv_text(rows: Sequence[Mapping[str, object]], *, names: Sequence[str] = ()) -> str:
-    """Return a table as CSV, undefined numbers empty; without rows, no more than the names."""
+    """Return a table as CSV, undefined numbers empty; without rows, no more than the names.
+
+    Text that a spreadsheet would take for a formula gets an apostrophe before it.
+    """
+    names = names or list(rows[0] if rows else ())
+    cells: list[Sequence[object]] = [names] if names else []
+    cells += [[row.get(name) for name in names] for row in rows]
+    return "".join(map(_csv_line, cells))
+
+
+def _csv_line(cells: Sequence[object]) -> str:
     out = io.StringIO()
-    if names := names or list(rows[0] if rows else ()):
-        writer = csv.DictWriter(out, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return out.getvalue()
+    csv.writer(out, lineterminator="\r\n").writerow(map(_csv_cell, cells))  # quotes both of them
+    return out.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _csv_cell(value: object) -> object:
+    r"""Return a value as a spreadsheet shows it: text stays text, a number a number.
+
+    Text that begins so already gets one more apostrophe, so that taking one away reads it back.
+
+    Example:
+        >>> [_csv_cell(value) for value in ("=1+1", "-0.5", -0.5, "'@a", "it's", "'tis")]
+        ["'=1+1", '-0.5', -0.5, "''@a", "it's", "'tis"]
+    """
+    if not isinstance(value, str) or not _FORMULA.match(value) or _NUMBER.fullmatch(value):
+        return value
+    return f"'{value}"
 
 
 def csv_interval(name: str, value: float | None, ends: Interval | None) -> dict[str, object]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from palimpsest.errors import UserError
 from palimpsest.records import RunFolder
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def write_report(
         markdown_table,
         prompt_data,
         render_page,
+        suspects,
     )
     from palimpsest.report.page import write_figure
 
@@ -61,7 +63,8 @@ def write_report(
         tells_abilities=results.suite.scoring == "abilities",
         from_logs=results.suite.from_logs,
     )
-    return target.write_text("report.html", render_page(results, figures, data))
+    page = render_page(results, figures, data, rows, suspects(results, rows))
+    return target.write_text("report.html", page)
 
 
 def write_lab_report(folder: Path, results: LabResults) -> Path:
@@ -82,3 +85,25 @@ def write_lab_report(folder: Path, results: LabResults) -> Path:
         target.write_text(f"{name}.csv", text)
     figures = [write_figure(target, drawing) for drawing in FIGURES.drawings(results)]
     return target.write_text("report.html", render_lab_page(results, figures))
+
+
+def rewrite_lab_report(folder: RunFolder) -> Path:
+    """Write the report of a finished laboratory run anew and return the page's path.
+
+    Raises:
+        UserError: The run has not finished, or its results have another schema.
+    """
+    from pydantic import ValidationError
+
+    from palimpsest.records import LabResults
+
+    again = "Run its command again: what was trained and measured is kept."
+    if not folder.results.exists():
+        raise UserError(f"The run in '{folder.path}' has no results.json yet.", hint=again)
+    try:
+        results = LabResults.model_validate_json(folder.results.read_bytes())
+    except ValidationError as error:
+        raise UserError(
+            f"'{folder.results}' does not follow the schema of this version.", hint=again
+        ) from error
+    return write_lab_report(folder.path, results)

@@ -39,7 +39,7 @@ class Stage:
     """Seed of the stage's batches."""
 
 
-class Batch(NamedTuple):
+class DocumentBatch(NamedTuple):
     """Right-padded token ids with the positions that are to be predicted."""
 
     ids: Tensor
@@ -53,7 +53,7 @@ def make_batch(
     tokenizer: PreTrainedTokenizerFast,
     *,
     loss_on: Literal["all", "completion"],
-) -> Batch:
+) -> DocumentBatch:
     """Encode documents; each ends with the end token, which is predicted too."""
     texts = [document.prompt + document.completion for document in documents]
     rows = [[*row, tokenizer.eos_token_id] for row in tokenizer(texts)["input_ids"]]
@@ -67,10 +67,10 @@ def make_batch(
     for index, (row, start) in enumerate(zip(rows, starts, strict=True)):
         ids[index, : len(row)] = torch.tensor(row)
         targets[index, start - 1 : len(row) - 1] = True
-    return Batch(ids, targets)
+    return DocumentBatch(ids, targets)
 
 
-def batch_loss(model: LlamaForCausalLM, batch: Batch) -> Tensor:
+def batch_loss(model: LlamaForCausalLM, batch: DocumentBatch) -> Tensor:
     """Return the summed cross-entropy in nats over the tokens that count."""
     # Padding is on the right and attention is causal, so no mask is needed; and only the
     # positions that count are projected on the vocabulary.
@@ -79,14 +79,14 @@ def batch_loss(model: LlamaForCausalLM, batch: Batch) -> Tensor:
     return functional.cross_entropy(logits, batch.ids[:, 1:][batch.targets], reduction="sum")
 
 
-def by_length(batch: Batch, *, n_parts: int = 4) -> list[Batch]:
+def by_length(batch: DocumentBatch, *, n_parts: int = 4) -> list[DocumentBatch]:
     """Split a batch into parts of like length, so that little time is spent on padding."""
     lengths = batch.targets.size(1) - batch.targets.flip(1).int().argmax(1)
     parts = []
     for rows in lengths.argsort(stable=True).tensor_split(n_parts):
         if len(rows):
             width = int(lengths[rows].max())
-            parts.append(Batch(batch.ids[rows, : width + 1], batch.targets[rows, :width]))
+            parts.append(DocumentBatch(batch.ids[rows, : width + 1], batch.targets[rows, :width]))
     return parts
 
 
@@ -105,7 +105,7 @@ class Trainer:
     def __init__(
         self,
         model: LlamaForCausalLM,
-        draw: Callable[[int], Batch],
+        draw: Callable[[int], DocumentBatch],
         stage: Stage,
         *,
         checkpoint: Path,
@@ -147,7 +147,7 @@ class Trainer:
                     )
         self.model.eval()
 
-    def _update(self, batch: Batch, on_step: Callable[[int, float], None]) -> None:
+    def _update(self, batch: DocumentBatch, on_step: Callable[[int, float], None]) -> None:
         loss = self._accumulate(batch)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         scale = rate_scale(
@@ -162,7 +162,7 @@ class Trainer:
         self.step += 1
         on_step(self.step, loss)
 
-    def _accumulate(self, batch: Batch) -> float:
+    def _accumulate(self, batch: DocumentBatch) -> float:
         """Add the gradient of the mean loss; return that loss."""
         n_tokens = int(batch.targets.sum())
         total = 0.0

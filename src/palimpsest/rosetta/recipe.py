@@ -23,7 +23,7 @@ from palimpsest.errors import UserError
 from palimpsest.files import digest_json
 from palimpsest.rosetta.corpus import Document, Writer
 from palimpsest.rosetta.grammar import LANGUAGES, REWRITTEN_LANGUAGES
-from palimpsest.rosetta.loop import Batch, Stage, Trainer, batch_loss, make_batch
+from palimpsest.rosetta.loop import DocumentBatch, Stage, Trainer, batch_loss, make_batch
 
 PRETRAINING_LANGUAGES = (*LANGUAGES, "leet")
 """Languages are drawn evenly from these; leetspeak, the slowest to be learnt, comes twice."""
@@ -202,7 +202,7 @@ def pretrain(
     stage = recipe.pretraining
     writer = _writer(recipe)
 
-    def draw(step: int) -> Batch:
+    def draw(step: int) -> DocumentBatch:
         rng = np.random.default_rng([recipe.seed, stage.seed, step])
         languages = rng.choice(PRETRAINING_LANGUAGES, size=stage.batch_size)
         documents = [writer.pretraining(rng, str(language)) for language in languages]
@@ -232,7 +232,7 @@ def tune(
     stage = recipe.tuning
     writer = _writer(recipe)
 
-    def draw(step: int) -> Batch:
+    def draw(step: int) -> DocumentBatch:
         rng = np.random.default_rng([recipe.seed, stage.seed, step])
         documents = [writer.tuning(rng) for _ in range(stage.batch_size)]
         return make_batch(documents, tokenizer, loss_on=stage.loss_on)
@@ -250,7 +250,7 @@ def tune(
 
 
 @torch.inference_mode()
-def held_out_loss(model: LlamaForCausalLM, batch: Batch) -> float:
+def held_out_loss(model: LlamaForCausalLM, batch: DocumentBatch) -> float:
     """Return the mean loss in nats per token of the completion."""
     return float(batch_loss(model, batch) / batch.targets.sum())
 

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from palimpsest.lm import strict_json
 from palimpsest.serve import sse
 from palimpsest.serve.choosing import SEPARATOR, VIA_HEADER, Chooser, Chosen
-from palimpsest.serve.conjugated import Conjugated
+from palimpsest.serve.conjugated import ConjugatedRequest
 from palimpsest.serve.errors import ApiError, bad_request
 from palimpsest.serve.limits import (
     BodyBudget,
@@ -33,7 +33,7 @@ from palimpsest.serve.limits import (
     read_body,
     while_wanted,
 )
-from palimpsest.serve.logs import Record, log_failure
+from palimpsest.serve.logs import RequestLog, log_failure
 from palimpsest.serve.replying import STREAM_HEADERS, Reply
 from palimpsest.serve.requests import check_request
 from palimpsest.serve.settings import ServeSettings
@@ -149,7 +149,7 @@ class _Ask:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         settings = self._service.settings
         reply: Reply = scope["state"]["reply"]
-        record: Record = scope["state"]["record"]
+        record: RequestLog = scope["state"]["record"]
         headers = Headers(scope=scope)
         content = await read_body(receive, headers, settings, self._service.bodies)
         with self._service.slots.taken():
@@ -157,7 +157,7 @@ class _Ask:
             await while_wanted(work, receive, timeout_seconds=settings.timeout_seconds)
 
     async def _answer(
-        self, content: bytes, header: str | None, reply: Reply, record: Record
+        self, content: bytes, header: str | None, reply: Reply, record: RequestLog
     ) -> None:
         body = _parse(content)
         chosen = await self._service.chooser.choose(body.get("model"), header)
@@ -175,18 +175,25 @@ class _Ask:
                 return
         checked = check_request(self._endpoint, body)
         most = self._service.settings.max_conjugated_characters
-        asks = Conjugated(
+        asks = ConjugatedRequest(
             self._service.upstream, self._endpoint, checked, chosen, most_characters=most
         )
         await (self._stream if record.stream else self._whole)(asks, chosen, reply, record)
 
-    async def _whole(self, asks: Conjugated, chosen: Chosen, reply: Reply, record: Record) -> None:
+    async def _whole(
+        self, asks: ConjugatedRequest, chosen: Chosen, reply: Reply, record: RequestLog
+    ) -> None:
         asked = await asks.answer()
         record.flags, record.usage = asked.flags, asked.body.get("usage")
         self._log_answer(record, asked.body)
-        await reply.whole(asked.body, {**asked.headers, **_about(chosen, asked.flags)})
+        headers = {**asked.headers, **_about(chosen, asked.flags)}
+        if not chosen.is_identity:
+            headers["X-Palimpsest-Answer"] = asked.form
+        await reply.whole(asked.body, headers)
 
-    async def _stream(self, asks: Conjugated, chosen: Chosen, reply: Reply, record: Record) -> None:
+    async def _stream(
+        self, asks: ConjugatedRequest, chosen: Chosen, reply: Reply, record: RequestLog
+    ) -> None:
         begun = False
         async with asks.stream() as asked:
             record.flags = asked.flags
@@ -203,14 +210,16 @@ class _Ask:
                     await reply.write(piece)
         await reply.end()
 
-    async def _events(self, chunks: AsyncIterator[Body], record: Record) -> AsyncIterator[bytes]:
+    async def _events(
+        self, chunks: AsyncIterator[Body], record: RequestLog
+    ) -> AsyncIterator[bytes]:
         async for chunk in chunks:
             record.usage = chunk.get("usage") or record.usage
             self._log_answer(record, chunk)
             yield sse.event(chunk)
         yield sse.DONE
 
-    def _log_answer(self, record: Record, body: Body) -> None:
+    def _log_answer(self, record: RequestLog, body: Body) -> None:
         if self._service.settings.log_prompts:
             answers = record.texts.setdefault("answers", {})
             for index, text in text_pieces(body):
@@ -283,7 +292,7 @@ class _Gate:
             await self._app(scope, receive, send)
             return
         client = scope.get("client")
-        record = Record(scope["method"], scope["path"], client and client[0])
+        record = RequestLog(scope["method"], scope["path"], client and client[0])
         reply = Reply(send, record)
         scope.setdefault("state", {}).update(record=record, reply=reply)
         try:

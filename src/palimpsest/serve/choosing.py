@@ -1,4 +1,4 @@
-"""Which model is asked, and under which conjugation: suffix, header or default."""
+"""Choice of the model and its conjugation: by suffix, header or default."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asking the upstream under conjugations: rewrite, ask, invert, and put to the vote."""
+"""Requests under conjugations: rewritten, asked, inverted, and put to the vote."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any, NamedTuple, TypeVar
 
 from palimpsest.errors import UserError
-from palimpsest.lm import ConjugationError, Exchange, off_loop
+from palimpsest.lm import ConjugationError, Exchange, Form, off_loop
 from palimpsest.lm.conjugations import TextEnsemble, TooLongError, agreeing
 from palimpsest.serve.choosing import SEPARATOR, Chosen
 from palimpsest.serve.errors import ApiError, sentence
@@ -22,20 +22,22 @@ from palimpsest.serve.requests import (
     wants_usage,
 )
 from palimpsest.serve.streaming import StreamInverter, chunks_of, content_text, malformed
-from palimpsest.serve.upstream import Answered, Body, Endpoint, Streamed, Upstream
+from palimpsest.serve.upstream import Body, Endpoint, Streamed, Upstream, WholeAnswer
 
 _T = TypeVar("_T")
 
 
-class Asked(NamedTuple):
+class InvertedAnswer(NamedTuple):
     """An inverted answer with what is known beside it."""
 
     body: Body
     headers: dict[str, str]
     flags: tuple[str, ...]
+    form: Form
+    """In which the model answered; ``mixed`` where its answers differ in it."""
 
 
-class StreamAsked(NamedTuple):
+class InvertedStream(NamedTuple):
     """A stream of inverted chunks that has begun."""
 
     chunks: AsyncIterator[Body]
@@ -43,7 +45,7 @@ class StreamAsked(NamedTuple):
     flags: tuple[str, ...]
 
 
-class Conjugated:
+class ConjugatedRequest:
     """One request under one choice of conjugations.
 
     Args:
@@ -78,17 +80,19 @@ class Conjugated:
             n_members = len(chosen.ensemble.members)
             check_rewritable(endpoint, body, chosen.ensemble.name, n_members=n_members)
 
-    async def answer(self) -> Asked:
+    async def answer(self) -> InvertedAnswer:
         """Return the answer in one piece."""
         ensemble = self._chosen.ensemble
         body = {name: value for name, value in self._body.items() if name != "stream_options"}
         asked = await all_of([self._ask(each, body) for each in self._exchanges])
         flags = tuple(dict.fromkeys(flag for each in asked for flag in each.flags))
         answer = combined(ensemble, self._endpoint, [each.body for each in asked])
-        return Asked({**answer, "model": self._name(answer)}, asked[0].headers, flags)
+        form = asked[0].form if len({each.form for each in asked}) == 1 else "mixed"
+        body = {**answer, "model": self._name(answer)}
+        return InvertedAnswer(body, asked[0].headers, flags, form)
 
     @asynccontextmanager
-    async def stream(self) -> AsyncIterator[StreamAsked]:
+    async def stream(self) -> AsyncIterator[InvertedStream]:
         """Begin a stream of inverted chunks; leaving the context stops the upstream.
 
         An ensemble's answer comes whole, when all its members have answered.
@@ -96,7 +100,7 @@ class Conjugated:
         usage = wants_usage(self._body)
         if len(self._exchanges) > 1:
             async with aclosing(self._stream_whole(usage)) as chunks:
-                yield StreamAsked(chunks, {}, ())
+                yield InvertedStream(chunks, {}, ())
             return
         [exchange] = self._exchanges
         request = await self._rewrite(exchange, self._body)
@@ -110,19 +114,19 @@ class Conjugated:
                 usage=usage,
             )
             async with aclosing(_inverting(inverter, streamed)) as chunks:
-                yield StreamAsked(chunks, dict(streamed.headers), request.flags)
+                yield InvertedStream(chunks, dict(streamed.headers), request.flags)
 
     async def _stream_whole(self, usage: bool) -> AsyncGenerator[Body]:
         asked = await self.answer()
         for chunk in chunks_of(self._endpoint, asked.body, usage=usage):
             yield chunk
 
-    async def _ask(self, exchange: Exchange, body: Body) -> Asked:
+    async def _ask(self, exchange: Exchange, body: Body) -> InvertedAnswer:
         request = await self._rewrite(exchange, body)
         body = {name: value for name, value in request.body.items() if name != "stream"}
         answered = await self._upstream.complete(self._endpoint, body)
-        answer, flags = await self._invert(exchange, answered)
-        return Asked(answer, dict(answered.headers), (*request.flags, *flags))
+        answer, flags, form = await self._invert(exchange, answered)
+        return InvertedAnswer(answer, dict(answered.headers), (*request.flags, *flags), form)
 
     async def _rewrite(self, exchange: Exchange, body: Body) -> Rewritten:
         n_characters = sum(map(len, texts_of(self._endpoint, body)))
@@ -134,17 +138,21 @@ class Conjugated:
         except UserError as error:
             raise conjugation_failed(error) from error
 
-    async def _invert(self, exchange: Exchange, answered: Answered) -> tuple[Body, tuple[str, ...]]:
+    async def _invert(
+        self, exchange: Exchange, answered: WholeAnswer
+    ) -> tuple[Body, tuple[str, ...], Form]:
         choices = answered.body.get("choices")
         if not isinstance(choices, list) or not all(isinstance(each, dict) for each in choices):
             raise malformed("an answer's choices")
         texts = [text for each in choices if (text := text_of(self._endpoint, each))]
         slow = exchange.is_slow(sum(map(len, texts)))
 
-        def invert_all() -> tuple[Body, tuple[str, ...]]:
+        def invert_all() -> tuple[Body, tuple[str, ...], Form]:
             exchange.prepare(answers=texts)
             inverted = [inverted_choice(self._endpoint, each, exchange) for each in choices]
-            return {**answered.body, "choices": inverted}, exchange.answer_flags(texts)
+            forms = {exchange.form(text) for text in texts}
+            form: Form = forms.pop() if len(forms) == 1 else "mixed" if forms else "conjugated"
+            return {**answered.body, "choices": inverted}, exchange.answer_flags(texts), form
 
         try:
             return await off_loop(slow, invert_all)
@@ -200,13 +208,17 @@ def inverted_choice(endpoint: Endpoint, choice: Body, exchange: Exchange) -> Bod
     text = text_of(endpoint, choice)
     if text is None:
         return choice
-    plain, stopped = exchange.read(text)
-    reason = "stop" if stopped else choice.get("finish_reason")
+    reader = exchange.reader()
+    reader.append(text)
+    plain = reader.finish()
+    reason = "stop" if reader.stopped else choice.get("finish_reason")
     rewritten = {**choice, "finish_reason": reason, "logprobs": None}
     if endpoint is Endpoint.completions:
         return {**rewritten, "text": plain}
     # Annotations point to places in the conjugated text.
     message = {name: value for name, value in choice["message"].items() if name != "annotations"}
+    if reader.thought.strip():  # where clients of thinking models look for it
+        message.setdefault("reasoning_content", reader.thought.strip())
     return {**rewritten, "message": {**message, "content": plain}}
 
 

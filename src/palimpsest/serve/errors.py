@@ -92,7 +92,11 @@ def from_upstream(status: int, content: bytes, headers: Mapping[str, str]) -> Ap
     if isinstance(value, dict) and isinstance(value.get("error"), dict):
         message = str(value["error"].get("message", ""))
         return ApiError(status, message, headers=headers, content=content)
-    message = _message(value)[:_MOST_SHOWN] or f"The upstream answered with status {status}."
+    try:
+        message = _message(value)[:_MOST_SHOWN]
+    except RecursionError:
+        message = content.decode("utf-8", "replace")[:_MOST_SHOWN]
+    message = message or f"The upstream answered with status {status}."
     return ApiError(status, message, code="upstream_error", headers=headers)
 
 

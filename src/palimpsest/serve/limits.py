@@ -1,4 +1,4 @@
-"""Who may ask, how much, how many at a time, and for how long."""
+"""Limits of the server: who may ask, how much, how many at a time, and for how long."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def log_to_stderr() -> None:
 
 
 @dataclass
-class Record:
+class RequestLog:
     """What the log will say of one request."""
 
     method: str

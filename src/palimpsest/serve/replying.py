@@ -1,4 +1,4 @@
-"""Sending answers: whole, in pieces, or an error in the form that the moment allows."""
+"""Replies to clients: whole, in pieces, or an error in the form that the moment allows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from starlette.types import Message, Send
 
 from palimpsest.serve.errors import ApiError
-from palimpsest.serve.logs import Record
+from palimpsest.serve.logs import RequestLog
 from palimpsest.serve.sse import MEDIA_TYPE
 
 STREAM_HEADERS = {
@@ -27,7 +27,7 @@ class Reply:
         record: Where status and errors are noted.
     """
 
-    def __init__(self, send: Send, record: Record) -> None:
+    def __init__(self, send: Send, record: RequestLog) -> None:
         self._send = send
         self._record = record
         self._begun = False

@@ -1,4 +1,4 @@
-"""Run the server until it is told to stop."""
+"""Life of the server, from binding its address until it is told to stop."""
 
 from __future__ import annotations
 

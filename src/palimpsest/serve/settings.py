@@ -1,4 +1,4 @@
-"""How the server is run."""
+"""Settings of the server."""
 
 from __future__ import annotations
 

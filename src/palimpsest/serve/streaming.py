@@ -20,8 +20,14 @@ class _Choice:
     reader: Reader
     begun: bool = False
     ended: bool = False
+    thought: str = ""
     reason: str | None = None
     """Why it ends, as the upstream says; some say so on every chunk and yet go on."""
+
+    def new_thought(self) -> str:
+        """Return the thought before the answer, once: as soon as the answer has begun."""
+        known, self.thought = self.thought, self.reader.thought.strip()
+        return "" if known else self.thought
 
 
 class StreamInverter:
@@ -107,6 +113,9 @@ class StreamInverter:
             yield self._write(frame, None, other)
         state.begun = True
         new = await self._inverted(state, text) if text else ""
+        thought = state.new_thought()
+        if thought and self._endpoint is Endpoint.chat:
+            yield self._write(frame, None, {"reasoning_content": thought})
         if new:
             yield self._write(frame, new, {})
         state.reason = choice.get("finish_reason") or state.reason

@@ -1,4 +1,4 @@
-"""What stands behind the server: an endpoint on the network, or a model in this process."""
+"""Upstreams behind the server: an endpoint on the network, or a model in this process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Streamed(NamedTuple):
     """What the upstream says beside it."""
 
 
-class Answered(NamedTuple):
+class WholeAnswer(NamedTuple):
     """An answer in one piece."""
 
     body: Body
@@ -50,7 +50,7 @@ class Upstream(Protocol):
     async def models(self) -> list[Body]:
         """Return the models, as ``/v1/models`` lists them."""
 
-    async def complete(self, endpoint: Endpoint, body: Body) -> Answered:
+    async def complete(self, endpoint: Endpoint, body: Body) -> WholeAnswer:
         """Answer in one piece."""
 
     def stream(self, endpoint: Endpoint, body: Body) -> AbstractAsyncContextManager[Streamed]:

@@ -10,12 +10,12 @@ from typing import Any
 import httpx
 
 from palimpsest.errors import UserError
-from palimpsest.lm import is_loopback, no_cookies, strict_json
+from palimpsest.lm import open_client, strict_json
 from palimpsest.serve.errors import ApiError, from_upstream
 from palimpsest.serve.settings import ServeSettings
 from palimpsest.serve.sse import MEDIA_TYPE, read_events
 from palimpsest.serve.streaming import malformed
-from palimpsest.serve.upstream import Answered, Body, Endpoint, Raw, Streamed
+from palimpsest.serve.upstream import Body, Endpoint, Raw, Streamed, WholeAnswer
 
 _PASSED_ON = ("retry-after", "openai-", "x-ratelimit-")
 """Beginnings of the headers that clients get from the upstream."""
@@ -36,7 +36,8 @@ class HttpUpstream:
         settings: Of the server; ``upstream`` is the base URL.
 
     Raises:
-        UserError: The URL is none, or the key has characters that no header may have.
+        UserError: The URL is none, the key has characters that no header may have, or the proxy
+            that the environment names cannot be used.
     """
 
     def __init__(self, settings: ServeSettings) -> None:
@@ -45,9 +46,9 @@ class HttpUpstream:
         timeout = httpx.Timeout(
             settings.timeout_seconds, connect=settings.connect_timeout_seconds, pool=1.0
         )
-        self._client = httpx.AsyncClient(
-            headers={"Accept-Encoding": "identity", **_authorization(settings.upstream_key)},
-            cookies=no_cookies(),
+        self._client = open_client(
+            str(self._url),
+            headers=_authorization(settings.upstream_key),
             timeout=timeout,
             # A vote asks several times at once. Servers commonly close idle connections after 5 s:
             # one that is closed just when we use it again would lose a request.
@@ -56,8 +57,6 @@ class HttpUpstream:
                 max_keepalive_connections=settings.max_concurrent,
                 keepalive_expiry=2.0,
             ),
-            trust_env=not is_loopback(self._url.host),
-            follow_redirects=False,
         )
 
     async def models(self) -> list[Body]:
@@ -74,11 +73,11 @@ class HttpUpstream:
             each for each in models if isinstance(each, dict) and isinstance(each.get("id"), str)
         ]
 
-    async def complete(self, endpoint: Endpoint, body: Body) -> Answered:
+    async def complete(self, endpoint: Endpoint, body: Body) -> WholeAnswer:
         """Ask for an answer in one piece."""
         async with self._sent(endpoint, _dump(body)) as response:
             content = await self._read(response, most_bytes=_MOST_ANSWER_BYTES)
-            return Answered(_json(content), self._passed_on(response))
+            return WholeAnswer(_json(content), self._passed_on(response))
 
     @asynccontextmanager
     async def stream(self, endpoint: Endpoint, body: Body) -> AsyncIterator[Streamed]:

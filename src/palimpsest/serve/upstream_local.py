@@ -26,7 +26,7 @@ from palimpsest.serve.local_requests import (
     usage_of,
 )
 from palimpsest.serve.settings import ServeSettings
-from palimpsest.serve.upstream import Answered, Body, Endpoint, Streamed
+from palimpsest.serve.upstream import Body, Endpoint, Streamed, WholeAnswer
 
 _PATH = re.compile(r"'/[^']*'")
 
@@ -97,7 +97,7 @@ class LocalUpstream:
             }
         ]
 
-    async def complete(self, endpoint: Endpoint, body: Body) -> Answered:
+    async def complete(self, endpoint: Endpoint, body: Body) -> WholeAnswer:
         """Answer in one piece."""
         request = self._parse(endpoint, body)
         jobs = self._submit(request, streamed=False)
@@ -106,7 +106,7 @@ class LocalUpstream:
         finally:
             _abandon(jobs)
         answers = [each for each in generations for _ in range(request.n)]
-        return Answered(
+        return WholeAnswer(
             {
                 **new_frame(endpoint, self.name, stream=False),
                 "choices": [

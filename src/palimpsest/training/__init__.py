@@ -33,14 +33,21 @@ if TYPE_CHECKING:
         rate_scale,
         update,
     )
-    from palimpsest.training.progress import Board, Clock, OnProgress, Progress, noticed_interrupts
+    from palimpsest.training.progress import (
+        Board,
+        Clock,
+        OnProgress,
+        Progress,
+        noticed_interrupts,
+        sigterm_raises,
+    )
 
 __all__ = [
     "OPTIMISERS", "SCHEDULES", "Board", "Clock", "Cores", "OnProgress", "OneProcess", "Processes",
     "Progress", "Rated", "check_same", "chosen_device", "differences", "divided_cores",
     "find_processes", "fingerprint", "flattened", "load_state", "make_optimisers", "map_on_cores",
-    "noticed_interrupts", "rate_scale", "read_tensors", "save_state", "saved_step", "update",
-    "write_tensors",
+    "noticed_interrupts", "rate_scale", "read_tensors", "save_state", "saved_step",
+    "sigterm_raises", "update", "write_tensors",
 ]  # fmt: skip
 
 lazy_face(globals())

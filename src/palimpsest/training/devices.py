@@ -97,7 +97,7 @@ class LaunchedProcesses(Processes):
             from accelerate import Accelerator  # type: ignore[import-untyped]
         except ImportError:
             raise MissingExtraError(
-                "Trainings in several processes", package="accelerate", extra="accelerate"
+                "Trainings in several processes", package="accelerate", extra="trainer"
             ) from None
         on_cpu = chosen_device(device).type == "cpu"
         self._accelerator = Accelerator(cpu=on_cpu, mixed_precision="no")

@@ -1,8 +1,9 @@
-"""Progress of a training: loss, excess, rate, TensorBoard; and Ctrl-C when all can be saved."""
+"""Progress of a training: loss, excess, rate, TensorBoard; and the signals that stop it."""
 
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
-from palimpsest.errors import MissingExtraError
+from palimpsest.errors import MissingExtraError, Terminated
 
 
 class Progress(NamedTuple):
@@ -81,34 +82,67 @@ class Board:
 
 
 class Interrupts:
-    """Whether Ctrl-C was pressed."""
+    """Whether Ctrl-C was pressed, or SIGTERM came."""
 
     pressed: bool = False
+    error: type[BaseException] = KeyboardInterrupt
+    """What to raise once everything is saved."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+_OURS = {
+    signal.SIGINT: (signal.default_int_handler,),
+    signal.SIGTERM: (signal.SIG_DFL, _terminate),
+}
+"""Handlers that may be replaced for a while. Others are somebody else's; and a shell that starts us
+in the background has us ignore Ctrl-C, so we go on doing."""
 
 
 @contextmanager
 def noticed_interrupts() -> Iterator[Interrupts]:
-    """Note the first Ctrl-C instead of stopping in the middle of an update; obey the second.
+    """Note the first Ctrl-C or SIGTERM, not to stop in the middle of an update; obey the second.
 
     Outside the main thread, where Python handles no signals, it does nothing.
     """
     interrupts = Interrupts()
+    before = {number: signal.getsignal(number) for number in _OURS}
+    noted = [number for number, handlers in _OURS.items() if before[number] in handlers]
 
     def note(number: int, frame: FrameType | None) -> None:
         interrupts.pressed = True
-        signal.signal(signal.SIGINT, before)
+        if number == signal.SIGTERM:
+            interrupts.error = Terminated
+        restore()
 
-    before = signal.getsignal(signal.SIGINT)
-    # A shell that starts us in the background has us ignore Ctrl-C; so we go on doing.
-    if before != signal.default_int_handler:
-        yield interrupts
-        return
-    try:
-        signal.signal(signal.SIGINT, note)
-    except ValueError:
-        yield interrupts
-        return
+    def restore() -> None:
+        for number in noted:
+            signal.signal(number, before[number])
+
+    if threading.current_thread() is not threading.main_thread():
+        noted.clear()
+    for number in noted:
+        signal.signal(number, note)
     try:
         yield interrupts
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()
+
+
+@contextmanager
+def sigterm_raises() -> Iterator[None]:
+    """Let SIGTERM raise :class:`~palimpsest.errors.Terminated`, not end us without a word.
+
+    Leaves alone what somebody else does on it; outside the main thread it does nothing.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

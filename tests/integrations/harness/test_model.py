@@ -64,7 +64,7 @@ def test_without_the_harness_the_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     for name in [name for name in sys.modules if name.partition(".")[0] == "lm_eval"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "lm_eval", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'palimpsest-lm\[lm-eval\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'lm.eval"):
         import palimpsest.integrations.lm_eval  # noqa: F401
 
 

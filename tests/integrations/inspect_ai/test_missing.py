@@ -17,7 +17,7 @@ def test_without_inspect_the_message_names_what_to_install(module: str) -> None:
     )
     assert done.returncode == 1
     assert "MissingExtraError" in done.stderr
-    assert "pip install 'palimpsest-lm[inspect]'" in done.stderr
+    assert "pip install 'inspect-ai" in done.stderr
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from gc import collect  # before a fixture for all tests replaces it
@@ -198,6 +199,29 @@ def test_scorers_and_their_values_are_metrics(tmp_path: Path) -> None:
         read_run(log, LogOptions(metrics=("include",)))
 
 
+@scorer(metrics={"seconds": [mean()], "right": [accuracy()]})
+def sometimes_nothing() -> Scorer:
+    async def score(state: TaskState, target: Target) -> Score:
+        found = target.text in state.output.completion
+        right = math.nan if target.text == "answer 3" else found
+        return Score(value={"seconds": 12.5, "right": right})
+
+    return score
+
+
+def test_scores_that_are_no_number_are_left_out_and_no_fraction_counts(tmp_path: Path) -> None:
+    log = evaluated(tmp_path, half_right, scorer=sometimes_nothing())
+    as_json = tmp_path / "log.json"
+    inspect_ai.log.write_eval_log(inspect_ai.log.read_eval_log(str(log)), str(as_json))
+    for path in (log, as_json):
+        with pytest.raises(UserError, match=r"1 of 4 answers to qa .*'q3', epoch 1: .* is missing"):
+            read_run(path)
+        run = read_run(path, LogOptions(complete=False))
+        assert task_of(run).metric == "sometimes_nothing.right"
+        assert [item.score for item in task_of(run).items.values()] == [1, 0, 1]
+        assert "which goes from 12.5 to 12.5" in run.notes[0]
+
+
 def test_a_scorer_may_tell_whose_answer_it_is(tmp_path: Path) -> None:
     task = task_of(read_run(evaluated(tmp_path, half_right, scorer=three_outcomes())))
     assert task.says_abilities
@@ -229,11 +253,13 @@ def test_a_failed_sample_has_no_score(tmp_path: Path) -> None:
         return right(question)
 
     log = evaluated(tmp_path, fails, fail_on_error=False)
-    with pytest.raises(UserError, match=r"sample 'q2', epoch 1: no score to compare; it failed"):
+    with pytest.raises(
+        UserError, match=r"1 of 4 answers to qa have no .* sample 'q2', epoch 1: it failed: "
+    ):
         read_run(log)
     run = read_run(log, LogOptions(complete=False))
     assert list(task_of(run).items) == ["q0", "q1", "q3"]
-    assert "1 samples without a score are left out: qa." in run.notes
+    assert task_of(run).unscored["q2"].startswith("it failed: ")
 
 
 def test_of_several_logs_of_a_task_the_newest_counts(tmp_path: Path) -> None:
@@ -262,8 +288,9 @@ def test_of_logs_of_one_second_the_one_written_last_counts(
 def test_what_is_no_log_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "fake.eval"
     path.write_text("no zip")
-    with pytest.raises(UserError, match=r"fake\.eval is no log of Inspect that can be read"):
+    with pytest.raises(UserError, match=r"fake\.eval is no zip file that can be read") as error:
         read_run(path)
+    assert error.value.hint == "Name a .eval file that inspect eval has written."
 
 
 def test_without_inspect_the_command_that_installs_it_is_named(
@@ -271,5 +298,5 @@ def test_without_inspect_the_command_that_installs_it_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "inspect_ai.log", None)
     (tmp_path / "log.eval").write_text("")
-    with pytest.raises(MissingExtraError, match=r"pip install 'palimpsest-lm\[inspect\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'inspect.ai"):
         read_run(tmp_path / "log.eval")

@@ -13,6 +13,8 @@ from palimpsest.judging.conclude import read_results, rewrite_report
 from palimpsest.records.results import Results
 from palimpsest.records.run_folder import RunFolder
 
+pytestmark = pytest.mark.usefixtures("empty_figures")
+
 N = 100
 ALL, NONE = "1" * N, "0" * N
 

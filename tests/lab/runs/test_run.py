@@ -12,6 +12,8 @@ from palimpsest.records.lab_results import LabResults
 from palimpsest.records.run_folder import RunFolder, WriterLock
 from palimpsest.training.progress import Progress
 
+pytestmark = pytest.mark.usefixtures("empty_figures")
+
 TRAININGS = ["pretraining", "fine-tuning", "replay 0.25"]
 
 

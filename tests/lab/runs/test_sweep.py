@@ -26,6 +26,8 @@ from palimpsest.lab.runs.tables import (
     sweep_lines,
 )
 
+pytestmark = pytest.mark.usefixtures("empty_figures")
+
 SWEEP = """
 name = "micro"
 config = "micro.toml"

@@ -410,7 +410,7 @@ def test_without_tensorboard_the_message_names_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(UserError, match=r"pip install 'palimpsest-lm\[tensorboard\]'"):
+    with pytest.raises(UserError, match=r"pip install 'tensorboard"):
         pretrain(PROBLEM, SIZES, TRAINING, running=Running(tensorboard=tmp_path))
 
 

@@ -104,7 +104,7 @@ def test_a_missing_price_table_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read"):
         PriceTable.read(tmp_path / "none.toml")
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(UserError, match="is not TOML"):
+    with pytest.raises(UserError, match="is no TOML file"):
         PriceTable.read(tmp_path / "binary.toml")
 
 

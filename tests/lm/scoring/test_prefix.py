@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palimpsest.lm.scoring.prefix import PrefixScorer, normalise
+from palimpsest.lm.scoring.prefix import PrefixScorer
+from palimpsest.lm.scoring.words import normalise
 
 # Texts that meet in the middle: prefixes of each other, accents, joiners, scripts without spaces.
 WORDS = ["New", "New York", "New Year", "12", "120", "12.5", "____", "don", "don't", "café", "cafe"]

@@ -118,7 +118,7 @@ def test_without_pyarrow_the_extra_is_named(
         read_table(path, COLUMNS)
     assert str(caught.value) == (
         "Parquet files and datasets saved to disk need the package 'pyarrow', which is not "
-        "installed.\nInstall it with: pip install 'palimpsest-lm[parquet]'"
+        "installed.\nInstall it with: pip install 'pyarrow>=20'"
     )
 
 

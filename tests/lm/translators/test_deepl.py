@@ -1,6 +1,4 @@
-import sys
 from typing import Any
-from urllib.parse import parse_qs
 
 import pytest
 from starlette.applications import Starlette
@@ -9,10 +7,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from tests.servers import serving
 
-from palimpsest.errors import MissingExtraError, UserError
+from palimpsest.errors import UserError
 from palimpsest.lm.conjugations.specs import parse_conjugation
 from palimpsest.lm.conjugations.translate import Translate
-from palimpsest.lm.translators.deepl import KEY
+from palimpsest.lm.translators.deepl import KEY, DeepL
 from palimpsest.lm.translators.translator import TranslationError, load_translator
 
 SECRET = "very-secret:fx"
@@ -28,12 +26,7 @@ class FakeDeepL:
         self.app = Starlette(routes=[Route("/v2/translate", self._translate, methods=["POST"])])
 
     async def _translate(self, request: Request) -> Response:
-        body = await request.body()
-        if "json" in request.headers["content-type"]:
-            self.requests.append(await request.json())
-        else:
-            fields = parse_qs(body.decode())
-            self.requests.append({**{k: v[0] for k, v in fields.items()}, "text": fields["text"]})
+        self.requests.append(await request.json())
         self.authorizations.append(request.headers["authorization"])
         if self.status != 200:
             return JSONResponse({"message": f"no, not with {SECRET}"}, self.status)
@@ -47,7 +40,7 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY, SECRET)
 
 
-def test_texts_are_translated_by_its_own_package() -> None:
+def test_texts_are_translated_fifty_at_a_time() -> None:
     server = FakeDeepL()
     with serving(server.app) as url:
         translator = load_translator(f"deepl:{url}")
@@ -85,12 +78,9 @@ def test_a_prompt_goes_there_and_back() -> None:
         (404, "did not translate"),
     ],
 )
-def test_every_failure_says_what_to_do_and_shows_no_key(
-    status: int, message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("deepl.http_client.max_network_retries", 0)
+def test_every_failure_says_what_to_do_and_shows_no_key(status: int, message: str) -> None:
     with serving(FakeDeepL(status).app) as url:
-        translator = load_translator(f"deepl:{url}")
+        translator = DeepL(url=url, n_attempts=1)
         with pytest.raises(TranslationError, match=message) as caught:
             translator.translate(["x"], "en", "es")
         translator.close()
@@ -98,15 +88,14 @@ def test_every_failure_says_what_to_do_and_shows_no_key(
         assert caught.value.hint
 
 
-def test_no_answer_is_a_failure_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deepl.http_client.max_network_retries", 0)
+def test_no_answer_is_a_failure_too() -> None:
     with pytest.raises(TranslationError, match="does not answer"):
-        load_translator("deepl:http://127.0.0.1:9").translate(["x"], "en", "es")
+        DeepL(url="http://127.0.0.1:9", n_attempts=1).translate(["x"], "en", "es")
 
 
 def test_an_answer_that_is_no_translation_is_a_failure() -> None:
     async def nothing(_: Request) -> Response:
-        return JSONResponse({"translations": [{"text": "x"}]})
+        return JSONResponse({"translations": [{"texts": "x"}]})
 
     app = Starlette(routes=[Route("/v2/translate", nothing, methods=["POST"])])
     with serving(app) as url:
@@ -119,10 +108,4 @@ def test_an_answer_that_is_no_translation_is_a_failure() -> None:
 def test_without_a_key_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(KEY)
     with pytest.raises(UserError, match=f"the environment variable {KEY} is not set"):
-        load_translator("deepl").translate(["x"], "en", "es")
-
-
-def test_without_the_package_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "deepl", None)
-    with pytest.raises(MissingExtraError, match=r"Translations by DeepL need the package 'deepl'"):
         load_translator("deepl").translate(["x"], "en", "es")

@@ -15,7 +15,8 @@ from palimpsest.errors import UserError
 from palimpsest.lm.conjugations.specs import parse_conjugation
 from palimpsest.lm.conjugations.text import TextConjugation
 from palimpsest.lm.conjugations.translate import Translate
-from palimpsest.lm.translators.libretranslate import KEY, URL, JsonService, LibreTranslate
+from palimpsest.lm.translators.json_service import JsonService
+from palimpsest.lm.translators.libretranslate import KEY, URL, LibreTranslate
 from palimpsest.lm.translators.translator import TranslationError, load_translator
 
 SECRET = "sk-very-secret"

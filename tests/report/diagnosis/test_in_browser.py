@@ -140,7 +140,7 @@ def test_search_looks_into_prompts_and_answers(page: Page, report: Path) -> None
     page.fill("#f-text", "WHAT IS")
     visit.expect_status("280 of")
     page.fill("#f-text", "nothing has this in it")
-    visit.expect_status("Nothing matches")
+    visit.expect_status("0 of 640 prompts. Nothing matches: loosen a filter.")
     assert visit.cards().count() == 0
 
 
@@ -183,6 +183,143 @@ def test_every_version_of_an_example_is_one_click_away(page: Page, report: Path)
     visit.cards().first.get_by_role("button", name="All versions").click()
     assert visit.cards().count() == 1 + len(VIAS)
     assert set(visit.cards().locator("h3").all_inner_texts()) == {source}
+    page.fill("#f-text", "nothing has this in it")
+    expected = f"0 of 640 prompts: versions of {source}. Nothing matches: loosen a filter."
+    visit.expect_status(expected)
+
+
+def test_one_click_shows_what_is_hidden_and_how_it_comes_back(page: Page, report: Path) -> None:
+    visit = Visit(page, report)
+    page.get_by_role("button", name="Base right, tuned wrong, right under fr").click()
+    outcomes = visit.cards().first.locator(".outcome").all_inner_texts()
+    assert (outcomes[0], outcomes[2]) == ("right", "right")
+    assert outcomes[1] in ("intruded", "broken")
+    assert (
+        visit.cards()
+        .first.locator(".columns h4")
+        .all_inner_texts()[-1]
+        .startswith("Tuned, asked fr")
+    )
+    n_shown = int(visit.status().split()[0])
+    of_fr = {
+        (row.key.source_id, row.role, row.via): row.outcome == "right" for row in fake_rows(1_280)
+    }
+    n_hidden = sum(
+        right and not of_fr[source, "tuned", via] and of_fr[source, "tuned", "fr"]
+        for (source, role, via), right in of_fr.items()
+        if (role, via) == ("base", "identity")
+    )
+    assert n_shown == n_hidden > 0
+
+
+def test_the_address_holds_filters_and_page_and_the_back_button_undoes_them(
+    page: Page, report: Path, profile: Any
+) -> None:
+    visit = Visit(page, report)
+    page.select_option("#f-cell", label=CELLS[1])
+    page.select_option("#f-tuned", label="not right")
+    page.fill("#f-text", "bread")
+    sync_api.expect(page).to_have_url(re.compile("text=bread"))
+    narrowed, address = visit.status(), page.url
+    assert "#prompts?" in address
+    other = profile.new_page()
+    other.goto(address)
+    assert other.locator("#status").inner_text() == narrowed
+    assert other.locator("#f-cell").input_value() == CELLS[1]
+    assert other.locator("#f-text").input_value() == "bread"
+    other.close()
+    for expected in (("not right", ""), ("", "")):
+        page.go_back()
+        sync_api.expect(page.locator("#f-tuned")).to_have_value(expected[0])
+        sync_api.expect(page.locator("#f-text")).to_have_value(expected[1])
+    page.go_back()
+    visit.expect_status("640 of 640 prompts")
+    page.locator(".pager .next").first.click()
+    assert page.url.endswith("#prompts?page=2")
+    page.go_back()
+    sync_api.expect(page.locator(".pager .where").first).to_have_text("Page 1 of 26")
+    assert visit.troubles == []
+
+
+def test_a_link_to_another_section_leaves_the_filters(page: Page, report: Path) -> None:
+    visit = Visit(page, report)
+    page.select_option("#f-cell", label=CELLS[1])
+    page.click("nav a[href='#table']")
+    visit.expect_status("160 of 640 prompts")
+    page.select_option("#f-cell", label=CELLS[2])
+    page.go_back()
+    sync_api.expect(page.locator("#f-cell")).to_have_value(CELLS[1])
+
+
+def test_a_link_of_another_report_is_read_as_far_as_it_fits(page: Page, report: Path) -> None:
+    visit = Visit(page, report)
+    page.goto(f"{visit.url}#prompts?cell=elsewhere&base=right&page=999&more=1")
+    assert page.locator("#f-cell").input_value() == ""
+    assert page.locator("#f-base").input_value() == "right"
+    assert visit.cards().count() > 0
+    assert visit.troubles == []
+
+
+def test_a_regression_leads_to_all_its_versions(page: Page, report: Path) -> None:
+    visit = Visit(page, report)
+    source = page.locator(".regression .mono").first.inner_text()
+    page.locator(".regression .where a").first.click()
+    visit.expect_status(f"{1 + len(VIAS)} of 640 prompts: versions of {source}")
+    assert visit.troubles == []
+
+
+def test_keys_go_from_prompt_to_prompt_over_pages_and_to_the_search(
+    page: Page, report: Path
+) -> None:
+    visit = Visit(page, report)
+    focused = "document.activeElement.querySelector('h3')?.innerText"
+    sources = visit.cards().locator("h3").all_inner_texts()
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    assert page.evaluate(focused) == sources[1]
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate(focused) == sources[2]
+    page.keyboard.press("k")
+    page.keyboard.press("ArrowUp")
+    assert page.evaluate(focused) == sources[0]
+    for _ in range(N_PER_PAGE):
+        page.keyboard.press("j")
+    assert page.locator(".pager .where").first.inner_text() == "Page 2 of 26"
+    page.keyboard.press("k")
+    assert page.locator(".pager .where").first.inner_text() == "Page 1 of 26"
+    page.keyboard.press("/")
+    page.keyboard.type("j/k")
+    assert page.locator("#f-text").input_value() == "j/k"
+    page.click("#clear")
+    page.uncheck("#keys")
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.id") != "f-text"
+    assert visit.troubles == []
+
+
+@pytest.mark.parametrize(("width", "n_lines"), [(1200, 1), (800, 2), (400, 3)])
+def test_no_tile_of_the_key_numbers_stands_beside_a_hole(
+    page: Page, report: Path, width: int, n_lines: int
+) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    Visit(page, report)
+    boxes = [tile.bounding_box() for tile in page.locator(".keys > div").all()]
+    lines = [list(line) for _, line in itertools.groupby(boxes, lambda box: round(box["y"]))]
+    assert len(lines) == n_lines
+    ends = {round(line[-1]["x"] + line[-1]["width"]) for line in lines}
+    assert len(ends) == 1
+    assert width < 800 or min(map(len, lines)) > 1
+
+
+def test_titles_and_captions_are_whole_on_a_telephone(page: Page, report: Path) -> None:
+    page.set_viewport_size({"width": 400, "height": 800})
+    Visit(page, report)
+    right_ends = page.evaluate(
+        "[...document.querySelectorAll('.narrow svg [id$=\"-title\"] text, #table caption span')]"
+        ".map(e => e.getBoundingClientRect().right)"
+    )
+    assert len(right_ends) > 4
+    assert max(right_ends) < 390
 
 
 def test_pages_turn_by_keyboard(page: Page, report: Path) -> None:

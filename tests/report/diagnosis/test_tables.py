@@ -10,6 +10,7 @@ from rich.console import Console
 from tests.report.diagnosis.factory import CELLS, VIAS, fake_results
 from tests.report.diagnosis.hostile import NAMES
 
+from palimpsest.judging.verdicts import fall_interval
 from palimpsest.records.results import Results
 from palimpsest.report.diagnosis.tables import (
     COLUMNS,
@@ -43,18 +44,51 @@ def printed(results: Results, width: int) -> str:
     return console.file.getvalue()
 
 
-def test_the_plain_row_comes_first_and_then_every_conjugation_in_order(results: Results) -> None:
+def test_the_plain_row_comes_first_and_then_what_brings_most_back(results: Results) -> None:
     rows = table_rows(results)
-    assert [row.name for row in rows] == ["identity", *(via.name for via in VIAS)]
+    names = ["fr", "pig-latin", "es", "leet", "nl", "upper", "base64"]
+    assert [row.name for row in rows] == ["identity", *names]
     assert rows[0].is_plain
     assert not any(row.is_plain for row in rows[1:])
+
+
+def test_where_no_recovery_is_defined_the_rows_stay_in_the_order_asked(results: Results) -> None:
+    rows = table_rows(results.cells[1])
+    assert {row.recovery for row in rows} == {None}
+    assert [row.name for row in rows[1:]] == [via.name for via in VIAS]
+
+
+def test_no_column_means_one_thing_in_the_plain_row_and_another_in_the_others(
+    results: Results,
+) -> None:
+    plain, *others = records(csv_table(results))
+    assert int(plain["forgetting_n_lost"]) == results.plain.n_lost
+    assert float(plain["forgetting_p_value"]) == results.plain.p_value
+    for name in ("p_value", "p_holm", "n_lost", "n_gained"):
+        assert plain[name] == ""
+        assert all(row[name] for row in others)
+        assert not any(row.get(f"forgetting_{name}") for row in others)
+    by_key = {column.key: column for column in COLUMNS}
+    row = table_rows(results)[0]
+    assert [by_key[key].value(row) for key in ("recovery", "did", "p", "flips")] == ["–"] * 4
+
+
+def test_one_interval_of_the_forgetting_is_shown_everywhere_the_one_of_the_verdict() -> None:
+    found = fake_results()
+    plain = found.plain.model_copy(
+        update={"forgetting_ci95": (0.70, 0.78), "forgetting_newcombe95": (0.69, 0.77)}
+    )
+    found = found.model_copy(update={"plain": plain})
+    assert plain.forgetting_hull95 == fall_interval(plain) == (0.69, 0.78)
+    assert records(csv_table(found))[0]["change_low"] == "-0.78"
+    assert "−74.5 [−78.0, −69.0]" in markdown_table(found)
 
 
 def test_csv_holds_the_unrounded_numbers_of_the_results(results: Results) -> None:
     plain, first, *_ = records(csv_table(results))
     assert plain["conjugation"] == plain["kind"] == "plain"
     assert float(plain["base_accuracy"]) == results.plain.base.accuracy
-    assert float(plain["change_low"]) == -results.plain.forgetting_ci95[1]
+    assert float(plain["change_low"]) == -results.plain.forgetting_hull95[1]
     assert first["conjugation"] == "fr"
     assert first["kind"] == "native"
     assert float(first["recovery"]) == results.conjugations[0].recovery
@@ -79,7 +113,9 @@ def test_markdown_has_a_header_a_rule_and_a_line_per_row(results: Results) -> No
     lines = markdown_table(results).splitlines()
     assert lines[0] == "| " + " | ".join(column.header for column in COLUMNS) + " |"
     assert len(lines) == 2 + 1 + len(VIAS)
-    assert lines[2].startswith("| plain | 98.5 [96.8, 99.3] | 24.0 [20.1, 28.4] | −74.5 | – |")
+    assert lines[2].startswith(
+        "| plain | 98.5 [96.8, 99.3] | 24.0 [20.1, 28.4] | −74.5 [−79.5, −69.5] |"
+    )
 
 
 def test_markdown_names_cannot_add_cells_or_markup(nasty: Results) -> None:
@@ -127,10 +163,11 @@ def test_a_wide_terminal_gets_every_column_and_a_narrow_one_the_essential_ones(
     results: Results,
 ) -> None:
     assert "Flips 1→0 / 0→1" in printed(results, 200)
-    narrow = printed(results, 40)
-    assert "Recovery" in narrow
-    assert "Flips" not in narrow
-    assert "0.93" in narrow
+    table, _, left_out = printed(results, 40).partition("Not shown")
+    assert "Recovery" in table
+    assert "0.93" in table
+    assert "Flips" not in table
+    assert "Flips" in left_out
 
 
 def test_the_terminal_table_takes_names_literally() -> None:

@@ -24,9 +24,28 @@ def test_without_remedies_there_is_no_trade_off() -> None:
 
 
 def test_an_undefined_recovery_is_said_in_the_figure_and_in_its_alternative() -> None:
-    recovery = drawings(fake_lab_results(forgets=False))["recovery"]
+    results = fake_lab_results()
+    assert any(one.recovery.value is None for one in results.conjugations)
+    recovery = drawings(results)["recovery"]
     assert "undefined" in recovery.alternative
     assert b"undefined" in recovery.svg()
+
+
+def test_no_figure_is_drawn_of_nothing() -> None:
+    assert "recovery" not in drawings(fake_lab_results(forgets=False))
+    results = fake_lab_results()
+    nothing = {
+        "by_exemplars": [one for one in results.by_exemplars if one.kind != "conjugated"],
+        "inference": [
+            one.model_copy(update={"values": [None] * len(one.values)}) for one in results.inference
+        ],
+        "closeness": [
+            one.model_copy(update={"deciles": one.deciles[:1]}) for one in results.closeness
+        ],
+        "split": [],
+        "remedies": [],
+    }
+    assert list(drawings(results.model_copy(update=nothing))) == ["tuning", "recovery"]
 
 
 def test_a_remedy_that_the_figures_do_not_know_has_a_mark_and_its_name() -> None:

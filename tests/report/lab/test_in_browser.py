@@ -38,7 +38,7 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [400, 1200])
+@pytest.mark.parametrize("width", [400, 800, 1200])
 def test_the_page_fits_asks_nothing_and_complains_of_nothing(
     browser: Any, report: Path, width: int, scheme: str
 ) -> None:

@@ -10,8 +10,10 @@ from tests.report.diagnosis.hostile import SCRIPT
 from tests.report.lab.factory import fake_lab_results
 from tests.report.lab.test_figures import NAMES
 
+from palimpsest.cli.main import run
 from palimpsest.records.run_folder import RunFolder
 from palimpsest.report.lab.figures import FIGURES
+from palimpsest.report.lab.findings import with_findings
 from palimpsest.report.lab.page import csv_tables, render_lab_page
 from palimpsest.report.page import write_figure
 from palimpsest.report.writing import write_lab_report
@@ -69,6 +71,44 @@ def test_the_same_results_give_the_same_page(tmp_path: Path) -> None:
 
 def test_names_of_any_kind_are_shown_and_do_not_run() -> None:
     assert SCRIPT not in render_lab_page(fake_lab_results(name=SCRIPT), [])
+
+
+def test_the_symbols_are_explained_before_the_findings_use_them() -> None:
+    text = render_lab_page(fake_lab_results(), [])
+    first = text.index("Tuning hid much.")
+    for symbol in ("D_cont", "D_disc", "Loss", "ĝ", "[a, b]"):
+        assert text.index(f"<dt>{symbol}</dt>") < first
+
+
+def test_what_is_a_warning_is_not_said_again_among_the_findings() -> None:
+    results = fake_lab_results()
+    said = "The discrete solution was NOT learnt."
+    check = results.check.model_copy(update={"is_learnt": False, "sentence": said})
+    found = with_findings(results.model_copy(update={"check": check}))
+    assert said in found.warnings
+    assert said not in found.findings
+    assert with_findings(results).findings[0] == results.check.sentence
+    old = found.model_copy(update={"findings": [said, *found.findings]})  # as runs had it before
+    assert render_lab_page(old, []).count(said) == 1
+
+
+def test_an_undefined_number_breaks_no_tile() -> None:
+    text = render_lab_page(fake_lab_results(forgets=False), [])
+    tiles = text.partition('<dl class="keys">')[2].partition("</dl>")[0]
+    assert tiles.count('<dd class="value">–</dd>') == 2
+    assert tiles.count("undefined: no clear forgetting") == 2
+
+
+def test_the_report_of_a_finished_run_is_written_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    folder.record({"lab": {"name": "tiny"}})
+    assert run(["report", str(folder.path)]) == 2
+    assert "has no results.json yet" in capsys.readouterr().err
+    folder.write_text("results.json", '{"schema": "palimpsest.lab/0"}')
+    assert run(["report", str(folder.path)]) == 2
+    assert "does not follow the schema" in capsys.readouterr().err
 
 
 def test_undefined_numbers_are_said_on_the_page_and_empty_in_the_files() -> None:

@@ -46,7 +46,7 @@ class Sent(NamedTuple):
     """What went wrong in conjugating, such as a line that came back untranslated."""
 
 
-class Answered(NamedTuple):
+class MemberOutput(NamedTuple):
     """A model's answer under one conjugation."""
 
     via: str
@@ -108,7 +108,9 @@ def _texts(message: ChatMessageBase) -> list[str]:
     return [part.text for part in message.content_list if isinstance(part, ContentText)]
 
 
-def inverted_output(output: ModelOutput, exchange: Exchange, flags: Sequence[str] = ()) -> Answered:
+def inverted_output(
+    output: ModelOutput, exchange: Exchange, flags: Sequence[str] = ()
+) -> MemberOutput:
     """Invert every choice, cut before the first stop sequence.
 
     Raises:
@@ -120,7 +122,7 @@ def inverted_output(output: ModelOutput, exchange: Exchange, flags: Sequence[str
     completion = choices[0].message.text if choices else output.completion
     inverted = output.model_copy(update={"choices": choices, "completion": completion})
     found = dict.fromkeys([*flags, *exchange.answer_flags(raws)])
-    return Answered(exchange.conjugation.name, raws, inverted, tuple(found))
+    return MemberOutput(exchange.conjugation.name, raws, inverted, tuple(found))
 
 
 def _inverted_choice(choice: ChatCompletionChoice, exchange: Exchange) -> ChatCompletionChoice:
@@ -164,7 +166,7 @@ def _mapped(message: _Message, transform: Callable[[str], str]) -> _Message:
     return message.model_copy(update={"content": parts})
 
 
-def voted_output(ensemble: TextEnsemble, answers: Sequence[Answered]) -> ModelOutput:
+def voted_output(ensemble: TextEnsemble, answers: Sequence[MemberOutput]) -> ModelOutput:
     """Return the vote of all members on each choice, with the tokens of all of them.
 
     The metadata says how each of them answered, and as whose the answer is to be read.
@@ -226,7 +228,7 @@ async def ask_conjugated(
             translator failed.
     """
     exchanges = [Exchange(each, config.stop_seqs or []) for each in ensemble.members]
-    answers: list[Answered] = []
+    answers: list[MemberOutput] = []
     with told_to_the_user():
         check_honourable(config, ensemble, tools=tools)
         for exchange in exchanges:

@@ -1,4 +1,4 @@
-"""What we need of Inspect that it does not export, and of what users type to it."""
+"""Parts of Inspect that it does not export, and the reading of what users type to it."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _MESSAGES: dict[str, type[ChatMessageSystem | ChatMessageUser | ChatMessageAssis
 }
 
 
-class Plan(NamedTuple):
+class TaskPlan(NamedTuple):
     """What a task asks."""
 
     suite: Suite
@@ -41,7 +41,7 @@ def plan(
     lang: object = None,
     via: object = None,
     limit: int | None = None,
-) -> Plan:
+) -> TaskPlan:
     """Return the samples of a suite in one way of asking.
 
     Args:
@@ -61,7 +61,7 @@ def plan(
         suite = load_suite(",".join([spec, *given]), limit=limit)
         asked = parse_via("|".join(links) or "identity", suite)
         examples = asked.examples(suite)
-        return Plan(suite, asked.conjugation.name, list(map(_sample, _by_turns(examples))))
+        return TaskPlan(suite, asked.conjugation.name, list(map(_sample, _by_turns(examples))))
 
 
 def _by_turns(examples: Iterable[Example]) -> Iterator[Example]:

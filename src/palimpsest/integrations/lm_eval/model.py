@@ -228,8 +228,6 @@ def _inner(inner: str | LM | None, arguments: dict[str, Any]) -> LM:
             f"The inner model is a {type(inner).__name__}, which is no model of the harness.",
             hint="Wrap it first, such as: lm_eval.models.huggingface.HFLM(pretrained=model)",
         )
-    import lm_eval.models  # noqa: F401  # which registers them
-
     names = [name for name in model_registry if name != NAME]
     if inner not in names:
         raise UserError(
@@ -238,5 +236,7 @@ def _inner(inner: str | LM | None, arguments: dict[str, Any]) -> LM:
         )
     return get_model(inner).create_from_arg_obj(arguments)
 
+
+import lm_eval.models  # noqa: E402, F401  # the harness registers its own only if it finds none
 
 register_model(NAME)(ConjugateLM)

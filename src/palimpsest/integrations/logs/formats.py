@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from palimpsest.errors import UserError
-from palimpsest.files import digest, sha256_of
+from palimpsest.files import check_file, digest, refuse_packed, sha256_of
 from palimpsest.integrations.logs.collecting import LogCollector
 from palimpsest.judging.compare import LoggedRun, LogOptions
 from palimpsest.registry import Registry
@@ -91,6 +91,7 @@ def read_run(
     }
     if not log.tasks:
         raise UserError(f"{name} has no answers.", hint=_known())
+    log.check_complete()
     return LoggedRun(
         name=name,
         kind=reader.writer,
@@ -131,6 +132,8 @@ def _find(path: Path) -> tuple[str, LogFiles]:
     """Return the name of a path's format, and the logs that it stands for."""
     if not path.exists():
         raise UserError(f"No file or folder '{path}'.", hint=_known())
+    if not path.is_dir():
+        check_file(path)
     asked = ((name, LOG_FORMATS.get(name)().find(path)) for name in reversed(list(LOG_FORMATS)))
     claims = ((name, claim) for name, claim in asked if claim is not None)
     # A folder may hold logs of several formats; a file is of the first that takes it.
@@ -143,6 +146,8 @@ def _find(path: Path) -> tuple[str, LogFiles]:
     for _, claim in found:
         if isinstance(claim, UserError):
             raise claim
+    for packed in (path,) if path.is_file() else sorted(path.glob("*.jsonl.*")):
+        refuse_packed(packed)
     if path.is_dir():
         raise UserError(f"The folder '{path}' has no logs.", hint=_known())
     raise UserError(f"'{path}' is no log that is known here.", hint=_known())

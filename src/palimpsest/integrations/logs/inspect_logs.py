@@ -5,25 +5,36 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from palimpsest.errors import MissingExtraError, UserError
-from palimpsest.integrations.logs.collecting import LogCollector, as_number
+from palimpsest.files import begins_list
+from palimpsest.integrations.logs.bounds import check_json, check_zip
+from palimpsest.integrations.logs.collecting import (
+    LogCollector,
+    as_number,
+    find_metrics,
+    is_missing,
+)
 from palimpsest.integrations.logs.formats import LogFiles, newest_of_each
 from palimpsest.judging.compare import Sample, digest_of
 from palimpsest.records import Outcome
 
 if TYPE_CHECKING:
-    from inspect_ai.log import EvalLog, EvalSample
+    from inspect_ai.log import EvalLog, EvalSample, EvalSampleSummary
 
 _N_AT_A_TIME = 200
 """Samples in memory."""
 
-_MOST_JSON_BYTES = 512 * 2**20
-"""Of a ``.json`` log, which can only be read as a whole."""
+_MOST_SAMPLE_BYTES = 256 * 2**20
+"""Of one sample in an ``.eval`` log, unpacked."""
 
+_MOST_HEADER_BYTES = 64 * 2**20
+"""Of the files in an ``.eval`` log that are no samples, each, unpacked."""
+
+_WRITTEN_BY = "Name a .eval file that inspect eval has written."
 _NOT_NEEDED = {"events", "store", "timelines"}
 _VALUES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "YES": 1.0, "TRUE": 1.0, "NO": 0.0, "FALSE": 0.0}
 """What scorers say in letters, as Inspect itself counts it."""
@@ -49,7 +60,8 @@ class InspectLogs:
     def find(self, path: Path) -> LogFiles | None:
         """Return a file, or the newest log in a folder of each task with its arguments."""
         if path.is_file():
-            return LogFiles([path]) if path.suffix in (".eval", ".json") else None
+            taken = path.suffix == ".eval" or (path.suffix == ".json" and not begins_list(path))
+            return LogFiles([path]) if taken else None
         specs = {log: _header(log).eval for log in sorted(path.glob("*.eval"))}
         # Inspect dates logs to the second; of two in one second the one written last is the newer.
         dated = sorted(specs, key=lambda log: (specs[log].created, log.stat().st_mtime_ns))
@@ -80,17 +92,30 @@ def _header(path: Path) -> EvalLog:
         from inspect_ai.log import read_eval_log
     except ImportError as error:
         raise MissingExtraError("Inspect logs", package="inspect_ai", extra="inspect") from error
+    if path.suffix == ".eval":
+        check_zip(
+            path,
+            lambda name: not _is_sample(name),
+            most_bytes=_MOST_HEADER_BYTES,
+            hint=_WRITTEN_BY,
+        )
+    else:
+        check_json(path, hint="Convert it with: inspect log convert --to eval")
     try:
         return read_eval_log(str(path.absolute()), header_only=True)
     except Exception as error:  # whatever zip, JSON and pydantic make of another file
         raise _not_a_log(path, error) from error
 
 
+def _is_sample(name: str) -> bool:
+    return name.startswith("samples/")
+
+
 def _not_a_log(path: Path, error: Exception) -> UserError:
     said = (str(error).splitlines() or [type(error).__name__])[0]
     return UserError(
         f"{path} is no log of Inspect that can be read: {said[:200]}",
-        hint="Name a .eval file that inspect eval has written.",
+        hint=_WRITTEN_BY,
     )
 
 
@@ -108,70 +133,68 @@ def _check_finished(path: Path, header: EvalLog, log: LogCollector) -> None:
 
 
 def _read_task(path: Path, header: EvalLog, log: LogCollector) -> None:
-    task, metric, n_unscored = header.eval.task, "", 0
-    for sample in _samples(path):
+    task, (known, samples) = header.eval.task, _samples(path)
+    spans = find_metrics(
+        {name: scored.value for name, scored in _scores(one).items()} for one in known
+    )
+    if not spans:
+        raise UserError(f"{path} has no scores.", hint="Score it with: inspect score LOG")
+    metric = log.choose_metric(task, spans, str(path))
+    for sample in samples:
         place = f"{path}, sample '{sample.id}', epoch {sample.epoch}"
         scores = _scores(sample)
-        if not metric and scores:
-            metric = log.choose_metric(task, list(scores), place)
-        scored = scores.get(metric)
-        if scored is None or math.isnan(scored.value):
-            n_unscored += 1
-            if log.options.complete:
-                raise _unscored(sample, metric, scores, place)
-            continue
         log.add(
             task,
-            _sample(sample, scored, log, place, chance=_chance(header)),
+            _sample(sample, scores.get(metric, _Scored()), log, place, chance=_chance(header)),
             metric=metric,
             place=place,
             language=log.language_of(_fields(sample)),
+            why="" if metric in scores else _why_unscored(sample, metric, list(scores)),
         )
-    if not metric:
-        raise UserError(f"{path} has no scores.", hint="Score it with: inspect score LOG")
-    if n_unscored:
-        log.note(f"{n_unscored:,} samples without a score are left out", task)
 
 
-def _samples(path: Path) -> Iterator[EvalSample]:
-    """Yield the samples, a few of them in memory at a time."""
-    from inspect_ai.log import (
-        read_eval_log,
-        read_eval_log_sample_summaries,
-        read_eval_log_samples_by_id,
-    )
+def _samples(
+    path: Path,
+) -> tuple[Sequence[EvalSample | EvalSampleSummary], Iterable[EvalSample]]:
+    """Return what tells all scores, and the samples, a few of them in memory at a time."""
+    from inspect_ai.log import read_eval_log, read_eval_log_sample_summaries
 
     log = str(path.absolute())
     try:
         if path.suffix == ".json":
-            if path.stat().st_size > _MOST_JSON_BYTES:
-                raise UserError(
-                    f"{path} has more than {_MOST_JSON_BYTES / 2**20:.0f} MiB.",
-                    hint="Convert it with: inspect log convert --to eval",
-                )
-            yield from read_eval_log(log, resolve_attachments="core").samples or []
-            return
-        known = [(one.id, one.epoch) for one in read_eval_log_sample_summaries(log)]
-        for start in range(0, len(known), _N_AT_A_TIME):
-            some = known[start : start + _N_AT_A_TIME]
-            yield from read_eval_log_samples_by_id(
-                log, some, resolve_attachments="core", exclude_fields=_NOT_NEEDED
-            )
-    except UserError:
-        raise
+            samples = read_eval_log(log, resolve_attachments="core").samples or []
+            return samples, samples
+        summaries = read_eval_log_sample_summaries(log)
     except Exception as error:
         raise _not_a_log(path, error) from error
+    check_zip(path, _is_sample, most_bytes=_MOST_SAMPLE_BYTES)
+    return summaries, _by_few(path, [(one.id, one.epoch) for one in summaries])
+
+
+def _by_few(path: Path, known: Sequence[tuple[str | int, int]]) -> Iterator[EvalSample]:
+    from inspect_ai.log import read_eval_log_samples_by_id
+
+    log = str(path.absolute())
+    for start in range(0, len(known), _N_AT_A_TIME):
+        some = known[start : start + _N_AT_A_TIME]
+        try:
+            found = read_eval_log_samples_by_id(
+                log, some, resolve_attachments="core", exclude_fields=_NOT_NEEDED
+            )
+        except Exception as error:
+            raise _not_a_log(path, error) from error
+        yield from found
 
 
 class _Scored(NamedTuple):
-    """One number of one scorer."""
+    """One number of one scorer, NaN where it gave none."""
 
-    value: float
-    answer: str
-    outcome: Outcome | None
+    value: float = math.nan
+    answer: str = ""
+    outcome: Outcome | None = None
 
 
-def _scores(sample: EvalSample) -> dict[str, _Scored]:
+def _scores(sample: EvalSample | EvalSampleSummary) -> dict[str, _Scored]:
     """Return every number that the scorers gave, by ``scorer`` or ``scorer.value``."""
     found = {}
     for scorer, score in (sample.scores or {}).items():
@@ -187,6 +210,8 @@ def _scores(sample: EvalSample) -> dict[str, _Scored]:
 
 
 def _number(value: Any) -> float | None:
+    if is_missing(value):
+        return math.nan
     if not isinstance(value, str):
         return as_number(value)
     if value.upper() in _VALUES:
@@ -197,20 +222,10 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _unscored(
-    sample: EvalSample, metric: str, scores: Mapping[str, _Scored], place: str
-) -> UserError:
+def _why_unscored(sample: EvalSample, metric: str, scores: Sequence[str]) -> str:
     if sample.error is not None:
-        why = f"it failed: {(sample.error.message.splitlines() or [''])[0][:200]}"
-    elif scores and metric not in scores:
-        why = f"it has {', '.join(scores)}, but not '{metric}'"
-    else:
-        why = "it has none"
-    return UserError(
-        f"{place}: no score to compare; {why}.",
-        hint="Score or run it again, or leave out such samples, of both models alike, with "
-        "--allow-partial.",
-    )
+        return f"it failed: {(sample.error.message.splitlines() or [''])[0][:200]}"
+    return f"it has {', '.join(scores)}, but not '{metric}'" if scores else "it has no scores"
 
 
 def _fields(sample: EvalSample) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Watch what fine-tuning does to abilities while it runs: a callback for the Trainer and for TRL.
+"""Callback for the Trainer and for TRL: what fine-tuning does to abilities while it runs.
 
 .. code-block:: python
 

@@ -220,7 +220,7 @@ class ForgettingCallback(TrainerCallback):
                 self._tokenizer,
                 name=f"step {step} of the training",
                 fingerprint=f"training-{self._session}-{step}",
-                chat=self._chat,
+                chat=self._chat or None,
             )
             with closing(model):
                 yield model

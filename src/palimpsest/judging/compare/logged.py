@@ -61,7 +61,7 @@ class Sample(NamedTuple):
     key: str
     """Identifies the item within its task and language."""
     score: float
-    """On the metric's own scale."""
+    """On the metric's own scale; NaN where the log has none."""
     item_hash: str = ""
     """Of all that makes the item: equal hashes, equal items. Empty where the log does not say."""
     prompt_hash: str = ""
@@ -114,6 +114,9 @@ class LoggedTask:
     """Where the log itself says it."""
     items: dict[str, LoggedItem] = field(default_factory=dict)
     """By key, in the order of the log."""
+    unscored: dict[str, str] = field(default_factory=dict)
+    """Items of which some answer has no score, which are therefore in none of :attr:`items`, with
+    the reason."""
 
     @property
     def says_abilities(self) -> bool:

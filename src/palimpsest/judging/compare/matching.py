@@ -74,9 +74,15 @@ def match(pairs: Mapping[str, LoggedPair], how: MatchOptions) -> Matched:
         if reference is None:
             gaps.append(f"{task.title} has no answers to the plain prompts to compare with.")
             continue
-        _add(found, task, _shared(task, reference, how, found, gaps))
+        if keys := _shared(task, reference, how, found, gaps):
+            _add(found, task, keys)
     found.notes += _prompts_differ(tasks)
     _report_gaps(gaps, how, found)
+    if not found.cells:
+        raise UserError(
+            "No item has a score in the logs of both models:\n" + "\n".join(gaps[:MOST_LISTED]),
+            hint="Score or run them again, or choose another metric with --metric.",
+        )
     return found
 
 
@@ -139,14 +145,23 @@ def _shared(
 def _note_missing(task: PairedTask, gaps: list[str]) -> None:
     """Note the items that only one model answered; refuse logs that share none."""
     shared = set(task.keys)
+    unscored = {**task.base.unscored, **task.tuned.unscored}
+    if unscored:
+        key, why = next(iter(unscored.items()))
+        n_all = len({*task.base.items, *task.tuned.items, *unscored})
+        gaps.append(
+            f"{task.title}: {len(unscored):,} of {n_all:,} items are left out of both models "
+            f"alike: {len(task.base.unscored):,} have no score in the base model's log, "
+            f"{len(task.tuned.unscored):,} in the tuned model's (the first: '{key}', {why})."
+        )
     for role, logged in (("base", task.base), ("tuned", task.tuned)):
-        rest = [key for key in logged.items if key not in shared]
+        rest = [key for key in logged.items if key not in shared and key not in unscored]
         if rest:
             gaps.append(
                 f"{task.title}: {len(rest):,} of {len(logged.items):,} items are only in the "
                 f"{role} model's log{_first(rest, 'the first')}."
             )
-    if not shared:
+    if not shared and not unscored:
         raise UserError(
             f"{task.title}: no item is in both {task.base_run.name} "
             f"(such as '{next(iter(task.base.items))}') and {task.tuned_run.name} "

@@ -1,4 +1,4 @@
-"""What a ranking of conjugations rests on: prompts under each, and how likely they are."""
+"""Evidence for a ranking of conjugations: prompts under each, and how likely they are."""
 
 from __future__ import annotations
 

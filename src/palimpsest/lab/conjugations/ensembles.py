@@ -102,7 +102,7 @@ class PromptEnsemble:
         return moved.view(-1, n_prompts, n_points, n_dims)
 
 
-class Group(NamedTuple):
+class SymmetryKind(NamedTuple):
     """A group of symmetries."""
 
     draw: Callable[[int, torch.Generator], PromptConjugation]
@@ -112,10 +112,10 @@ class Group(NamedTuple):
 
 
 GROUPS = {
-    "rotations": Group(Rotation.drawn, lambda n_dims: 2 if n_dims == 1 else math.inf),
-    "signs": Group(CoordinateSigns.drawn, lambda n_dims: 2**n_dims),
-    "permutations": Group(CoordinatePermutation.drawn, math.factorial),
-    "signed-permutations": Group(
+    "rotations": SymmetryKind(Rotation.drawn, lambda n_dims: 2 if n_dims == 1 else math.inf),
+    "signs": SymmetryKind(CoordinateSigns.drawn, lambda n_dims: 2**n_dims),
+    "permutations": SymmetryKind(CoordinatePermutation.drawn, math.factorial),
+    "signed-permutations": SymmetryKind(
         lambda n_dims, generator: PromptChain(
             [group.drawn(n_dims, generator) for group in (CoordinateSigns, CoordinatePermutation)]
         ),

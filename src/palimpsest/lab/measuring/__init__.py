@@ -1,4 +1,4 @@
-"""What tuning has done to a predictor: losses, inference, recovery, closeness."""
+"""Measures of what tuning has done to a predictor: losses, inference, recovery, closeness."""
 
 from typing import TYPE_CHECKING
 

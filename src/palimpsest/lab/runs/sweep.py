@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from palimpsest.engines import Done, Engine, Work
 from palimpsest.errors import UserError
+from palimpsest.files import read_bytes
 from palimpsest.lab.runs.config import resolve
 from palimpsest.lab.runs.measures import measures_of
 from palimpsest.lab.runs.running import Stages, config_differences, run
@@ -237,7 +238,7 @@ def _results(folder: RunFolder, job: Job) -> LabResults | None:
 
 def _read(path: Path) -> LabResults:
     try:
-        return LabResults.model_validate_json(path.read_bytes())
+        return LabResults.model_validate_json(read_bytes(path))
     except ValidationError as error:
         raise UserError(
             f"'{path}' holds no results of this version.",

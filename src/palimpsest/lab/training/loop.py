@@ -139,7 +139,7 @@ class Update(NamedTuple):
     predictions: Tensor
     """Of this process's share."""
     interrupted: bool
-    """Was Ctrl-C pressed in any of the processes?"""
+    """Was Ctrl-C pressed in any of the processes, or one of them told to end?"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,6 +181,7 @@ class Loop:
         Raises:
             UserError: The loss is no number any more, or a file cannot be read or written.
             KeyboardInterrupt: Ctrl-C, once everything is saved.
+            Terminated: SIGTERM, likewise.
         """
         self.model.to(self.processes.device).train()
         optimisers = self._optimisers()
@@ -202,7 +203,7 @@ class Loop:
                 self._measure(step, cores)
                 self._save(optimisers, step, now=done.interrupted)
                 if done.interrupted:
-                    raise KeyboardInterrupt
+                    raise interrupts.error
         self.model.eval()
         return step
 

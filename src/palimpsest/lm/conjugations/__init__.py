@@ -13,11 +13,12 @@ if TYPE_CHECKING:
         parse_conjugation,
         split_links,
     )
-    from palimpsest.lm.conjugations.text import TextConjugation, TooLongError
+    from palimpsest.lm.conjugations.text import TextConjugation, TooLongError, likeness_by_rule
 
 __all__ = [
     "CONJUGATIONS", "TextConjugation", "TextEnsemble", "TooLongError", "agreeing",
-    "is_translation", "parse_conjugation", "parse_ensemble", "split_links", "survival",
+    "is_translation", "likeness_by_rule", "parse_conjugation", "parse_ensemble", "split_links",
+    "survival",
 ]  # fmt: skip
 
 lazy_face(globals())

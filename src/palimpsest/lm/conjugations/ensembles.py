@@ -1,4 +1,4 @@
-"""Several text conjugations asked at once, their answers put to the vote: ``vote(fr,es,leet)``."""
+"""Ensembles of text conjugations, whose answers are put to the vote: ``vote(fr,es,leet)``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What of a text is for a translator: its sentences, without the marks that stand around them."""
+"""Layout of a text: its sentences, which are for a translator, and the marks around them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _WITHIN_SENTENCES = tuple(kind for kind in PATTERNS if kind != "labels")
 _MASK = re.compile(r"⟦\s*+(\d++)\s*+⟧")
 
 
-class Piece(NamedTuple):
+class TextPart(NamedTuple):
     """A part of a text."""
 
     text: str
@@ -67,7 +67,7 @@ class Piece(NamedTuple):
     """Whether it is to be translated; else it stays as it is."""
 
 
-def lines(text: str) -> Iterator[list[Piece]]:
+def lines(text: str) -> Iterator[list[TextPart]]:
     r"""Yield the parts of every line, in order; together they are the text.
 
     What is between ``` stays, to the end of the text if need be.
@@ -78,11 +78,11 @@ def lines(text: str) -> Iterator[list[Piece]]:
     """
     in_code = False
     for line in re.findall(r"[^\n]*+\n|[^\n]++", text):
-        parts: list[Piece] = []
+        parts: list[TextPart] = []
         start = 0
         for fence in _fences(line, in_code=in_code):
             parts += _stretch(line[start:fence], starts_line=not start, is_code=in_code)
-            parts.append(Piece("```", False))
+            parts.append(TextPart("```", False))
             in_code, start = not in_code, fence + 3
         parts += _stretch(line[start:], starts_line=not start, is_code=in_code)
         yield parts
@@ -108,45 +108,45 @@ def _fences(line: str, *, in_code: bool) -> Iterator[int]:
             in_code = not in_code
 
 
-def _stretch(text: str, *, starts_line: bool, is_code: bool) -> Iterator[Piece]:
+def _stretch(text: str, *, starts_line: bool, is_code: bool) -> Iterator[TextPart]:
     """Yield the parts of what is in a line between fences."""
     if is_code:
-        yield Piece(text, False)
+        yield TextPart(text, False)
         return
     start = 0
     for match in _BREAK.finditer(text):
         if match["line"] is not None:
             yield from _clauses(text[start : match.start()], starts_line=starts_line)
-            yield Piece(match[0], False)
+            yield TextPart(match[0], False)
             start, starts_line = match.end(), True
     yield from _clauses(text[start:], starts_line=starts_line)
 
 
-def _clauses(text: str, *, starts_line: bool) -> Iterator[Piece]:
+def _clauses(text: str, *, starts_line: bool) -> Iterator[TextPart]:
     """Yield the parts of what is between line breaks of any kind."""
     body = text.lstrip()
-    yield Piece(text[: len(text) - len(body)], False)
+    yield TextPart(text[: len(text) - len(body)], False)
     prefix = _PREFIX.match(body)
     start = prefix.end() if starts_line and prefix else 0
-    yield Piece(body[:start], False)
+    yield TextPart(body[:start], False)
     for match in _BREAK.finditer(body, start):
         if match["mark"] or match["other"]:
             yield from _sentences(body[start : match.start()])
-            yield Piece(match[0], False)
+            yield TextPart(match[0], False)
             start = match.end()
     yield from _sentences(body[start:])
 
 
-def _sentences(text: str) -> Iterator[Piece]:
+def _sentences(text: str) -> Iterator[TextPart]:
     for part in split_long(text, most=LONGEST):
         core = part.strip()
         if not has_words(core):
-            yield Piece(part, False)
+            yield TextPart(part, False)
             continue
         begin = part.index(core)
-        yield Piece(part[:begin], False)
-        yield Piece(core, True)
-        yield Piece(part[begin + len(core) :], False)
+        yield TextPart(part[:begin], False)
+        yield TextPart(core, True)
+        yield TextPart(part[begin + len(core) :], False)
 
 
 def has_words(text: str) -> bool:
@@ -198,12 +198,12 @@ def mask(text: str, *, everything: bool = True) -> Masked:
     return Masked(_SPAN.sub(masked, text), tuple(spans))
 
 
-def between_spans(text: str) -> Iterator[Piece]:
+def between_spans(text: str) -> Iterator[TextPart]:
     """Yield what is between the protected spans of a sentence, and the spans."""
     end = 0
     for match in _SPAN.finditer(text):
         yield from _sentences(text[end : match.start()])
-        yield Piece(match[0], False)
+        yield TextPart(match[0], False)
         end = match.end()
     yield from _sentences(text[end:])
 

@@ -1,4 +1,4 @@
-"""From what the user types to a conjugation: ``leet|upper``, ``translate:es``."""
+"""Specs of conjugations as the user types them: ``leet|upper``, ``translate:es``."""
 
 from __future__ import annotations
 

@@ -11,14 +11,16 @@ if TYPE_CHECKING:
         Generation,
         LanguageModel,
         ScoringUnavailableError,
+        WritesPrompts,
         can_score,
     )
     from palimpsest.lm.models.scripted import ScriptedModel
-    from palimpsest.lm.models.specs import load_model, parse_model_spec
+    from palimpsest.lm.models.specs import in_form, load_model, parse_model_spec
 
 __all__ = [
     "Budget", "Chargeable", "Decided", "Generation", "LanguageModel", "PriceTable",
-    "ScoringUnavailableError", "ScriptedModel", "can_score", "load_model", "parse_model_spec",
+    "ScoringUnavailableError", "ScriptedModel", "WritesPrompts", "can_score", "in_form",
+    "load_model", "parse_model_spec",
 ]  # fmt: skip
 
 lazy_face(globals())

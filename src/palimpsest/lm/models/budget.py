@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import tomllib
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 from palimpsest.errors import UserError, did_you_mean
+from palimpsest.files import read_toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,11 +74,9 @@ class PriceTable:
             UserError: The file is missing, or says something else.
         """
         try:
-            content = tomllib.loads(Path(path).read_text("utf-8"), parse_float=Decimal)
-        except OSError as error:
-            raise _bad(path, f"cannot be read: {error.strerror}") from error
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise _bad(path, f"is not TOML: {error}") from error
+            content = read_toml(Path(path), parse_float=Decimal)
+        except UserError as error:
+            raise _bad(path, f"cannot be read: {error.message}") from error
         return cls(_prices(content, path), f"the price table '{path}'")
 
     def of(self, model: str, url: str = "") -> Price:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from palimpsest.errors import UserError
 from palimpsest.lm.prompts import Prompt
@@ -13,8 +13,10 @@ Decided = Callable[[int, str], bool]
 will be scored, whatever follows? ``True`` lets the back end stop early; it may also be ignored."""
 
 
-Finish = Literal["stop", "decided", "length"]
-"""Why an answer ended: stop string or end token, early decision, or the token limit."""
+Finish = Literal["stop", "decided", "length", "filtered", "refused"]
+"""Why an answer ended: stop string or end token, early decision, the token limit, a content filter
+of the server, or a refusal of the server or the model. A prompt that leaves no room for an answer
+has an empty one of no tokens that ended with ``length``."""
 
 
 class ScoringUnavailableError(UserError):
@@ -90,6 +92,18 @@ class LanguageModel(Protocol):
 
     def close(self) -> None:
         """Free the memory; the model is not used afterwards."""
+
+
+@runtime_checkable
+class WritesPrompts(Protocol):
+    """A model whose back end here turns prompts into the text that it reads."""
+
+    def written(self, prompt: Prompt) -> str:
+        """Return that text.
+
+        Raises:
+            UserError: There is no chat template for messages, or it cannot write them.
+        """
 
 
 def can_score(model: LanguageModel) -> bool:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from palimpsest.errors import UserError
 from palimpsest.lm.models.protocol import LanguageModel
@@ -36,6 +37,41 @@ def load_model(spec: str) -> LanguageModel:
     """
     parsed = parse_model_spec(spec)
     return MODELS.get(parsed.name)(parsed)
+
+
+_FORMS = {
+    "hf": ("chat", {"plain": "false", "chat": "true"}),
+    "rosetta": ("chat", {"plain": "false", "chat": "true"}),
+    "openai": ("api", {"plain": "completions", "chat": "chat"}),
+}
+"""The option of each back end that says in which form every prompt is sent, and its values."""
+
+
+def in_form(spec: str, form: Literal["plain", "chat"]) -> str:
+    """Return a model's spec with the option that sends it every prompt in one form.
+
+    Raises:
+        UserError: The back end knows no forms, or the spec says another.
+
+    Example:
+        >>> in_form("runs/tuned,dtype=bfloat16", "chat")
+        'runs/tuned,dtype=bfloat16,chat=true'
+    """
+    parsed = parse_model_spec(spec)
+    if parsed.name not in _FORMS:
+        raise UserError(
+            f"The model '{spec}' cannot be asked in the form '{form}': its back end, "
+            f"'{parsed.name}', takes prompts as they are.",
+            hint=f"Forms are known to {', '.join(_FORMS)}.",
+        )
+    option, values = _FORMS[parsed.name]
+    given = parsed.options.get(option)
+    if given not in (None, values[form]):
+        raise UserError(
+            f"The model '{spec}' says {option}={given}, and is to be asked in the form '{form}'.",
+            hint=f"Leave out one of the two; '{form}' is short for {option}={values[form]}.",
+        )
+    return spec if given else f"{spec},{option}={values[form]}"
 
 
 def parse_model_spec(text: str) -> Spec:

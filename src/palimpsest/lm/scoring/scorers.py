@@ -51,7 +51,11 @@ class Scorer(ABC):
 
 
 SCORERS: Registry[Callable[[Sequence[str], Sequence[str]], Scorer]] = Registry(
-    "scorer", {DEFAULT_SCORER: "palimpsest.lm.scoring.prefix:PrefixScorer"}
+    "scorer",
+    {
+        "contains": "palimpsest.lm.scoring.contains:ContainsScorer",
+        DEFAULT_SCORER: "palimpsest.lm.scoring.prefix:PrefixScorer",
+    },
 )
 """Names to classes. Plugins use ``palimpsest.scorers``."""
 

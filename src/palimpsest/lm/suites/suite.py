@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin
 from palimpsest.errors import UserError
 from palimpsest.files import digest_json
 from palimpsest.lm.prompts import Message, Prompt
-from palimpsest.lm.scoring import DEFAULT_SCORER
+from palimpsest.lm.scoring import DEFAULT_SCORER, SCORERS
 from palimpsest.registry import Registry
 from palimpsest.specs import Spec, parse_spec
 
@@ -215,6 +215,20 @@ def parse_suite_spec(text: str) -> Spec:
         SUITES,
         needs_target=lambda name: _Parameters(SUITES.get(name)).need_target,
         commas_in_values=True,
+    )
+
+
+def scored_by(suite: Suite, scorer: str) -> Suite:
+    """Return the suite with another scorer for all its examples.
+
+    Raises:
+        UserError: There is no scorer of that name.
+    """
+    SCORERS.get(scorer)
+    return replace(
+        suite,
+        examples=tuple(replace(example, scorer=scorer) for example in suite.examples),
+        parameters={**suite.parameters, "scorer": scorer},
     )
 
 

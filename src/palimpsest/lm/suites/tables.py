@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from palimpsest.errors import MissingExtraError, UserError, raise_mistakes
 from palimpsest.files import (
+    check_file,
     decoded,
     lines_of,
     parse_object,
@@ -32,12 +33,14 @@ MOST_BYTES = 512 * 2**20
 MOST_ROWS = 200_000
 """The longest table. All fifteen languages of XNLI's test split have 75,150 rows together."""
 
+_N_AT_A_TIME = 16  # rows, each of which may have a very long text
+_PACKED_TYPES = ("dictionary", "run_end_encoded")
 _STATE = "state.json"  # what `Dataset.save_to_disk` leaves in a folder
 _SMALLER = "Choose a smaller split, or cut out the rows that you need."
 _SAVE_AGAIN = "Save the dataset again with save_to_disk."
 
 
-class TableRow(NamedTuple):
+class SourceRow(NamedTuple):
     """One row of a table."""
 
     place: str
@@ -56,7 +59,7 @@ class Table(NamedTuple):
     columns: tuple[str, ...]
     """All columns that there are; for JSON lines, those of some row."""
 
-    rows: tuple[TableRow, ...]
+    rows: tuple[SourceRow, ...]
     """In order, with the columns that were asked for."""
 
     sha256: str
@@ -88,7 +91,7 @@ def read_table(path: Path, columns: Collection[str]) -> Table:
     is_text = path.suffix in {".tsv", ".jsonl"} and not path.is_dir()
     names, rows = _text_table(path) if is_text else _arrow_tables(files, frozenset(columns))
     kept = tuple(
-        TableRow(place, {key: value for key, value in fields.items() if key in columns})
+        SourceRow(place, {key: value for key, value in fields.items() if key in columns})
         for place, fields in rows
     )
     return Table(str(path), names, kept, sha256_of(*files))
@@ -100,6 +103,8 @@ def checked_size(*paths: Path) -> None:
         n_bytes = sum(path.stat().st_size for path in paths)
     except OSError as error:
         raise unreadable(paths[0], error) from error
+    for path in paths:
+        check_file(path)
     _check_bytes(paths[0], n_bytes)
 
 
@@ -129,7 +134,7 @@ def _check_rows(path: Path, n_rows: int) -> None:
         )
 
 
-def _text_table(path: Path) -> tuple[tuple[str, ...], list[TableRow]]:
+def _text_table(path: Path) -> tuple[tuple[str, ...], list[SourceRow]]:
     is_tsv = path.suffix == ".tsv"
     lines = lines_of(read_bytes(path, most_bytes=MOST_BYTES).rstrip())
     _check_rows(path, len(lines) - is_tsv)  # the first line of a TSV file names the columns
@@ -156,7 +161,7 @@ def _parsed(
     return found
 
 
-def _tsv(path: Path, lines: list[bytes]) -> tuple[tuple[str, ...], list[TableRow]]:
+def _tsv(path: Path, lines: list[bytes]) -> tuple[tuple[str, ...], list[SourceRow]]:
     texts = _parsed(path, lines, decoded, hint="Save the file as UTF-8.")
     fields = [(place, text.removesuffix("\r").split("\t")) for place, text in texts]
     columns = tuple(fields[0][1])
@@ -170,14 +175,14 @@ def _tsv(path: Path, lines: list[bytes]) -> tuple[tuple[str, ...], list[TableRow
         mistakes.insert(0, f"{path}, line 1: a column comes twice: {', '.join(columns)}.")
     raise_mistakes(mistakes, hint="One row a line, its fields separated by tabs, without quoting.")
     return columns, [
-        TableRow(place, dict(zip(columns, found, strict=True))) for place, found in fields[1:]
+        SourceRow(place, dict(zip(columns, found, strict=True))) for place, found in fields[1:]
     ]
 
 
-def _json_lines(path: Path, lines: list[bytes]) -> tuple[tuple[str, ...], list[TableRow]]:
+def _json_lines(path: Path, lines: list[bytes]) -> tuple[tuple[str, ...], list[SourceRow]]:
     some = lines if lines != [b""] else []
     rows = [
-        TableRow(*each)
+        SourceRow(*each)
         for each in _parsed(path, some, parse_object, hint="One JSON object a line.")
     ]
     return tuple(dict.fromkeys(key for row in rows for key in row.fields)), rows
@@ -185,7 +190,7 @@ def _json_lines(path: Path, lines: list[bytes]) -> tuple[tuple[str, ...], list[T
 
 def _arrow_tables(
     files: Sequence[Path], wanted: Collection[str]
-) -> tuple[tuple[str, ...], list[TableRow]]:
+) -> tuple[tuple[str, ...], list[SourceRow]]:
     """Read some columns of Parquet or Arrow files with pyarrow alone, one behind the other."""
     try:
         import pyarrow as pa
@@ -194,7 +199,7 @@ def _arrow_tables(
             "Parquet files and datasets saved to disk", package="pyarrow", extra="parquet"
         ) from None
     names: dict[str, None] = {}
-    rows: list[TableRow] = []
+    rows: list[SourceRow] = []
     for file in files:
         read = _parquet if file.suffix == ".parquet" else _arrow
         try:
@@ -212,6 +217,7 @@ def _arrow_tables(
 
 
 def _parquet(path: Path, wanted: Collection[str], n_before: int) -> tuple[list[str], pa.Table]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path) as file:
@@ -225,7 +231,10 @@ def _parquet(path: Path, wanted: Collection[str], n_before: int) -> tuple[list[s
         )
         _check_bytes(path, n_bytes)
         names = list(file.schema_arrow.names)
-        return names, file.read(columns=[name for name in names if name in wanted])
+        kept = [name for name in names if name in wanted]
+        batches = file.iter_batches(batch_size=_N_AT_A_TIME, columns=kept)
+        schema = pa.schema([file.schema_arrow.field(name) for name in kept])
+        return names, _dense_table(path, batches, schema)
 
 
 def _arrow(path: Path, wanted: Collection[str], n_before: int) -> tuple[list[str], pa.Table]:
@@ -242,10 +251,39 @@ def _arrow(path: Path, wanted: Collection[str], n_before: int) -> tuple[list[str
             _check_bytes(path, n_bytes)
             batches.append(batch.select(kept))
         schema = pa.schema([stream.schema.field(name) for name in kept])
-    return names, pa.Table.from_batches(batches, schema)
+        return names, _dense_table(path, batches, schema)
 
 
-def _arrow_rows(path: Path, table: pa.Table) -> list[TableRow]:
+def _dense_table(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+    """Return a table in which every row has its own text, counted as it is unpacked.
+
+    A column may name one long text by its number in every row.
+    """
+    import pyarrow as pa
+
+    packed = {field.name for field in schema if pa.types.is_dictionary(field.type)}
+    for field in schema:
+        if field.name not in packed and any(kind in str(field.type) for kind in _PACKED_TYPES):
+            raise UserError(
+                f"{path}: the column '{field.name}' is of the type {field.type}; it is not read.",
+                hint="Write its values as they are.",
+            )
+    pieces, n_bytes = [], 0
+    for batch in batches:
+        n_rows = _N_AT_A_TIME if packed else max(1, batch.num_rows)
+        for start in range(0, batch.num_rows, n_rows):
+            piece = batch.slice(start, n_rows)
+            columns = [
+                column.dictionary_decode() if name in packed else column
+                for name, column in zip(schema.names, piece.columns, strict=True)
+            ]
+            n_bytes += sum(column.nbytes for column in columns)
+            _check_bytes(path, n_bytes)
+            pieces.append(pa.RecordBatch.from_arrays(columns, names=schema.names))
+    return pa.Table.from_batches(pieces) if pieces else schema.empty_table()
+
+
+def _arrow_rows(path: Path, table: pa.Table) -> list[SourceRow]:
     try:
         values = table.to_pylist()
     except UnicodeDecodeError:
@@ -254,7 +292,7 @@ def _arrow_rows(path: Path, table: pa.Table) -> list[TableRow]:
             [f"{path}, row {i + 1}: not UTF-8." for i in bad], hint="Write the file again."
         )
         raise
-    return [TableRow(f"{path}, row {number}", fields) for number, fields in enumerate(values, 1)]
+    return [SourceRow(f"{path}, row {number}", fields) for number, fields in enumerate(values, 1)]
 
 
 def _is_text(row: pa.Table) -> bool:

@@ -21,6 +21,7 @@ _N_AT_ONCE = 256
 
 _N_LOOKED_UP = 500
 _BUSY_SECONDS = 10.0
+_MOST_BYTES = 2**24  # of one translation
 
 
 def cache_path() -> Path | None:
@@ -108,6 +109,7 @@ class TranslationCache:
             connection = sqlite3.connect(
                 self.path, timeout=_BUSY_SECONDS, check_same_thread=False, isolation_level=None
             )
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MOST_BYTES)
             self._connection = connection
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")

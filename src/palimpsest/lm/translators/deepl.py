@@ -1,20 +1,15 @@
-"""The translator ``deepl``: the DeepL service, through its own package."""
+"""The translator ``deepl``: the DeepL service, over HTTP."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from threading import Lock
-from typing import TYPE_CHECKING, Any, cast
 
-from palimpsest.errors import MissingExtraError
 from palimpsest.lm.network import bare_url
+from palimpsest.lm.translators.json_service import JsonReply, JsonService
 from palimpsest.lm.translators.languages import base_language, canonical
 from palimpsest.lm.translators.translator import TranslationError, Translator
 from palimpsest.specs import Spec
-
-if TYPE_CHECKING:
-    from deepl import DeepLClient, DeepLException
 
 KEY = "DEEPL_AUTH_KEY"
 """The environment variable with the key."""
@@ -30,13 +25,18 @@ class DeepL:
 
     Args:
         url: Another server than DeepL's own.
+        n_attempts: How often a request is sent at most.
+        timeout_seconds: For one request.
     """
 
-    def __init__(self, *, url: str | None = None) -> None:
+    def __init__(
+        self, *, url: str | None = None, n_attempts: int = 4, timeout_seconds: float = 60.0
+    ) -> None:
         self.spec = f"deepl:{bare_url(url)}" if url else "deepl"
         self._url = url
-        self._lock = Lock()
-        self._client: DeepLClient | None = None
+        self._n_attempts = n_attempts
+        self._timeout_seconds = timeout_seconds
+        self._service: JsonService | None = None
 
     def version(self, source: str, target: str) -> str:
         """Return all that the service says of itself: it has no releases."""
@@ -52,82 +52,72 @@ class DeepL:
 
     def translate(self, texts: Sequence[str], source: str, target: str) -> list[str]:
         """Return the translation of every text."""
-        client = self._open()
-        import deepl
-
-        tag = canonical(target)
-        answers: list[str] = []
-        for start in range(0, len(texts), _N_AT_ONCE):
-            batch = list(texts[start : start + _N_AT_ONCE])
-            try:
-                results = client.translate_text(
-                    batch,
-                    source_lang=base_language(source).upper(),
-                    target_lang=_REGIONS.get(tag, tag.upper()),
-                    preserve_formatting=True,
-                )
-            except deepl.DeepLException as error:
-                raise self._explained(error) from None  # its text may quote the request
-            except (TypeError, ValueError, KeyError, AttributeError):
-                raise TranslationError(
-                    "DeepL answered something that is no translation.",
-                    hint="If you named a server, does it speak DeepL's protocol?",
-                ) from None
-            answers += [each.text for each in (results if isinstance(results, list) else [results])]
-        return answers
-
-    def close(self) -> None:
-        """Close the connections."""
-        with self._lock:
-            if self._client is not None:
-                cast(Any, self._client).close()
-                self._client = None
-
-    def _open(self) -> DeepLClient:
         key = os.environ.get(KEY)
         if not key:
             raise TranslationError(
                 f"DeepL wants a key, and the environment variable {KEY} is not set.",
                 hint=f"Get one at deepl.com/pro-api, then: export {KEY}=…",
             )
-        try:
-            import deepl
-        except ImportError as error:
-            raise MissingExtraError(
-                "Translations by DeepL", package="deepl", extra="deepl"
-            ) from error
-        with self._lock:
-            if self._client is None:
-                self._client = deepl.DeepLClient(
-                    key, server_url=self._url, send_platform_info=False
-                )
-            return self._client
+        tag = canonical(target)
+        answers: list[str] = []
+        for start in range(0, len(texts), _N_AT_ONCE):
+            batch = list(texts[start : start + _N_AT_ONCE])
+            body = {
+                "text": batch,
+                "source_lang": base_language(source).upper(),
+                "target_lang": _REGIONS.get(tag, tag.upper()),
+                "preserve_formatting": True,
+            }
+            authorization = {"Authorization": f"DeepL-Auth-Key {key}"}
+            reply = self._open(key).ask("/v2/translate", body, headers=authorization)
+            answers += _translated(reply, len(batch), key)
+        return answers
 
-    def _explained(self, error: DeepLException) -> TranslationError:
-        import deepl
+    def close(self) -> None:
+        """Close the connections."""
+        if self._service is not None:
+            self._service.close()
 
-        if isinstance(error, deepl.AuthorizationException):
-            return TranslationError(
-                f"DeepL does not accept the key in {KEY}.", hint="Look it up at deepl.com."
+    def _open(self, key: str) -> JsonService:
+        if self._service is None:
+            # Keys of the free plan say so, and are known at a server of their own.
+            own = "https://api-free.deepl.com" if key.endswith(":fx") else "https://api.deepl.com"
+            self._service = JsonService(
+                self._url or own,
+                name="DeepL",
+                n_attempts=self._n_attempts,
+                timeout_seconds=self._timeout_seconds,
             )
-        if isinstance(error, deepl.QuotaExceededException):
-            return TranslationError(
-                "The characters that DeepL translates with this key are used up.",
-                hint="Wait for the next month, or use another translator.",
-            )
-        if isinstance(error, deepl.TooManyRequestsException):
-            return TranslationError(
-                "DeepL allows no more requests for now.",
-                hint="Wait and run the same command again: what was translated is kept.",
-            )
-        if isinstance(error, deepl.ConnectionException):
-            return TranslationError(
-                "DeepL does not answer.", hint="Look at the network, or name a server: deepl:URL"
-            )
-        said = str(error).partition("\n")[0][:300].replace(os.environ.get(KEY, "\0"), "…")
-        return TranslationError(
-            f"DeepL did not translate: {said}.", hint="Does it have the languages?"
+        return self._service
+
+
+def _translated(reply: JsonReply, n: int, key: str) -> list[str]:
+    value = reply.value if isinstance(reply.value, dict) else {}
+    if reply.status == 200:
+        match value.get("translations"):
+            case list(entries) if len(entries) == n:
+                texts = [entry.get("text") for entry in entries if isinstance(entry, dict)]
+                if len(texts) == n and all(isinstance(text, str) for text in texts):
+                    return [str(text) for text in texts]
+        raise TranslationError(
+            "DeepL answered something that is no translation.",
+            hint="If you named a server, does it speak DeepL's protocol?",
         )
+    known = {
+        403: (f"DeepL does not accept the key in {KEY}.", "Look it up at deepl.com."),
+        429: (
+            "DeepL allows no more requests for now.",
+            "Wait and run the same command again: what was translated is kept.",
+        ),
+        456: (
+            "The characters that DeepL translates with this key are used up.",
+            "Wait for the next month, or use another translator.",
+        ),
+    }
+    said = " ".join(str(value.get("message") or "no reason given")[:300].split()).replace(key, "…")
+    other = f"DeepL did not translate: status {reply.status}, {said}."
+    message, hint = known.get(reply.status, (other, "Does it have the languages?"))
+    raise TranslationError(message, hint=hint)
 
 
 def load(spec: Spec) -> Translator:

@@ -44,7 +44,7 @@ class ProgramReplies(NamedTuple):
 class Programs:
     """A running process group, and both ends of its pipe.
 
-    Ctrl-C in a terminal does not reach the programs. They end with :meth:`end`, with this process,
+    Ctrl-C in a terminal does not reach the programs. They end with ``end()``, with this process,
     and, as their input ends, also when this process is killed. They see nothing of the environment.
 
     Args:

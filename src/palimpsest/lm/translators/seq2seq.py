@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from threading import RLock
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 _DEFAULT_LIMIT = 512
 _DEFAULT_BATCH = 16
 _MOST_NEW_TOKENS = 1024
+
+_HINT = "Check that it loads with transformers' AutoModelForSeq2SeqLM.from_pretrained."
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,9 @@ class _Model:
     def _config(self) -> Any:
         from transformers import AutoConfig
 
-        with _explained(f"The configuration of '{self.name}'"):
+        from palimpsest.lm.models.huggingface import explained
+
+        with explained(f"The configuration of '{self.name}'", _HINT, TranslationError):
             config = AutoConfig.from_pretrained(
                 self._checkpoint.folder, local_files_only=True, trust_remote_code=False
             )
@@ -162,10 +165,18 @@ class _Model:
     def _tokenizer(self) -> PreTrainedTokenizerBase:
         from transformers import AutoTokenizer
 
-        with _explained(f"The tokenizer of '{self.name}'"):
-            tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-                self._checkpoint.folder, local_files_only=True, trust_remote_code=False
-            )
+        from palimpsest.lm.models.huggingface import explained
+
+        with explained(f"The tokenizer of '{self.name}'", _HINT, TranslationError):
+            try:
+                tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+                    self._checkpoint.folder, local_files_only=True, trust_remote_code=False
+                )
+            except ImportError as error:
+                package = error.name or "sentencepiece"
+                raise MissingExtraError(
+                    "Tokenizers of Marian models", package=package, extra="seq2seq"
+                ) from error
         return tokenizer
 
     @cached_property
@@ -236,10 +247,16 @@ class _Model:
     def _open(self) -> PreTrainedModel:
         from transformers import AutoModelForSeq2SeqLM
 
-        from palimpsest.lm.models.huggingface import DTYPES, choose_device
+        from palimpsest.lm.models.huggingface import (
+            DTYPES,
+            broken_weight,
+            check_complete,
+            choose_device,
+            explained,
+        )
 
         if self._network is None:
-            with _explained(f"The model '{self.name}'"):
+            with explained(f"The model '{self.name}'", _HINT, TranslationError):
                 network, report = AutoModelForSeq2SeqLM.from_pretrained(
                     self._checkpoint.folder,
                     config=self._config,
@@ -249,12 +266,11 @@ class _Model:
                     use_safetensors=True,
                     output_loading_info=True,
                 )
-            missing = sorted(report["missing_keys"])
-            if missing:
+            check_complete(self.name, report, TranslationError)
+            if (weight := broken_weight(network)) is not None:
                 raise TranslationError(
-                    f"The weights of '{self.name}' lack {len(missing)} tensors, such as "
-                    f"{missing[0]}.",
-                    hint="Save the whole model: model.save_pretrained(folder)",
+                    f"The model '{self.name}' cannot translate: NaN or infinity in {weight}.",
+                    hint="Copy the checkpoint anew.",
                 )
             self._network = network.to(choose_device(self._settings.device)).eval()
             # Whatever length the checkpoint suggests, ours is the one that counts.
@@ -271,28 +287,6 @@ def _end_tokens(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) ->
     ends = network.generation_config.eos_token_id
     found = ends if isinstance(ends, list) else [ends]
     return [end for end in (*found, tokenizer.eos_token_id) if end is not None]
-
-
-@contextmanager
-def _explained(what: str) -> Iterator[None]:
-    """Turn whatever a library raises while it opens a file into a message of ours."""
-    from palimpsest.lm.models.huggingface import quietly
-
-    try:
-        with quietly():
-            yield
-    except UserError:
-        raise
-    except ImportError as error:
-        raise MissingExtraError(
-            "Tokenizers of Marian models", package=error.name or "sentencepiece", extra="seq2seq"
-        ) from error
-    except Exception as error:  # libraries raise OSError, ValueError, KeyError, and their own
-        reason = str(error).strip().splitlines()
-        raise TranslationError(
-            f"{what} could not be opened: {reason[0] if reason else type(error).__name__}",
-            hint="Check that it loads with transformers' AutoModelForSeq2SeqLM.from_pretrained.",
-        ) from error
 
 
 def load(spec: Spec) -> Translator:

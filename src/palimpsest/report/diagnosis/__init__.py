@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from palimpsest.faces import lazy_face
 
 if TYPE_CHECKING:
+    from palimpsest.report.diagnosis.explained_answers import suspects
     from palimpsest.report.diagnosis.figures import FIGURES
     from palimpsest.report.diagnosis.page import render_page
     from palimpsest.report.diagnosis.prompts import prompt_data
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FIGURES", "TerminalTable", "csv_cells", "csv_table", "latex_table", "markdown_table",
-    "prompt_data", "render_page",
+    "prompt_data", "render_page", "suspects",
 ]  # fmt: skip
 
 lazy_face(globals())

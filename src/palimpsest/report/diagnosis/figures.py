@@ -5,6 +5,7 @@ They show what the results hold and compute nothing. ``docs/adding/figure.md`` a
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
-from palimpsest.report.diagnosis.tables import table_rows
+from palimpsest.report.diagnosis.tables import by_recovery, table_rows
 from palimpsest.report.figure import (
     BAND,
     BASE,
@@ -102,7 +103,7 @@ def accuracy(results: Results) -> Drawing:
         name="accuracy",
         title="Accuracy of the base and the tuned model, by how they are asked",
         caption="Bars are Wilson’s 95 % intervals. A conjugation that brings the ability back "
-        "moves the tuned model’s mark towards the base model’s." + guessing,
+        "moves the tuned model’s mark towards the base model’s. All source examples." + guessing,
         alternative=f"Accuracy. {'; '.join(said)}.{guessing}",
         draw=draw,
     )
@@ -111,7 +112,7 @@ def accuracy(results: Results) -> Drawing:
 @FIGURES.register
 def recovery(results: Results) -> Drawing | None:
     """Recovered share of the forgetting for each conjugation; what is undefined is said."""
-    conjugations = results.conjugations
+    conjugations = by_recovery(results.conjugations)
     if not conjugations:
         return None
 
@@ -140,7 +141,8 @@ def recovery(results: Results) -> Drawing | None:
         title="Share of the forgetting that each conjugation recovers",
         caption="0: as forgotten as when asked plainly. 1: as good as the base model asked "
         "plainly. Bars are 95 % intervals (bootstrap over source examples); an arrow means that "
-        "the interval goes on.",
+        "the interval goes on. All source examples; the verdict stands on the half that did not "
+        "choose the best.",
         alternative=f"Recovery. {'; '.join(said)}.",
         draw=draw,
     )
@@ -186,7 +188,8 @@ def cells(results: Results) -> Drawing | None:
     if results.suite.scoring != "abilities" or not 1 < len(found) <= MAX_PANELS:
         return None
     tables = [table_rows(cell) for cell in found]
-    names = list(dict.fromkeys(row.name for table in tables for row in table))
+    rows = itertools.chain(table_rows(results), *tables)
+    names = list(dict.fromkeys(row.name for row in rows))
 
     def draw(sheet: Sheet) -> None:
         n_columns = min(len(found), 2 if sheet.is_narrow else 4)
@@ -235,7 +238,7 @@ def forgetting(results: Results) -> Drawing | None:
         draw_intervals(
             axes,
             [cell.plain.forgetting for cell in found],
-            [cell.plain.forgetting_ci95 for cell in found],
+            [cell.plain.forgetting_hull95 for cell in found],
             range(len(found)),
             color=TUNED,
             fmt="D",
@@ -248,13 +251,13 @@ def forgetting(results: Results) -> Drawing | None:
 
     said = (
         f"{visible(cell.name)}: {percent(cell.plain.forgetting)} "
-        f"{percent_interval(cell.plain.forgetting_ci95)}"
+        f"{percent_interval(cell.plain.forgetting_hull95)}"
         for cell in found
     )
     return Drawing(
         name="forgetting",
         title="Forgetting in each task, both models asked plainly",
-        caption="Base minus tuned accuracy, in points, with 95 % intervals (bootstrap over items), "
+        caption="Base minus tuned accuracy, in points, with 95 % intervals, "
         "not adjusted for the number of tasks. To the right of zero the tuned model is worse.",
         alternative=f"Forgetting. {'; '.join(said)}.",
         draw=draw,

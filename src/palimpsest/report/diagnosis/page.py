@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 from markupsafe import Markup, escape
 
 from palimpsest.records import THRESHOLDS
+from palimpsest.report.diagnosis.explained_answers import Suspect
+from palimpsest.report.diagnosis.next_steps import next_steps
 from palimpsest.report.diagnosis.prompts import PromptData
-from palimpsest.report.diagnosis.tables import COLUMNS, table_rows
+from palimpsest.report.diagnosis.regressions import worst_regressions
+from palimpsest.report.diagnosis.tables import COLUMNS, Column, TableRow, table_rows
 from palimpsest.report.page import KeyNumber, PageFigure, render
 from palimpsest.report.text import (
     MISSING,
     conjugation_label,
+    flips_text,
     guessing_text,
+    number,
     p_value,
     percent,
     percent_interval,
@@ -26,7 +33,7 @@ from palimpsest.report.text import (
 )
 
 if TYPE_CHECKING:
-    from palimpsest.records import Results
+    from palimpsest.records import AnswerRow, Results
 
 MAX_CELLS = 300
 """Rows of the table of cells; the files beside the page have all."""
@@ -35,14 +42,24 @@ MAX_CELL_TABLES = 40
 """Cells with a whole table of their own on the page."""
 
 
-def render_page(results: Results, figures: Sequence[PageFigure], data: PromptData) -> str:
+def render_page(
+    results: Results,
+    figures: Sequence[PageFigure],
+    data: PromptData,
+    rows: Sequence[AnswerRow] = (),
+    suspects: Sequence[Suspect] = (),
+) -> str:
     """Return the page.
 
     Args:
         results: What the diagnosis says.
         figures: In order.
         data: The answers for the browser of single prompts.
+        rows: The answers themselves, for the sections that pick some of them.
+        suspects: Wrong answers that show no loss.
     """
+    best = results.best.name if results.best else None
+    tells_abilities = results.suite.scoring == "abilities"
     return render(
         "report.html.j2",
         figures,
@@ -50,9 +67,13 @@ def render_page(results: Results, figures: Sequence[PageFigure], data: PromptDat
         filters=_FILTERS,
         results=results,
         data=data,
+        suspects=suspects,
         data_json=Markup(data.json),
         keys=_key_numbers(results),
-        columns=COLUMNS,
+        regressions=worst_regressions(rows, best, tells_abilities=tells_abilities),
+        steps=next_steps(results),
+        columns_of=_columns_of,
+        spans=_spans,
         table_rows=table_rows,
         max_cells=MAX_CELLS,
         max_cell_tables=MAX_CELL_TABLES,
@@ -60,6 +81,17 @@ def render_page(results: Results, figures: Sequence[PageFigure], data: PromptDat
         model_facts=_model_facts(results),
         run_facts=_run_facts(results),
     )
+
+
+def _columns_of(rows: Sequence[TableRow]) -> list[Column]:
+    """Return the columns that hold something: without a conjugation, half of them would not."""
+    return [column for column in COLUMNS if any(column.value(row) != MISSING for row in rows)]
+
+
+def _spans(columns: Sequence[Column]) -> list[tuple[str, int]]:
+    """Return what is compared in columns beside each other, and how many they are."""
+    groups = itertools.groupby(columns, lambda column: column.group)
+    return [(group, len(list(members))) for group, members in groups]
 
 
 def _breakable(text: str) -> Markup:
@@ -72,6 +104,11 @@ def _p_relation(p: float | None) -> str:
     return relation(p_value(p)).replace(" ", "\u00a0")
 
 
+def _versions(source_id: str) -> str:
+    """Return the link to all versions of an example: what the program writes into the address."""
+    return "#prompts?" + urlencode({"source": re.sub("[\ud800-\udfff]", "\ufffd", source_id)})
+
+
 _FILTERS: dict[str, Callable[..., str]] = {
     "label": conjugation_label,
     "breakable": _breakable,
@@ -82,6 +119,8 @@ _FILTERS: dict[str, Callable[..., str]] = {
     "p_value": p_value,
     "p_relation": _p_relation,
     "guessing": guessing_text,
+    "flips": flips_text,
+    "versions": _versions,
 }
 
 
@@ -90,7 +129,7 @@ def _key_numbers(results: Results) -> Iterator[KeyNumber]:
     for role, arm in (("Base", plain.base), ("Tuned", plain.tuned)):
         note = f"{percent_interval(arm.ci95)}, n\u00a0=\u00a0{arm.n:,}"
         yield KeyNumber(f"{role}, asked plainly", percent(arm.accuracy), "%", note)
-    note = f"{percent_interval(plain.forgetting_ci95)}, p\u00a0{_p_relation(plain.p_value)}"
+    note = f"{percent_interval(plain.forgetting_hull95)}, p\u00a0{_p_relation(plain.p_value)}"
     yield KeyNumber("Forgetting", percent(plain.forgetting), "points", note)
     # What became of the tuned model's answers, as far as is known.
     if results.suite.scoring == "abilities":
@@ -102,8 +141,14 @@ def _key_numbers(results: Results) -> Iterator[KeyNumber]:
         yield KeyNumber(name, f"{plain.n_lost:,}, {plain.n_gained:,}", "", note)
     if best is not None:
         name = f"Recovery, best: {conjugation_label(best.name)}"
-        note = f"{ratio_interval(best.recovery_ci95)} on {best.n_report:,} that did not choose it"
-        yield KeyNumber(name, ratio(best.recovery), "", note)
+        of_all = next(one for one in results.conjugations if one.name == best.name)
+        note = (
+            f"{ratio_interval(best.recovery_ci95)} on the {best.n_report:,} examples that did not "
+            f"choose it; {ratio(of_all.recovery)} on all {of_all.tuned.n:,}"
+        )
+        if best.recovery is None:
+            note = f"undefined: no clear forgetting on the {best.n_report:,} that measure it"
+        yield KeyNumber(name, number(best.recovery, 2), "", note.lstrip())
 
 
 def _model_facts(results: Results) -> Iterator[tuple[str, str, str]]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from palimpsest.report.terminal import FittedTable, TextColumn
 from palimpsest.report.text import (
     MISSING,
     conjugation_label,
@@ -20,9 +21,6 @@ from palimpsest.report.text import (
 )
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions
-    from rich.table import Table
-
     from palimpsest.records import Arm, Cell, ConjugationResult, Interval, Plain, Results
 
 
@@ -35,16 +33,17 @@ class TableRow:
     """``plain``, ``native``, ``exact`` or ``lossy``."""
     base: Arm
     tuned: Arm
-    p_value: float
-    n_lost: int
-    n_gained: int
-    change_ci95: Interval | None = None
-    """Interval of tuned − base; recorded for the plain row only."""
+    forgot: Plain | None = None
+    """Test and flips of base against tuned; of the plain row only."""
+    p_value: float | None = None
+    """Of the tuned model under the conjugation against the tuned model plain, as what follows."""
+    p_holm: float | None = None
+    n_lost: int | None = None
+    n_gained: int | None = None
     recovery: float | None = None
     recovery_ci95: Interval | None = None
     did: float | None = None
     did_ci95: Interval | None = None
-    p_holm: float | None = None
     fidelity: float | None = None
     """Mean chrF of the prompts' round trip; nothing is translated back in a native language."""
 
@@ -58,6 +57,14 @@ class TableRow:
         """Tuned minus base accuracy."""
         return self.tuned.accuracy - self.base.accuracy
 
+    @property
+    def change_ci95(self) -> Interval | None:
+        """Its interval, which is recorded for the plain row only."""
+        if self.forgot is None:
+            return None
+        low, high = self.forgot.forgetting_hull95
+        return -high, -low
+
 
 @dataclass(frozen=True)
 class Column:
@@ -67,7 +74,13 @@ class Column:
     header: str
     value: Callable[[TableRow], str]
     interval: Callable[[TableRow], str] = lambda row: ""
+    group: str = ""
+    """What is compared in it, and in those beside it."""
 
+
+_BOTH = "Tuned against base, asked alike"
+_BROUGHT_BACK = "Tuned, asked so against plainly"
+_CONJUGATION = "The conjugation"
 
 COLUMNS: tuple[Column, ...] = (
     Column("name", "Asked", lambda row: conjugation_label(row.name)),
@@ -76,46 +89,65 @@ COLUMNS: tuple[Column, ...] = (
         "Base, %",
         lambda row: percent(row.base.accuracy),
         lambda row: percent_interval(row.base.ci95),
+        group=_BOTH,
     ),
     Column(
         "tuned",
         "Tuned, %",
         lambda row: percent(row.tuned.accuracy),
         lambda row: percent_interval(row.tuned.ci95),
+        group=_BOTH,
     ),
-    Column("change", "Change, points", lambda row: percent(row.change, signed=True)),
+    Column(
+        "change",
+        "Change, points",
+        lambda row: percent(row.change, signed=True),
+        lambda row: percent_interval(row.change_ci95, signed=True),
+        group=_BOTH,
+    ),
     Column(
         "recovery",
         "Recovery",
         lambda row: MISSING if row.is_plain else ratio(row.recovery),
         lambda row: ratio_interval(row.recovery_ci95),
+        group=_BROUGHT_BACK,
     ),
     Column(
         "did",
         "DiD, points",
         lambda row: percent(row.did, signed=True),
         lambda row: percent_interval(row.did_ci95, signed=True),
+        group=_BROUGHT_BACK,
     ),
-    Column("p", "p (Holm)", lambda row: p_value(row.p_value if row.is_plain else row.p_holm)),
-    Column("flips", "Flips 1→0 / 0→1", lambda row: f"{row.n_lost} / {row.n_gained}"),
-    Column("fidelity", "Fidelity, %", lambda row: percent(row.fidelity)),
-    Column("kind", "Kind", lambda row: row.kind),
+    Column("p", "p (Holm)", lambda row: p_value(row.p_holm), group=_BROUGHT_BACK),
+    Column(
+        "flips",
+        "Flips 1→0 / 0→1",
+        lambda row: MISSING if row.is_plain else f"{row.n_lost} / {row.n_gained}",
+        group=_BROUGHT_BACK,
+    ),
+    Column("fidelity", "Fidelity, %", lambda row: percent(row.fidelity), group=_CONJUGATION),
+    Column("kind", "Kind", lambda row: row.kind, group=_CONJUGATION),
 )
 
 
+def by_recovery(conjugations: Sequence[ConjugationResult]) -> list[ConjugationResult]:
+    """Return what brings most back first; what is undefined comes last, in the order asked."""
+    return sorted(conjugations, key=lambda one: (one.recovery is None, -(one.recovery or 0.0)))
+
+
 def table_rows(found: Results | Cell) -> list[TableRow]:
-    """Return the rows of the whole, or of one cell: plain first, then every conjugation."""
-    low, high = found.plain.forgetting_ci95
+    """Return the rows of the whole, or of one cell: plain first, then what brings most back."""
+    plain = found.plain
     return [
-        _row(found.plain, name="identity", kind="plain", change_ci95=(-high, -low)),
-        *(_row(result, kind=_kind(result)) for result in found.conjugations),
+        TableRow("identity", "plain", base=plain.base, tuned=plain.tuned, forgot=plain),
+        *map(_conjugated_row, by_recovery(found.conjugations)),
     ]
 
 
-def _row(found: Plain | ConjugationResult, **own: Any) -> TableRow:
-    """Return the row of a record: the fields that both have by one name, and its own."""
+def _conjugated_row(found: ConjugationResult) -> TableRow:
     shared = [field.name for field in fields(TableRow) if hasattr(found, field.name)]
-    return TableRow(**{name: getattr(found, name) for name in shared}, **own)
+    return TableRow(kind=_kind(found), **{name: getattr(found, name) for name in shared})
 
 
 def _kind(result: ConjugationResult) -> str:
@@ -141,6 +173,8 @@ def csv_cells(results: Results) -> str:
 
 
 def _csv_fields(row: TableRow) -> dict[str, object]:
+    """Return a row's fields: the test and the flips of each comparison in columns of their own."""
+    forgot = row.forgot
     return {
         "conjugation": conjugation_label(row.name),
         "kind": row.kind,
@@ -149,6 +183,9 @@ def _csv_fields(row: TableRow) -> dict[str, object]:
         **csv_interval("change", row.change, row.change_ci95),
         **csv_interval("recovery", row.recovery, row.recovery_ci95),
         **csv_interval("did", row.did, row.did_ci95),
+        "forgetting_p_value": forgot and forgot.p_value,
+        "forgetting_n_lost": forgot and forgot.n_lost,
+        "forgetting_n_gained": forgot and forgot.n_gained,
         "p_value": row.p_value,
         "p_holm": row.p_holm,
         "n_lost": row.n_lost,
@@ -170,7 +207,7 @@ def markdown_table(results: Results) -> str:
         _markdown_line(["---", *["---:"] * (len(COLUMNS) - 2), "---"]),
     ]
     for row in table_rows(results):
-        name, *numbers = (_joined(column, row, " ") for column in COLUMNS)
+        name, *numbers = (_joined(column, row) for column in COLUMNS)
         lines.append(_markdown_line([_markdown_escape(name), *numbers]))
     return "\n".join(lines) + "\n"
 
@@ -229,52 +266,34 @@ def _latex_cell(column: Column, row: TableRow) -> str:
     return rf"{value} {{\scriptsize {interval}}}" if interval else value
 
 
-class TerminalTable:
-    """The table as rich prints it: in the widest layout that fits the terminal."""
+class TerminalTable(FittedTable):
+    """The table as rich prints it: the most important columns that fit the terminal."""
 
     def __init__(self, results: Results) -> None:
-        self.rows = table_rows(results)
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Any]:
-        from rich.measure import Measurement
-
-        tables = [self._layout(keys, separator) for keys, separator in _LAYOUTS]
-        fitting = [
-            table
-            for table in tables
-            if Measurement.get(console, options.update(width=10_000), table).maximum
-            <= options.max_width
-        ]
-        yield (fitting or tables[-1:])[0]
-
-    def _layout(self, keys: Sequence[str], separator: str | None) -> Table:
-        from rich import box
-        from rich.table import Table
-        from rich.text import Text
-
-        columns = [column for column in COLUMNS if column.key in keys]
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        for column in columns:
-            table.add_column(
-                Text(column.header if separator == " " else column.header.replace(" ", "\n", 1)),
-                justify="left" if column.key in ("name", "kind") else "right",
-            )
-        for row in self.rows:
-            table.add_row(*(Text(_joined(column, row, separator)) for column in columns))
-        return table
+        rows = table_rows(results)
+        super().__init__(
+            [
+                TextColumn(
+                    column.header,
+                    [(column.value(row), column.interval(row)) for row in rows],
+                    is_number=column.key not in ("name", "kind"),
+                )
+                for column in COLUMNS
+            ],
+            [(_HEADERS[key], with_interval) for key, with_interval in _IMPORTANCE],
+            n_essential=3,
+            elsewhere="table.csv in the run folder",
+        )
 
 
-_EVERYTHING = tuple(column.key for column in COLUMNS)
-_LAYOUTS: tuple[tuple[tuple[str, ...], str | None], ...] = (
-    (_EVERYTHING, " "),
-    (_EVERYTHING, "\n"),
-    (("name", "base", "tuned", "recovery", "did", "p"), "\n"),
-    (("name", "base", "tuned", "recovery"), "\n"),
-    (("name", "base", "tuned", "recovery"), None),
-)
-"""Columns, and what stands between a number and its interval; None leaves intervals out."""
+_HEADERS = {column.key: column.header for column in COLUMNS}
+_IMPORTANCE = (
+    ("base", False), ("tuned", False), ("recovery", False),
+    ("recovery", True), ("tuned", True), ("base", True), ("did", True),
+    ("p", False), ("change", True), ("flips", False), ("kind", False), ("fidelity", False),
+)  # fmt: skip
+"""Columns, and whether with their intervals: the first that fit the terminal are shown."""
 
 
-def _joined(column: Column, row: TableRow, separator: str | None) -> str:
-    value, interval = column.value(row), column.interval(row)
-    return value if separator is None or not interval else value + separator + interval
+def _joined(column: Column, row: TableRow) -> str:
+    return f"{column.value(row)} {column.interval(row)}".rstrip()

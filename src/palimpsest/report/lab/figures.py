@@ -110,10 +110,12 @@ def tuning(results: LabResults) -> Drawing:
 
 
 @FIGURES.register
-def by_exemplars(results: LabResults) -> Drawing:
+def by_exemplars(results: LabResults) -> Drawing | None:
     """Losses over the number of exemplars, a panel for each conjugation."""
     under = [one for one in results.by_exemplars if one.kind == "conjugated"]
     others = [one for one in results.by_exemplars if one.kind != "conjugated"]
+    if not under:
+        return None
 
     def draw(sheet: Sheet) -> None:
         legend = [
@@ -147,8 +149,10 @@ def by_exemplars(results: LabResults) -> Drawing:
 
 
 @FIGURES.register
-def inference(results: LabResults) -> Drawing:
+def inference(results: LabResults) -> Drawing | None:
     """ĝ on ``D_cont`` over the number of exemplars."""
+    if all(value is None for one in results.inference for value in one.values):
+        return None
     names = {"base": "base", "tuned": "tuned", "mixture": "Bayes mixture"}
     under = f"under {_best_name(results)}"
 
@@ -219,7 +223,7 @@ def split(results: LabResults) -> Drawing | None:
 @FIGURES.register
 def closeness(results: LabResults) -> Drawing | None:
     """Change of loss by decile of closeness."""
-    found = results.closeness
+    found = [one for one in results.closeness if len(one.deciles) > 1]
     if not found:
         return None
     titles = {
@@ -252,9 +256,11 @@ def closeness(results: LabResults) -> Drawing | None:
 
 
 @FIGURES.register
-def recovery(results: LabResults) -> Drawing:
+def recovery(results: LabResults) -> Drawing | None:
     """Recovery, and the same net of what the base model gains, for each way of asking."""
     conjugations = results.conjugations
+    if all(one.recovery.value is None for one in conjugations):
+        return None
     kinds = (
         ("recovery", "recovery", TUNED, "D", None, -0.14),
         ("net_recovery", "net of what it gives the base model", BASE, "o", "none", 0.14),

@@ -18,7 +18,8 @@ def with_findings(results: LabResults) -> LabResults:
 def _findings(results: LabResults) -> Iterator[str]:
     """Yield what a reader should take away."""
     last = results.curve[-1].step
-    yield results.check.sentence
+    if results.check.is_learnt:  # else it stands among the warnings
+        yield results.check.sentence
     yield (
         f"{last} steps of tuning changed the loss on D_disc from {_number(results.base_disc)} to "
         f"{_number(results.tuned_disc)}, and that on D_cont from {_number(results.base_cont)} to "

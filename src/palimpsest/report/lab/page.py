@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from palimpsest.report.page import KeyNumber, PageFigure, render
-from palimpsest.report.text import MISSING, csv_interval, csv_text, interval, ratio
+from palimpsest.report.text import MISSING, csv_interval, csv_text, interval, number, ratio
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +26,7 @@ def render_lab_page(results: LabResults, figures: Sequence[PageFigure]) -> str:
         figures,
         filters={"number": _number, "interval": _interval},
         results=results,
+        findings=[one for one in results.findings if one not in results.warnings],
         keys=_key_numbers(results),
         run_facts=_run_facts(results),
         config_facts=_flat(results.provenance.config),
@@ -45,10 +46,10 @@ def csv_tables(results: LabResults) -> dict[str, str]:
         "tuning": [{"step": one.step} | _csv_fields(one, curve) for one in results.curve],
         "by_exemplars": list(_by_exemplars(results)),
         "closeness": [
-            {"by": one.by, "group": number, "closeness": decile.closeness}
+            {"by": one.by, "group": group, "closeness": decile.closeness}
             | _csv_fields(decile, ("change",))
             for one in results.closeness
-            for number, decile in enumerate(one.deciles, 1)
+            for group, decile in enumerate(one.deciles, 1)
         ],
         "remedies": [
             {"remedy": one.kind, "strength": one.strength} | _csv_fields(one, curve[:3])
@@ -84,8 +85,8 @@ def _by_exemplars(results: LabResults) -> Iterator[dict[str, object]]:
 
 def _key_numbers(results: LabResults) -> Iterator[KeyNumber]:
     keys = [
-        ("Base, D_cont", results.base_cont),
-        ("Tuned, D_cont", results.tuned_cont),
+        ("Base, loss on D_cont", results.base_cont),
+        ("Tuned, loss on D_cont", results.tuned_cont),
         ("Forgetting", results.forgetting),
     ]
     best = results.best
@@ -93,7 +94,9 @@ def _key_numbers(results: LabResults) -> Iterator[KeyNumber]:
         keys.append((f"Recovery, {best.name}", best.recovery))
         keys.append(("Net of what the base gains", best.net_recovery))
     for name, one in keys:
-        yield KeyNumber(name, _number(one, 2), "", _interval(one, 2))
+        undefined = "undefined: no clear forgetting"
+        note = undefined if one.value is None else interval(one.ci95, 2)
+        yield KeyNumber(name, number(one.value, 2), "", note)
 
 
 def _run_facts(results: LabResults) -> Iterator[tuple[str, str]]:

@@ -12,15 +12,22 @@
   const FINISHES = {
     stop: "ended by the model",
     decided: "cut once the outcome was decided",
+    cut: "cut once it could not become right",
     length: "cut at the length limit",
     chosen: "the likeliest choice; natural-log probabilities",
     uninvertible: "the conjugation failed to invert it",
     logged: "as the log has it",
   };
 
-  let found = data.items.map((_, index) => index);
-  let page = 0;
-  let onlySource = null;
+  const ANY = -2; // -1 is a name that this report does not have
+  const FIELDS = { text: "f-text", cell: "f-cell", asked: "f-via", language: "f-language",
+    base: "f-base", tuned: "f-tuned", again: "f-again" };
+
+  // What is shown, as the address has it; "" is no choice.
+  const state = { ...FIELDS, source: "", page: "" };
+  for (const name of Object.keys(state)) state[name] = "";
+  let found = [];
+  const bySource = [];
   const searchable = new Array(data.items.length); // lower-cased on first search
 
   // --- text -------------------------------------------------------------------------------
@@ -176,8 +183,9 @@
     const language = data.languages[item[LANGUAGE]];
     if (language !== "") where.append(" \u00b7 language ", foreign(language)); // logs may not say it
     const header = make("header", "", make("h3", "", foreign(item[SOURCE])), where);
-    if (onlySource === null) {
-      header.append(button("All versions of this example", () => showSource(item[SOURCE]), "plain"));
+    if (state.source === "") {
+      const all = () => turnTo({ source: addressed(item[SOURCE]) });
+      header.append(button("All versions of this example", all, "plain"));
     }
     const prompt = make("section", "", make("h4", "", "Prompt as sent"),
       textBlock(promptText(item[PROMPT])));
@@ -186,7 +194,15 @@
     }
     const columns = make("div", "columns", prompt, answerSection("Base", "of-base", item[BASE]),
       answerSection("Tuned", "of-tuned", item[TUNED]));
+    const again = data.vias.findIndex((via) => addressed(via) === state.again);
+    if (again >= 0 && again !== item[VIA]) {
+      const other = data.items[versions(again).get(item[SOURCE])];
+      const title = `Tuned, asked ${visible(state.again)}`;
+      columns.append(answerSection(title, "of-tuned", other ? other[TUNED] : null));
+      columns.classList.add("four");
+    }
     const card = make("article", "example", header, expected(item), columns);
+    card.tabIndex = -1;
     return make("li", "", card);
   }
 
@@ -211,115 +227,202 @@
     return wanted === "not right" ? outcome !== "right" : outcome === wanted;
   }
 
+  // Which item has a source asked in one way; by place among the ways of asking.
+  function versions(via) {
+    if (bySource[via] === undefined) {
+      bySource[via] = new Map();
+      data.items.forEach((item, index) => {
+        if (item[VIA] === via) bySource[via].set(item[SOURCE], index);
+      });
+    }
+    return bySource[via];
+  }
+
   function filter() {
-    const chosen = (id) => (byId(id).value === "" ? -1 : Number(byId(id).value));
-    const [cell, via, language] = ["f-cell", "f-via", "f-language"].map(chosen);
-    const [base, tuned] = [byId("f-base").value, byId("f-tuned").value];
-    const needle = byId("f-text").value.toLowerCase();
+    const place = (names, name) =>
+      (name === "" ? ANY : names.findIndex((one) => addressed(one) === name));
+    const cell = place(data.cells, state.cell);
+    const via = place(data.vias, state.asked);
+    const language = place(data.languages, state.language);
+    const again = place(data.vias, state.again);
+    const needle = state.text.toLowerCase();
+    const isRight = (index) => index !== undefined && outcomeFits(data.items[index][TUNED], "right");
     found = [];
     data.items.forEach((item, index) => {
-      if (onlySource !== null && item[SOURCE] !== onlySource) return;
-      if (cell >= 0 && item[CELL] !== cell) return;
-      if (via >= 0 && item[VIA] !== via) return;
-      if (language >= 0 && item[LANGUAGE] !== language) return;
-      if (!outcomeFits(item[BASE], base) || !outcomeFits(item[TUNED], tuned)) return;
+      if (state.source !== "" && addressed(item[SOURCE]) !== state.source) return;
+      if (cell !== ANY && item[CELL] !== cell) return;
+      if (via !== ANY && item[VIA] !== via) return;
+      if (language !== ANY && item[LANGUAGE] !== language) return;
+      if (!outcomeFits(item[BASE], state.base) || !outcomeFits(item[TUNED], state.tuned)) return;
+      if (again !== ANY && !isRight(versions(again).get(item[SOURCE]))) return;
       if (needle !== "" && !searchText(index).includes(needle)) return;
       found.push(index);
     });
-    show(0);
+    show();
   }
 
-  function show(wanted) {
+  function show() {
     const nPages = Math.max(1, Math.ceil(found.length / PAGE_SIZE));
-    page = Math.min(Math.max(wanted, 0), nPages - 1);
-    const shown = found.slice(page * PAGE_SIZE, (page + 1) * PAGE_SIZE);
+    const page = Math.min(Math.max(Number(state.page) || 1, 1), nPages);
+    const shown = found.slice((page - 1) * PAGE_SIZE, page * PAGE_SIZE);
     byId("examples").replaceChildren(...shown.map(example));
     const count = (number) => number.toLocaleString("en");
     const status = byId("status");
-    status.textContent = found.length === 0
-      ? "Nothing matches. Loosen a filter."
-      : `${count(found.length)} of ${count(data.items.length)} prompts`;
-    if (onlySource !== null) status.append(", versions of ", foreign(onlySource));
+    status.replaceChildren(`${count(found.length)} of ${count(data.items.length)} prompts`);
+    if (state.source !== "") status.append(": versions of ", foreign(state.source));
+    if (found.length === 0) status.append(". Nothing matches: loosen a filter.");
     for (const pager of document.querySelectorAll(".pager")) {
       pager.hidden = nPages === 1;
-      pager.querySelector(".where").textContent = `Page ${count(page + 1)} of ${count(nPages)}`;
-      for (const name of ["first", "previous"]) pager.querySelector(`.${name}`).disabled = page === 0;
-      for (const name of ["next", "last"]) {
-        pager.querySelector(`.${name}`).disabled = page === nPages - 1;
+      pager.querySelector(".where").textContent = `Page ${count(page)} of ${count(nPages)}`;
+      for (const [name, target] of [["first", 1], ["previous", page - 1], ["next", page + 1], ["last", nPages]]) {
+        const control = pager.querySelector(`.${name}`);
+        control.disabled = target < 1 || target > nPages || target === page;
+        control.value = String(target);
       }
     }
   }
 
-  function turnTo(wanted) {
-    show(wanted);
+  // --- the state, which the address holds -------------------------------------------------
+
+  // A name as an address can hold it: half a surrogate pair it cannot.
+  function addressed(name) {
+    return name.replace(/\p{Surrogate}/gu, "\ufffd");
+  }
+
+  function query() {
+    const chosen = Object.entries(state).filter(([, value]) => value !== "");
+    return new URLSearchParams(chosen).toString();
+  }
+
+  function read(text) {
+    const given = new URLSearchParams(text);
+    for (const name of Object.keys(state)) state[name] = given.get(name) || "";
+    for (const name of Object.keys(FIELDS)) {
+      const field = byId(FIELDS[name]);
+      field.value = state[name];
+      if (field.value !== state[name]) field.value = state[name] = ""; // a link of another report
+    }
+  }
+
+  // Every change is a step that the back button undoes; while a search is typed, one for all of it.
+  function change(changes, { replace = false } = {}) {
+    const before = query();
+    Object.assign(state, { page: "", text: byId("f-text").value }, changes);
+    const text = query();
+    if (text !== before) {
+      const address = text === "" ? "#prompts" : `#prompts?${text}`;
+      history[replace ? "replaceState" : "pushState"]({ query: text }, "", address);
+    }
+    read(text);
+    filter();
+  }
+
+  function clear(changes = {}) {
+    change({ ...Object.fromEntries(Object.keys(state).map((name) => [name, ""])), ...changes });
+  }
+
+  // A link to another section leaves the filters; going back to where they were different does not.
+  function follow() {
+    const [section, text = ""] = location.hash.slice(1).split(/\?(.*)/s);
+    const isOurs = section === "prompts";
+    const wanted = history.state?.query ?? (isOurs ? text : query());
+    history.replaceState({ query: wanted }, "");
+    if (wanted !== query()) {
+      read(wanted);
+      filter();
+    }
+    if (isOurs && text !== "") byId("prompts").scrollIntoView();
+  }
+
+  function turnTo(changes) {
+    if ("source" in changes || "cell" in changes) clear(changes);
+    else change(changes);
     byId("status").focus({ preventScroll: true });
     byId("status").scrollIntoView({ block: "start" });
   }
 
-  function showSource(source) {
-    resetFilters();
-    onlySource = source;
-    filter();
-    turnTo(0);
+  // --- keyboard ---------------------------------------------------------------------------
+
+  // From one example to the next; after the last of a page, to the first of the next page.
+  function step(by) {
+    const cards = [...document.querySelectorAll("#examples .example")];
+    const at = cards.findIndex((card) => card.contains(document.activeElement));
+    const next = at < 0 ? (by > 0 ? 0 : -1) : at + by;
+    const turn = document.querySelector(by > 0 ? ".pager .next" : ".pager .previous");
+    if (at >= 0 && (next < 0 || next >= cards.length)) {
+      if (turn.disabled || turn.parentElement.hidden) return;
+      change({ page: turn.value });
+      const turned = document.querySelectorAll("#examples .example");
+      turned[by > 0 ? 0 : turned.length - 1].focus();
+    } else if (cards.length > 0) {
+      cards.at(next).focus();
+    }
+    document.activeElement.scrollIntoView({ block: "nearest" });
   }
 
-  function showCell(name) {
-    resetFilters();
-    byId("f-cell").value = String(data.cells.indexOf(name));
-    filter();
-    turnTo(0);
-  }
-
-  function resetFilters() {
-    onlySource = null;
-    byId("filters").reset();
+  function press(event) {
+    const { target } = event;
+    if (event.ctrlKey || event.metaKey || event.altKey || !byId("keys").checked) return;
+    if (target.matches("input:not([type=checkbox]), select, textarea")) {
+      if (event.key === "Escape") target.blur();
+      return;
+    }
+    const inList = target.closest("#examples") !== null;
+    const steps = { j: 1, k: -1, ...(inList ? { ArrowDown: 1, ArrowUp: -1 } : {}) };
+    if (event.key in steps) step(steps[event.key]);
+    else if (event.key === "/") byId("f-text").focus();
+    else return;
+    event.preventDefault();
   }
 
   function fill(id, names) {
     const select = byId(id);
-    names.forEach((name, index) => {
+    for (const name of names) {
       const option = make("option", "", visible(name));
-      option.value = String(index);
+      option.value = addressed(name);
       select.append(option);
-    });
+    }
     select.parentElement.hidden = names.length < 2;
   }
 
   // --- start ------------------------------------------------------------------------------
 
+  const plain = "plain";
   fill("f-cell", data.cells);
   fill("f-via", data.vias);
+  fill("f-again", data.vias.filter((via) => via !== plain));
   fill("f-language", data.languages);
   byId("browser").hidden = false;
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
   // The search field reports itself: its change event comes when it loses the focus, and a new
   // list at that moment would swallow the click that took the focus.
-  for (const select of document.querySelectorAll("#filters select")) {
-    select.addEventListener("change", filter);
+  for (const [name, id] of Object.entries(FIELDS)) {
+    if (name !== "text") byId(id).addEventListener("change", () => change({ [name]: byId(id).value }));
   }
   let waiting = 0;
   byId("f-text").addEventListener("input", () => {
     clearTimeout(waiting);
-    waiting = setTimeout(filter, 120);
+    const replace = state.text !== "";
+    waiting = setTimeout(() => change({ text: byId("f-text").value }, { replace }), 120);
   });
-  byId("clear").addEventListener("click", () => {
-    resetFilters();
-    filter();
-  });
-  for (const pager of document.querySelectorAll(".pager")) {
-    const act = (name, target) =>
-      pager.querySelector(`.${name}`).addEventListener("click", () => turnTo(target()));
-    act("first", () => 0);
-    act("previous", () => page - 1);
-    act("next", () => page + 1);
-    act("last", () => Math.ceil(found.length / PAGE_SIZE) - 1);
+  byId("clear").addEventListener("click", () => clear());
+  const hidden = document.querySelector("button[data-again]");
+  if (hidden !== null) {
+    hidden.addEventListener("click", () => clear(
+      { asked: plain, base: "right", tuned: "not right", again: hidden.dataset.again }));
+  }
+  for (const control of document.querySelectorAll(".pager button")) {
+    control.addEventListener("click", () => turnTo({ page: control.value }));
   }
   for (const link of document.querySelectorAll("button[data-cell]")) {
     link.hidden = !data.cells.includes(link.dataset.cell);
-    link.addEventListener("click", () => showCell(link.dataset.cell));
+    link.addEventListener("click", () => turnTo({ cell: link.dataset.cell }));
   }
   window.addEventListener("beforeprint", () => {
     for (const details of document.querySelectorAll("details")) details.open = true;
   });
+  window.addEventListener("hashchange", follow);
+  document.addEventListener("keydown", press);
   filter();
+  follow();
 })();

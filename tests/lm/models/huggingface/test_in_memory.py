@@ -33,7 +33,9 @@ def answers(model: Any) -> list[str]:
     return [found[index].text for index in range(len(PROMPTS))]
 
 
-@pytest.mark.parametrize("architecture", ["llama", "gpt2", "mamba"])
+@pytest.mark.parametrize(
+    "architecture", ["llama", "gpt2", pytest.param("mamba", marks=pytest.mark.slow)]
+)
 def test_a_network_in_memory_answers_as_its_checkpoint_does(
     checkpoint: Any, architecture: str
 ) -> None:

@@ -20,7 +20,7 @@ from tests.lm.models.checkpoints import (
 
 from palimpsest.errors import MissingExtraError, UserError
 from palimpsest.lm.models.huggingface.loading import choose_device
-from palimpsest.lm.models.huggingface.model import HuggingFaceModel
+from palimpsest.lm.models.huggingface.model import HuggingFaceModel, InMemoryModel
 from palimpsest.lm.models.huggingface.quiet import quietly
 from palimpsest.lm.models.specs import load_model
 from palimpsest.lm.prompts import Message, Prompt
@@ -152,7 +152,7 @@ def test_weights_that_do_not_fit_are_a_message(
     model = opened(llama)
     monkeypatch.setattr("transformers.PreTrainedModel.to", full)
     with pytest.raises(UserError, match="does not fit into the memory of"):
-        text(model)
+        model.score(["a"], [["b"]])
 
 
 def test_chat_changes_what_is_sent(tmp_path: Path) -> None:
@@ -223,6 +223,48 @@ def test_an_adapter_of_another_model_is_a_message(llama: Path, tmp_path: Path) -
         text(opened(f"{llama},adapter={tmp_path}"))
 
 
+EMBEDDINGS: dict[str, dict[str, Any]] = {
+    "saved whole": {"modules_to_save": ["embed_tokens", "lm_head"]},
+    "of low rank": {"target_modules": ["q_proj", "embed_tokens", "lm_head"]},
+}
+
+
+@pytest.mark.parametrize("kind", EMBEDDINGS)
+@pytest.mark.parametrize(
+    ("n_rows", "with_tokenizer"),
+    [(402, True), (448, True), (402, False), (400, True)],
+    ids=["as the tokenizer", "padded", "without the tokenizer", "cut"],
+)
+def test_an_adapter_brings_the_rows_of_its_embeddings(
+    tmp_path: Path, kind: str, n_rows: int, with_tokenizer: bool
+) -> None:
+    base = save_checkpoint(tmp_path / "base", vocab_size=420 if n_rows == 400 else 400)
+    network = opened(base).network
+    tokenizer = byte_level_tokenizer()
+    if n_rows > 400:
+        tokenizer.add_special_tokens({"additional_special_tokens": ["<|turn|>", "<|end|>"]})
+    options = {"target_modules": ["q_proj"], "task_type": TaskType.CAUSAL_LM, **EMBEDDINGS[kind]}
+    with quietly():
+        network.resize_token_embeddings(n_rows, mean_resizing=False)
+        tuned: Any = get_peft_model(network, LoraConfig(init_lora_weights=False, **options))
+        tuned.save_pretrained(str(tmp_path / "adapter"))
+    if with_tokenizer:
+        tokenizer.save_pretrained(tmp_path / "adapter")
+    model = opened(f"{base},adapter={tmp_path / 'adapter'}")
+    alone = InMemoryModel(tuned.eval(), tokenizer, name="alone", fingerprint="alone")
+    assert model._encoder.n_embeddings == n_rows
+    candidates = [[" sleeps", " sits"]]
+    assert model.score(["The cat"], candidates) == alone.score(["The cat"], candidates)
+
+
+def test_an_adapter_of_another_width_says_both(llama: Path, tmp_path: Path) -> None:
+    other = random_network(hidden_size=64)
+    config = LoraConfig(task_type=TaskType.CAUSAL_LM, target_modules=["q_proj"])
+    adapted(other, config).save_pretrained(str(tmp_path))
+    with pytest.raises(UserError, match=r"size mismatch .*64.*32"):
+        opened(f"{llama},adapter={tmp_path}").network.eval()
+
+
 def test_virtual_tokens_are_refused(llama: Path, tmp_path: Path) -> None:
     config = PromptTuningConfig(task_type=TaskType.CAUSAL_LM, num_virtual_tokens=2)
     adapted(random_network(), config).save_pretrained(str(tmp_path))
@@ -255,5 +297,5 @@ def test_without_peft_the_message_names_the_command_that_installs_it(
 
     model = opened(f"{llama},adapter={save_adapter(tmp_path / 'lora')}")
     monkeypatch.setattr(builtins, "__import__", without_peft)
-    with pytest.raises(MissingExtraError, match=r"pip install 'palimpsest-lm\[peft\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install 'peft"):
         text(model)

@@ -1,108 +1,17 @@
-"""The fused Llama is the network that transformers has, or is not used; threads change nothing."""
+"""Parts of a batch for each core change nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from tests.lm.models.checkpoints import random_network
 
-from palimpsest.lm.models.huggingface import small_networks
-from palimpsest.lm.models.huggingface.memory import reserved_cache
-from palimpsest.lm.models.huggingface.small_networks import (
-    DividedDecoder,
-    FusedLlama,
-    fused,
-    one_core_threads,
-)
+from palimpsest.lm.models.huggingface.small_networks import DividedDecoder, one_core_threads
 from palimpsest.lm.models.specs import load_model
 
 PROMPTS = ["The cat", "", "où est le garçon", "Wat is vijf plus zeven?", "12 " * 9, "a", "bb"]
-LLAMA3 = {
-    "rope_type": "llama3",
-    "rope_theta": 10_000.0,
-    "factor": 4.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 64,
-}
-VARIANTS: dict[str, dict[str, Any]] = {
-    "grouped heads": {},
-    "one key per query": {"num_key_value_heads": 4},
-    "tied embeddings": {"tie_word_embeddings": True},
-    "wide heads": {"head_dim": 16},
-    "scaled positions": {"rope_parameters": LLAMA3},
-}
-
-
-def trained_norms(network: Any) -> Any:
-    """Give the norms weights other than one."""
-    for name, parameter in network.named_parameters():
-        if "norm" in name:
-            torch.nn.init.uniform_(parameter, 0.5, 2.0)
-    return network.eval()
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-@torch.inference_mode()
-def test_logits_equal_those_of_transformers(variant: str) -> None:
-    network = trained_norms(random_network(**VARIANTS[variant]))
-    fast = fused(network)
-    assert isinstance(fast, FusedLlama)
-    mask = torch.ones(3, 40, dtype=torch.long)
-    mask[0, :7], mask[2, :20] = 0, 0
-    ids = torch.randint(0, 400, (3, 40), generator=torch.Generator().manual_seed(0))
-    whole = network(
-        input_ids=ids, attention_mask=mask, position_ids=(mask.cumsum(-1) - 1).clamp(min=0)
-    ).logits
-    for padded in (mask, None):
-        if padded is None:  # rows of one length: the kernel's own causal mask
-            whole = network(input_ids=ids).logits
-        positions = ((mask if padded is not None else torch.ones_like(mask)).cumsum(-1) - 1).clamp(
-            min=0
-        )
-        cache = reserved_cache(network.config, 3, 40)
-        for start, end, n_kept in ((0, 30, 1), (30, 31, 1), (31, 39, 8), (39, 40, 1)):
-            logits = fast.forward(
-                input_ids=ids[:, start:end],
-                attention_mask=None if padded is None else padded[:, :end],
-                position_ids=positions[:, start:end],
-                past_key_values=cache,
-                logits_to_keep=n_kept,
-            )
-            # Float32 sums in another order.
-            torch.testing.assert_close(logits, whole[:, end - n_kept : end], rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    "network",
-    [
-        random_network("mistral"),
-        random_network("gpt2"),
-        random_network(attention_bias=True),
-        random_network(hidden_act="gelu"),
-        random_network().to(torch.bfloat16),
-    ],
-    ids=["Mistral", "GPT-2", "biased", "other activation", "half precision"],
-)
-def test_other_networks_have_no_fused_form(network: Any) -> None:
-    assert fused(network.eval()) is None
-
-
-def test_a_fused_form_that_disagrees_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = FusedLlama.forward
-    monkeypatch.setattr(FusedLlama, "forward", lambda *args, **kwargs: real(*args, **kwargs) + 0.1)
-    assert fused(random_network().eval()) is None
-
-
-def test_the_check_is_strict_enough_to_see_a_changed_weight() -> None:
-    network = random_network().eval()
-    other = FusedLlama(random_network(seed=1).eval())
-    with torch.inference_mode():
-        assert not small_networks._agrees(other, network)
 
 
 @pytest.fixture(params=[2, 3])

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.lm.models.checkpoints import (
     LINES,
@@ -26,7 +27,7 @@ BOS, EOS = 0, 1
 KINDS = {"byte level": byte_level_tokenizer(), "SentencePiece": sentencepiece_tokenizer()}
 
 
-def encoder(tokenizer: PreTrainedTokenizerFast, *, chat: bool = False) -> PromptEncoder:
+def encoder(tokenizer: PreTrainedTokenizerFast, *, chat: bool | None = None) -> PromptEncoder:
     return PromptEncoder(tokenizer, name="m", chat=chat, n_embeddings=len(tokenizer), start=BOS)
 
 
@@ -51,6 +52,7 @@ def test_new_text_follows_the_prompt_with_its_leading_space(kind: str, line: str
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=25)
 @given(text=st.text(min_size=1, max_size=300))
 def test_settled_text_only_grows(kind: str, text: str) -> None:
     tokenizer = KINDS[kind]
@@ -140,7 +142,40 @@ def test_plain_text_is_one_user_message_when_chat_is_asked_for() -> None:
 def test_without_a_chat_template_the_message_says_what_to_do(prompt: str) -> None:
     with pytest.raises(UserError, match="has no chat template") as caught:
         encoder(byte_level_tokenizer(), chat=True).encode([prompt])
-    assert "Use plain prompts" in str(caught.value)
+    assert "Write chat=false behind the model" in str(caught.value)
+
+
+def test_messages_without_the_template_are_plain_text() -> None:
+    messages = (Message("system", "Be brief."), Message("user", "The cat"))
+    plain, text = encoder(with_template(), chat=False).encode([messages, "Be brief.\n\nThe cat"])
+    assert plain == text
+
+
+LOOPS = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "what"),
+    [
+        (LOOPS, "did not end within"),
+        ("{{ 9 ** 9 ** 9 }}", "computes powers"),
+        ("{% for i in range(99999) %}0123456789012345{% endfor %}", "makes 1,599,984 characters"),
+    ],
+)
+def test_a_template_that_does_not_end_ends_with_a_message(
+    template: str, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("palimpsest.lm.models.huggingface.templates.DEADLINE_SECONDS", 0.2)
+    with pytest.raises(UserError, match=what) as caught:
+        encoder(with_template(template)).encode([(Message("user", "hi"),)])
+    assert "write chat=false" in str(caught.value)
+    assert all(thread.name != "chat template" for thread in threading.enumerate())
+
+
+def test_a_template_with_stars_in_its_text_is_no_power() -> None:
+    assert encoder(with_template("**{{ messages[0].content }}**")).text(
+        (Message("user", "hi"),)
+    ) == ("**hi**", True)
 
 
 def test_a_template_that_refuses_the_roles_is_quoted() -> None:

@@ -62,7 +62,7 @@ def test_while_one_is_told_to_wait_all_wait(server: FaultServer) -> None:
 def test_a_time_beyond_patience_is_not_waited_for(server: FaultServer) -> None:
     server.script = [http_reply(429, b"", "Retry-After: 3600")]
     with pytest.raises(UserError, match="asked again in 3600 s"):
-        texts(server.url, ["Say it"])
+        texts(server.url, ["Say it"], patience=1)
 
 
 def test_waits_grow_at_random_up_to_a_bound() -> None:
@@ -124,7 +124,6 @@ def test_an_endless_reply_is_cut_off(server: FaultServer) -> None:
     ("status", "message", "advice"),
     [
         (400, "Pinned to another model.", "Check the name of the model"),
-        (400, "Unsupported value: 'temperature'.", "temperature=default"),
         (401, "Who are you?", "Put a valid key into OPENAI_API_KEY"),
         (402, "Pay first.", "no credit left"),
         (403, "Not you.", "Put a valid key into OPENAI_API_KEY"),

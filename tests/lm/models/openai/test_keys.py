@@ -143,7 +143,7 @@ def test_the_key_turns_up_in_no_object_record_log_or_error(
         for status in (400, 401, 403, 404, 422):
             server.script = [http_reply(status, said)]
             with pytest.raises(UserError, match=str(status)) as caught:
-                ask(model)
+                ask(endpoint(server.url, key_env="MY_KEY"))
             seen.append("".join(traceback.format_exception(caught.value)))
             assert "[key]" in str(caught.value)
         server.script = [http_reply(500, said)] * 2

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from palimpsest.errors import UserError
 from palimpsest.lm.models.openai.requests import (
     Api,
     ApiRequest,
@@ -27,8 +26,11 @@ def test_text_goes_to_completions_and_messages_to_chat_unless_told_otherwise() -
     assert api_of("text", None) == "completions"
     assert api_of(CHAT, None) == "chat"
     assert api_of("text", "chat") == "chat"
-    with pytest.raises(UserError, match="api=completions takes only plain text"):
-        api_of(CHAT, "completions")
+    assert api_of(CHAT, "completions") == "completions"
+
+
+def test_messages_become_plain_text_for_completions() -> None:
+    assert request(CHAT, "completions").body["prompt"] == "Be brief.\n\n2 + 2?"
 
 
 def test_messages_keep_their_roles() -> None:

@@ -6,15 +6,29 @@ from palimpsest.faces import lazy_face
 
 if TYPE_CHECKING:
     from palimpsest.lm.models.huggingface.checkpoint import Checkpoint, find_model, hash_files
-    from palimpsest.lm.models.huggingface.loading import DTYPES, choose_device
+    from palimpsest.lm.models.huggingface.finite import broken_weight
+    from palimpsest.lm.models.huggingface.loading import (
+        DTYPES,
+        check_complete,
+        choose_device,
+        explained,
+    )
     from palimpsest.lm.models.huggingface.model import HuggingFaceModel, InMemoryModel
     from palimpsest.lm.models.huggingface.options import load
-    from palimpsest.lm.models.huggingface.pair import check_pair
+    from palimpsest.lm.models.huggingface.pair import Finding, Severity, check_pair, check_templates
     from palimpsest.lm.models.huggingface.quiet import quietly
+    from palimpsest.lm.models.huggingface.weights import (
+        AdapterChange,
+        WeightChange,
+        adapter_change,
+        weight_change,
+    )
 
 __all__ = [
-    "DTYPES", "Checkpoint", "HuggingFaceModel", "InMemoryModel", "check_pair", "choose_device",
-    "find_model", "hash_files", "load", "quietly",
+    "DTYPES", "AdapterChange", "Checkpoint", "Finding", "HuggingFaceModel", "InMemoryModel",
+    "Severity", "WeightChange", "adapter_change", "broken_weight", "check_complete", "check_pair",
+    "check_templates", "choose_device", "explained", "find_model", "hash_files", "load",
+    "quietly", "weight_change",
 ]  # fmt: skip
 
 lazy_face(globals())

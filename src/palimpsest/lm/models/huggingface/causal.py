@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,14 @@ import torch
 
 from palimpsest.lm.models.huggingface.decoding import (
     Decoder,
+    NotFiniteError,
     PendingPrompt,
     decode_greedily,
     new_decoder,
     takes_padding,
 )
+from palimpsest.lm.models.huggingface.finite import not_finite
+from palimpsest.lm.models.huggingface.fused_llama import FusedLlama, fused
 from palimpsest.lm.models.huggingface.likelihood import score_candidates
 from palimpsest.lm.models.huggingface.memory import (
     BatchBudget,
@@ -25,18 +29,17 @@ from palimpsest.lm.models.huggingface.memory import (
     default_budget,
     empty_cache,
 )
-from palimpsest.lm.models.huggingface.small_networks import (
-    DividedDecoder,
-    FusedLlama,
-    fused,
-    one_core_threads,
-)
+from palimpsest.lm.models.huggingface.options import THINKING_TOKENS
+from palimpsest.lm.models.huggingface.small_networks import DividedDecoder, one_core_threads
 from palimpsest.lm.models.huggingface.tokenization import PromptEncoder
 from palimpsest.lm.models.protocol import Decided, Generation
 from palimpsest.lm.prompts import Prompt
+from palimpsest.lm.stops import open_thought
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+    from palimpsest.errors import UserError
 
 _SMALL_BYTES = 256 * 2**20
 """Weights up to which a model on the CPU is small: each core gets rows of its own, so that all of
@@ -48,6 +51,9 @@ class CausalModel(ABC):
 
     Sampling, minimum lengths, penalties and the like in the generation configuration are ignored:
     decoding is greedy. Only its end tokens are used.
+
+    A thought before the answer (``<think>…</think>``) is a part of the text, but no part of the
+    answer: no stop string is looked for in it, and it has tokens of its own.
 
     A prompt that leaves no room for an answer in the model's context gets an empty answer with
     ``finish="length"``, is counted in :attr:`n_too_long`, and does not stop the run.
@@ -61,9 +67,11 @@ class CausalModel(ABC):
         device: Where the network computes.
         dtype: Of its weights.
         n_embeddings: How many token ids the network knows; by default what its configuration says.
-        chat: Whether plain text is sent as one user message.
+        chat: Whether prompts go through the chat template: all, none, or (``None``) only messages.
         batch_tokens: Rows × columns of a batch; by default chosen from the device and its free
             memory.
+        thinking_tokens: How many new tokens a thought may get, besides those of the answer.
+        template: Variables of the chat template.
     """
 
     def __init__(
@@ -77,8 +85,10 @@ class CausalModel(ABC):
         device: torch.device,
         dtype: torch.dtype,
         n_embeddings: int = 0,
-        chat: bool,
+        chat: bool | None,
         batch_tokens: int | None = None,
+        thinking_tokens: int = THINKING_TOKENS,
+        template: Mapping[str, object] | None = None,
     ) -> None:
         self.config = config
         self.tokenizer = tokenizer
@@ -89,17 +99,18 @@ class CausalModel(ABC):
             tokenizer,
             name=name,
             chat=chat,
-            n_embeddings=max(self._text_config.vocab_size, n_embeddings),
+            n_embeddings=n_embeddings or self._text_config.vocab_size,
             start=self._start_token(),
+            variables=template,
         )
         self.spec = spec
         self.fingerprint = fingerprint
-        self.chat = chat
         self._device = device
         self._dtype = dtype
         self._batch_tokens = batch_tokens
+        self._thinking_tokens = thinking_tokens
         self._network: PreTrainedModel | None = None
-        self._fast: PreTrainedModel | FusedLlama | None = None
+        self._fast: PreTrainedModel | FusedLlama | None = None  # :attr:`_fastest`
         self._threads: ThreadPoolExecutor | None = None
         self._pool = MemoryPool()
 
@@ -114,6 +125,37 @@ class CausalModel(ABC):
     @abstractmethod
     def describe(self) -> Mapping[str, str]:
         """Return facts for a report."""
+
+    @property
+    def chat(self) -> bool:
+        """Whether plain text is sent as one user message through the chat template."""
+        return self._encoder.chat is True
+
+    @property
+    def form(self) -> bool | None:
+        """Whether prompts go through the chat template: all, none, or only messages."""
+        return self._encoder.chat
+
+    @contextmanager
+    def in_form(self, form: bool | None) -> Iterator[None]:
+        """Ask in another form for a while; :attr:`fingerprint` does not follow."""
+        before, self._encoder.chat = self._encoder.chat, form
+        try:
+            yield
+        finally:
+            self._encoder.chat = before
+
+    def written(self, prompt: Prompt) -> str:
+        """Return the text that the network reads, start token aside.
+
+        Raises:
+            UserError: There is no chat template, it refuses the messages, or it does not end.
+        """
+        return self._encoder.text(prompt)[0]
+
+    def encode(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        """Return the tokens that the network reads for each prompt."""
+        return self._encoder.encode(prompts)
 
     @property
     def n_context(self) -> int | None:
@@ -146,10 +188,14 @@ class CausalModel(ABC):
     ) -> Iterator[tuple[int, Generation]]:
         """Continue every prompt greedily; yield ``(index, generation)`` in order of completion."""
         pending = []
-        for index, tokens in enumerate(self._encoder.encode(prompts)):
+        texts = list(map(self._encoder.text, prompts))
+        for index, tokens in enumerate(self._encoder.encode_texts(texts)):
             limit = self._room(len(tokens), max_new_tokens)
             if limit > 0:
-                pending.append(PendingPrompt(index, tokens, limit))
+                thought = self._room(len(tokens) + limit, self._thinking_tokens)
+                opening = open_thought(texts[index][0]) if texts[index][1] else ""
+                thinks = bool(opening) and thought > 0
+                pending.append(PendingPrompt(index, tokens, limit, thought, opening, thinks))
             else:
                 self.n_too_long += max_new_tokens > 0
                 yield index, Generation("", "length", 0, 0.0)
@@ -158,6 +204,7 @@ class CausalModel(ABC):
         stop = list(filter(None, stop))
         while pending:
             batch = self._take(pending)
+            n_thinking = sum(prompt.thinks for prompt in batch)
             finished: set[int] = set()
             try:
                 for index, generation in self._decode(batch, stop, decided):
@@ -166,7 +213,13 @@ class CausalModel(ABC):
             except (RuntimeError, MemoryError) as error:
                 self._pool.clear()
                 self._budget.halve(len(batch), error, self._device)
+            except NotFiniteError as error:
+                raise self._not_finite(error.tokens) from error
             pending = [prompt for prompt in pending if prompt.index not in finished]
+            # Where most answers begin with a thought, the next ones get room for it at once.
+            if 2 * (sum(prompt.thinks for prompt in batch) - n_thinking) > len(batch):
+                for prompt in pending:
+                    prompt.thinks = prompt.thought_limit > 0
 
     def score(
         self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]
@@ -180,14 +233,17 @@ class CausalModel(ABC):
         """
         if not prompts:
             return []
-        return score_candidates(
-            self.network,
-            self._encoder,
-            prompts,
-            candidates,
-            n_context=self.n_context,
-            budget=self._budget,
-        )
+        try:
+            return score_candidates(
+                self.network,
+                self._encoder,
+                prompts,
+                candidates,
+                n_context=self.n_context,
+                budget=self._budget,
+            )
+        except NotFiniteError as error:
+            raise self._not_finite(error.tokens) from error
 
     def close(self) -> None:
         """Let go of the network and of all caches; a later question would load it again."""
@@ -202,8 +258,8 @@ class CausalModel(ABC):
         self, batch: Sequence[PendingPrompt], stop: Sequence[str], decided: Decided | None
     ) -> Iterator[tuple[int, Generation]]:
         for prompt in batch:
-            prompt.n_new = 0
-        n_new = max(prompt.limit for prompt in batch)
+            prompt.restart()
+        n_new = max(prompt.n_most for prompt in batch)
         with self._pool.lend() as memory:
             yield from decode_greedily(
                 self._new_decoder([prompt.tokens for prompt in batch], n_new, memory),
@@ -217,10 +273,7 @@ class CausalModel(ABC):
     def _new_decoder(
         self, prompts: Sequence[Sequence[int]], n_new: int, memory: Callable[[], CacheMemory]
     ) -> Decoder:
-        if self._fast is None:
-            network = self.network
-            self._fast = (self._is_small and fused(network)) or network
-        fast = self._fast
+        fast = self._fastest
 
         def new(part: Sequence[Sequence[int]]) -> Decoder:
             return new_decoder(fast, part, n_new=n_new, memory=memory())
@@ -232,6 +285,17 @@ class CausalModel(ABC):
             self._threads = one_core_threads(n_threads)
         return DividedDecoder(self._threads, n_threads, prompts, new)
 
+    @property
+    def _fastest(self) -> PreTrainedModel | FusedLlama:
+        """The network in the form that answers fastest, loaded at the first call."""
+        if self._fast is None:
+            self._fast = (self._is_small and self._load_fused()) or self.network
+        return self._fast
+
+    def _load_fused(self) -> FusedLlama | None:
+        """Return the fused form of a small network, if there is one."""
+        return fused(self.network)
+
     @cached_property
     def _n_parameters(self) -> int:
         return self._count_parameters()
@@ -242,17 +306,20 @@ class CausalModel(ABC):
         return self._device.type == "cpu" and n_bytes <= _SMALL_BYTES
 
     def _take(self, pending: Sequence[PendingPrompt]) -> Sequence[PendingPrompt]:
-        network = self.network
-        widest = len(pending[0].tokens) + max(prompt.limit for prompt in pending)
-        batch = pending[: self._budget.rows(widest)]
-        if takes_padding(network):
+        alike = [prompt for prompt in pending if prompt.thinks == pending[0].thinks]
+        widest = len(alike[0].tokens) + max(prompt.n_most for prompt in alike)
+        batch = alike[: self._budget.rows(widest)]
+        if takes_padding(self._fastest):
             return batch
         return [prompt for prompt in batch if len(prompt.tokens) == len(batch[0].tokens)]
 
-    def _room(self, n_prompt: int, max_new_tokens: int) -> int:
+    def _room(self, n_before: int, n_wanted: int) -> int:
         if self.n_context is None:
-            return max_new_tokens
-        return min(max_new_tokens, self.n_context - n_prompt)
+            return n_wanted
+        return min(n_wanted, self.n_context - n_before)
+
+    def _not_finite(self, tokens: Sequence[int]) -> UserError:
+        return not_finite(self.network, tokens, name=self._encoder.name)
 
     @cached_property
     def _budget(self) -> BatchBudget:
@@ -262,7 +329,7 @@ class CausalModel(ABC):
 
     def _end_tokens(self) -> frozenset[int]:
         """Return the end tokens of the generation configuration, else the tokenizer's."""
-        found = getattr(self.network.generation_config, "eos_token_id", None)
+        found = getattr(self._fastest.generation_config, "eos_token_id", None)
         if found is None:
             found = self.tokenizer.eos_token_id
         return frozenset([found] if isinstance(found, int) else found or [])

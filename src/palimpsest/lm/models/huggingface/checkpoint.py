@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from palimpsest.errors import UserError, did_you_mean
-from palimpsest.files import digest_json, parse_json, sha256_of
+from palimpsest.files import digest_json, parse_json, read_bytes, sha256_of
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -102,7 +102,7 @@ def read_json(path: Path) -> dict[str, object]:
     Raises:
         UserError: The file is not JSON, or holds something else.
     """
-    value = parse_json(path.read_bytes(), f"The file '{path}'", hint="Copy the checkpoint anew.")
+    value = parse_json(read_bytes(path), f"The file '{path}'", hint="Copy the checkpoint anew.")
     if not isinstance(value, dict):
         raise UserError(f"The file '{path}' holds no JSON object.", hint="Copy it anew.")
     return value

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+import numpy as np
 import torch
 from transformers.cache_utils import Cache, DynamicCache
 
@@ -23,7 +24,7 @@ from palimpsest.lm.models.huggingface.memory import (
 from palimpsest.lm.models.huggingface.quiet import without_log
 from palimpsest.lm.models.huggingface.tokenization import Detokenizer, settled_text
 from palimpsest.lm.models.protocol import Decided, Finish, Generation
-from palimpsest.lm.stops import first_stop
+from palimpsest.lm.stops import answer_start, first_stop, may_open_thought
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -34,6 +35,22 @@ _ACCELERATOR_PART = 16384
 
 _COMPACT_SHARE = 0.25
 """Drop finished rows once they are this share of the batch; copying the cache costs as well."""
+
+
+NOT_FINITE = -1
+"""In place of a token where the logits are NaN or infinite, so that none is the largest."""
+
+
+class NotFiniteError(ArithmeticError):
+    """Logits that are NaN or infinite.
+
+    Args:
+        tokens: After which they came.
+    """
+
+    def __init__(self, tokens: Sequence[int]) -> None:
+        super().__init__("The logits are not finite.")
+        self.tokens = tokens
 
 
 class Network(Protocol):
@@ -55,10 +72,10 @@ class Decoder(Protocol):
     """A batch of prompts that is continued token by token."""
 
     def start(self) -> list[int]:
-        """Read the prompts and return the first new token of each."""
+        """Read the prompts and return the first new token of each, or :data:`NOT_FINITE`."""
 
     def feed(self, tokens: Sequence[int]) -> list[int]:
-        """Append one token to each row and return the next ones."""
+        """Append one token to each row and return the next ones, or :data:`NOT_FINITE`."""
 
     def keep(self, rows: list[int]) -> None:
         """Drop all other rows; the order is that of :func:`without_gaps`."""
@@ -276,12 +293,20 @@ def run(
 
 
 def most_probable(logits: torch.Tensor) -> list[int]:
-    """Return the token with the largest logit at the last position of each row."""
+    """Return the token with the largest logit at the last position of each row.
+
+    NaN counts as the largest. Where it or infinity is chosen, :data:`NOT_FINITE` is returned.
+    """
     last = logits[:, -1]
     if last.device.type == "cpu" and last.dtype == torch.float32:
         # NumPy's argmax is many times faster here than torch's, with the same rule for ties.
-        return cast("list[int]", last.numpy().argmax(-1).tolist())
-    return cast("list[int]", last.argmax(-1).tolist())
+        numbers = last.numpy()
+        found = numbers.argmax(-1)
+        found[~np.isfinite(numbers[np.arange(len(found)), found])] = NOT_FINITE
+        return cast("list[int]", found.tolist())
+    tokens = last.argmax(-1)
+    finite = last.gather(-1, tokens[:, None])[:, 0].isfinite()
+    return cast("list[int]", tokens.masked_fill(~finite, NOT_FINITE).tolist())
 
 
 def accepted_arguments(model: Network) -> frozenset[str]:
@@ -305,9 +330,59 @@ class PendingPrompt:
     tokens: list[int]
 
     limit: int
-    """How many new tokens it may get."""
+    """How many tokens its answer may get."""
 
-    n_new: int = field(default=0, init=False)
+    thought_limit: int = 0
+    """How many a thought before the answer may get."""
+
+    opening: str = ""
+    """The mark of a thought with which the prompt ends: it stands before the model's own text."""
+
+    thinks: bool = False
+    """Whether its batch has room for the thought; without room, it leaves the batch."""
+
+    new: list[int] = field(default_factory=list, init=False)
+    _n_before: int = field(default=0, init=False)
+    _start: int | None = field(default=None, init=False)
+
+    @property
+    def n_most(self) -> int:
+        """How many new tokens it needs room for."""
+        return self.limit + (self.thought_limit if self.thinks else 0)
+
+    def restart(self) -> None:
+        """Forget what it was answered so far."""
+        self.new, self._n_before, self._start = [], 0, None
+
+    def answer_start(self, text: str) -> int | None:
+        """Return where the answer begins in the text so far; ``None`` in what may be a thought."""
+        if self._start is not None:
+            return self._start
+        start = answer_start(text)
+        if start is None or (start == 0 and text.strip() and may_open_thought(text)):
+            return None
+        if start < len(text):
+            self._start = start if text.strip() else None
+            self._n_before = len(self.new) - 1 if start else 0
+        elif start:
+            self._n_before = len(self.new)
+        return start
+
+    def needs_room(self, text: str) -> bool:
+        """Return whether it has begun a thought for which its batch has no room.
+
+        At the limit, what may be the beginning of a thought counts as one.
+        """
+        if self.thinks or not self.thought_limit or self.answer_start(text) is not None:
+            return False
+        self.thinks = answer_start(text) is None or len(self.new) >= self.limit
+        return self.thinks
+
+    def is_full(self, *, thinking: bool) -> bool:
+        """Return whether there is no room for another token."""
+        if thinking:
+            return len(self.new) >= (self.thought_limit if self.thinks else self.limit)
+        return len(self.new) - self._n_before >= self.limit or len(self.new) >= self.n_most
 
 
 def decode_greedily(
@@ -321,41 +396,50 @@ def decode_greedily(
 ) -> Iterator[tuple[int, Generation]]:
     """Continue every prompt; yield its place and its answer as soon as it is finished.
 
+    A prompt whose answer begins with a thought for which there is no room is left unfinished, with
+    :attr:`PendingPrompt.thinks` set.
+
     Args:
         decoder: Holds the same prompts.
         prompts: With their limits.
         tokenizer: Of the model.
         ends: The ids of all end tokens.
-        stop: An answer ends before the first of these; none of them empty.
+        stop: An answer ends before the first of these behind its thought; none of them empty.
         decided: Told the text so far, without broken characters or half a stop string; ``True``
-            ends the answer.
+            ends the answer. Not asked while the model thinks.
+
+    Raises:
+        NotFiniteError: The model gives NaN or infinity.
     """
     started = perf_counter()
     detokenizer = Detokenizer(tokenizer, [prompt.tokens for prompt in prompts])
-    texts = [""] * len(prompts)
+    texts = [prompt.opening for prompt in prompts]
     held = list(range(len(prompts)))  # which prompt each row of the decoder belongs to
     alive = set(held)
     with without_log():
         tokens = decoder.start()
     while True:
         rows = [row for row, at in enumerate(held) if at in alive]
+        _check_finite(tokens, rows, [prompts[at] for at in held])
         speaking = [row for row in rows if tokens[row] not in ends]
         extended = detokenizer.extend(
             [held[row] for row in speaking], [tokens[row] for row in speaking]
         )
         for row, text in zip(speaking, extended, strict=True):
-            texts[held[row]] = text
+            texts[held[row]] = prompts[held[row]].opening + text
         for row in rows:
             prompt = prompts[held[row]]
-            prompt.n_new += 1
-            ended = tokens[row] in ends
-            result = _finished(prompt, texts[held[row]], ended, stop, decided)
+            prompt.new.append(tokens[row])
+            text, ended = texts[held[row]], tokens[row] in ends
+            if not ended and prompt.needs_room(text):
+                alive.discard(held[row])
+                continue
+            result = _finished(prompt, text, ended, stop, decided)
             if result is not None:
                 alive.discard(held[row])
-                text, finish = result
                 seconds = perf_counter() - started
-                n_prompt = len(prompt.tokens)
-                yield prompt.index, Generation(text, finish, prompt.n_new, seconds, n_prompt)
+                n_new, n_prompt = len(prompt.new), len(prompt.tokens)
+                yield prompt.index, Generation(*result, n_new, seconds, n_prompt)
         if not alive:
             return
         if len(alive) <= (1 - _COMPACT_SHARE) * len(held):
@@ -364,20 +448,39 @@ def decode_greedily(
             tokens = [tokens[row] for row in kept]
             held = [held[row] for row in kept]
         with without_log():
-            tokens = decoder.feed(tokens)
+            tokens = decoder.feed([max(token, 0) for token in tokens])
+
+
+def _check_finite(
+    tokens: Sequence[int], rows: Sequence[int], prompts: Sequence[PendingPrompt]
+) -> None:
+    """Raise an error if there is no token for one of the rows; others may compute what they like.
+
+    They belong to answers that are finished.
+    """
+    if NOT_FINITE in tokens:
+        for row in rows:
+            if tokens[row] == NOT_FINITE:
+                raise NotFiniteError([*prompts[row].tokens, *prompts[row].new])
 
 
 def _finished(
     prompt: PendingPrompt, text: str, ended: bool, stop: Sequence[str], decided: Decided | None
 ) -> tuple[str, Finish] | None:
     """Return the answer and the reason if it ends here."""
-    end = first_stop(text, stop)
+    start = prompt.answer_start(text)
+    full = prompt.is_full(thinking=start is None)
+    if start is None and (ended or full) and answer_start(text) is not None:
+        start = 0  # what may have become a thought has not
+    end = None if start is None else first_stop(text, stop, start)
     if end is not None:
         return text[:end], "stop"
     if ended:
         return text, "stop"
-    if decided is not None and decided(prompt.index, settled := settled_text(text, stop)):
+    if (
+        start is not None
+        and decided is not None
+        and decided(prompt.index, settled := settled_text(text, stop))
+    ):
         return settled, "decided"
-    if prompt.n_new >= prompt.limit:
-        return text, "length"
-    return None
+    return (text, "length") if full else None

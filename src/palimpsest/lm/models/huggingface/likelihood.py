@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import torch
 
 from palimpsest.lm.models.huggingface.decoding import (
     CachedDecoder,
+    NotFiniteError,
     accepted_arguments,
     can_branch,
     run,
@@ -19,6 +21,7 @@ from palimpsest.lm.models.huggingface.memory import BatchBudget
 from palimpsest.lm.models.huggingface.quiet import without_log
 from palimpsest.lm.models.huggingface.tokenization import PromptEncoder
 from palimpsest.lm.prompts import Prompt
+from palimpsest.lm.stops import without_thought
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -83,6 +86,9 @@ def score_candidates(
 
     A candidate without a token of its own scores 0, one that is too long for the model's context
     minus infinity.
+
+    Raises:
+        NotFiniteError: The model gives NaN or infinity.
     """
     scores = [[0.0] * len(texts) for texts in candidates]
     fitting = []
@@ -115,11 +121,12 @@ def encode_candidates(
     Spaces at the end of a prompt go to the continuation, since tokenizers join them to the next
     word (the convention of lm-evaluation-harness). After an empty prompt the whole candidate is
     scored, its first token too: the start token comes before it even where the tokenizer writes
-    none.
+    none. A thought that a chat template opens is closed, since a candidate is no thought.
     """
     keys, contexts, wholes = [], [], []
     for row, (prompt, texts) in enumerate(zip(prompts, candidates, strict=True)):
         text, templated = encoder.text(prompt)
+        text = without_thought(text) if templated else text
         contexts.append((text.rstrip(), templated))
         for column, candidate in enumerate(texts):
             keys.append((row, column))
@@ -186,7 +193,10 @@ def _score_batch(
         rows = logits[row, first : first + len(pair.continuation)].float()
         targets = torch.tensor(pair.continuation, device=rows.device)
         chosen = rows.log_softmax(-1).gather(-1, targets[:, None])
-        scores.append((pair, float(chosen.sum())))
+        score = float(chosen.sum())
+        if not math.isfinite(score) and not bool(rows.logsumexp(-1).isfinite().all()):
+            raise NotFiniteError(pair.tokens)
+        scores.append((pair, score))
     return scores
 
 

@@ -9,10 +9,17 @@ import torch
 
 from palimpsest.errors import UserError
 from palimpsest.lm.models.huggingface.causal import CausalModel
-from palimpsest.lm.models.huggingface.checkpoint import Fingerprint, find_adapter, find_model
+from palimpsest.lm.models.huggingface.checkpoint import (
+    Checkpoint,
+    Fingerprint,
+    find_adapter,
+    find_model,
+)
+from palimpsest.lm.models.huggingface.fused_llama import FusedLlama, PlainLlamaConfig, open_plain
 from palimpsest.lm.models.huggingface.loading import (
     choose_device,
     choose_dtype,
+    count_embeddings,
     count_parameters,
     load_adapter,
     load_config,
@@ -25,6 +32,9 @@ from palimpsest.specs import Spec
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+_USED = {True: "used", False: "not used", None: "used for messages alone"}
 
 
 class HuggingFaceModel(CausalModel):
@@ -63,8 +73,10 @@ class HuggingFaceModel(CausalModel):
             {
                 "dtype": str(dtype),
                 "device": device.type,
-                "chat": options.chat,
+                # By default as before there was a third value: old answers are found.
+                "chat": "never" if options.chat is False else options.chat is True,
                 "trust_remote_code": code,
+                **options.changed,
             },
         )
         super().__init__(
@@ -75,9 +87,13 @@ class HuggingFaceModel(CausalModel):
             tokenizer=tokenizer,
             device=device,
             dtype=dtype,
-            n_embeddings=len(tokenizer) if self._adapter else 0,
+            n_embeddings=count_embeddings(self._checkpoint, self._adapter, n_tokens=len(tokenizer))
+            if self._adapter
+            else 0,
             chat=options.chat,
             batch_tokens=options.batch_tokens,
+            thinking_tokens=options.thinking_tokens,
+            template=options.template,
         )
 
     def describe(self) -> Mapping[str, str]:
@@ -93,7 +109,7 @@ class HuggingFaceModel(CausalModel):
             "revision": self._checkpoint.revision,
             "tokenizer": f"{type(self.tokenizer).__name__}, {len(self.tokenizer):,} tokens",
             "context": f"{self.n_context:,} tokens" if self.n_context else "not stated",
-            "chat template": "used" if self.chat else "not used for plain text",
+            "chat template": _USED[self.form],
             "fingerprint": self.fingerprint,
         }
         if self._adapter is not None:
@@ -104,23 +120,47 @@ class HuggingFaceModel(CausalModel):
             facts["prompts too long"] = f"{self.n_too_long:,}"
         return facts
 
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The files of the model."""
+        return self._checkpoint
+
+    @property
+    def adapter(self) -> Checkpoint | None:
+        """The files of the adapter on top of it."""
+        return self._adapter
+
     def close(self) -> None:
         """Free the weights; a later question would load them again."""
         super().close()
         free_memory(self._device)
 
     def _load(self) -> PreTrainedModel:
+        self._check_unchanged()
+        network = load_network(self._checkpoint, device=self._device, dtype=self._dtype)
+        if self._adapter is not None:
+            network = load_adapter(network, self._adapter, n_tokens=len(self.tokenizer))
+        return network
+
+    def _load_fused(self) -> FusedLlama | None:
+        config = self.config
+        if (
+            isinstance(config, PlainLlamaConfig)
+            and self._dtype == torch.float32
+            and self._adapter is None
+            and not self._checkpoint.pickled
+            and self._network is None
+        ):
+            self._check_unchanged()
+            return open_plain(self._checkpoint, config) or super()._load_fused()
+        return super()._load_fused()
+
+    def _check_unchanged(self) -> None:
         if not self._hashed.holds():
             raise UserError(
                 f"The files of '{self.spec}' have changed since it was opened.",
                 hint="Run the command again; answers would be filed under the wrong model.",
             )
-        network = load_network(
-            self._checkpoint, self.config, device=self._device, dtype=self._dtype
-        )
-        if self._adapter is not None:
-            network = load_adapter(network, self._adapter, n_tokens=len(self.tokenizer))
-        return network
 
     def _count_parameters(self) -> int:
         """Count without weights, on the meta device; an adapter's own are left out."""
@@ -140,7 +180,7 @@ class InMemoryModel(CausalModel):
         tokenizer: The one that it was trained with.
         name: What to call it, in messages and in records.
         fingerprint: Identifies these very weights: answers that are stored under it are used again.
-        chat: Whether plain text is sent as one user message through the chat template.
+        chat: Whether prompts go through the chat template: all, none, or (``None``) only messages.
 
     Raises:
         UserError: The network is in training mode, is no causal model, or works by virtual tokens.
@@ -163,7 +203,7 @@ class InMemoryModel(CausalModel):
         *,
         name: str,
         fingerprint: str,
-        chat: bool = False,
+        chat: bool | None = None,
     ) -> None:
         _check(network, name)
         self._owned = network

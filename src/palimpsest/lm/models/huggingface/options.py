@@ -5,7 +5,9 @@ Nothing here loads torch or transformers, so that back ends can be listed withou
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from palimpsest.errors import UserError
@@ -24,6 +26,11 @@ DTYPE_NAMES = {
 }
 """torch's name of each dtype that can be asked for."""
 
+_VARIABLE = "template."
+
+THINKING_TOKENS = 4096
+"""How many tokens a thought may get; most thoughts about one question are shorter."""
+
 
 @dataclass(frozen=True)
 class HuggingFaceOptions:
@@ -38,8 +45,8 @@ class HuggingFaceOptions:
     adapter: str | None = None
     """A PEFT adapter, folder or id, on top of the model."""
 
-    chat: bool = False
-    """Whether plain text is sent as one user message through the chat template."""
+    chat: bool | None = None
+    """Whether prompts go through the chat template: all, none, or (``auto``) only messages."""
 
     revision: str | None = None
     """A branch, tag or commit on the Hub."""
@@ -47,11 +54,27 @@ class HuggingFaceOptions:
     batch_tokens: int | None = None
     """Rows × columns of a batch; by default chosen from the device and its free memory."""
 
+    thinking_tokens: int = THINKING_TOKENS
+    """How many new tokens a thought may get, besides those of the answer."""
+
+    template: Mapping[str, object] = field(default_factory=dict)
+    """Variables of the chat template, each written as ``template.NAME=VALUE``."""
+
     trust_remote_code: bool = False
     """Whether Python code in the checkpoint may run."""
 
     pickle: bool = False
     """Whether pickle weights may be opened where there are no safetensors."""
+
+    @property
+    def changed(self) -> Mapping[str, object]:
+        """Younger settings that change answers, unless they are at their default.
+
+        So answers from before there were such settings are found again.
+        """
+        young: dict[str, object] = {"thinking_tokens": THINKING_TOKENS, "template": {}}
+        values = {name: getattr(self, name) for name in young}
+        return {name: value for name, value in values.items() if value != young[name]}
 
     @classmethod
     def parse(cls, spec: Spec) -> HuggingFaceOptions:
@@ -60,11 +83,19 @@ class HuggingFaceOptions:
         Raises:
             UserError: An option is unknown, or its value is not of its kind.
         """
-        spec.allow([field.name for field in fields(cls)])
-        values: dict[str, object] = dict(spec.options)
-        values |= {name: spec.flag(name) for name in ("chat", "trust_remote_code", "pickle")}
+        variables = [name for name in spec.options if name.startswith(_VARIABLE)]
+        spec.allow([*(each.name for each in fields(cls) if each.name != "template"), *variables])
+        values: dict[str, object] = {
+            name: value for name, value in spec.options.items() if name not in variables
+        }
+        values["template"] = {
+            name.removeprefix(_VARIABLE): _value(spec.options[name]) for name in variables
+        }
+        flags = [name for name in ("chat", "trust_remote_code", "pickle") if name in spec.options]
+        values |= {name: None if _is_auto(name, spec) else spec.flag(name) for name in flags}
         if "batch_tokens" in spec.options:
             values["batch_tokens"] = spec.count("batch_tokens", 8192)
+        values["thinking_tokens"] = spec.count("thinking_tokens", THINKING_TOKENS)
         options = cls(**values)  # type: ignore[arg-type]
         if options.dtype != "auto" and options.dtype not in DTYPE_NAMES:
             raise UserError(
@@ -72,6 +103,18 @@ class HuggingFaceOptions:
                 hint="Use auto, float32, float16 or bfloat16.",
             )
         return options
+
+
+def _value(text: str) -> object:
+    """Return what JSON makes of a text; what is no JSON is the text itself."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _is_auto(name: str, spec: Spec) -> bool:
+    return name == "chat" and spec.options[name].lower() == "auto"
 
 
 def load(spec: Spec) -> HuggingFaceModel:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from palimpsest.errors import UserError
-from palimpsest.lm.models.huggingface.quiet import quietly
-from palimpsest.lm.prompts import Message, Prompt, valid_unicode
-from palimpsest.lm.stops import n_open
+from palimpsest.lm.models.huggingface.templates import check_variables, render_messages
+from palimpsest.lm.prompts import Message, Prompt, plain_text, valid_unicode
+from palimpsest.lm.stops import THOUGHTS, n_open
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -29,9 +29,11 @@ class PromptEncoder:
     Args:
         tokenizer: Of the model.
         name: The model's name, for messages.
-        chat: Whether a plain text is sent as one user message.
+        chat: Whether prompts go through the template: all (a text as one user message), none
+            (messages as :func:`~palimpsest.lm.prompts.plain_text`), or (``None``) only messages.
         n_embeddings: How many token ids the model knows.
         start: The token to send instead of an empty prompt.
+        variables: What the chat template is told besides the messages.
     """
 
     def __init__(
@@ -39,10 +41,13 @@ class PromptEncoder:
         tokenizer: PreTrainedTokenizerBase,
         *,
         name: str,
-        chat: bool,
+        chat: bool | None,
         n_embeddings: int,
         start: int,
+        variables: Mapping[str, object] | None = None,
     ) -> None:
+        check_variables(tokenizer, variables or (), name=name)
+        self._variables = variables
         self.tokenizer = tokenizer
         self.name = name
         self.chat = chat
@@ -56,31 +61,21 @@ class PromptEncoder:
         """Return the text as sent, and whether a chat template made it.
 
         Raises:
-            UserError: There is no chat template, or it refuses the messages.
+            UserError: There is no chat template, it refuses the messages, or it does not end.
         """
-        if isinstance(prompt, str) and not self.chat:
-            return valid_unicode(prompt), False
+        if self.chat is False or (self.chat is None and isinstance(prompt, str)):
+            return valid_unicode(plain_text(prompt)), False
         messages = (Message("user", prompt),) if isinstance(prompt, str) else prompt
         if not self.tokenizer.chat_template:
             raise UserError(
                 f"The model '{self.name}' has no chat template, but a prompt is a list of messages "
                 "or chat=true is set.",
-                hint="Use plain prompts without chat=true, or a model tuned for chat.",
+                hint="Write chat=false behind the model (--base-form plain or --tuned-form plain), "
+                "so that messages become plain text.",
             )
-        turns = [{"role": m.role, "content": valid_unicode(m.content)} for m in messages]
-        try:
-            with quietly():
-                rendered = self.tokenizer.apply_chat_template(
-                    turns, tokenize=False, add_generation_prompt=True
-                )
-        except Exception as error:  # a template can raise anything, and names its own reasons
-            roles = ", ".join(message.role for message in messages)
-            raise UserError(
-                f"The chat template of '{self.name}' refuses messages with the roles {roles}: "
-                f"{error}.",
-                hint="Many templates want user and assistant in turn, and no system message.",
-            ) from error
-        return str(rendered), True
+        return render_messages(
+            self.tokenizer, messages, name=self.name, variables=self._variables
+        ), True
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """Return how many tokens each text has by itself, without the tokenizer's marks."""
@@ -172,6 +167,7 @@ class Detokenizer:
         self, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[int]]
     ) -> None:
         self._tokenizer = tokenizer
+        self._hidden = _hidden_tokens(tokenizer)
         self._streams = [_Stream(list(prompt[-_CONTEXT:])) for prompt in prompts]
         texts = self._decode([stream.context for stream in self._streams])
         for stream, text in zip(self._streams, texts, strict=True):
@@ -202,11 +198,22 @@ class Detokenizer:
 
     def _decode(self, sequences: list[list[int]]) -> list[str]:
         options: dict[str, Any] = {
-            "skip_special_tokens": True,
+            "skip_special_tokens": not self._hidden,
             "clean_up_tokenization_spaces": False,
         }
+        if self._hidden:
+            sequences = [[one for one in each if one not in self._hidden] for each in sequences]
         # Of no sequences, batch_decode makes one empty text.
         return list(self._tokenizer.batch_decode(sequences, **options)) if sequences else []
+
+
+def _hidden_tokens(tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Return the special tokens to leave out where a mark of a thought is one, which is shown."""
+    added = tokenizer.added_tokens_decoder
+    special = {token: str(each) for token, each in added.items() if each.special}
+    marks = {mark for pair in THOUGHTS for mark in pair}
+    hidden = frozenset(token for token, text in special.items() if text not in marks)
+    return hidden if len(hidden) < len(special) else frozenset()
 
 
 def settled_text(text: str, stop: Sequence[str]) -> str:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import math
 import ssl
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import cached_property
 from typing import TypeVar
-
-import httpx
 
 from palimpsest.files import digest_json
 from palimpsest.lm.models.budget import Budget
 from palimpsest.lm.models.openai.faults import (
     RefusedError,
     UnanswerablePromptError,
+    UnansweredPromptError,
     as_user_error,
 )
+from palimpsest.lm.models.openai.jobs import SessionJob, as_completed
 from palimpsest.lm.models.openai.options import DEFAULT_KEY, NO_KEY, EndpointOptions
 from palimpsest.lm.models.openai.replies import (
     Completion,
@@ -29,16 +30,19 @@ from palimpsest.lm.models.openai.replies import (
     parse_echo,
 )
 from palimpsest.lm.models.openai.requests import (
+    Api,
     ApiRequest,
     Dialect,
     api_of,
     echo_request,
     generation_request,
 )
-from palimpsest.lm.models.openai.session import Account, Session, SessionJob, as_completed
+from palimpsest.lm.models.openai.session import Account, Session
+from palimpsest.lm.models.openai.wording import OfPrompt
 from palimpsest.lm.models.protocol import Decided, Generation, ScoringUnavailableError
+from palimpsest.lm.network import open_tls, proxy_of
 from palimpsest.lm.prompts import Prompt, valid_unicode
-from palimpsest.lm.stops import first_stop
+from palimpsest.lm.stops import answer_start, end_of_answer
 from palimpsest.specs import Spec
 
 T = TypeVar("T")
@@ -60,7 +64,7 @@ class EndpointModel:
         options: The address and the options in it.
 
     Raises:
-        UserError: There is no key, or it cannot be sent safely.
+        UserError: There is no key, it cannot be sent safely, or the proxy cannot be used.
     """
 
     chat = False  # the template is the server's own
@@ -71,17 +75,21 @@ class EndpointModel:
         self.account = Account()
         self._no_scores: ScoringUnavailableError | None = None
         self._can_score = False
-        options.read_key()  # a missing key is told now, not after the first prompts
+        options.read_key()  # a missing key is told now, not after the first prompts,
+        proxy_of(options.url)  # and so is a proxy that cannot be used
 
     @property
     def fingerprint(self) -> str:
-        """A hash of address, model, ``api``, ``temperature`` and ``revision``.
+        """A hash of address, model, ``api``, ``temperature``, ``revision``, ``thinking_tokens``.
 
         The weights cannot be looked at: a server that changes them under the same name is told
         apart only by another ``revision``.
         """
         options = self.options
-        facts = [options.url, options.model, options.api, options.temperature, options.revision]
+        facts: list[str | int | None] = [options.url, options.model, options.api]
+        facts += [options.temperature, options.revision]
+        if options.thinking_tokens:
+            facts.append(options.thinking_tokens)
         return digest_json(["openai", *facts])
 
     def describe(self) -> Mapping[str, str]:
@@ -102,10 +110,15 @@ class EndpointModel:
             "requests": f"{account.n_requests:,}, of which {account.n_faults:,} were repeated",
             "tokens": f"{account.n_prompt_tokens:,} of prompts, {account.n_new_tokens:,} new",
         }
-        if account.n_too_long:
-            facts["prompts too long"] = f"{account.n_too_long:,}"
-        if account.n_filtered:
-            facts["stopped by a content filter"] = f"{account.n_filtered:,}"
+        counts = {
+            "prompts too long": account.n_too_long,
+            "stopped by a content filter": account.n_filtered,
+            "prompts refused": account.n_refused,
+            "thoughts without an answer": account.n_thoughts,
+        }
+        facts |= {name: f"{count:,}" for name, count in counts.items() if count}
+        if str(account.dialect):
+            facts["asked with"] = str(account.dialect)
         if account.budget is not None:
             facts["cost"] = str(account.budget)
         return facts
@@ -129,12 +142,15 @@ class EndpointModel:
     ) -> Iterator[tuple[int, Generation]]:
         """Continue every prompt; yield each answer as it comes. ``decided`` is not asked.
 
+        A prompt that is too long, filtered or refused while others are answered gets an empty
+        answer that says so.
+
         Raises:
             UserError: The server refuses, or gives no answer within attempts, time and budget.
         """
         del decided  # replies come whole
         jobs = [self._generation(prompt, max_new_tokens, tuple(stop)) for prompt in prompts]
-        return self._run(jobs)
+        return self._run(jobs, unanswered=Generation("", "refused", 0, 0.0))
 
     def score(
         self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]
@@ -157,7 +173,7 @@ class EndpointModel:
         ]
         self._find_out_whether_it_scores()
         jobs = [self._scoring(prompts[row], candidates[row][column]) for row, column in places]
-        for index, value in self._run(jobs):
+        for index, value in self._run(jobs, unanswered=-math.inf):
             row, column = places[index]
             scores[row][column] = value
         return scores
@@ -171,9 +187,12 @@ class EndpointModel:
     def close(self) -> None:
         """Do nothing: connections end with the call that opened them."""
 
-    def _run(self, jobs: Sequence[SessionJob[T]]) -> Iterator[tuple[int, T]]:
+    def _run(self, jobs: Sequence[SessionJob[T]], *, unanswered: T) -> Iterator[tuple[int, T]]:
         results = as_completed(
-            jobs, open_session=self._session, concurrency=self.options.concurrency
+            jobs,
+            open_session=self._session,
+            concurrency=self.options.concurrency,
+            unanswered=unanswered,
         )
         with closing(results):
             yield from results
@@ -185,19 +204,20 @@ class EndpointModel:
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
-        return httpx.create_ssl_context(trust_env=not self.options.is_local)
+        return open_tls(self.options.url)
 
     def _generation(
         self, prompt: Prompt, max_new_tokens: int, stop: tuple[str, ...]
     ) -> SessionJob[Generation]:
         api = api_of(prompt, self.options.api)
+        most_tokens = max_new_tokens + self.options.thinking_tokens
 
         def request(dialect: Dialect) -> ApiRequest:
             return generation_request(
                 prompt,
                 model=self.options.model,
                 api=api,
-                max_new_tokens=max_new_tokens,
+                max_new_tokens=most_tokens,
                 stop=stop,
                 temperature=self.options.temperature,
                 dialect=dialect,
@@ -206,26 +226,53 @@ class EndpointModel:
         async def generate(session: Session) -> Generation:
             started = time.monotonic()
             try:
-                found = await session.ask(request, lambda value: parse_completion(value, api))
+                found = await self._complete(session, request, api)
             except RefusedError as refusal:
                 path = request(self.account.dialect).path
-                raise as_user_error(refusal, self.options, path) from None
+                error = as_user_error(refusal, self.options, path)
+                raise (error if refusal.of_account else UnansweredPromptError(error)) from None
             except UnanswerablePromptError as error:  # it must not end the run
-                self.account.n_too_long += error.too_long
-                self.account.n_filtered += not error.too_long
-                seconds = time.monotonic() - started
-                return Generation("", "length" if error.too_long else "stop", 0, seconds)
-            self.account.n_filtered += found.filtered
-            return _cut(found, stop, max_new_tokens, time.monotonic() - started)
+                return self._unanswerable(error.why, time.monotonic() - started)
+            self.account.n_filtered += found.finish == "filtered"
+            self.account.n_thoughts += found.is_thought
+            return _cut(found, stop, most_tokens, time.monotonic() - started)
 
         return generate
+
+    async def _complete(
+        self, session: Session, request: Callable[[Dialect], ApiRequest], api: Api
+    ) -> Completion:
+        """Return the answer to a request, asked for without stop strings if one ended a thought."""
+        sent = request(self.account.dialect)
+
+        def note(dialect: Dialect) -> ApiRequest:
+            nonlocal sent
+            sent = request(dialect)
+            return sent
+
+        def read(value: Mapping[str, object]) -> Completion:
+            return parse_completion(value, api)
+
+        found = await session.ask(note, read)
+        if found.is_thought and found.finish == "stop" and "stop" in sent.body:
+            self.account.dialect = replace(self.account.dialect, stops=False)
+            found = await session.ask(note, read)
+        return found
+
+    def _unanswerable(self, why: OfPrompt, seconds: float) -> Generation:
+        self.account.n_too_long += why == "too long"
+        self.account.n_filtered += why == "filtered"
+        self.account.n_thoughts += why == "no room"
+        if why == "filtered":
+            return Generation("", "filtered", 0, seconds)
+        return Generation("<think>" if why == "no room" else "", "length", 0, seconds)
 
     def _find_out_whether_it_scores(self) -> None:
         if self._no_scores is not None:
             raise ScoringUnavailableError(self._no_scores.message, hint=self._no_scores.hint)
         if not self._can_score:
             try:
-                list(self._run([self._scoring(*_PROBE)]))
+                list(self._run([self._scoring(*_PROBE)], unanswered=-math.inf))
             except ScoringUnavailableError as error:
                 self._no_scores = error
                 raise
@@ -241,9 +288,12 @@ class EndpointModel:
                     lambda dialect: echo_request(text, model=self.options.model), parse_echo
                 )
             except RefusedError as refusal:
+                error = as_user_error(refusal, self.options, "/completions")
+                if self._can_score and not refusal.of_account:
+                    raise UnansweredPromptError(error) from None
                 if refusal.status in _NO_SCORES:
                     raise self._unavailable(f"says: {refusal.error.message}") from None
-                raise as_user_error(refusal, self.options, "/completions") from None
+                raise error from None
             except UnanswerablePromptError:
                 return -math.inf
             return self._summed(echo, valid_unicode(prompt), text)
@@ -267,12 +317,16 @@ class EndpointModel:
         )
 
 
-def _cut(found: Completion, stop: Sequence[str], max_new_tokens: int, seconds: float) -> Generation:
-    """Return a server's text up to the first stop string, of which it may know only some."""
-    end = first_stop(found.text, filter(None, stop))
+def _cut(found: Completion, stop: Sequence[str], most_tokens: int, seconds: float) -> Generation:
+    """Return a server's text up to the first stop string behind the thought.
+
+    The server may know only some of them.
+    """
+    end = end_of_answer(found.text, filter(None, stop))
     text = found.text[:end]
     n_tokens = found.n_tokens
     if n_tokens is None:  # four bytes a token, as English has in most vocabularies
-        n_tokens = min(math.ceil(len(text.encode("utf-8", "replace")) / 4), max_new_tokens)
+        answer = text[len(text) if found.is_thought else answer_start(text) :]
+        n_tokens = min(math.ceil(len(answer.encode("utf-8", "replace")) / 4), most_tokens)
     finish = found.finish if end is None else "stop"
     return Generation(text, finish, n_tokens, seconds, found.n_prompt_tokens)

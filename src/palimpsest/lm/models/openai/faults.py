@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from palimpsest.errors import UserError
 from palimpsest.lm.models.openai.options import DEFAULT_KEY, EndpointOptions
 from palimpsest.lm.models.openai.replies import ServerError
+from palimpsest.lm.models.openai.wording import OfPrompt, told_of_prompt
+from palimpsest.lm.network import LONGEST_WAIT_SECONDS
 
 RETRIED = frozenset({408, 409, 425, 429}) | frozenset(range(500, 600)) - {501, 505}
 """Status codes that may be gone at the next attempt."""
 
-LONGEST_WAIT_SECONDS = 60.0
+LONGEST_BACKOFF_SECONDS = 60.0
 """Waits between attempts grow up to this, unless the server asks for more."""
 
 _MOST_NAMED = 3
 """Kinds of faults that an error names, the last ones."""
 
-_OUT_OF_MONEY = re.compile(r"insufficient_quota|billing|credit")
-_TOO_LONG = re.compile(
-    r"context[ _](length|size|window)|maximum (model|context|sequence) length|(prompt|input) "
-    r"(is|was) too long|too many (input )?tokens",
-    re.IGNORECASE,
-)
+_OUT_OF_MONEY = ("insufficient_quota", "billing", "credit")
+_OF_ACCOUNT = frozenset({401, 402, 404, 405, 429}) | frozenset(range(300, 400))
+"""Refusals of these are about the key, the address or the account, whatever the prompt."""
 
 
 @dataclass(eq=False)
@@ -44,20 +42,36 @@ class PassingFault(Exception):  # noqa: N818 - a fault is what it is, retried be
     answered: bool = False
     """Whether the server may have computed an answer, which can cost money."""
 
+    of_prompt: bool = False
+    """Whether this prompt may be what the server fails at: it replied, and not as it should."""
+
 
 @dataclass(eq=False)
 class UnanswerablePromptError(Exception):
-    """A prompt that the server refuses for what it is: too long, or else against its rules."""
+    """A prompt that gets no answer for what it is: too long, or against the server's rules."""
 
-    too_long: bool
+    why: OfPrompt
+
+
+@dataclass(eq=False)
+class UnansweredPromptError(Exception):
+    """A prompt that got no answer, whether or not others do."""
+
+    error: UserError
+    """What ends the run if no prompt gets one."""
 
 
 @dataclass(eq=False)
 class RefusedError(Exception):
-    """A request that the server refuses, whatever the prompt."""
+    """A request that the server refuses, for a reason of its own."""
 
     status: int
     error: ServerError
+
+    @property
+    def of_account(self) -> bool:
+        """Whether every request would be refused: the key, the address or the money is wrong."""
+        return self.status in _OF_ACCOUNT
 
 
 @dataclass(frozen=True)
@@ -71,30 +85,46 @@ class Backoff:
         """Return the wait after the ``n_failed``-th failure in a row, counted from one.
 
         Full jitter (Brooker, "Exponential backoff and jitter", AWS 2015) spreads the clients
-        that failed together; on top of a ``Retry-After`` it is at most a tenth of it.
+        that failed together; on top of a ``Retry-After`` it is at most a tenth of it. No server
+        is waited for longer than :data:`~palimpsest.lm.network.LONGEST_WAIT_SECONDS`.
 
         Example:
             >>> backoff = Backoff(0.5, random.Random(1))
             >>> backoff.seconds(3, None) <= 2.0, 10.0 <= backoff.seconds(1, 10.0) <= 11.0
             (True, True)
         """
-        bound = min(LONGEST_WAIT_SECONDS, self.first_seconds * 2.0 ** min(n_failed - 1, 30))
+        bound = min(LONGEST_BACKOFF_SECONDS, self.first_seconds * 2.0 ** min(n_failed - 1, 30))
         if after_seconds is None:
             return self.random.uniform(0.0, bound)
+        after_seconds = min(after_seconds, LONGEST_WAIT_SECONDS)
         return after_seconds + self.random.uniform(0.0, min(bound, after_seconds / 10))
 
 
-def fault_of(status: int, error: ServerError, after_seconds: float | None) -> Exception:
+def fault_of(status: int, error: ServerError, after_seconds: float | None = None) -> Exception:
     """Return what a reply with an error status means."""
-    about = f"{error.code} {error.message}"
-    if status in (400, 413, 422) and (_TOO_LONG.search(about) or status == 413):
-        return UnanswerablePromptError(too_long=True)
-    if status in (400, 422) and "content_filter" in error.code:
-        return UnanswerablePromptError(too_long=False)
-    if status not in RETRIED or (status == 429 and _OUT_OF_MONEY.search(error.code)):
-        return RefusedError(status, error)
+    refused = RefusedError(status, error)
+    why = None if refused.of_account and status != 429 else told_of_prompt(error.said)
+    if why is not None or status == 413:
+        return UnanswerablePromptError(why or "too long")
+    out_of_money = status == 429 and any(word in error.code for word in _OUT_OF_MONEY)
+    unsupported = status == 500 and ("not support" in error.said or "unsupported" in error.said)
+    if status not in RETRIED or out_of_money or unsupported:
+        return refused
     what = f"status {status}: {error.message}" if error.message else f"status {status}"
-    return PassingFault(what, after_seconds=after_seconds, status=status)
+    return PassingFault(what, after_seconds, status, of_prompt=status == 500)
+
+
+def fault_under_ok(what: str, error: ServerError | None) -> Exception:
+    """Return what a reply with status 200 means that is none; the error may have a status."""
+    if error is not None:
+        code = error.code.partition(" ")[0]
+        fault = fault_of(int(code) if code in _STATUSES else 500, error)
+        if not isinstance(fault, PassingFault):
+            return fault
+    return PassingFault(what, answered=True, of_prompt=True)
+
+
+_STATUSES = frozenset(map(str, range(400, 600)))
 
 
 def as_user_error(fault: RefusedError, options: EndpointOptions, path: str) -> UserError:

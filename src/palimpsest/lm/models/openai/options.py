@@ -54,6 +54,9 @@ class EndpointOptions:
     temperature: str = "0"
     """``0``, or ``default`` for models that refuse to be asked greedily."""
 
+    thinking_tokens: int = 0
+    """New tokens on top of a suite's limit, for models that think before they answer."""
+
     concurrency: int = 8
     """Requests at a time."""
 
@@ -95,6 +98,11 @@ class EndpointOptions:
             key_env=_key_env(spec.options.get("key_env")),
             revision=spec.options.get("revision"),
             temperature=spec.one_of("temperature", ("0", "default"), cls.temperature),
+            thinking_tokens=(
+                spec.count("thinking_tokens", 2048, most=1_000_000)
+                if "thinking_tokens" in spec.options
+                else cls.thinking_tokens
+            ),
             concurrency=spec.count("concurrency", cls.concurrency, most=1000),
             timeout=spec.seconds("timeout", cls.timeout),
             attempts=spec.count("attempts", cls.attempts, most=100),

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
 from palimpsest.lm.models.openai.requests import Api
+from palimpsest.lm.models.openai.wording import ending_of
 from palimpsest.lm.models.protocol import Finish
+from palimpsest.lm.network import strict_json
 from palimpsest.lm.prompts import Prompt
+from palimpsest.lm.stops import answer_start
 
 _MOST_SHOWN = 300
 """Characters of a server's message that are shown."""
+
+_MOST_SAID = 8192
+"""Characters of an error that are looked into."""
+
+_DEEPEST = 6
+"""So deep are texts looked for in typed parts and errors: servers go to three."""
 
 _SHORTEST_SECRET = 8
 """Keys below this length are placeholders such as ``EMPTY``, and may be ordinary words."""
@@ -26,21 +34,29 @@ _ROUNDING = 1e-3
 
 
 class WrongReplyError(Exception):
-    """A reply with status 200 that is none."""
+    """A reply with status 200 that is none; perhaps it says what is wrong."""
+
+    def __init__(self, what: str, error: ServerError | None = None) -> None:
+        super().__init__(what)
+        self.error = error
 
 
 class Completion(NamedTuple):
     """One generated text."""
 
     text: str
-    """As the server sent it."""
+    """As the server sent it; a thought that it sent apart stands in front, in ``<think>``."""
     finish: Finish
     n_prompt_tokens: int | None
     """As the server counts, if it says."""
     n_tokens: int | None
-    """New tokens, as the server counts, if it says."""
-    filtered: bool
-    """Whether a content filter of the server ended the answer."""
+    """New tokens without those of the thought, as the server counts, if it says."""
+
+    @property
+    def is_thought(self) -> bool:
+        """Whether the model thought and did not answer."""
+        start = answer_start(self.text)
+        return start is None or (start > 0 and not self.text[start:].strip())
 
 
 class Echo(NamedTuple):
@@ -66,6 +82,8 @@ class ServerError(NamedTuple):
     """The field that it is about."""
     code: str
     """Codes and types, joined; to look into, not to show."""
+    said: str
+    """The beginning of all of it in small letters; to look into, not to show."""
 
 
 def parse_json(data: bytes, secret: str | None) -> Mapping[str, object]:
@@ -75,13 +93,14 @@ def parse_json(data: bytes, secret: str | None) -> Mapping[str, object]:
         WrongReplyError: It is no JSON object, or an error under status 200.
     """
     try:
-        value = _without(secret, json.loads(data))
+        value = _without(secret, strict_json(data))
     except (ValueError, RecursionError) as error:
         raise WrongReplyError("a reply that is not JSON") from error
     if not isinstance(value, dict):
         raise WrongReplyError("a reply that is no JSON object")
     if value.get("error"):
-        raise WrongReplyError(f"an error: {server_error(data, secret).message}")
+        said = server_error(data, secret)
+        raise WrongReplyError(f"an error: {said.message}", said)
     return value
 
 
@@ -89,7 +108,7 @@ def parse_completion(value: Mapping[str, object], api: Api) -> Completion:
     """Take a reply apart.
 
     Raises:
-        WrongReplyError: It lacks the text.
+        WrongReplyError: It lacks the text, or says that making it failed.
 
     Example:
         >>> body = {"choices": [{"text": " 4", "finish_reason": "stop"}]}
@@ -97,19 +116,78 @@ def parse_completion(value: Mapping[str, object], api: Api) -> Completion:
         (' 4', 'stop')
     """
     choice = _first_choice(value)
-    match choice:
-        case {"text": str(text)} if api == "completions":
-            pass
-        case {"message": {"content": str(text)}} if api == "chat":
-            pass
-        case {"message": {"role": str(), "content": None}} if api == "chat":
-            text = ""  # a refusal, or nothing but reasoning up to the limit
-        case _:
+    ending = ending_of(choice.get("finish_reason"))
+    if ending == "failed":
+        raise WrongReplyError(f"an answer that ended with '{shown(str(choice['finish_reason']))}'")
+    if api == "completions":
+        if not isinstance(choice.get("text"), str):
             raise WrongReplyError("a reply without a text")
-    reason = choice.get("finish_reason")
-    n_prompt, n_new = token_counts(value)
-    finish: Finish = "length" if reason == "length" else "stop"
-    return Completion(text, finish, n_prompt, n_new, reason == "content_filter")
+        text = str(choice["text"])
+    else:
+        text, refused = _message(choice.get("message"))
+        ending = "refused" if refused else ending
+    n_prompt, n_new, n_thought = token_counts(value)
+    n_answer = None if n_new is None else n_new - n_thought
+    return Completion(text, ending, n_prompt, n_answer)
+
+
+def _message(message: object) -> tuple[str, bool]:
+    """Return the text of a chat message, and whether it is a refusal; without content, none."""
+    if not isinstance(message, dict) or not message:
+        raise WrongReplyError("a reply without a message")
+    text, thought = _content(message.get("content"))
+    fields = ("reasoning_content", "reasoning", "thinking", "reasoning_details", "thinking_blocks")
+    said = (thought, *(_texts_in(message.get(name)) for name in fields))
+    refusal = message.get("refusal")
+    refused = not text.strip() and bool(_texts_in(refusal))
+    text = _texts_in(refusal) if refused else text
+    return _joined(next(filter(str.strip, said), ""), text), refused
+
+
+def _content(content: object) -> tuple[str, str]:
+    """Return the answer and the thought in a content: text, typed parts, or nothing."""
+    match content:
+        case None:
+            return "", ""
+        case str():
+            return content, ""
+        case dict():
+            return _content([content])
+        case list():
+            texts: list[str] = []
+            thoughts: list[str] = []
+            for part in content:
+                kind = str(part.get("type")) if isinstance(part, dict) else ""
+                is_thought = "think" in kind or "reason" in kind
+                (thoughts if is_thought else texts).append(_texts_in(part))
+            return "".join(texts), "".join(thoughts)
+    raise WrongReplyError("a reply without a text")
+
+
+def _texts_in(value: object, deepest: int = _DEEPEST) -> str:
+    """Return the texts in a typed part, joined, whatever field they are in."""
+    if isinstance(value, str):
+        return value
+    if deepest == 0:
+        return ""
+    match value:
+        case list():
+            return "".join(_texts_in(part, deepest - 1) for part in value)
+        case dict():
+            fields = ("text", "thinking", "reasoning", "content", "summary", "value", "refusal")
+            return "".join(_texts_in(value.get(name), deepest - 1) for name in fields)
+    return ""
+
+
+def _joined(thought: str, text: str) -> str:
+    """Return a thought with its answer in the form in which models write them by themselves."""
+    opening, closing = "<think>", "</think>"
+    if answer_start(text) == 0 and closing in text:  # its template had opened the thought
+        return f"{opening}\n{text.lstrip()}"
+    if not thought.strip() or answer_start(text) != 0:
+        return text
+    marked = f"{opening}\n{thought.strip().replace(closing, '')}"
+    return f"{marked}\n{closing}\n\n{text}" if text.strip() else marked
 
 
 def parse_echo(value: Mapping[str, object]) -> Echo | None:
@@ -125,7 +203,7 @@ def parse_echo(value: Mapping[str, object]) -> Echo | None:
     if not all(value is None or _is_logprob(value) for value in logprobs):
         raise WrongReplyError("log-probabilities that are none")
     offsets = _offsets(rest.get("text_offset"), len(tokens))
-    return Echo(tokens, logprobs, offsets, str(choice.get("text", "")), token_counts(value)[1])
+    return Echo(tokens, logprobs, offsets, str(choice.get("text", "")), token_counts(value).n_new)
 
 
 def _offsets(value: object, n_tokens: int) -> list[int] | None:
@@ -133,42 +211,109 @@ def _offsets(value: object, n_tokens: int) -> list[int] | None:
     return cast(list[int], value) if valid else None
 
 
-def token_counts(value: Mapping[str, object]) -> tuple[int | None, int | None]:
-    """Return the tokens of prompt and answer, each ``None`` if the server does not say."""
+class TokenCounts(NamedTuple):
+    """Tokens as the server counts them, ``None`` if it does not say."""
+
+    n_prompt: int | None
+    n_new: int | None
+    """All that were made, those of a thought included."""
+    n_thought: int = 0
+    """As far as the server tells them apart."""
+
+
+def token_counts(value: Mapping[str, object]) -> TokenCounts:
+    """Return the tokens of a reply.
+
+    Most servers count a thought among the new tokens, and xAI beside them: the total tells.
+
+    Example:
+        >>> details = {"reasoning_tokens": 5}
+        >>> usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 10}
+        >>> token_counts({"usage": {**usage, "completion_tokens_details": details}})
+        TokenCounts(n_prompt=3, n_new=7, n_thought=5)
+    """
     usage = value.get("usage")
     if not isinstance(usage, dict):
-        return None, None
-    counts = [usage.get("prompt_tokens"), usage.get("completion_tokens")]
-    known = [count if isinstance(count, int) and _is_count(count) else None for count in counts]
-    return known[0], known[1]
+        return TokenCounts(None, None)
+    details = usage.get("completion_tokens_details")
+    apart = details if isinstance(details, dict) else usage
+    named = ("prompt_tokens", "completion_tokens", "total_tokens")
+    n_prompt, n_new, total = (_count(usage.get(name)) for name in named)
+    n_thought = _count(apart.get("reasoning_tokens")) or 0
+    if n_new is None:
+        return TokenCounts(n_prompt, None)
+    beside = total is not None and n_prompt is not None and total == n_prompt + n_new + n_thought
+    if beside or n_thought > n_new:
+        n_new += n_thought
+    return TokenCounts(n_prompt, n_new, n_thought)
+
+
+def _count(value: object) -> int | None:
+    return value if isinstance(value, int) and _is_count(value) else None
 
 
 def server_error(data: bytes, secret: str | None) -> ServerError:
     r"""Return what an error's body says, in any of the usual forms.
 
     Example:
-        >>> server_error(b'{"error": {"message": "No\\u001b[2J model", "code": "404"}}', None)
-        ServerError(message='No [2J model', param=None, code='404')
+        >>> server_error(b'{"error": {"message": "No\\u001b[2J model", "code": "404"}}', None)[:3]
+        ('No [2J model', None, '404')
         >>> server_error(b'{"detail": "Not Found"}', None).message
         'Not Found'
+        >>> server_error(b'[{"detail": [{"loc": ["body", "stop"], "msg": "Extra"}]}]', None)[:2]
+        ('body.stop: Extra', 'stop')
     """
-    text = redacted(data.decode("utf-8", "replace"), secret)
+    text = redacted(data[: 4 * _MOST_SAID].decode("utf-8", "replace"), secret)
     try:
-        value = _without(secret, json.loads(data))
+        found = _found(_without(secret, strict_json(data)))
     except (ValueError, RecursionError):
-        return ServerError(shown(re.sub(r"<[^>]*>", " ", text)), None, "")
-    if isinstance(value, dict):
-        value = value.get("error") or value.get("detail") or value.get("message") or value
-    if not isinstance(value, dict):
-        return ServerError(shown(value if isinstance(value, str) else json.dumps(value)), None, "")
-    message = value.get("message")
-    param = value.get("param")
-    code = " ".join(str(value[name]) for name in ("code", "type") if value.get(name))
-    return ServerError(
-        shown(message if isinstance(message, str) else json.dumps(value)),
-        param if isinstance(param, str) else None,
-        code,
-    )
+        text = _TAGS.sub(" ", text[:_MOST_SAID])
+        return ServerError(shown(text), None, "", text.lower())
+    message = found.message or text
+    said = f"{found.code} {message} {text}"[:_MOST_SAID].lower()
+    return ServerError(shown(message), found.param, found.code, said)
+
+
+_TAGS = re.compile(r"<[^<>]*>")
+"""Without ``<`` inside: else a body of ``<`` alone takes quadratic time."""
+
+
+_SAYING = ("error", "detail", "message", "msg", "errors")
+"""Fields of an error that say what is wrong, or hold what does."""
+
+
+class _Found(NamedTuple):
+    message: str = ""
+    param: str | None = None
+    code: str = ""
+
+
+def _found(value: object, deepest: int = _DEEPEST) -> _Found:
+    """Return what an error says, however it is wrapped: in objects, lists, or JSON in a text."""
+    match value:
+        case str():
+            try:
+                inner = strict_json(value) if value.startswith(("{", "[")) else None
+            except ValueError:
+                inner = None
+            found = _found(inner, deepest - 1) if inner and deepest else _Found()
+            return found if found.message else _Found(value)
+        case [first, *_] if deepest:
+            return _found(first, deepest - 1)
+        case {"msg": str(message), "loc": [*place]}:  # as pydantic says it
+            names = [str(name) for name in place]
+            return _Found(f"{'.'.join(names)}: {message}", names[-1] if names else None)
+        case dict() if deepest:
+            inside = (_found(value.get(name), deepest - 1) for name in _SAYING)
+            found = next((one for one in inside if one.message), _Found())
+            param = value.get("param")
+            codes = [str(value[name]) for name in ("code", "type") if value.get(name)]
+            return _Found(
+                found.message,
+                found.param or (param if isinstance(param, str) else None),
+                " ".join(filter(None, (found.code, *codes))),
+            )
+    return _Found()
 
 
 def shown(text: str) -> str:

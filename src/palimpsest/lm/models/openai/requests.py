@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
-from palimpsest.errors import UserError
-from palimpsest.lm.prompts import Message, Prompt, map_text, texts_of, valid_unicode
+from palimpsest.lm.prompts import Message, Prompt, map_text, plain_text, texts_of, valid_unicode
 
 Api = Literal["chat", "completions"]
 
@@ -28,20 +28,48 @@ class Dialect:
     stops: bool = True
     """Whether stop strings are sent; without them, longer answers are paid for and cut here."""
 
-    def after_refusal(self, param: str | None, message: str) -> Dialect | None:
+    temperature: bool = True
+    """Whether ``temperature=0`` is sent; without it, the server samples if it is its habit."""
+
+    def after_refusal(self, param: str | None, said: str) -> Dialect | None:
         """Return what to try after a refusal, or ``None`` if it is about something else.
 
+        It is about the field that it names first: it may go on with all that are known.
+
         Example:
-            >>> Dialect().after_refusal("max_tokens", "Use 'max_completion_tokens' instead.")
-            Dialect(limit='max_completion_tokens', stops=True)
-            >>> Dialect().after_refusal("model", "No such model.") is None
+            >>> Dialect().after_refusal("max_tokens", "use 'max_completion_tokens' instead.")
+            Dialect(limit='max_completion_tokens', stops=True, temperature=True)
+            >>> Dialect().after_refusal("model", "no such model.") is None
             True
         """
-        if self.limit == "max_tokens" and "max_completion_tokens" in message:
+        named = _FIELD.search(param or "") or _FIELD.search(said)
+        field = named[1].lower() if named else ""
+        if field.startswith("stop"):
+            return replace(self, stops=False) if self.stops else None
+        if field == "temperature":
+            return replace(self, temperature=False) if self.temperature else None
+        if field and self.limit == "max_tokens" and "max_completion_tokens" in said:
             return replace(self, limit="max_completion_tokens")
-        if self.stops and (param == "stop" or "'stop'" in message):
-            return replace(self, stops=False)
         return None
+
+    def __str__(self) -> str:
+        """Say what the server is asked without, or in other words; nothing if all is usual."""
+        return ", ".join(
+            text
+            for text, differs in (
+                ("max_completion_tokens for max_tokens", self.limit != "max_tokens"),
+                ("no stop strings, which are applied here", not self.stops),
+                ("no temperature=0: it may sample", not self.temperature),
+            )
+            if differs
+        )
+
+
+_FIELD = re.compile(
+    r"\b(stop(?:[-_ ]?(?:sequence|string|word)s?)?|temperature|max_(?:completion_)?tokens)\b",
+    re.IGNORECASE,
+)
+"""The fields that can be left out or renamed, as servers and what stands behind them call them."""
 
 
 class ApiRequest(NamedTuple):
@@ -58,16 +86,7 @@ class ApiRequest(NamedTuple):
 
 
 def api_of(prompt: Prompt, api: Api | None) -> Api:
-    """Return which API a prompt goes to: messages to ``chat``, text to ``completions``.
-
-    Raises:
-        UserError: Messages are to go to ``completions``, which knows only text.
-    """
-    if api == "completions" and not isinstance(prompt, str):
-        raise UserError(
-            "A prompt is made of messages, and api=completions takes only plain text.",
-            hint="Leave out api=, or write api=chat: the server knows its chat template.",
-        )
+    """Return which API a prompt goes to: messages to ``chat``, text to ``completions``."""
     return api or ("completions" if isinstance(prompt, str) else "chat")
 
 
@@ -81,7 +100,9 @@ def generation_request(
     temperature: str = "0",
     dialect: Dialect,
 ) -> ApiRequest:
-    """Return the request for one answer; under ``chat``, a text becomes one user message.
+    """Return the request for one answer.
+
+    Under ``chat``, a text becomes one user message; under ``completions``, messages become text.
 
     Example:
         >>> request = generation_request(
@@ -93,12 +114,12 @@ def generation_request(
     prompt = map_text(prompt, valid_unicode)
     body: dict[str, object] = {"model": model}
     if api == "completions":
-        body["prompt"] = prompt
+        body["prompt"] = plain_text(prompt)
     else:
         messages = (Message("user", prompt),) if isinstance(prompt, str) else prompt
         body["messages"] = [{"role": each.role, "content": each.content} for each in messages]
     body[dialect.limit] = max_new_tokens
-    if temperature != "default":
+    if temperature != "default" and dialect.temperature:
         body["temperature"] = 0
     if stop and dialect.stops:
         body["stop"] = [valid_unicode(text) for text in stop[:_MOST_STOPS]]

@@ -9,13 +9,10 @@ import asyncio
 import json
 import random
 import ssl
-import threading
 import time
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from queue import SimpleQueue
 from typing import TypeVar
 
 import httpx
@@ -26,7 +23,10 @@ from palimpsest.lm.models.openai.faults import (
     Backoff,
     PassingFault,
     RefusedError,
+    UnanswerablePromptError,
+    UnansweredPromptError,
     fault_of,
+    fault_under_ok,
     gave_up,
 )
 from palimpsest.lm.models.openai.options import EndpointOptions
@@ -40,7 +40,15 @@ from palimpsest.lm.models.openai.replies import (
     token_counts,
 )
 from palimpsest.lm.models.openai.requests import ApiRequest, Dialect
-from palimpsest.lm.network import retry_after
+from palimpsest.lm.models.openai.wording import sounds_too_long
+from palimpsest.lm.network import (
+    LONGEST_WAIT_SECONDS,
+    Reply,
+    WrongBodyError,
+    fetch,
+    open_client,
+    retry_after,
+)
 
 T = TypeVar("T")
 
@@ -62,6 +70,12 @@ class Account:
     """Requests sent."""
     n_faults: int = 0
     """Requests that failed and were repeated."""
+    n_answered: int = 0
+    """Prompts that got an answer."""
+    n_refused: int = 0
+    """Prompts that got none while others did."""
+    n_thoughts: int = 0
+    """Answers that ended within the thought before them."""
     n_too_long: int = 0
     """Prompts that the server found too long."""
     n_filtered: int = 0
@@ -79,7 +93,7 @@ class Account:
 
     def note(self, value: Mapping[str, object]) -> None:
         """Remember what a reply says besides the answer."""
-        n_prompt, n_new = token_counts(value)
+        n_prompt, n_new, _ = token_counts(value)
         self.n_prompt_tokens += n_prompt or 0
         self.n_new_tokens += n_new or 0
         for name, known in (
@@ -121,21 +135,19 @@ class Session:
         self._paused_until = 0.0
         headers = {
             "Accept": "application/json",
-            "Accept-Encoding": "identity",  # a small reply cannot unpack into a large one
             "Content-Type": "application/json",
             "User-Agent": f"palimpsest/{version('palimpsest-lm')}",
         }
         if key is not None:
             headers["Authorization"] = f"Bearer {key}"
-        self._http = httpx.AsyncClient(
+        self._http = open_client(
+            options.url,
             headers=headers,
-            verify=tls,
+            tls=tls,
             timeout=httpx.Timeout(options.timeout, connect=min(_CONNECT_SECONDS, options.timeout)),
             limits=httpx.Limits(
                 max_connections=options.concurrency, max_keepalive_connections=options.concurrency
             ),
-            trust_env=not options.is_local,  # a proxy cannot reach this machine's loopback
-            follow_redirects=False,
         )
 
     async def aclose(self) -> None:
@@ -152,8 +164,9 @@ class Session:
             read: Takes the reply apart; a :class:`WrongReplyError` of it means another attempt.
 
         Raises:
-            RefusedError: The server refuses it.
-            UnanswerablePromptError: The server refuses the prompt.
+            RefusedError: The server refuses it, also in other words.
+            UnanswerablePromptError: The server refuses the prompt for what it is.
+            UnansweredPromptError: The server fails at it again and again.
             UserError: Attempts, time or money are used up.
             Stopped: The run ends before the next attempt.
         """
@@ -166,9 +179,7 @@ class Session:
             try:
                 return self._read(await self._charged(request), read)
             except RefusedError as refusal:
-                learnt = dialect.after_refusal(refusal.error.param, refusal.error.message)
-                if learnt is None:
-                    raise
+                learnt = self._learnt(dialect, refusal)
                 if self.account.dialect == dialect:
                     self.account.dialect = learnt
             except PassingFault as fault:
@@ -178,11 +189,30 @@ class Session:
                 wait = self._backoff.seconds(len(faults), fault.after_seconds)
                 used_up = len(faults) >= self._most_attempts(fault)
                 if used_up or seconds + wait > self.options.patience:
-                    raise gave_up(faults, self.options, request.path, seconds=seconds) from None
+                    error = gave_up(faults, self.options, request.path, seconds=seconds)
+                    of_prompt = all(fault.of_prompt for fault in faults)
+                    raise (UnansweredPromptError(error) if of_prompt else error) from None
                 if fault.status == 429 and fault.after_seconds is not None:  # it means everyone
-                    resume = time.monotonic() + fault.after_seconds
+                    resume = time.monotonic() + min(fault.after_seconds, LONGEST_WAIT_SECONDS)
                     self._paused_until = max(self._paused_until, resume)
                 await self._sleep(wait)
+
+    @staticmethod
+    def _learnt(dialect: Dialect, refusal: RefusedError) -> Dialect:
+        """Return in which dialect to ask again.
+
+        Raises:
+            RefusedError: The refusal is about nothing that could be said otherwise.
+            UnanswerablePromptError: It seems to be about the prompt's length.
+        """
+        if refusal.of_account:
+            raise refusal
+        learnt = dialect.after_refusal(refusal.error.param, refusal.error.said)
+        if learnt is None and sounds_too_long(refusal.error.said):
+            raise UnanswerablePromptError("too long") from None
+        if learnt is None:
+            raise refusal
+        return learnt
 
     def _most_attempts(self, fault: PassingFault) -> int:
         known = self.account.reached or fault.status is not None or fault.answered
@@ -204,7 +234,7 @@ class Session:
         try:
             result = read(value)
         except WrongReplyError as error:
-            raise PassingFault(str(error), answered=True) from error
+            raise fault_under_ok(str(error), error.error) from error
         self.account.note(value)
         return result
 
@@ -225,16 +255,16 @@ class Session:
                         if fault.answered:  # the answer may have been made, and then lost
                             charge.settle(None, None)
                         raise
-                    charge.settle(*token_counts(value))
+                    charge.settle(*token_counts(value)[:2])
                     return value
             await self._sleep(_BUDGET_POLL_SECONDS)
 
     async def _post(self, request: ApiRequest) -> Mapping[str, object]:
         self.account.n_requests += 1
         try:
-            # httpx limits each read; only a limit on the whole stops a server that drips.
-            async with asyncio.timeout(self.options.timeout):
-                status, headers, data = await self._exchange(request)
+            status, headers, data = await self._exchange(request)
+        except WrongBodyError as error:
+            raise PassingFault(str(error), answered=True, of_prompt=True) from error
         except (TimeoutError, httpx.TimeoutException) as error:
             slow_start = isinstance(error, httpx.ConnectTimeout)
             what = "no connection" if slow_start else "no full reply"
@@ -248,24 +278,22 @@ class Session:
             try:
                 return parse_json(data, self._key)
             except WrongReplyError as error:
-                raise PassingFault(str(error), answered=True) from error
+                raise fault_under_ok(str(error), error.error) from error
         said = server_error(data, self._key)
         if "location" in headers:
             place = shown(redacted(headers["location"], self._key))
-            said = ServerError(f"go to {place}", None, "")
+            said = ServerError(f"go to {place}", None, "", "")
         raise fault_of(status, said, retry_after(headers.get("retry-after"), time.time()))
 
-    async def _exchange(self, request: ApiRequest) -> tuple[int, httpx.Headers, bytes]:
-        content = json.dumps(request.body).encode()
-        url = self.options.url + request.path
-        async with self._http.stream("POST", url, content=content) as response:
-            data = bytearray()
-            async for chunk in response.aiter_bytes():
-                data += chunk
-                if len(data) > LARGEST_REPLY_BYTES:
-                    most = LARGEST_REPLY_BYTES // 2**20
-                    raise PassingFault(f"a reply of more than {most} MiB", answered=True)
-            return response.status_code, response.headers, bytes(data)
+    async def _exchange(self, request: ApiRequest) -> Reply:
+        return await fetch(
+            self._http,
+            "POST",
+            self.options.url + request.path,
+            content=json.dumps(request.body).encode(),
+            most_bytes=LARGEST_REPLY_BYTES,
+            seconds=self.options.timeout,
+        )
 
     def _cut(self, error: httpx.RequestError) -> Exception:
         why = shown(str(error)) or type(error).__name__
@@ -277,79 +305,3 @@ class Session:
         if isinstance(error, httpx.ConnectError | httpx.ProxyError | httpx.UnsupportedProtocol):
             return PassingFault(f"no connection: {why}")
         return PassingFault(f"the connection was cut: {why}", answered=True)
-
-
-SessionJob = Callable[[Session], Awaitable[T]]
-"""One prompt's requests, given the session to make them in."""
-
-
-def as_completed(
-    jobs: Sequence[SessionJob[T]], *, open_session: Callable[[], Session], concurrency: int
-) -> Generator[tuple[int, T]]:
-    """Yield ``(index, result)`` of all jobs, at most ``concurrency`` of them at a time.
-
-    The loop runs in a thread, so that this works in programs that have a loop of their own. A job
-    starts only when a result has been taken for each that is ahead of it by ``concurrency``: what
-    a kill can lose is bounded by that. When a job fails, no new one starts, requests under way
-    may finish and are yielded, and then its error is raised. Closing the generator cancels them.
-    """
-    if not jobs:
-        return
-    outbox: SimpleQueue[tuple[int, T] | None] = SimpleQueue()
-    free = asyncio.Semaphore(concurrency)
-    runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-    loop = runner.get_loop()
-    task = loop.create_task(_work(jobs, open_session, free, concurrency, outbox.put))
-    task.add_done_callback(lambda _: outbox.put(None))
-
-    def run() -> None:
-        with runner, suppress(BaseException):  # what the task raises, the caller is told
-            loop.run_until_complete(task)
-
-    def call(function: Callable[[], object]) -> None:
-        with suppress(RuntimeError):  # the loop has ended by itself
-            loop.call_soon_threadsafe(function)
-
-    thread = threading.Thread(target=run, name="endpoint", daemon=True)
-    thread.start()
-    try:
-        while (item := outbox.get()) is not None:
-            call(free.release)  # the next job may start
-            yield item
-        if (error := task.result()) is not None:
-            raise error
-    finally:
-        call(task.cancel)
-        thread.join()
-
-
-async def _work(
-    jobs: Sequence[SessionJob[T]],
-    open_session: Callable[[], Session],
-    free: asyncio.Semaphore,
-    concurrency: int,
-    give: Callable[[tuple[int, T]], None],
-) -> Exception | None:
-    """Give the results of all jobs; return the error of the first that failed, if one did."""
-    waiting = iter(enumerate(jobs))
-    errors: list[Exception] = []
-
-    async def one_after_the_other(session: Session) -> None:
-        while not session.stopping.is_set():
-            await free.acquire()
-            index, job = next(waiting, (-1, None))
-            if job is None or session.stopping.is_set():
-                break
-            try:
-                give((index, await job(session)))
-            except Stopped:
-                break
-            except Exception as error:
-                errors.append(error)
-                session.stopping.set()
-        free.release()  # another worker may be waiting to see the end
-
-    async with aclosing(open_session()) as session, asyncio.TaskGroup() as group:
-        for _ in range(min(concurrency, len(jobs))):
-            group.create_task(one_after_the_other(session))
-    return errors[0] if errors else None

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from palimpsest.errors import UserError, did_you_mean, raise_mistakes
 from palimpsest.lm.suites.nli.files import Split, TableSource, find_sources
-from palimpsest.lm.suites.tables import Table, TableRow, read_table
+from palimpsest.lm.suites.tables import SourceRow, Table, read_table
 from palimpsest.lm.suites.templates import INFERENCE_WORDINGS, LABELS, Label
 
 MOST_CHARACTERS = 10_000
@@ -122,7 +122,7 @@ def _column(table: Table, names: Sequence[str]) -> str:
     )
 
 
-def _first(row: TableRow, names: Sequence[str]) -> str | None:
+def _first(row: SourceRow, names: Sequence[str]) -> str | None:
     values = [row.fields[name] for name in names if row.fields.get(name) is not None]
     return _shown(str(values[0]).strip()) if values else None
 

@@ -1,0 +1,279 @@
+"""A look at the wrong answers of the tuned model: does something else than a loss explain them?
+
+A right answer in a sentence, a thought cut off, a refusal: scored they are wrong, and none of them
+shows that an ability is gone. What is found is a sign, not a proof, so it never turns a verdict
+into another than *inconclusive*.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from palimpsest.judging.explanations import (
+    CUT_OFF,
+    EMPTY,
+    FURTHER_ON,
+    IDENTICAL,
+    LANGUAGE,
+    REFUSAL,
+    THOUGHT,
+)
+from palimpsest.judging.whole import sample_rank
+from palimpsest.judging.word_lists import FUNCTION_WORDS, REFUSALS
+from palimpsest.lm import answer_start
+from palimpsest.lm.scoring import DEFAULT_SCORER, SCORERS, Scorer, scorer_for, stands_in
+from palimpsest.records import CUT, THRESHOLDS, AnswerRow, Looked
+
+MOST_SHOWN = 10
+"""Examples that are named for the report."""
+
+_N_OTHERS = 12
+"""Other examples whose answers are looked for in each, to tell what chance finds."""
+
+_GROUPS = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:,\d{3})+|(?:['\u00a0\u202f]\d{3})+)(?!\d)")
+_DECIMAL_COMMA = re.compile(r"(?<=\d),(?=\d{1,2}(?!\d))")
+_IDLE_ZEROS = re.compile(r"(\.\d*?)0+(?!\d)")
+_OF_NUMBERS = re.compile(r"(?<=\d)\.(?=\d)|(?<!\w)-(?=\d)")
+
+
+class _Seen(NamedTuple):
+    """A wrong answer, as it is looked at."""
+
+    row: AnswerRow
+    text: str
+    """What was answered, without a thought."""
+    prompts: str
+    """The prompt as it was sent, and as it is plainly."""
+
+
+class _Found(NamedTuple):
+    """What was found in one cell."""
+
+    seen: list[_Seen]
+    kinds: dict[str, str]
+    """By source, of those in which something was found."""
+    n_wrong: int
+    n_by_chance: float
+
+
+def look(rows: Iterable[AnswerRow], plain: Mapping[str, str], n_examples: int) -> Looked | None:
+    """Return what the wrong answers of one model under one way of asking look like.
+
+    Each cell is looked at by itself, at the answers that were seen to their end: where they are a
+    sample, what is found is taken to hold for the others of the cell.
+
+    Args:
+        rows: The answers.
+        plain: The plain prompts by source.
+        n_examples: Of all examples, right ones included, in the sets of which ``explained`` is a
+            share.
+
+    Returns:
+        What was found; ``None`` where no answer could be looked at for what it says: those chosen
+        by likelihood, graded ones, and those of logs without texts.
+    """
+    rows = [row for row in rows if row.finish not in ("chosen", "uninvertible")]
+    rows = [row for row in rows if row.score is None]
+    if not any(row.raw for row in rows):
+        return None
+    cells: dict[str, list[AnswerRow]] = defaultdict(list)
+    for row in rows:
+        cells[row.cell].append(row)
+    found = [_look_at_cell(mine, plain) for mine in cells.values()]
+    kinds = {source: kind for each in found for source, kind in each.kinds.items()}
+    counts = Counter(kinds.values())
+    commonest = sorted(kinds, key=lambda source: (-counts[kinds[source]], sample_rank(source)))
+    return Looked(
+        n_wrong=sum(each.n_wrong for each in found),
+        n_looked=sum(len(each.seen) for each in found),
+        found=dict(counts.most_common()),
+        n_by_chance=round(sum(each.n_by_chance for each in found), 3),
+        explained=sum(map(_n_explained, found)) / n_examples,
+        scorer=_scorer_that_finds(found),
+        examples={source: kinds[source] for source in commonest[:MOST_SHOWN]},
+    )
+
+
+def _n_explained(found: _Found) -> float:
+    """Return how many wrong answers of a cell are explained, those that were not seen included."""
+    if not found.seen:
+        return 0.0
+    n = max(0.0, len(found.kinds) - found.n_by_chance)
+    return n * found.n_wrong / len(found.seen)
+
+
+def _look_at_cell(rows: Sequence[AnswerRow], plain: Mapping[str, str]) -> _Found:
+    wrong = sorted(
+        (row for row in rows if row.outcome == "broken"),
+        key=lambda row: sample_rank(row.key.source_id),
+    )
+    # Those up to the first that was ended early: what came whole behind it is no fair sample.
+    ends = (at for at, row in enumerate(wrong) if row.finish in ("decided", CUT))
+    whole = wrong[: next(ends, len(wrong))]
+    if len(whole) < min(THRESHOLDS.least_looked, len(wrong)):
+        whole = []
+    seen = [
+        _Seen(row, _said(row), f"{row.prompt}\n{plain.get(row.key.source_id, '')}") for row in whole
+    ]
+    identical = _identical(seen, rows)
+    kinds = {each.row.key.source_id: _kind(each, identical) for each in seen}
+    by_chance = sum(
+        _share_by_chance(each, rows)
+        for each in seen
+        if kinds[each.row.key.source_id] in ("", FURTHER_ON)
+    )
+    return _Found(seen, {source: k for source, k in kinds.items() if k}, len(wrong), by_chance)
+
+
+def _said(row: AnswerRow) -> str:
+    """Return what was answered: in a log, what came before another program took a part of it."""
+    if row.finish != "logged":
+        return row.answer
+    start = answer_start(row.raw)
+    return "" if start is None else row.raw[start:]
+
+
+def _kind(seen: _Seen, identical: str | None) -> str:
+    """Return what explains a wrong answer, or nothing."""
+    row, text = seen.row, seen.text
+    if answer_start(row.raw) is None:
+        return THOUGHT
+    if not text.strip():
+        return EMPTY
+    if _further_on(seen, row):
+        return FURTHER_ON
+    if _is_refusal(text):
+        return REFUSAL
+    if _is_foreign(seen):
+        return LANGUAGE
+    if row.finish == "length":
+        return CUT_OFF
+    return IDENTICAL if identical == loosened(text) else ""
+
+
+def _further_on(seen: _Seen, expected: AnswerRow) -> bool:
+    """Return whether an answer contains what is expected of an example, in whatever form.
+
+    Not if it contains another ability's answer as well. Where the prompt has the expected text in
+    another form, such as in small letters, the form is what it asks for.
+    """
+    text = loosened(seen.text)
+    if _loose_scorer(expected.right_answers, expected.intruding_answers).outcome(text) != "right":
+        return False
+    prompts = loosened(seen.prompts)
+    for right in json.loads(expected.right_answers):
+        if stands_in(right, seen.text):
+            return True
+        loose = loosened(right)
+        if len(loose) > 1 and stands_in(loose, text) and not stands_in(loose, prompts):
+            return True
+    return False
+
+
+@lru_cache(maxsize=1024)
+def _loose_scorer(right: str, intruding: str) -> Scorer:
+    sides = [[loosened(text) for text in json.loads(side)] for side in (right, intruding)]
+    return scorer_for(sides[0], sides[1], "contains")
+
+
+def _share_by_chance(seen: _Seen, rows: Sequence[AnswerRow]) -> float:
+    """Return in which share of other examples' answers this one would be taken for right."""
+    mine = seen.row
+    others = [row for row in rows if row.right_answers != mine.right_answers]
+    step = max(1, len(others) // _N_OTHERS)
+    others = others[::step][:_N_OTHERS]
+    return sum(_further_on(seen, row) for row in others) / len(others) if others else 0.0
+
+
+def _identical(seen: Sequence[_Seen], rows: Iterable[AnswerRow]) -> str | None:
+    """Return the answer that most of the prompts got, if it answers none of them."""
+    said = Counter(text for each in seen if (text := loosened(each.text)))
+    expected = {row.right_answers for row in rows}
+    if not said or len(expected) < 2:
+        return None
+    [(text, n)] = said.most_common(1)
+    if n < THRESHOLDS.least_looked or n < THRESHOLDS.identical_from * len(seen):
+        return None
+    answers = {loosened(right) for texts in expected for right in json.loads(texts)}
+    return None if text in answers else text
+
+
+def _is_refusal(text: str) -> bool:
+    start = text.lstrip().casefold().replace("’", "'")
+    return start.startswith(REFUSALS)
+
+
+def _is_foreign(seen: _Seen) -> bool:
+    """Return whether an answer is in other letters or words than prompt and expected answers."""
+    beside = " ".join([seen.prompts, *json.loads(seen.row.right_answers)])
+    scripts = Counter(map(_script, filter(str.isalpha, seen.text)))
+    if not scripts:
+        return False
+    [(script, n)] = scripts.most_common(1)
+    beside_it = set(map(_script, filter(str.isalpha, beside)))
+    if beside_it and script not in beside_it and n > 0.5 * scripts.total():
+        return True
+    words = Counter(seen.text.casefold().split())
+    counts = {name: sum(words[word] for word in listed) for name, listed in FUNCTION_WORDS.items()}
+    around = set(beside.casefold().split())
+    known = {name for name, listed in FUNCTION_WORDS.items() if len(listed & around) >= 2}
+    known.add(seen.row.language.partition("-")[0])
+    most = max(counts, key=lambda name: counts[name])
+    own = max((counts.get(name, 0) for name in known), default=0)
+    return most not in known and counts[most] >= 2 and counts[most] > 2 * own
+
+
+@lru_cache(maxsize=4096)
+def _script(character: str) -> str:
+    name = unicodedata.name(character, "").partition(" ")[0]
+    return "CJK" if name in ("HIRAGANA", "KATAKANA", "CJK") else name
+
+
+@lru_cache(maxsize=4096)
+def loosened(text: str) -> str:
+    """Return a text without case, accents, punctuation and the forms of numbers.
+
+    Example:
+        >>> loosened("**École** U.S.A., 1,200.50 or 3,5!")
+        'ecole usa 1200.5 or 3.5'
+    """
+    text = unicodedata.normalize("NFKD", text.replace("\u00a0", "\u202f")).casefold()
+    text = "".join(c for c in text if unicodedata.combining(c) < 10)
+    text = _GROUPS.sub(lambda match: re.sub(r"\D", "", match[0]), text)
+    text = _DECIMAL_COMMA.sub(".", text)
+    text = _IDLE_ZEROS.sub(lambda match: match[1].rstrip("."), text)
+    kept = {match.start() for match in _OF_NUMBERS.finditer(text)}
+    return " ".join("".join(_kept(c, at in kept) for at, c in enumerate(text)).split())
+
+
+def _kept(character: str, in_number: bool) -> str:
+    if in_number or not unicodedata.category(character).startswith("P"):
+        return character
+    return "" if character in ".'’" else " "
+
+
+def _scorer_that_finds(found: Sequence[_Found]) -> str | None:
+    """Return a scorer by which most answers that have the expected one further on are right."""
+    seen = [
+        each
+        for cell in found
+        for each in cell.seen
+        if cell.kinds.get(each.row.key.source_id) == FURTHER_ON and each.row.finish != "logged"
+    ]
+    for name in SCORERS if seen else ():
+        if name != DEFAULT_SCORER and 2 * sum(_is_right(each.row, name) for each in seen) > len(
+            seen
+        ):
+            return name
+    return None
+
+
+def _is_right(row: AnswerRow, scorer: str) -> bool:
+    right, intruding = json.loads(row.right_answers), json.loads(row.intruding_answers)
+    return scorer_for(right, intruding, scorer).outcome(row.answer) == "right"

@@ -1,0 +1,178 @@
+"""Answers of a finished run judged anew, by another scorer: nothing is asked."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from palimpsest.errors import UserError
+from palimpsest.judging.analysis import Analysis, analyse
+from palimpsest.judging.conclude import open_run, read_results
+from palimpsest.judging.questions import UNINVERTIBLE, RawAnswer, settled_outcome
+from palimpsest.judging.via import parse_via
+from palimpsest.judging.whole import sample_rank
+from palimpsest.lm import Exchange
+from palimpsest.lm.scoring import SCORERS, scorer_for
+from palimpsest.lm.suites import Example, Suite
+from palimpsest.records import CUT, AnswerRow, AnswerStore, Results, RunFolder
+
+
+class _Rescored(NamedTuple):
+    row: AnswerRow
+    open: bool
+    """Whether it was ended early, and what might have followed could matter to the new scorer."""
+
+
+def rescore(
+    path: Path | str,
+    scorer: str,
+    *,
+    out: Path | str,
+    command: str = "palimpsest.judging.rescore(…)",
+) -> Results:
+    """Judge the stored answers of a run by another scorer, and write results and report.
+
+    Raw answers are read again through the exchange. Where one was ended as soon as the first scorer
+    had decided, and the new one cannot know, the examples of its cell from there on are left out,
+    in the order of the sample (:mod:`.whole`): what is left is a fair sample.
+
+    Args:
+        path: The folder of the run.
+        scorer: A name in ``SCORERS``.
+        out: Where to; the same folder replaces its results.
+        command: Recorded as the way to repeat it.
+
+    Raises:
+        UserError: No such scorer, no finished run, one of logs, or nothing can be judged.
+    """
+    started = time.monotonic()
+    SCORERS.get(scorer)
+    folder = RunFolder.find(path)
+    before, config = read_results(folder), folder.config
+    if before.suite.from_logs:
+        raise UserError(
+            f"The answers in '{path}' are of logs: another program scored them.",
+            hint="Choose another score of the logs with: palimpsest compare … --metric NAME",
+        )
+    with AnswerStore(folder.answers, read_only=True) as store:
+        old_rows = store.run_rows()
+    exchanges = _exchanges(before, old_rows, config.get("stop"))
+    judged = [_rescored(row, exchanges.get(row.key.conjugation), scorer) for row in old_rows]
+    rows = _fair_sample(judged)
+    if not rows:
+        raise UserError(
+            f"All answers in '{path}' were ended early, once their score was settled, so "
+            f"'{scorer}' cannot judge them.",
+            hint="Ask for the wrong ones to their end: palimpsest diagnose … --whole all",
+        )
+    facts = before.provenance
+    with open_run(
+        out, command, seed=facts.seed, n_resamples=facts.n_resamples, started=started
+    ) as run:
+        run.record(**{**config, "command": command, "scorer": scorer, "answers_of": str(path)})
+        run.store.add(rows)
+        analysis = _analysed(rows, before)
+        beside = set(before.warnings) - set(_analysed(old_rows, before).warnings)
+        n_examples = len({row.key.source_id for row in rows})
+        return run.conclude(
+            rows,
+            analysis,
+            models={"base": before.base, "tuned": before.tuned},
+            suite=before.suite.model_copy(update={"n_source_examples": n_examples}),
+            warnings=[
+                *_said(judged, rows, scorer),
+                *(warning for warning in before.warnings if warning in beside),
+                *analysis.warnings,
+            ],
+            conjugations=facts.conjugations,
+            min_fidelity=facts.min_fidelity,
+        )
+
+
+def _exchanges(
+    results: Results, rows: Sequence[AnswerRow], stops: Sequence[str] | None
+) -> dict[str, Exchange]:
+    """Return how the answers under each conjugation are read; of those that are still the same.
+
+    A conjugation that another release has otherwise, or that needs a translator which is not there,
+    is left out, and so are all in folders that do not say where answers stop.
+    """
+    if stops is None:
+        return {}
+    suite = Suite(
+        name=results.suite.name,
+        source_language=results.suite.source_language,
+        examples=tuple(Example("", "", language, "", {}) for language in results.suite.languages),
+    )
+    found = {}
+    for name, fingerprint in {(row.via, row.key.conjugation) for row in rows}:
+        try:
+            via = parse_via(name, suite)
+        except UserError:
+            continue
+        if via.fingerprint == fingerprint and not via.conjugation.batched:
+            found[fingerprint] = Exchange(via.conjugation, stops)
+    return found
+
+
+def _rescored(row: AnswerRow, exchange: Exchange | None, name: str) -> _Rescored:
+    if row.finish in ("chosen", UNINVERTIBLE):
+        return _Rescored(row, open=False)
+    scorer = scorer_for(json.loads(row.right_answers), json.loads(row.intruding_answers), name)
+    answer = row.answer
+    if exchange is not None:
+        answer = exchange.read(row.raw, cut_off=RawAnswer(row.raw, row.finish, 0).cut_off).text
+    new = row._replace(answer=answer, outcome=scorer.outcome(answer))
+    if row.finish not in ("decided", CUT) or row.outcome == new.outcome == "right":
+        return _Rescored(new, open=False)
+    if exchange is None:
+        return _Rescored(new, open=not scorer.decided(answer))
+    return _Rescored(new, open=settled_outcome(exchange, scorer, row.raw) is None)
+
+
+def _fair_sample(judged: Sequence[_Rescored]) -> list[AnswerRow]:
+    """Return the rows of each cell's examples, in the order of the sample, up to an open one."""
+    cells: dict[str, dict[str, bool]] = defaultdict(dict)
+    for row, is_open in judged:
+        cell, source = cells[row.cell], row.key.source_id
+        cell[source] = cell.get(source, False) or is_open
+    kept = set()
+    for cell in cells.values():
+        for source in sorted(cell, key=sample_rank):
+            if cell[source]:
+                break
+            kept.add(source)
+    return [row for row, _ in judged if row.key.source_id in kept]
+
+
+def _analysed(rows: Sequence[AnswerRow], results: Results) -> Analysis:
+    return analyse(
+        rows,
+        vias=results.conjugations,
+        cells=[cell.name for cell in results.cells],
+        seed=results.provenance.seed,
+        n_resamples=results.provenance.n_resamples,
+        chance=results.suite.chance,
+        min_fidelity=results.provenance.min_fidelity,
+    )
+
+
+def _said(judged: Sequence[_Rescored], rows: Sequence[AnswerRow], scorer: str) -> list[str]:
+    n_early = sum(each.row.finish in ("decided", CUT) for each in judged)
+    n_open = sum(each.open for each in judged)
+    sources = {each.row.key.source_id for each in judged}
+    n_left = len({row.key.source_id for row in rows})
+    said = [f"The stored answers were judged anew by the scorer '{scorer}'."]
+    early = f"{n_early} of {len(judged)} answers had been ended early, as the first scorer was sure"
+    if n_open:
+        said.append(
+            f"{early}; {n_open} of them too early for '{scorer}', so {len(sources) - n_left} of "
+            f"{len(sources)} examples are left out. To have all: palimpsest diagnose … --whole all"
+        )
+    elif n_early:
+        said.append(f"{early}; so is '{scorer}'.")
+    return said

@@ -1,0 +1,149 @@
+"""Words of answers: where an accepted text stands in one, and nothing is guessed.
+
+A text matches where neither the character before it nor the one behind it continues its word or
+number: ``12`` is found in ``12.`` and ``12 apples``, not in ``120``, ``12.5`` or ``12th``.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Literal
+
+_SPACES = re.compile(r"\s+")
+
+# Between two word characters these belong to the word: don't, well-known, col·legi, and the
+# backslash with which exact leetspeak marks a literal digit (120 is \1\2\0).
+_WORD_JOINERS = "'’ʼ-‐‑·\\"
+# Between two digits these belong to the number: 12.5, 12,000, 12:30, 12/5.
+_NUMBER_JOINERS = ".,:/٫٬"
+_SIGNS = "-−"
+_UNSPACED_SCRIPTS = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
+
+Match = Literal["yes", "no", "open"]
+
+
+def normalise(text: str) -> str:
+    r"""Return ``text`` in NFC, without leading space, runs of space made one, ``\_`` made ``_``.
+
+    Models that write Markdown escape underscores. A trailing run of space stays as one space: it
+    tells that the last word has ended.
+
+    Example:
+        >>> normalise("  \\_\\_\\_  cat\n")
+        '___ cat '
+    """
+    return unicodedata.normalize("NFC", _SPACES.sub(" ", text).lstrip().replace("\\_", "_"))
+
+
+def decompose(text: str) -> str:
+    """Return the text in NFD.
+
+    There an added accent shows up as one more character, so comparing by prefix is safe.
+    """
+    return unicodedata.normalize("NFD", text)
+
+
+def accepted_form(text: str) -> str:
+    """Return an accepted text as it is looked for in answers."""
+    return decompose(normalise(text)).rstrip()
+
+
+def settled_form(text: str) -> str:
+    """Return the part of the decomposed text that stays whatever is appended."""
+    # A following underscore would swallow a backslash; following accents may be sorted in between.
+    stable = decompose(normalise(text.removesuffix("\\")))
+    while stable and unicodedata.combining(stable[-1]):
+        stable = stable[:-1]
+    return stable
+
+
+def match_at_start(expected: str, text: str, *, whole: bool) -> Match:
+    """Say whether ``text`` begins with ``expected`` as whole words.
+
+    Args:
+        expected: Decomposed, not empty.
+        text: Decomposed.
+        whole: Whether the text ends here; otherwise more may follow, and the reply may be "open".
+    """
+    if not text.startswith(expected):
+        return "open" if not whole and expected.startswith(text) else "no"
+    rest = text[len(expected) : len(expected) + 3]
+    if not _is_word(expected[-1]):
+        return "yes"
+    return _boundary(expected[-1], rest, whole=whole)
+
+
+def places(expected: str, text: str, *, whole: bool) -> Iterator[int]:
+    """Yield where ``expected`` surely stands in ``text`` as whole words; arguments as above.
+
+    Example:
+        >>> list(places("12", "120, 3.12 or -12: 12", whole=True))
+        [18]
+    """
+    start = text.find(expected)
+    while start >= 0:
+        around = text[start : start + len(expected) + 3]
+        if _begins(text, start) and match_at_start(expected, around, whole=whole) == "yes":
+            yield start
+        start = text.find(expected, start + 1)
+
+
+def stands_in(expected: str, answer: str) -> bool:
+    """Return whether a text stands in an answer as whole words, in its very form.
+
+    Example:
+        >>> stands_in("Paris", "It is Paris."), stands_in("Paris", "It is PARIS.")
+        (True, False)
+    """
+    form = accepted_form(expected)
+    found = places(form, decompose(normalise(answer)), whole=True) if form else ()
+    return next(iter(found), None) is not None
+
+
+def _begins(text: str, start: int) -> bool:
+    """Say whether no word or number that stands before a place goes on there."""
+    before, first = text[max(start - 2, 0) : start], text[start]
+    if not before or not _is_word(first):
+        return True
+    if first.isdigit() and before[-1] in _SIGNS:
+        return False
+    return _boundary(first, before[::-1], whole=True) == "yes"
+
+
+def _boundary(last: str, rest: str, *, whole: bool) -> Match:
+    """Say whether a word that ends in ``last`` ends before ``rest``."""
+    if not rest:
+        return "yes" if whole else "open"
+    if _is_word(rest[0]):
+        return "no" if _continues(last, rest[0]) else "yes"
+    joins_numbers = rest[0] in _NUMBER_JOINERS and last.isdigit()
+    if not joins_numbers and rest[0] not in _WORD_JOINERS:
+        return "yes"
+    after = rest[1:].lstrip("\\") if rest[1:2] == "\\" else rest[1:]
+    if not after:
+        return "yes" if whole else "open"
+    return "no" if (after[0].isdigit() if joins_numbers else _is_word(after[0])) else "yes"
+
+
+def _is_word(character: str) -> bool:
+    return (
+        character.isalnum()
+        or character == "_"
+        or unicodedata.category(character).startswith("M")  # accents and vowel signs
+    )
+
+
+def _continues(last: str, following: str) -> bool:
+    """Say whether ``following``, a word character, belongs to the word that ends in ``last``."""
+    if unicodedata.category(following).startswith("M"):
+        return True
+    # Without spaces between words, only the longest match can tell where one ends.
+    return not (_is_unspaced(last) or _is_unspaced(following))
+
+
+@lru_cache(maxsize=4096)
+def _is_unspaced(character: str) -> bool:
+    return unicodedata.name(character, "").startswith(_UNSPACED_SCRIPTS)

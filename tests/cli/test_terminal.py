@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import pytest
+from tests.report.diagnosis.factory import VIAS, fake_results
+
+from palimpsest.cli.terminal import progress_bars, rate, show_results
+
+
+def test_the_verdict_of_the_only_cell_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    several = fake_results()
+    only = several.model_copy(
+        update={"cells": [several.cells[0].model_copy(update={"verdict": several.verdict})]}
+    )
+    for results, n_said in ((several, 1 + len(several.cells)), (only, 1)):
+        show_results(results, Path("run"), quiet=True, as_json=False)
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0].startswith(f"Verdict: {results.verdict}. ")
+        assert lines[-1] == "Report: run/report.html"
+        assert len(lines) == n_said + 1
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 200])
+def test_a_conjugation_is_named_whole_in_every_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    name = "rot13|leet|pig-latin|reverse-words|base64"
+    results = fake_results(vias=[VIAS[0], VIAS[3]._replace(name=name)])
+    show_results(results, Path("run"), quiet=False, as_json=False)
+    table, _, _ = capsys.readouterr().out.partition("Verdict:")
+    assert name in table
+    assert max(map(len, table.splitlines())) <= columns
+    assert ("Not shown" in table) == (columns < 200)
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100])
+def test_no_word_of_a_progress_bar_is_cut(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    with progress_bars() as show:
+        show("tuned", 12_000, 120_000, "1234 answers/s")
+    line = capsys.readouterr().err.strip()
+    assert " 12000/120000 1234 answers/s " in line
+    assert line.startswith("tuned ━")
+    assert len(line) <= columns
+
+
+def test_slow_answers_are_not_called_none() -> None:
+    assert rate(1, 600.0) == "600.0 s an answer"
+    assert rate(9, 10.0) == "1.1 s an answer"
+    assert rate(4, -1e-9) == rate(4, 0.0) == ""
