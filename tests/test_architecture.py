@@ -2,6 +2,7 @@ import ast
 import subprocess
 import sys
 from collections import Counter
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -37,6 +38,11 @@ LAYERS = {
 Every room stands below those that name it, so that there are no circles."""
 
 
+@cache
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
 def _room(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
@@ -44,7 +50,7 @@ def _room(path: Path) -> str:
 def _imports(path: Path) -> set[str]:
     """Return the rooms that a file imports from."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(_parsed(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module == "palimpsest":
@@ -105,7 +111,7 @@ def test_functions_stay_short() -> None:
     long = [
         f"{path.relative_to(PACKAGE)}:{node.name}"
         for path in MODULES
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in ast.walk(_parsed(path))
         if isinstance(node, ast.FunctionDef) and _n_lines(node) > 60
     ]
     assert not long
@@ -143,7 +149,7 @@ def test_imports_across_packages_go_through_the_face() -> None:
     wrong: list[str] = []
     for path in MODULES:
         here = _dotted(path if path.stem == "__init__" else path.parent)
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        for node in ast.walk(_parsed(path)):
             if not isinstance(node, ast.ImportFrom) or node.module not in modules:
                 continue
             home = node.module if node.module in packages else node.module.rpartition(".")[0]
@@ -162,7 +168,7 @@ POSTPONING = {"what", "how", "which", "where", "when", "who", "why", "whether", 
 def test_every_module_says_what_it_is_and_begins_with_it() -> None:
     wrong = []
     for path in MODULES:
-        first = (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "").split("\n")[0]
+        first = (ast.get_docstring(_parsed(path)) or "").split("\n")[0]
         if not first.endswith(".") or first.split()[0].lower() in POSTPONING:
             wrong.append(f"{path.relative_to(PACKAGE)}: {first}")
     assert not wrong
@@ -172,7 +178,7 @@ def test_one_class_name_is_one_thing() -> None:
     names = [
         node.name
         for path in MODULES
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        for node in ast.walk(_parsed(path))
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
     ]
     assert [name for name, n in Counter(names).items() if n > 1] == []

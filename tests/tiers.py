@@ -9,8 +9,11 @@ import pytest
 from hypothesis import settings
 
 OTHER_TIER = re.compile(
-    r"^pytestmark = (\[\s*)?pytest\.mark\.(slow|browser|apertium|training)\b", re.M
+    r"^pytestmark = (\[\s*)?pytest\.mark\.(slow|browser|apertium|training)\b"
+    r"|^from inspect_ai\b",
+    re.M,
 )
+"""Found in the files that the default tier does not even import. Inspect takes seconds to load."""
 
 # A deadline an example measures the machine, which may be busy with other things. The default tier
 # meets other examples each time; a run that goes over all tiers meets ten times as many at once.
@@ -26,10 +29,10 @@ class Tiers:
         settings.load_profile("default tier" if self._by_default else "all tiers")
 
     def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
-        """Pass over files without an example or a test, and over those of another tier."""
+        """Pass over files without a test or an example, and over those of another tier."""
         if collection_path.suffix != ".py":
             return None
         text = collection_path.read_text("utf-8")
-        if not collection_path.name.startswith("test_"):
-            return ">>>" not in text or None
-        return (self._by_default and OTHER_TIER.search(text) is not None) or None
+        is_test = collection_path.name.startswith("test_")
+        is_of_another = self._by_default and OTHER_TIER.search(text)
+        return True if is_of_another or not (is_test or ">>>" in text) else None

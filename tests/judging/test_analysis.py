@@ -321,8 +321,17 @@ def test_two_answers_to_one_question_are_an_error() -> None:
 
 @pytest.mark.parametrize(
     ("truth", "verdict"),
-    [(HIDDEN, "suppressed"), (GONE, "lost"), (SAME, "kept"), (SPREAD, "inconclusive")],
-    ids=["hidden", "gone", "same", "suppression that reaches the conjugations too"],
+    [
+        pytest.param(HIDDEN, "suppressed", id="hidden"),
+        pytest.param(GONE, "lost", id="gone", marks=pytest.mark.slow),
+        pytest.param(SAME, "kept", id="same", marks=pytest.mark.slow),
+        pytest.param(
+            SPREAD,
+            "inconclusive",
+            id="suppression that reaches the conjugations too",
+            marks=pytest.mark.slow,
+        ),
+    ],
 )
 def test_the_verdict_is_right_on_four_cells_of_a_hundred(
     truth: Sequence[Via], verdict: str

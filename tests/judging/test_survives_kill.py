@@ -27,8 +27,6 @@ from palimpsest.records.answers import AnswerRow
 from palimpsest.records.run_folder import RunFolder
 from palimpsest.records.store import AnswerStore
 
-pytestmark = pytest.mark.usefixtures("empty_figures")
-
 VIAS = ("identity", "leet", "pig-latin", "rot13", "fr", "leet-paper")
 N_EXAMPLES = 25
 PAUSE_SECONDS = 0.002

@@ -208,10 +208,18 @@ LONG = {
     "accents": "e" + "\u0301" * 100_000,
     "spaced": "a " * 50_000,
 }
+QUICK = {"prose", "backslashes", "open code", "digits", "spaces", "address"}
+"""Those that the default tier has: one for each kind of run in a pattern."""
 
 
 @pytest.mark.parametrize("conjugation", [*ALL[: len(NAMES)], parse_conjugation("protect(leet)")])
-@pytest.mark.parametrize("text", LONG.values(), ids=LONG)
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(text, id=name, marks=[] if name in QUICK else pytest.mark.slow)
+        for name, text in LONG.items()
+    ],
+)
 def test_a_hundred_kilobytes_take_no_time_to_speak_of(
     conjugation: TextConjugation, text: str
 ) -> None:

@@ -55,7 +55,9 @@ def texts(drawing: Drawing) -> list[str]:
 
 
 @EVERY
-@pytest.mark.parametrize("width", [WIDE_INCHES, NARROW_INCHES])
+@pytest.mark.parametrize(
+    "width", [WIDE_INCHES, pytest.param(NARROW_INCHES, marks=pytest.mark.slow)]
+)
 def test_inline_every_colour_follows_the_page_and_nothing_breaks_its_policy(
     drawing: Drawing, width: float
 ) -> None:

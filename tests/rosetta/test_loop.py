@@ -55,7 +55,10 @@ def _weights(model: LlamaForCausalLM) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
-@pytest.mark.parametrize("stage_end", [2, 3, 5])
+@pytest.mark.parametrize(
+    "stage_end",
+    [2, pytest.param(3, marks=pytest.mark.slow), pytest.param(5, marks=pytest.mark.slow)],
+)
 def test_an_interrupted_training_ends_with_the_same_weights(
     tmp_path: Path, tokenizer: PreTrainedTokenizerFast, stage_end: int
 ) -> None:

@@ -201,7 +201,7 @@ def test_a_header_beyond_latin_1_spoils_no_answer(odd: tuple[Odd, Proxy]) -> Non
     assert odd[1].chat("letters", "Hello").is_success
 
 
-@pytest.mark.parametrize("via", ["", "@leet"])
+@pytest.mark.parametrize("via", ["@leet", pytest.param("", marks=pytest.mark.slow)])
 def test_an_answer_in_an_encoding_that_was_not_asked_for_is_not_unpacked(
     odd: tuple[Odd, Proxy], via: str
 ) -> None:

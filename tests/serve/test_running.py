@@ -134,7 +134,9 @@ def test_prompts_are_logged_where_that_was_asked_for(stub_at: tuple[Stub, str]) 
         assert line["answers"] == {"0": "my secret"}
 
 
-@pytest.mark.parametrize("kind", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "kind", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_server_that_is_stopped_finishes_what_it_has_begun(
     stub_at: tuple[Stub, str], kind: signal.Signals
 ) -> None:

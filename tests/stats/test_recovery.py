@@ -123,7 +123,7 @@ def test_in_a_large_sample_the_interval_agrees_with_the_delta_method() -> None:
     )
 
 
-@pytest.mark.parametrize("n", [30, 100])
+@pytest.mark.parametrize("n", [30, pytest.param(100, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "truth",
     [(0.99, 0.02, 0.99, 0.97), (0.8, 0.3, 0.75, 0.7), (0.9, 0.2, 0.85, 0.2)],

@@ -113,7 +113,12 @@ def test_what_goes_wrong_in_a_part_is_raised() -> None:
 
 
 @pytest.mark.parametrize(
-    "remedies", [(), (Replay(0.5), WeightDistance(0.1), Divergence(0.5)), (LowRankChange(2),)]
+    "remedies",
+    [
+        pytest.param((), marks=pytest.mark.slow),
+        (Replay(0.5), WeightDistance(0.1), Divergence(0.5)),
+        pytest.param((LowRankChange(2),), marks=pytest.mark.slow),
+    ],
 )
 def test_on_two_cores_a_training_resumes_to_the_bit_and_is_near_that_on_one(
     tmp_path: Path, two_cores: None, remedies: tuple[Remedy, ...]

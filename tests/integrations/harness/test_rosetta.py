@@ -20,7 +20,10 @@ CHAT: dict[str, Any] = {"apply_chat_template": True, "fewshot_as_multiturn": Tru
 PLAIN: dict[str, Any] = {}
 
 
-@pytest.mark.parametrize("options", [PLAIN, CHAT], ids=["plain", "chat"])
+@pytest.mark.parametrize(
+    "options",
+    [pytest.param(PLAIN, id="plain"), pytest.param(CHAT, id="chat", marks=pytest.mark.slow)],
+)
 def test_the_identity_gives_what_the_unwrapped_model_gives_to_the_bit(
     evaluate: Any, tuned: LM, options: dict[str, Any]
 ) -> None:

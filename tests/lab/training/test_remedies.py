@@ -58,7 +58,9 @@ def base() -> Any:
 
 
 @pytest.mark.parametrize("remedies", ALL, ids=str)
-@pytest.mark.parametrize("architecture", ["fast", "published"])
+@pytest.mark.parametrize(
+    "architecture", ["fast", pytest.param("published", marks=pytest.mark.slow)]
+)
 def test_tuning_with_any_remedy_leaves_the_base_alone_and_gives_a_plain_model(
     remedies: list[Remedy], architecture: str
 ) -> None:

@@ -51,7 +51,10 @@ def _stop_at(step: int) -> Running:
 
 @pytest.mark.parametrize("architecture", ["fast", "published"])
 @pytest.mark.parametrize("optimiser", ["adamw", "muon"])
-@pytest.mark.parametrize("stopped_at", [2, 3, 7])
+@pytest.mark.parametrize(
+    "stopped_at",
+    [2, pytest.param(3, marks=pytest.mark.slow), pytest.param(7, marks=pytest.mark.slow)],
+)
 def test_a_resumed_training_equals_an_uninterrupted_one_to_the_bit(
     tmp_path: Path, architecture: str, optimiser: str, stopped_at: int
 ) -> None:
@@ -71,9 +74,9 @@ def test_a_resumed_training_equals_an_uninterrupted_one_to_the_bit(
 @pytest.mark.parametrize(
     "remedies",
     [
-        [],
+        pytest.param([], marks=pytest.mark.slow),
         [Replay(0.3), WeightDistance(0.1)],
-        [Divergence(0.5), Interpolation(0.5)],
+        pytest.param([Divergence(0.5), Interpolation(0.5)], marks=pytest.mark.slow),
         [LowRankChange(2)],
     ],
 )

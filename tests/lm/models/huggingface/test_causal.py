@@ -110,7 +110,10 @@ def test_answers_equal_those_of_transformers(
 
 
 @pytest.mark.parametrize("architecture", ["llama", SLOW["mistral"], SLOW["mamba"]])
-@pytest.mark.parametrize("batch_tokens", [1, 90, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "batch_tokens",
+    [1, pytest.param(90, marks=pytest.mark.slow), pytest.param(200, marks=pytest.mark.slow)],
+)
 def test_the_size_of_batches_changes_nothing(
     checkpoint: Callable[[str], Path], architecture: str, batch_tokens: int
 ) -> None:

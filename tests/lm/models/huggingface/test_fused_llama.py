@@ -191,4 +191,5 @@ def test_asking_a_small_llama_imports_no_classes_of_models() -> None:
         "run(['prompt', '-m', 'rosetta:tuned', '--via', 'leet', 'Input: a Output:']);"
         "assert not {'transformers.modeling_utils', 'torch._dynamo'} & sys.modules.keys()"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    done = subprocess.run([sys.executable, "-c", code], check=False)
+    assert done.returncode == 0

@@ -34,7 +34,15 @@ def local() -> list[list[float]]:
         return model.score(PROMPTS, CANDIDATES)
 
 
-@pytest.mark.parametrize("kind", [{"start": "<s>"}, {}, {"offsets": False}, {"start": ""}])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"start": "<s>"},
+        {},
+        pytest.param({"offsets": False}, marks=pytest.mark.slow),
+        pytest.param({"start": ""}, marks=pytest.mark.slow),
+    ],
+)
 def test_scores_equal_those_of_the_same_model_here(
     kind: dict[str, Any], local: list[list[float]]
 ) -> None:
