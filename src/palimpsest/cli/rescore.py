@@ -35,8 +35,9 @@ def rescore(
     palimpsest rescore palimpsest-out --scorer contains
     palimpsest rescore OUT --scorer contains --out OUT
 
-    No model is asked. Answers that were ended early are counted. Next, ask for
-    these: palimpsest diagnose … --whole all
+    No model is asked. Answers that were ended early are counted.
+
+    Next: ask for the whole of these, palimpsest diagnose … --whole all
     """
     from palimpsest.judging import rescore as judge_anew
 
