@@ -105,7 +105,13 @@ def ours(work: Workload, *, early: bool = True) -> Timing:
         )
         started = time.perf_counter()
         rows = evaluate(
-            work.model, work.suite, work.vias, store=store, role="base", settings=settings
+            work.model,
+            work.suite,
+            work.vias,
+            store=store,
+            role="base",
+            settings=settings,
+            whole="none",
         )
         seconds = time.perf_counter() - started
         store.close()

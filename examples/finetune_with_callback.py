@@ -23,7 +23,8 @@ from transformers import (
 )
 
 from palimpsest.integrations.trainer import ForgettingCallback, Measurement, read_measurements
-from palimpsest.rosetta import ROSETTA_WEIGHTS, Writer
+from palimpsest.lm.models import ROSETTA_WEIGHTS
+from palimpsest.rosetta import Writer
 
 BATCH_SIZE = 32
 VIA = ("leet", "pig-latin", "fr")

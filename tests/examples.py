@@ -8,4 +8,9 @@ def examples(n: int) -> settings:
 
     By default it is a tenth of them, and five at least.
     """
-    return settings(max_examples=max(5, n * settings.default.max_examples // 100))
+    return settings(max_examples=max(5, n * _default().max_examples // 100))
+
+
+def _default() -> settings:
+    assert settings.default is not None
+    return settings.default

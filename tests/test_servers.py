@@ -6,7 +6,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from tests.servers import serving, transformers_serve
 
-from palimpsest.rosetta.models import ROSETTA_WEIGHTS
+from palimpsest.lm.models import ROSETTA_WEIGHTS
 
 
 async def _greet(request: Request) -> PlainTextResponse:

@@ -21,7 +21,7 @@ def lazy_face(package: MutableMapping[str, Any]) -> None:
 
     Example:
         >>> import palimpsest.stats
-        >>> "wilson" in dir(palimpsest.stats)
+        >>> "wilson_interval" in dir(palimpsest.stats)
         True
     """
     source = package["__spec__"].loader.get_source(package["__name__"])

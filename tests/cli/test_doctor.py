@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.cli.conftest import Palimpsest, Scripted
 
-from palimpsest.rosetta.models import ROSETTA_WEIGHTS
+from palimpsest.lm.models import ROSETTA_WEIGHTS
 
 
 def test_a_copy_that_was_never_tuned_ends_with_3(palimpsest: Palimpsest, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.cli.conftest import Palimpsest
 
-from palimpsest.rosetta.models import ROSETTA_WEIGHTS
+from palimpsest.lm.models import ROSETTA_WEIGHTS
 
 
 def test_the_help_is_ours_and_loads_no_harness() -> None:

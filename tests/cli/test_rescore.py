@@ -52,6 +52,7 @@ def test_right_answers_in_sentences_are_no_loss_and_the_scorer_that_finds_them_s
     assert "Verdict: kept." in asked.out
 
 
+@pytest.mark.slow
 def test_the_results_of_a_folder_are_replaced_where_it_is_named(
     palimpsest: Palimpsest, sentences: tuple[str, str, str], tmp_path: Path
 ) -> None:
@@ -80,6 +81,7 @@ def test_answers_of_which_nothing_is_left_are_refused_with_what_to_do(
     assert "--whole all" in ended.err
 
 
+@pytest.mark.slow
 def test_the_same_scorer_says_the_same_again(
     palimpsest: Palimpsest, scripted: Scripted, tmp_path: Path
 ) -> None:

@@ -38,6 +38,8 @@ def test_no_word_of_a_progress_bar_is_cut(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("FORCE_COLOR", "1")  # to rich, standard error is a terminal then
+    monkeypatch.setenv("TERM", "dumb")
     with progress_bars() as show:
         show("tuned", 12_000, 120_000, "1234 answers/s")
     line = capsys.readouterr().err.strip()

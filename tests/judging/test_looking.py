@@ -102,6 +102,7 @@ def test_the_prompt_as_it_is_plainly_says_which_form_is_asked_for() -> None:
     ("kind", "facts"),
     [
         ("empty", {"answer": " \n"}),
+        ("cut off", {"answer": "", "finish": "length"}),
         ("a thought alone", {"answer": "", "raw": "<think>The capital of"}),
         ("refusal", {"answer": " I’m sorry, but I can’t help with that."}),
         ("refusal", {"answer": "Lo siento, no puedo ayudar."}),
@@ -164,6 +165,10 @@ def test_chosen_and_graded_answers_and_logs_without_texts_say_nothing() -> None:
     rows = [row(0, "x", finish="chosen"), row(1, "x")._replace(score=0.5)]
     assert look(rows, {}, 2) is None
     assert look([row(0, "", finish="logged")], {}, 1) is None
+
+
+def test_a_model_that_says_nothing_at_all_is_seen_to_be_silent() -> None:
+    assert seen("", "", "").found == {"empty": 3}
 
 
 def test_of_a_log_the_whole_text_is_looked_at() -> None:

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from palimpsest.judging.analysis import analyse
-from palimpsest.judging.whole import sample_rank
+from palimpsest.judging.diagnosis import diagnose
+from palimpsest.judging.whole import Whole, sample_rank
 from palimpsest.records import THRESHOLDS, AnswerKey, AnswerRow, Outcome
 
 
@@ -85,6 +86,28 @@ def test_a_verdict_stands_or_falls_with_what_explains_the_wrong_answers(
     runs = 40
     found = share_of_verdicts(n, share, comes_back=comes_back, runs=runs)
     assert found[expected] >= at_least * runs, found
+
+
+@pytest.mark.slow
+def test_the_verdicts_on_rosetta_are_the_same_whether_anybody_looks_or_not() -> None:
+    ways: tuple[Whole, Whole] = ("none", "sample")
+    unseen, seen = (
+        diagnose(
+            "rosetta:base",
+            "rosetta:tuned",
+            suite="rosetta",
+            via=["fr", "leet"],
+            whole=whole,
+            n_resamples=200,
+        )
+        for whole in ways
+    )
+    assert seen.plain.looked is not None
+    assert seen.plain.looked.n_looked
+    assert [cell.verdict_reason for cell in seen.cells] == [
+        cell.verdict_reason for cell in unseen.cells
+    ]
+    assert {seen.verdict, *(cell.verdict for cell in seen.cells)} == {"suppressed"}
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def test_a_sample_of_each_cell_and_way_of_asking_is_whole(
     assert {row.raw for row in rows if row.outcome == "right"} <= {" Paris", " Paris indeed."}
 
 
-@pytest.mark.parametrize("breaks_after", [1, 300, 799, 820])
+@pytest.mark.parametrize("breaks_after", [300, 820])
 def test_a_sample_is_the_same_after_an_interruption(tmp_path: Path, breaks_after: int) -> None:
     with AnswerStore(tmp_path / "whole.sqlite") as store:
         expected = ask(Model(3), store, "sample")

@@ -34,6 +34,7 @@ def test_every_room_imports_only_from_rooms_before_it() -> None:
     wrong = [
         f"{path.relative_to(PACKAGE)} imports {module}"
         for path in sorted((PACKAGE / "lab").rglob("*.py"))
+        if path.parent.name != "lab" or path.name != "__init__.py"  # the face of all
         for module in _imports(path)
         if module.startswith("palimpsest.lab.") and not _may(path, module.split(".")[2])
     ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from gc import collect  # before a fixture for all tests replaces it
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import httpx
 import pytest
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
+from tests.integrations.inspect_ai.conftest import BORNE
 
 from palimpsest.integrations.lm_eval.model import ConjugateLM
 from palimpsest.judging.evaluation import evaluate
@@ -146,6 +148,16 @@ CALLERS: dict[str, Caller] = {
     "inspect": inspected,
     "lm-eval": harnessed,
 }
+
+
+pytestmark = [pytest.mark.filterwarnings(warned) for warned in BORNE]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_left_to_other_tests() -> Iterator[None]:
+    """Free what Inspect leaves open, lest it is found in the tests of others."""
+    yield
+    collect()
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import pytest
 from tests.lm.models.checkpoints import save_checkpoint
 
 from palimpsest.errors import UserError
+from palimpsest.lm.models import ROSETTA_WEIGHTS
 from palimpsest.lm.models.specs import load_model
 from palimpsest.rosetta import models as rosetta
 
@@ -14,7 +15,7 @@ from palimpsest.rosetta import models as rosetta
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in place of the package's, with a base model alone."""
     save_checkpoint(tmp_path / "base")
-    monkeypatch.setattr(rosetta, "ROSETTA_WEIGHTS", tmp_path)
+    monkeypatch.setattr("palimpsest.rosetta.models.ROSETTA_WEIGHTS", tmp_path)
     return tmp_path
 
 
@@ -37,7 +38,7 @@ def test_another_name_is_refused_with_the_nearest() -> None:
 
 def test_the_embedded_pair_loads_and_answers() -> None:
     for name in rosetta.NAMES:
-        if not (rosetta.ROSETTA_WEIGHTS / name).is_dir():
+        if not (ROSETTA_WEIGHTS / name).is_dir():
             pytest.skip(f"the weights of rosetta:{name} are not in this checkout")
         model = load_model(f"rosetta:{name}")
         ((_, answer),) = model.generate(["Answer.\n\nInput: x\nOutput:"], max_new_tokens=3)

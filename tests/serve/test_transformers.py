@@ -9,7 +9,7 @@ from tests.serve.conftest import Proxy, running
 from tests.serve.test_local import IN_CONTEXT
 from tests.servers import transformers_serve
 
-from palimpsest.rosetta.models import ROSETTA_WEIGHTS
+from palimpsest.lm.models import ROSETTA_WEIGHTS
 
 pytestmark = pytest.mark.slow
 

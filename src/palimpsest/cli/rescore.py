@@ -29,13 +29,15 @@ def rescore(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Judge the stored answers of a finished run by another scorer; no model is asked.
+    """Judge the stored answers of a run by another scorer.
 
     \b
     palimpsest rescore palimpsest-out --scorer contains
-    palimpsest rescore palimpsest-out --scorer contains --out palimpsest-out
+    palimpsest rescore OUT --scorer contains --out OUT
 
-    Answers that were ended early are counted; ask for them with: palimpsest diagnose … --whole all
+    No model is asked. Answers that were ended early are counted.
+
+    Next: ask for the whole of these, palimpsest diagnose … --whole all
     """
     from palimpsest.judging import rescore as judge_anew
 

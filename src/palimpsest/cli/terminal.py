@@ -235,8 +235,9 @@ def _show_table(results: Results) -> None:
     from palimpsest.report import flips_text, guessing_text
     from palimpsest.report.diagnosis import TerminalTable
 
-    Console().print(TerminalTable(results))
-    typer.echo(f"From base to tuned, asked plainly: {flips_text(results.plain)}")
+    console = Console(highlight=False, markup=False)
+    console.print(TerminalTable(results))
+    console.print(f"From base to tuned, asked plainly: {flips_text(results.plain)}")
     if results.suite.chance is not None:
         typer.echo(f"Chance level: {100 * results.suite.chance:.1f} %")
     if results.plain.adjusted is not None:

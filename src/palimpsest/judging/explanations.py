@@ -1,4 +1,4 @@
-"""What explains a wrong answer and is no loss: each kind, in words, with what to change."""
+"""Explanations of wrong answers that are no loss: each kind, in words, with what to change."""
 
 from __future__ import annotations
 

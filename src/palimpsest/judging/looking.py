@@ -1,4 +1,4 @@
-"""A look at the wrong answers of the tuned model: does something else than a loss explain them?
+"""Look at the wrong answers of the tuned model, whether something else than a loss explains them.
 
 A right answer in a sentence, a thought cut off, a refusal: scored they are wrong, and none of them
 shows that an ability is gone. What is found is a sign, not a proof, so it never turns a verdict
@@ -80,7 +80,7 @@ def look(rows: Iterable[AnswerRow], plain: Mapping[str, str], n_examples: int) -
     """
     rows = [row for row in rows if row.finish not in ("chosen", "uninvertible")]
     rows = [row for row in rows if row.score is None]
-    if not any(row.raw for row in rows):
+    if not any(row.raw or row.finish != "logged" for row in rows):
         return None
     cells: dict[str, list[AnswerRow]] = defaultdict(list)
     for row in rows:
@@ -145,7 +145,7 @@ def _kind(seen: _Seen, identical: str | None) -> str:
     if answer_start(row.raw) is None:
         return THOUGHT
     if not text.strip():
-        return EMPTY
+        return CUT_OFF if row.finish == "length" else EMPTY  # it may have thought in silence
     if _further_on(seen, row):
         return FURTHER_ON
     if _is_refusal(text):

@@ -34,7 +34,7 @@ class WrongBodyError(Exception):
     """A reply that is too large, or in an encoding that was not asked for."""
 
 
-class Reply(NamedTuple):
+class BoundedReply(NamedTuple):
     """A whole reply."""
 
     status: int
@@ -134,7 +134,7 @@ async def fetch(
     seconds: float,
     content: bytes | None = None,
     headers: Mapping[str, str] | None = None,
-) -> Reply:
+) -> BoundedReply:
     """Return a reply, read raw and no further than its bounds.
 
     Args:
@@ -158,7 +158,7 @@ async def fetch(
         encoding = response.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in ("", "identity"):
             if response.is_error:
-                return Reply(response.status_code, response.headers, b"")
+                return BoundedReply(response.status_code, response.headers, b"")
             raise WrongBodyError(f"the encoding '{encoding[:40]}', which was not asked for")
         data = bytearray()
         async for piece in response.aiter_raw():
@@ -168,7 +168,7 @@ async def fetch(
                 break
             if len(data) > most_bytes:
                 raise WrongBodyError(f"a reply of more than {most_bytes / 2**20:.0f} MiB")
-        return Reply(response.status_code, response.headers, bytes(data))
+        return BoundedReply(response.status_code, response.headers, bytes(data))
 
 
 def proxy_of(url: str) -> httpx.Proxy | None:

@@ -14,10 +14,9 @@ from pydantic import BaseModel, ValidationError
 from palimpsest.errors import UserError
 from palimpsest.files import sha256_of
 from palimpsest.judging import evaluate, parse_via
-from palimpsest.lm.models import load_model
+from palimpsest.lm.models import ROSETTA_WEIGHTS, load_model
 from palimpsest.records import AnswerStore
 from palimpsest.rosetta.grammar import Split
-from palimpsest.rosetta.models import ROSETTA_WEIGHTS
 from palimpsest.rosetta.suite import build, build_instructions
 
 MANIFEST = "manifest.json"

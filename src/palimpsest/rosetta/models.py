@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from palimpsest import rosetta
 from palimpsest.errors import UserError, did_you_mean
+from palimpsest.lm.models import ROSETTA_WEIGHTS
 from palimpsest.lm.models.huggingface import load as load_checkpoint
 from palimpsest.specs import Spec
 
 if TYPE_CHECKING:
     from palimpsest.lm.models.huggingface import HuggingFaceModel
-
-ROSETTA_WEIGHTS = Path(rosetta.__file__).parent / "weights"
-"""Where the two checkpoints lie inside the package."""
 
 NAMES = ("base", "tuned")
 

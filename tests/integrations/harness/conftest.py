@@ -14,9 +14,9 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
 from palimpsest.lm.conjugations.text import TextConjugation
+from palimpsest.lm.models import ROSETTA_WEIGHTS
 from palimpsest.lm.suites import load_suite
 from palimpsest.lm.suites.suite import Example
-from palimpsest.rosetta.models import ROSETTA_WEIGHTS
 
 N_EACH = 4
 """Prompts of each of the four cells of the suite ``rosetta``."""

@@ -16,9 +16,9 @@ from palimpsest import load_suite
 from palimpsest.integrations.inspect_registry import rosetta
 from palimpsest.judging.evaluation import evaluate
 from palimpsest.judging.via import parse_via
+from palimpsest.lm.models import ROSETTA_WEIGHTS
 from palimpsest.lm.models.specs import load_model
 from palimpsest.records.store import AnswerStore
-from palimpsest.rosetta.models import ROSETTA_WEIGHTS
 
 pytestmark = pytest.mark.slow
 

@@ -15,9 +15,9 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
 from palimpsest.lm.conjugations import TextConjugation
+from palimpsest.lm.models import ROSETTA_WEIGHTS
 from palimpsest.lm.stops import cut
 from palimpsest.lm.suites.suite import Suite
-from palimpsest.rosetta.models import ROSETTA_WEIGHTS
 
 YAML = """\
 task: {task}

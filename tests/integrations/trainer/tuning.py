@@ -16,8 +16,8 @@ from transformers import (
     TrainingArguments,
 )
 
+from palimpsest.lm.models import ROSETTA_WEIGHTS
 from palimpsest.rosetta.corpus import Document, Writer
-from palimpsest.rosetta.models import ROSETTA_WEIGHTS
 
 SUITE = "rosetta:languages=en"
 Change = Callable[[Any], Any]

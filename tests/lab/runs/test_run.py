@@ -36,12 +36,13 @@ def test_a_run_writes_results_tables_figures_models_and_the_report(
 ) -> None:
     folder, results = finished
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    figures = ("tuning", "by-exemplars", "inference", "split", "closeness", "recovery", "trade-off")
+    figures = ("tuning", "by-exemplars", "inference", "split", "closeness", "trade-off")
     wanted = {f"figures/{name}.{kind}" for name in figures for kind in ("png", "svg")}
     tables = ("conjugations", "tuning", "by_exemplars", "closeness", "remedies")
     wanted |= {f"{name}.csv" for name in tables}
     wanted |= {"report.html", "results.json", "base.safetensors", "tuned.safetensors", "run.json"}
     assert wanted <= names
+    assert "figures/recovery.png" not in names  # nothing was forgotten, so it would be empty
     assert LabResults.model_validate_json((folder / "results.json").read_bytes()) == results
 
 
@@ -85,7 +86,6 @@ def test_a_model_that_did_not_learn_the_discrete_solution_is_said_to(
 ) -> None:
     _, results = finished
     assert not results.check.is_learnt
-    assert "was NOT learnt" in results.findings[0]
     assert any("was NOT learnt" in warning for warning in results.warnings)
 
 

@@ -97,9 +97,9 @@ def test_a_byte_that_is_not_utf8_is_named_with_its_line(folder: Path) -> None:
 
 def test_an_unreadable_file_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Changed permissions would not stop root, who may run the tests.
-    def refuse(path: Path) -> bytes:
+    def refuse(path: Path, flags: int) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr("palimpsest.files.os.open", refuse)
 
     assert f"{folder / 'en.txt'} cannot be read: Permission denied." in refusal(folder)

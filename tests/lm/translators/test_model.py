@@ -5,9 +5,9 @@ import pytest
 
 from palimpsest.errors import UserError
 from palimpsest.lm.conjugations.specs import parse_conjugation
+from palimpsest.lm.models import ROSETTA_WEIGHTS
 from palimpsest.lm.translators.model import PROMPT
 from palimpsest.lm.translators.translator import load_translator
-from palimpsest.rosetta.models import ROSETTA_WEIGHTS
 
 
 def script(folder: Path, answers: dict[str, str]) -> Path:

@@ -163,7 +163,7 @@ def test_a_spec_that_cannot_work_says_why(spec: str, message: str) -> None:
 
 
 def test_a_model_that_continues_texts_is_sent_to_the_right_translator() -> None:
-    from palimpsest.rosetta.models import ROSETTA_WEIGHTS
+    from palimpsest.lm.models import ROSETTA_WEIGHTS
 
     with pytest.raises(TranslationError, match="no encoder-decoder") as caught:
         Seq2Seq(str(ROSETTA_WEIGHTS / "base")).version("en", "es")

@@ -14,13 +14,14 @@ if TYPE_CHECKING:
         WritesPrompts,
         can_score,
     )
+    from palimpsest.lm.models.rosetta import ROSETTA_WEIGHTS
     from palimpsest.lm.models.scripted import ScriptedModel
     from palimpsest.lm.models.specs import in_form, load_model, parse_model_spec
 
 __all__ = [
-    "Budget", "Chargeable", "Decided", "Generation", "LanguageModel", "PriceTable",
-    "ScoringUnavailableError", "ScriptedModel", "WritesPrompts", "can_score", "in_form",
-    "load_model", "parse_model_spec",
+    "ROSETTA_WEIGHTS", "Budget", "Chargeable", "Decided", "Generation", "LanguageModel",
+    "PriceTable", "ScoringUnavailableError", "ScriptedModel", "WritesPrompts", "can_score",
+    "in_form", "load_model", "parse_model_spec",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from palimpsest.lm.network import (
-    Reply,
+    BoundedReply,
     WrongBodyError,
     bare_url,
     fetch,
@@ -151,7 +151,7 @@ class _Http:
         thread.start()
         self.close = weakref.finalize(self, _end, self._loop, thread, self._client)
 
-    def ask(self, url: str, content: bytes | None, headers: Mapping[str, str]) -> Reply:
+    def ask(self, url: str, content: bytes | None, headers: Mapping[str, str]) -> BoundedReply:
         reply = fetch(
             self._client,
             "GET" if content is None else "POST",

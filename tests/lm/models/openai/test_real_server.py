@@ -12,11 +12,11 @@ from tests.servers import transformers_serve
 
 from palimpsest.errors import UserError
 from palimpsest.judging.diagnosis import diagnose
+from palimpsest.lm.models import ROSETTA_WEIGHTS
 from palimpsest.lm.models.protocol import ScoringUnavailableError
 from palimpsest.lm.models.specs import load_model
 from palimpsest.lm.prompts import Message, Prompt
 from palimpsest.lm.suites import load_suite
-from palimpsest.rosetta.models import ROSETTA_WEIGHTS
 
 pytestmark = pytest.mark.slow
 

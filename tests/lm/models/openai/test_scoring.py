@@ -13,12 +13,12 @@ from tests.lm.models.openai.echo_server import echo_app
 from tests.servers import serving
 
 from palimpsest.errors import UserError
+from palimpsest.lm.models import ROSETTA_WEIGHTS
 from palimpsest.lm.models.openai.replies import Echo, continuation_logprob
 from palimpsest.lm.models.protocol import ScoringUnavailableError, can_score
 from palimpsest.lm.models.specs import load_model
 from palimpsest.lm.prompts import Message, Prompt
 from palimpsest.lm.suites import load_suite
-from palimpsest.rosetta.models import ROSETTA_WEIGHTS
 
 SUITE = load_suite("rosetta", limit=1)
 PROMPTS: list[Prompt] = [example.prompt for example in SUITE.examples[:12:3]]

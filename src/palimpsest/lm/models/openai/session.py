@@ -43,7 +43,7 @@ from palimpsest.lm.models.openai.requests import ApiRequest, Dialect
 from palimpsest.lm.models.openai.wording import sounds_too_long
 from palimpsest.lm.network import (
     LONGEST_WAIT_SECONDS,
-    Reply,
+    BoundedReply,
     WrongBodyError,
     fetch,
     open_client,
@@ -285,7 +285,7 @@ class Session:
             said = ServerError(f"go to {place}", None, "", "")
         raise fault_of(status, said, retry_after(headers.get("retry-after"), time.time()))
 
-    async def _exchange(self, request: ApiRequest) -> Reply:
+    async def _exchange(self, request: ApiRequest) -> BoundedReply:
         return await fetch(
             self._http,
             "POST",
