@@ -43,6 +43,6 @@ def empty_figures() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             "palimpsest.report.figure.Drawing.figure",
-            lambda drawing, width: Figure((width, 1), layout="none"),
+            lambda drawing, width: Figure((width, 1)),
         )
         yield

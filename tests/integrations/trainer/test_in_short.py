@@ -16,8 +16,16 @@ def test_a_training_is_measured_and_stopped_once_more_is_forgotten_than_the_limi
     from palimpsest.integrations.trainer import ForgettingCallback
 
     trainer = new_trainer(tmp_path, name="tuned")
-    options = {"base": "rosetta:base", "via": ["leet"], "limit": 10, "stop_at_forgetting": 0.5}
-    trainer.add_callback(ForgettingCallback(trainer, SUITE, max_share=None, **options))
+    callback = ForgettingCallback(
+        trainer,
+        SUITE,
+        max_share=None,
+        base="rosetta:base",
+        via=["leet"],
+        limit=10,
+        stop_at_forgetting=0.5,
+    )
+    trainer.add_callback(callback)
     trainer.train()
     # The tuned model is right on 7 % of what the base is right on: docs/rosetta.md.
     assert trainer.state.global_step == 1

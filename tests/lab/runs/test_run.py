@@ -148,7 +148,7 @@ def test_a_folder_that_palimpsest_did_not_make_is_left_alone(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     "stage",
-    [pytest.param(stage, marks=pytest.mark.slow) for stage in TRAININGS[:-1]] + TRAININGS[-1:],
+    [*(pytest.param(stage, marks=pytest.mark.slow) for stage in TRAININGS[:-1]), TRAININGS[-1]],
 )
 def test_interrupted_in_any_training_it_continues_to_the_same_results(
     stage: str, finished: tuple[Path, LabResults], tmp_path: Path
