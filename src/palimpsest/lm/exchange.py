@@ -269,7 +269,8 @@ class Exchange:
         start = answer_start(raw)
         if start is None:
             return "conjugated"
-        words = raw[start : _end_of_words(raw) if cut_off else None].split()
+        raw = raw[start : _end_of_words(raw) if cut_off else None]
+        words = raw[: first_stop(raw, self.sent_stops)].split()
         likenesses = (self.conjugation.likeness(word) for word in words)
         told = {likeness >= _LIKE for likeness in likenesses if likeness is not None}
         if len(told) > 1:
@@ -292,13 +293,14 @@ class Exchange:
         """Return whether an answer is to be inverted, by its first word that can tell."""
         if not self._tells:
             return True
-        for place, word in enumerate(_WORD.finditer(text), start=1):
+        end = first_stop(text, self.sent_stops)  # where the model would have been stopped
+        for place, word in enumerate(_WORD.finditer(text[:end]), start=1):
             likeness = self._guard(_likeness, self.conjugation, word[0])
             if likeness is not None:
                 return likeness >= _LIKE
             if place == _N_TELLING:
                 return True
-        return None
+        return None if end is None else True
 
     def _plain(self, text: str, *, whole: bool) -> str:
         """Return what is read of a plain answer: what a lossy conjugation would leave of it."""
