@@ -48,6 +48,27 @@ def test_the_engine_of_the_page_does_too() -> None:
     _check(space["ThreadsEngine"](workers=2))
 
 
+def test_a_start_that_gives_up_is_tried_again_and_then_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ray: Any = pytest.importorskip("ray", reason="needs the package ray")
+    starts: list[str] = []
+
+    def give_up(address: str, **_: object) -> None:
+        starts.append(address)
+        if len(starts) < works_at:
+            raise Exception("The current node timed out during startup.")  # as Ray
+
+    monkeypatch.setattr(ray, "init", give_up)
+    works_at = 3
+    make_engine("ray", workers=1)
+    assert starts == ["local"] * 3
+    starts, works_at = [], 99
+    with pytest.raises(UserError, match=r"timed out during startup[\s\S]*less busy"):
+        make_engine("ray", workers=1)
+    assert len(starts) == 3
+
+
 def test_an_address_without_ray_is_a_mistake() -> None:
     with pytest.raises(UserError, match="The address 'auto' is for Ray"):
         make_engine("local", address="auto")

@@ -8,6 +8,9 @@ from typing import Any
 from palimpsest.engines.engine import Done, Engine, Work, attempt, n_cores
 from palimpsest.errors import MissingExtraError, UserError
 
+N_STARTS = 3
+"""Attempts to start a cluster of one's own; each may take Ray's half a minute."""
+
 
 class RayEngine(Engine):
     """A Ray cluster: one core for each piece of work.
@@ -37,18 +40,24 @@ class RayEngine(Engine):
             return
         # A cluster of one's own has as many cores as asked for; an existing one has its own.
         own = {"num_cpus": workers or n_cores(), "include_dashboard": False}
-        try:
-            self._ray.init(
-                address=address or "local",
-                log_to_driver=False,
-                logging_level="error",
-                **({} if address else own),
-            )
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise UserError(
-                f"No Ray cluster answers at '{address}': {error}",
-                hint="Start one with: ray start --head, or leave --address out.",
-            ) from error
+        settings = {"log_to_driver": False, "logging_level": "error", **({} if address else own)}
+        self._start(address or "local", settings)
+
+    def _start(self, address: str, settings: dict[str, Any]) -> None:
+        """Start Ray, anew where it gives up: on a busy machine its own time limits strike."""
+        for left in reversed(range(N_STARTS)):
+            try:
+                self._ray.init(address=address, **settings)
+            except Exception as error:  # Ray raises bare exceptions when it is out of time
+                self._ray.shutdown()
+                if left and address == "local":
+                    continue
+                raise UserError(
+                    f"No Ray cluster answers at '{address}': {error}",
+                    hint="Start one with: ray start --head, or leave --address out; or try again "
+                    "when the machine is less busy, or with --engine local.",
+                ) from error
+            return
 
     def map(self, work: Work, pieces: Sequence[tuple[Any, ...]]) -> Iterator[Done]:
         """Do the work on the cluster."""
