@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from email.utils import formatdate
 from typing import Any, Self
 
+from tests.loops import run_to_end
+
 FAULTS = (
     "429",
     "429 Retry-After",
@@ -94,7 +96,7 @@ class FaultServer:
         """Requests whose client went away."""
         self.script: list[bytes] = []
         """Whole HTTP replies that are sent first, whatever is asked."""
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), daemon=True)
+        self._thread = threading.Thread(target=lambda: run_to_end(self._main()), daemon=True)
         self._ready = threading.Event()
         self.url = ""
 

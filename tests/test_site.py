@@ -148,7 +148,7 @@ def site(sources: Path) -> Path:
 @pytest.mark.slow
 def test_the_site_is_built_without_a_warning_and_fetches_nothing(site: Path) -> None:
     assert foreign_requests(site) == []
-    reference = (site / "reference/palimpsest/lab/ridge.html").read_text("utf-8")
+    reference = (site / "reference/palimpsest/lab/predictors/ridge.html").read_text("utf-8")
     assert "<math" in reference
     assert "batch points dims" in reference  # the shapes of jaxtyping
 
@@ -181,7 +181,14 @@ def browser() -> Iterator[Any]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(
     "page",
-    ["index", "tutorial", "footguns", "cli", "how-to/index", "reference/palimpsest/lab/ridge"],
+    [
+        "index",
+        "tutorial",
+        "footguns",
+        "cli",
+        "how-to/index",
+        "reference/palimpsest/lab/predictors/ridge",
+    ],
 )
 def test_a_page_fits_a_narrow_screen_and_asks_nobody(
     browser: Any, site: Path, page: str, scheme: str

@@ -5,18 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.pieces import double
 
 from palimpsest.engines.engine import ENGINES, Done, Engine, make_engine
 from palimpsest.errors import UserError
 
 PAGE = Path(__file__).parents[2] / "docs" / "adding" / "engine.md"
-
-
-def double(number: int) -> bytes:
-    """Return twice the number, as text."""
-    if number < 0:
-        raise UserError(f"{number} is negative.")
-    return str(2 * number).encode()
 
 
 def _check(engine: Engine) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +15,7 @@ import pytest
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from tests.integrations.inspect_ai.conftest import BORNE
+from tests.loops import run_to_end
 
 from palimpsest.integrations.lm_eval.model import ConjugateLM
 from palimpsest.judging.evaluation import evaluate
@@ -89,7 +89,7 @@ def served(via: str, raw: str, stops: list[str], *, stream: bool = False) -> str
         choices = (choice for event in events for choice in json.loads(event)["choices"])
         return "".join(choice["text"] for choice in choices)
 
-    return asyncio.run(asked())
+    return run_to_end(asked())
 
 
 def streamed(via: str, raw: str, stops: list[str]) -> str:
@@ -113,7 +113,7 @@ def inspected(via: str, raw: str, stops: list[str]) -> str:
 
     asked = get_model("conjugate/mockllm/model", custom_outputs=answer, memoize=False, via=via)
     config = GenerateConfig(stop_seqs=stops or None)
-    output = asyncio.run(asked.api.generate([ChatMessageUser(content=PROMPT)], [], "none", config))
+    output = run_to_end(asked.api.generate([ChatMessageUser(content=PROMPT)], [], "none", config))
     assert isinstance(output, tuple)
     assert isinstance(output[0], ModelOutput)
     return output[0].completion

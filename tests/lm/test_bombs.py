@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import gzip
 import socket
 import threading
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import pytest
+from tests.loops import run_to_end
 
 from palimpsest.errors import UserError
 from palimpsest.lm.models.openai.endpoint import EndpointModel
@@ -141,6 +141,6 @@ def test_nor_does_any_cost_the_proxy_more(bomb: str) -> None:
     with sending(BOMBS[bomb]) as url:
         started = time.process_time()
         with pytest.raises(ApiError) as caught:
-            asyncio.run(ask(url))
+            run_to_end(ask(url))
         assert len(caught.value.message) <= 2000
         assert time.process_time() - started < 5

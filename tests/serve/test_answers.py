@@ -1,10 +1,10 @@
-import asyncio
 import json
 from typing import Any
 
 import httpx
 import pytest
 from openai import AsyncOpenAI
+from tests.loops import run_to_end
 from tests.serve.conftest import Proxy, StartProxy
 from tests.serve.stub import USAGE, Stub
 
@@ -59,7 +59,7 @@ async def _ask_async(url: str) -> tuple[str | None, str]:
 
 
 def test_the_async_client_works_as_well(proxy: Proxy) -> None:
-    assert asyncio.run(_ask_async(proxy.url)) == (TEXT, TEXT)
+    assert run_to_end(_ask_async(proxy.url)) == (TEXT, TEXT)
 
 
 def test_several_choices_and_several_prompts_are_inverted_each(proxy: Proxy) -> None:

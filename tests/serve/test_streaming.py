@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from openai import APIError
+from tests.loops import run_to_end
 from tests.serve.conftest import Proxy, StartProxy
 from tests.serve.stub import USAGE, Stub
 
@@ -35,7 +36,7 @@ def test_events_are_read_whatever_the_pieces(sizes: list[int], end: str) -> None
         size = sizes[len(pieces) % len(sizes)]
         pieces.append(data[place : place + size])
         place += size
-    assert asyncio.run(_collect(pieces)) == ['{"é": 1}', "a\nb", "[DONE]"]
+    assert run_to_end(_collect(pieces)) == ['{"é": 1}', "a\nb", "[DONE]"]
 
 
 async def _comments() -> list[bytes]:
@@ -48,7 +49,7 @@ async def _comments() -> list[bytes]:
 
 
 def test_a_silent_stream_is_kept_open_by_comments() -> None:
-    first, *comments, last = asyncio.run(_comments())
+    first, *comments, last = run_to_end(_comments())
     assert (first, last) == (b"1", b"2")
     assert comments
     assert all(comment.startswith(b":") for comment in comments)

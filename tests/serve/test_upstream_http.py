@@ -1,4 +1,3 @@
-import asyncio
 import socket
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -9,6 +8,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from tests.loops import run_to_end
 from tests.servers import serving
 
 from palimpsest.serve import upstream_http
@@ -69,14 +69,14 @@ async def _ask(url: str, n: int) -> None:
 
 def test_a_request_that_meets_a_connection_being_closed_is_sent_again() -> None:
     with moody(1, 1) as (server, url):
-        asyncio.run(_ask(url, 2))
+        run_to_end(_ask(url, 2))
     assert server.n_requests == 3
 
 
 def test_a_request_on_a_connection_of_its_own_is_never_sent_twice() -> None:
     with moody(0) as (server, url):
         with pytest.raises(ApiError) as caught:
-            asyncio.run(_ask(url, 1))
+            run_to_end(_ask(url, 1))
         assert (caught.value.status, server.n_requests) == (502, 1)
 
 
@@ -96,7 +96,7 @@ def test_a_key_that_stands_in_an_answer_or_a_header_is_hidden() -> None:
 
     app = Starlette(routes=[Route("/v1/completions", _leak, methods=["POST"])])
     with serving(app) as url:
-        answered = asyncio.run(ask(f"{url}/v1"))
+        answered = run_to_end(ask(f"{url}/v1"))
     assert "Bearer [key]" in answered.headers["x-ratelimit-key"]
     assert "sk-secret" not in str(answered)
 
@@ -113,4 +113,4 @@ def test_an_answer_is_read_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(upstream_http, "_MOST_ANSWER_BYTES", 2**20)
     app = Starlette(routes=[Route("/v1/chat/completions", _long, methods=["POST"])])
     with serving(app) as url, pytest.raises(ApiError, match="more than the 1,048,576 bytes"):
-        asyncio.run(_ask(f"{url}/v1", 1))
+        run_to_end(_ask(f"{url}/v1", 1))

@@ -145,7 +145,7 @@ def test_programs_that_stay_say_what_new_ones_would() -> None:
 def test_programs_that_stay_say_what_new_ones_would_in_every_pair(
     mode: str, source: str, target: str
 ) -> None:
-    check_against_new_processes(mode, source, target, 200)
+    check_against_new_processes(mode, source, target, 60)
 
 
 # The tagger of Apertium 3.8 changes itself at "shouldn’t"; "tophat" is a word it does not know.

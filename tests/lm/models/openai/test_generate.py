@@ -12,6 +12,7 @@ from typing import cast
 import pytest
 from tests.fault_server import FaultServer, http_reply, json_bytes
 from tests.lm.models.openai.conftest import endpoint
+from tests.loops import run_to_end
 
 from palimpsest.errors import UserError
 from palimpsest.lm.models.openai.endpoint import EndpointModel
@@ -136,7 +137,7 @@ def test_it_works_inside_a_running_event_loop(server: FaultServer) -> None:
     async def main() -> list[Generation]:
         return ask(endpoint(server.url), ["Say 2"])
 
-    assert asyncio.run(main())[0].text == " 2"
+    assert run_to_end(main())[0].text == " 2"
 
 
 def test_several_threads_may_ask_the_same_model(server: FaultServer) -> None:
