@@ -26,7 +26,7 @@ demo: $(VENV)/.core ## Diagnose the trained pair that comes with the package; wr
 test: $(VENV)/.dev ## Run the tests; TIERS=default, slow, browser, apertium, all of these, or training
 	$(if $(filter $(TIERS),$(ALL_TIERS)),,$(error No tier '$(TIERS)'; there are: $(ALL_TIERS)))
 	.ci/packages $(filter $(subst all,apertium browser,$(TIERS)),apertium browser)
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(MARKED) $(TESTS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 2 --dist worksteal $(MARKED) $(TESTS)
 
 check: $(VENV)/.dev ## Lint, format, types
 	$(BIN)/ruff check .

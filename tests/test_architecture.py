@@ -107,6 +107,7 @@ def test_files_stay_readable() -> None:
     assert not long
 
 
+@pytest.mark.slow
 def test_functions_stay_short() -> None:
     long = [
         f"{path.relative_to(PACKAGE)}:{node.name}"
@@ -143,6 +144,7 @@ def test_every_package_names_its_public_face(package: Path) -> None:
     assert len(face) == len(set(face))
 
 
+@pytest.mark.slow
 def test_imports_across_packages_go_through_the_face() -> None:
     packages = {_dotted(package) for package in PACKAGES}
     modules = {_dotted(path) for path in PACKAGE.rglob("*.py")}
@@ -174,6 +176,7 @@ def test_every_module_says_what_it_is_and_begins_with_it() -> None:
     assert not wrong
 
 
+@pytest.mark.slow
 def test_one_class_name_is_one_thing() -> None:
     names = [
         node.name

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 CHECKS = ("assert", "expect", "raises", "warns", "fail", "check_")
 """How the names of functions that assert begin, wherever they are from."""
@@ -69,6 +71,7 @@ def without(paths: Iterable[Path]) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_every_test_can_fail() -> None:
     assert not without((ROOT / "tests").rglob("test_*.py"))
 

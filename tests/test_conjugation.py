@@ -104,6 +104,7 @@ def test_parameters_are_part_of_the_fingerprint() -> None:
     assert Chain([Add(1)]).fingerprint != Chain([Add(2)]).fingerprint
 
 
+@pytest.mark.slow
 def test_fingerprints_are_the_same_in_another_process() -> None:
     code = "from palimpsest.lm.conjugations import parse_conjugation as p; "
     code += "print(p('leet|pig-latin').fingerprint)"

@@ -121,6 +121,7 @@ def test_every_command_and_program_of_the_docs_runs_or_is_held_by_a_test() -> No
         assert page.name in (ROOT / HELD_BY[name_of(page)]).read_text("utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_call_of_palimpsest_has_a_command_and_options_that_exist(page: Path) -> None:
     from typer.main import get_command

@@ -158,6 +158,7 @@ def zipped(path: Path, *, method: int, n_mib: int) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, 93, zipfile.ZIP_STORED])
 def test_a_zip_file_is_not_unpacked_beyond_a_bound_whatever_its_directory_says(
     tmp_path: Path, method: int
@@ -209,6 +210,7 @@ def test_all_files_of_a_zip_file_together_are_bounded(
         check_zip(path, lambda name: True, most_bytes=2**21)
 
 
+@pytest.mark.slow
 def test_a_kept_translation_of_any_length_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "translations.sqlite"
     cache = TranslationCache(path)
@@ -247,6 +249,7 @@ def test_deep_nesting_is_refused_in_one_piece_and_in_many(deep: bytes) -> None:
     Nesting("it").feed(b"[" * 100 + b"]" * 100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".parquet", ".arrow"])
 def test_one_long_text_named_by_every_row_counts_as_often(
     tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch

@@ -92,6 +92,7 @@ def test_each_thing_that_it_adds_is_one_file_and_one_registration() -> None:
         assert "palimpsest_example" not in code, f"{name}.py stands on another file"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
@@ -124,6 +125,7 @@ def test_a_pair_is_diagnosed_by_its_suite_under_its_conjugation(
     assert both["tuned"]["accuracy"] > 0.8
 
 
+@pytest.mark.slow
 def test_logs_in_its_format_are_compared(palimpsest: Callable[..., str], tmp_path: Path) -> None:
     for role, n_passed in (("base", 40), ("tuned", 10)):
         lines = [f"sum-{i} {'PASS' if i < n_passed else 'FAIL'}" for i in range(40)]
@@ -137,6 +139,7 @@ def test_logs_in_its_format_are_compared(palimpsest: Callable[..., str], tmp_pat
     )
 
 
+@pytest.mark.slow
 def test_a_suite_may_name_its_scorer(palimpsest: Callable[..., str], tmp_path: Path) -> None:
     question = "What is 5 plus 7?"
     row = {"id": "1", "prompt": question, "answers": {"sum": [12], "last": [7]}}

@@ -13,6 +13,7 @@ async def _greet(request: Request) -> PlainTextResponse:
     return PlainTextResponse(f"hello {request.query_params['name']}")
 
 
+@pytest.mark.slow
 def test_an_app_is_served_until_the_block_ends() -> None:
     with serving(Starlette(routes=[Route("/", _greet)])) as url:
         assert httpx.get(url, params={"name": "you"}).text == "hello you"

@@ -98,6 +98,7 @@ def _pages_of(nav: Nav) -> Iterator[str]:
             yield from _pages_of([below] if isinstance(below, str) else below)
 
 
+@pytest.mark.slow
 def test_every_formula_of_the_code_becomes_mathml() -> None:
     n_formulas = 0
     for docstring in _docstrings():

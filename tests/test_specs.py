@@ -81,6 +81,7 @@ def test_a_count_that_is_none_is_refused(value: str) -> None:
         parse(f"point,n={value}").count("n", 1, most=3)
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_every_text_is_parsed_or_refused_in_words(text: str) -> None:
     for spec in (text, f"line{text}", f"line:{text}"):

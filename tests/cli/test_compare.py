@@ -49,6 +49,7 @@ def test_two_tables_are_compared_and_the_folder_has_what_diagnose_writes(
     assert again.code == 0
 
 
+@pytest.mark.slow
 def test_conjugated_logs_show_what_is_hidden(here: Path, palimpsest: Palimpsest) -> None:
     ended = palimpsest(
         *("compare", "base.csv", "tuned.csv", "--conjugated", "leet=base.csv,base.csv"),
@@ -58,6 +59,7 @@ def test_conjugated_logs_show_what_is_hidden(here: Path, palimpsest: Palimpsest)
     assert "Verdict: suppressed" in ended.out
 
 
+@pytest.mark.slow
 def test_a_clear_fall_alone_can_fail_a_build(here: Path, palimpsest: Palimpsest) -> None:
     codes = [
         palimpsest("compare", "base.csv", tuned, "--fail-on", how, "--quiet").code
@@ -67,6 +69,7 @@ def test_a_clear_fall_alone_can_fail_a_build(here: Path, palimpsest: Palimpsest)
     assert codes == [0, 3, 0, 0]
 
 
+@pytest.mark.slow
 def test_want_of_evidence_can_fail_a_build_alone_or_with_others(
     here: Path, palimpsest: Palimpsest
 ) -> None:
@@ -84,6 +87,7 @@ def test_want_of_evidence_can_fail_a_build_alone_or_with_others(
     assert code("base.csv", "tuned.csv", "inconclusive") == 3  # a clear fall, and nothing else
 
 
+@pytest.mark.slow
 def test_items_without_a_score_are_left_out_of_both_models_alike(
     here: Path, palimpsest: Palimpsest
 ) -> None:
@@ -102,11 +106,13 @@ def test_items_without_a_score_are_left_out_of_both_models_alike(
     assert "No item has a score in the logs of both models" in empty.err
 
 
+@pytest.mark.slow
 def test_json_is_the_results_and_nothing_else(here: Path, palimpsest: Palimpsest) -> None:
     ended = palimpsest("compare", "base.csv", "tuned.csv", "--json", "--out", "out")
     assert json.loads(ended.out) == json.loads((here / "out" / "results.json").read_text("utf-8"))
 
 
+@pytest.mark.slow
 def test_several_files_of_a_model_are_named_by_option_or_by_their_folders(
     here: Path, palimpsest: Palimpsest
 ) -> None:
@@ -123,6 +129,7 @@ def test_several_files_of_a_model_are_named_by_option_or_by_their_folders(
     assert [cell["name"] for cell in cells[0]] == ["one", "two"]
 
 
+@pytest.mark.slow
 def test_languages_in_a_column_are_ways_of_asking(here: Path, palimpsest: Palimpsest) -> None:
     for folder, english in (("b", RIGHT), ("t", WRONG)):
         write(f"{folder}/en.csv", english, lang="en")
@@ -134,6 +141,7 @@ def test_languages_in_a_column_are_ways_of_asking(here: Path, palimpsest: Palimp
     assert results["suite"]["languages"] == ["en", "fr"]
 
 
+@pytest.mark.slow
 def test_a_language_that_is_not_there_cannot_be_the_plain_one(
     here: Path, palimpsest: Palimpsest
 ) -> None:
@@ -163,6 +171,7 @@ def test_items_with_and_without_a_language_are_not_mixed(
     assert "items in 'en' and items would both be items, asked in the same way" in ended.err
 
 
+@pytest.mark.slow
 def test_a_chance_level_may_be_given(here: Path, palimpsest: Palimpsest) -> None:
     write("half.csv", [1.0, 0.0] * (N // 2))
     ended = palimpsest("compare", "base.csv", "half.csv", "--chance", "0.5")
@@ -170,6 +179,7 @@ def test_a_chance_level_may_be_given(here: Path, palimpsest: Palimpsest) -> None
     assert "Without guesses: base 100.0 %, tuned 0.0 %; forgetting 100.0 points" in ended.out
 
 
+@pytest.mark.slow
 def test_graded_scores_on_another_scale(here: Path, palimpsest: Palimpsest) -> None:
     write("b.csv", [80.0 + i % 5 for i in range(N)])
     write("t.csv", [40.0 + i % 7 for i in range(N)])
@@ -179,6 +189,7 @@ def test_graded_scores_on_another_scale(here: Path, palimpsest: Palimpsest) -> N
     assert "The mean score fell by 39" in ended.out
 
 
+@pytest.mark.slow
 def test_a_partial_overlap_is_refused_then_counted(here: Path, palimpsest: Palimpsest) -> None:
     refused = palimpsest("compare", "base.csv", "some.csv")
     assert refused.code == 2
@@ -189,6 +200,7 @@ def test_a_partial_overlap_is_refused_then_counted(here: Path, palimpsest: Palim
     assert "50 of 100 items are only in the base model's log" in allowed.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -211,6 +223,7 @@ def test_mistakes_end_with_2_and_say_what_to_do(
     assert "Traceback" not in ended.err
 
 
+@pytest.mark.slow
 def test_ids_of_a_log_cannot_act_on_the_terminal(here: Path, palimpsest: Palimpsest) -> None:
     rows = [{"id": "\x1b]0;owned\x07", "score": 1}, {"id": "b", "score": 1}]
     Path("hostile.jsonl").write_text("\n".join(map(json.dumps, rows)))

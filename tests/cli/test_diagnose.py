@@ -15,6 +15,7 @@ from palimpsest.records.store import AnswerStore
 pytestmark = pytest.mark.usefixtures("empty_figures")
 
 
+@pytest.mark.slow
 def test_a_suppressed_ability_is_called_suppressed(
     palimpsest: Palimpsest, scripted: Scripted, tmp_path: Path
 ) -> None:
@@ -31,6 +32,7 @@ def test_a_suppressed_ability_is_called_suppressed(
     assert (tmp_path / "run" / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_a_lost_ability_is_called_lost(
     palimpsest: Palimpsest, scripted: Scripted, tmp_path: Path
 ) -> None:
@@ -43,6 +45,7 @@ def test_a_lost_ability_is_called_lost(
     assert results["plain"]["tuned"]["broken"] == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("tuned", "code"), [("base", 0), ("suppressed", 3), ("lost", 3)])
 def test_fail_on_forgotten_exits_3_when_an_ability_went(
     palimpsest: Palimpsest, scripted: Scripted, tmp_path: Path, tuned: str, code: int
@@ -54,6 +57,7 @@ def test_fail_on_forgotten_exits_3_when_an_ability_went(
     assert ended.code == code
 
 
+@pytest.mark.slow
 def test_limit_uses_that_many_examples(
     palimpsest: Palimpsest, scripted: Scripted, tmp_path: Path
 ) -> None:
@@ -66,6 +70,7 @@ def test_limit_uses_that_many_examples(
     assert results["verdict"] == "inconclusive"
 
 
+@pytest.mark.slow
 def test_the_report_can_be_written_anew_without_a_model(
     palimpsest: Palimpsest, scripted: Scripted, tmp_path: Path
 ) -> None:
@@ -146,6 +151,7 @@ def test_after_an_edit_of_the_suite_the_report_has_only_the_examples_of_the_newe
         assert {row.role for row in found} == {"base", "tuned"}
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_leaves_the_report_of_the_one_before(
     scripted: Scripted, tmp_path: Path
 ) -> None:
@@ -205,6 +211,7 @@ def test_a_foreign_folder_is_left_alone(
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.slow
 def test_min_fidelity_leaves_distorted_prompts_out_and_says_how_many(
     palimpsest: Palimpsest, scripted: Scripted, tmp_path: Path
 ) -> None:
@@ -235,6 +242,7 @@ class Unscored(ScriptedModel):
         raise ScoringUnavailableError("No log-probabilities.")
 
 
+@pytest.mark.slow
 def test_choices_are_generated_for_both_models_if_one_cannot_score(tmp_path: Path) -> None:
     examples = tuple(
         Example(

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 from tests.cli.conftest import Palimpsest, Scripted
 
 from palimpsest.lm.models import ROSETTA_WEIGHTS
@@ -35,6 +36,7 @@ def test_a_form_that_a_model_does_not_know_is_refused(
     assert "takes prompts as they are" in ended.err
 
 
+@pytest.mark.slow
 def test_what_is_known_beforehand_is_said_once(palimpsest: Palimpsest, tmp_path: Path) -> None:
     ended = palimpsest(
         "diagnose", "rosetta:base", "rosetta:base", "--suite", "rosetta:n=1", "--via", "fr",

@@ -35,6 +35,7 @@ def _words(text: str) -> str:
     return " ".join(text.split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [60, 80, 100, 200])
 @pytest.mark.parametrize("context", COMMANDS)
 def test_no_word_of_the_help_is_cut_and_no_line_is_too_long(

@@ -13,6 +13,7 @@ from tests.cli.conftest import Palimpsest
 from palimpsest.lm.models import ROSETTA_WEIGHTS
 
 
+@pytest.mark.slow
 def test_the_help_is_ours_and_loads_no_harness() -> None:
     code = (
         "import sys\n"
@@ -111,6 +112,7 @@ def run_theirs(*words: str) -> None:
         cli_evaluate()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("harness")
 def test_a_run_writes_what_the_harness_writes(
     palimpsest: Palimpsest, task: Path, tmp_path: Path
@@ -156,6 +158,7 @@ def test_a_mistake_of_ours_ends_with_what_to_write(
     assert message in ended.err
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("harness")
 def test_a_failure_of_the_harness_is_its_own(palimpsest: Palimpsest) -> None:
     with pytest.raises(SystemExit) as ended:

@@ -11,6 +11,7 @@ import pytest
 from tests.cli.conftest import Palimpsest
 
 
+@pytest.mark.slow
 def test_the_help_answers_within_three_tenths_of_a_second() -> None:
     seconds = []
     for _ in range(5):
@@ -24,6 +25,7 @@ def test_the_help_answers_within_three_tenths_of_a_second() -> None:
     assert min(seconds) < 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "name"),
     [

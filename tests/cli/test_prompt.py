@@ -128,6 +128,7 @@ def test_an_answer_ends_before_a_stop_string_as_it_stands_in_plain_text(
     assert (asked["raw"], asked["answer"]) == (" Gung", " That")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -20,6 +20,7 @@ def rows(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_ranking_is_a_table_and_says_what_is_excluded_and_why(
     palimpsest: Palimpsest, rows: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -46,6 +47,7 @@ def test_in_a_narrow_terminal_what_is_not_shown_is_named(
     assert left_out.startswith("Comes back; ")
 
 
+@pytest.mark.slow
 def test_the_json_is_the_same_on_standard_output_and_in_a_file(
     palimpsest: Palimpsest, rows: Path, tmp_path: Path
 ) -> None:
@@ -71,6 +73,7 @@ def test_the_gates_are_options(palimpsest: Palimpsest, rows: Path) -> None:
     assert json.loads(loose.out)["candidates"][0]["excluded"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -68,6 +68,7 @@ def test_the_results_of_a_folder_are_replaced_where_it_is_named(
         assert {row.outcome for row in store.run_rows()} == {"right"}
 
 
+@pytest.mark.slow
 def test_answers_of_which_nothing_is_left_are_refused_with_what_to_do(
     palimpsest: Palimpsest, sentences: tuple[str, str, str], tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ from tests.cli.conftest import Palimpsest, Scripted
 pytestmark = pytest.mark.usefixtures("empty_figures")
 
 
+@pytest.mark.slow
 def test_sentences_of_ones_own_take_the_place_of_the_suites(
     palimpsest: Palimpsest, scripted: Scripted, tmp_path: Path
 ) -> None:

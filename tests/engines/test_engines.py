@@ -19,6 +19,7 @@ def _check(engine: Engine) -> None:
     assert list(engine.map(double, [])) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in ENGINES if name != "ray"])
 def test_every_engine_does_each_piece_once_and_a_mistake_ends_no_other(name: str) -> None:
     _check(make_engine(name, workers=2))
@@ -42,6 +43,7 @@ def test_the_engine_of_the_page_does_too() -> None:
     _check(space["ThreadsEngine"](workers=2))
 
 
+@pytest.mark.slow
 def test_a_start_that_gives_up_is_tried_again_and_then_said(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -84,6 +84,7 @@ def test_an_old_folder_says_the_same_again_and_no_prompt_is_asked(
     assert after.to_json() == before.to_json()
 
 
+@pytest.mark.slow
 def test_with_more_examples_only_what_is_missing_is_asked(tmp_path: Path) -> None:
     run = continued(tmp_path, "run-0.1.0")
     before = results_of(run)

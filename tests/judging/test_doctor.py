@@ -220,6 +220,7 @@ def test_an_adapter_that_names_another_base_is_said(base: Path, tmp_path: Path) 
     assert (named.severity, looked_at.severity) == ("note", "fine")
 
 
+@pytest.mark.slow
 def test_an_adapter_that_was_forgotten_is_asked_for(base: Path) -> None:
     found = examine_pair(str(base), str(base), suite=SUITE)
     assert not found.can_be_judged

@@ -352,6 +352,7 @@ def test_ctrl_c_keeps_every_finished_answer_and_frees_the_model(store: AnswerSto
     assert len(again.calls[0]) == len(rows) - 5
 
 
+@pytest.mark.slow
 def test_resumed_rows_equal_those_of_an_uninterrupted_run(
     store: AnswerStore, tmp_path: Path
 ) -> None:

@@ -48,6 +48,7 @@ def test_an_answer_in_any_form_is_scored_as_it_would_be_in_plain_text(
         assert row.round_trip is True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", list(CONJUGATIONS))
 @given(
     raw=st.lists(st.sampled_from(["What", "12", ".5", "ay", "·", " ", "\n", "\\", "Wh47"])),
@@ -127,6 +128,7 @@ def test_settings_that_allow_no_answer_are_refused(settings: Any, message: str) 
         Settings(**settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", list(CONJUGATIONS))
 @pytest.mark.parametrize(
     "text", ["\x00", "\ud800", "<script>alert(1)</script>", "\u202eשלום", "xyz " * 25_000, ""]

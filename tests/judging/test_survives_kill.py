@@ -126,6 +126,7 @@ def test_killed_at_random_moments_it_ends_with_the_rows_of_an_uninterrupted_run(
     assert n_asked <= len(fresh.with_suffix(".log").read_bytes()) + n_kills
 
 
+@pytest.mark.slow
 def test_a_second_run_in_the_same_folder_is_told_to_wait_and_changes_nothing(
     tmp_path: Path,
 ) -> None:

@@ -75,12 +75,14 @@ def n_whole(rows: Sequence[AnswerRow]) -> Counter[tuple[str, str]]:
     return Counter((row.via, row.cell) for row in rows if row.raw == WHOLE)
 
 
+@pytest.mark.slow
 def test_without_a_sample_wrong_answers_end_where_they_are_settled(store: AnswerStore) -> None:
     rows = ask(Model(), store, "none")
     assert {row.finish for row in rows} == {"cut"}
     assert {row.raw for row in rows} == {" The", " The capital"}
 
 
+@pytest.mark.slow
 def test_all_of_them_may_be_whole_and_stored_ones_are_asked_again(store: AnswerStore) -> None:
     ask(Model(), store, "none")
     rows = ask(Model(), store, "all")
@@ -88,6 +90,7 @@ def test_all_of_them_may_be_whole_and_stored_ones_are_asked_again(store: AnswerS
     assert {row.outcome for row in rows} == {"broken"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("right_every", [10**9, 3, 2])
 def test_a_sample_of_each_cell_and_way_of_asking_is_whole(
     store: AnswerStore, right_every: int
@@ -99,6 +102,7 @@ def test_a_sample_of_each_cell_and_way_of_asking_is_whole(
     assert {row.raw for row in rows if row.outcome == "right"} <= {" Paris", " Paris indeed."}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("breaks_after", [300, 820])
 def test_a_sample_is_the_same_after_an_interruption(tmp_path: Path, breaks_after: int) -> None:
     with AnswerStore(tmp_path / "whole.sqlite") as store:
@@ -112,6 +116,7 @@ def test_a_sample_is_the_same_after_an_interruption(tmp_path: Path, breaks_after
         assert nothing.n_asked == 0
 
 
+@pytest.mark.slow
 def test_what_an_earlier_version_ended_early_holds_unless_all_are_wanted(
     store: AnswerStore,
 ) -> None:

@@ -150,6 +150,7 @@ def test_what_is_certain_of_a_beginning_begins_the_whole(
     assert conjugation.invert(text).startswith(conjugation.certain(beginning))
 
 
+@pytest.mark.slow
 @over_all
 @few
 @given(text=texts, share=st.floats(0, 1))
@@ -238,6 +239,7 @@ def test_no_text_grows_beyond_what_is_stated(conjugation: TextConjugation, text:
     assert len(conjugation.apply(text)) <= conjugation.growth * len(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_no_single_character_grows_beyond_what_is_stated(name: str) -> None:
     conjugation = parse_conjugation(name)

@@ -200,6 +200,7 @@ def test_every_caller_sends_the_same(via: str) -> None:
     assert send(parse_via(via), one(PROMPT)).texts == [sent]
 
 
+@pytest.mark.slow
 def test_a_stop_that_a_lossy_conjugation_cannot_give_back_cuts_all_the_same() -> None:
     for name, caller in CALLERS.items():
         assert caller("upper", " YES END MORE", ["END"]) == " yes ", name

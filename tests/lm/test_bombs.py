@@ -115,6 +115,7 @@ def ask_deepl(url: str) -> None:
 DOORS = [ask_endpoint, ask_libretranslate, ask_deepl]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_no_reply_costs_more_than_its_bounds(bomb: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY, "key")
@@ -129,6 +130,7 @@ def test_no_reply_costs_more_than_its_bounds(bomb: str, monkeypatch: pytest.Monk
             assert time.process_time() - started[0] < 5  # unpacking or a bad pattern takes more
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bomb", [name for name in BOMBS if not name.startswith("slow")])
 def test_nor_does_any_cost_the_proxy_more(bomb: str) -> None:
     async def ask(url: str) -> None:

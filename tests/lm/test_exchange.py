@@ -141,6 +141,7 @@ def _streamed(conjugation: TextConjugation, stops: list[str], pieces: list[str])
     return [*(reader.feed(piece) for piece in pieces), reader.finish()]
 
 
+@pytest.mark.slow
 @over_all
 @few
 @given(text=texts | marked, stops=stop_lists, sizes=lengths)
@@ -155,6 +156,7 @@ def test_what_is_streamed_is_together_what_is_answered_at_once(
         assert whole == cut(conjugation.invert(before_mark), exchange.read_stops)
 
 
+@pytest.mark.slow
 @over_all
 @few
 @given(text=texts, stops=stop_lists, share=st.floats(0, 1))
@@ -178,6 +180,7 @@ def test_an_answer_in_conjugated_text_comes_back_whole(
     assert "".join(_streamed(conjugation, [], pieces)) == text
 
 
+@pytest.mark.slow
 @over_exact
 @few
 @given(before=texts, after=texts, stops=stop_lists)

@@ -146,6 +146,7 @@ with AnswerStore(path) as store:
 """
 
 
+@pytest.mark.slow
 def test_a_file_size_limit_gets_a_message_and_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "answers.sqlite"
     command = [sys.executable, "-c", SIZE_LIMIT, str(path), __file__]

@@ -40,6 +40,7 @@ def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
+@pytest.mark.slow
 def test_a_second_process_is_told_who_is_writing(path: Path, holder: subprocess.Popen[str]) -> None:
     with pytest.raises(UserError) as caught:
         AnswerStore(path)
@@ -63,6 +64,7 @@ def test_a_killed_process_leaves_no_lock_behind(path: Path, holder: subprocess.P
     AnswerStore(path).close()
 
 
+@pytest.mark.slow
 def test_the_lock_holds_within_one_process_too_and_ends_with_close(path: Path) -> None:
     with AnswerStore(path), pytest.raises(UserError, match="in use"):
         AnswerStore(path)
@@ -78,6 +80,7 @@ def test_a_forked_child_that_outlives_its_parent_does_not_keep_the_lock(path: Pa
             assert len(store) == 0
 
 
+@pytest.mark.slow
 def test_a_lock_may_be_released_twice(path: Path) -> None:
     lock = WriterLock(path)
     lock.release()

@@ -12,6 +12,7 @@ TEXT = (ROOT / "SECURITY.md").read_text("utf-8")
 ROWS = [line for line in TEXT.splitlines() if line.startswith("| ") and "| Held by |" not in line]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS)
 def test_every_promise_names_a_test_that_exists(row: str) -> None:
     found = re.search(r"\| `(tests/[\w/]+\.py)::(?:(\w+)::)?(test_\w+)` \|$", row)

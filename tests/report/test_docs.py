@@ -15,6 +15,7 @@ from palimpsest.report.writing import write_report
 PAGE = ROOT / "docs/adding/figure.md"
 
 
+@pytest.mark.slow
 def test_one_function_adds_a_figure_to_page_png_and_svg(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,6 +75,7 @@ def test_inline_every_colour_follows_the_page_and_nothing_breaks_its_policy(
                 assert value == "none" or value.startswith("url(#p-")
 
 
+@pytest.mark.slow
 @EVERY
 def test_the_title_stands_in_the_figure_and_an_axis_says_what_it_measures(drawing: Drawing) -> None:
     found = texts(drawing)
@@ -111,6 +112,7 @@ def test_a_registered_figure_comes_after_the_others_and_only_where_it_applies() 
     assert whole is figures.functions[-1]
 
 
+@pytest.mark.slow
 def test_the_same_figure_gives_the_same_bytes(accuracy: Drawing) -> None:
     files = accuracy.files()
     assert files == accuracy.files()

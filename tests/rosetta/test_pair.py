@@ -65,6 +65,7 @@ def test_a_training_killed_at_any_moment_ends_with_the_same_files(
     assert _train(folder).sha256 == whole[1].sha256
 
 
+@pytest.mark.slow
 def test_the_manifest_says_what_was_measured_and_how(whole: tuple[Path, Manifest]) -> None:
     folder, manifest = whole
     stored = Manifest.model_validate_json((folder / "pair" / "manifest.json").read_bytes())

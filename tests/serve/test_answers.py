@@ -16,6 +16,7 @@ EXACT = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("via", EXACT)
 @pytest.mark.parametrize("stream", [False, True])
 def test_the_prompt_arrives_conjugated_and_the_answer_comes_back_inverted(
@@ -37,6 +38,7 @@ def test_the_prompt_arrives_conjugated_and_the_answer_comes_back_inverted(
     assert stub.last["model"] == "echo"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("via", EXACT)
 @pytest.mark.parametrize("stream", [False, True])
 def test_completions_work_as_chat_does(proxy: Proxy, stub: Stub, via: str, stream: bool) -> None:
@@ -173,6 +175,7 @@ def test_a_vote_fails_when_one_member_fails(proxy: Proxy) -> None:
     assert streamed.status_code == 500
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("via", [name for name in CONJUGATIONS if name != "identity"])
 def test_a_header_chooses_the_conjugation_and_the_suffix_comes_first(
     proxy: Proxy, stub: Stub, via: str
@@ -186,6 +189,7 @@ def test_a_header_chooses_the_conjugation_and_the_suffix_comes_first(
     assert stub.last["prompt"] == "Vg vf fb"
 
 
+@pytest.mark.slow
 def test_the_default_is_used_where_neither_suffix_nor_header_is(
     start: StartProxy, stub: Stub
 ) -> None:

@@ -28,6 +28,7 @@ def _error(response: Any, status: int, part: str) -> dict[str, Any]:
     return error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -98,6 +99,7 @@ def test_clients_cannot_have_the_server_open_files_or_other_servers(
     _error(proxy.chat(f"echo@{spec}", "x"), 404, "does not offer")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content",
     [b"", b"{", b'{"model": "echo@leet", "messages": [}', b"nonsense", b"[1]", b'"x"', b"NaN"],
@@ -116,6 +118,7 @@ def test_json_made_to_break_parsers_is_a_bad_request(proxy: Proxy, content: byte
     _error(proxy.http.post(CHAT, content=content), 400, "JSON")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
@@ -157,6 +160,7 @@ def test_what_the_server_does_not_have_is_told_in_the_same_form(proxy: Proxy) ->
     _error(proxy.http.post("/v1/embeddings", json={}), 404, "embeddings")
 
 
+@pytest.mark.slow
 def test_a_request_that_is_too_long_is_refused_before_it_is_read(start: StartProxy) -> None:
     with start(max_body_bytes=1000) as proxy:
         _error(proxy.complete("echo@leet", "x" * 2000), 413, "1,000 bytes")
@@ -169,6 +173,7 @@ def test_a_request_that_is_too_long_is_refused_before_it_is_read(start: StartPro
         assert proxy.complete("echo@leet", "x").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_request_that_does_not_arrive_is_given_up(start: StartProxy) -> None:
     with start(body_timeout_seconds=0.3) as proxy:
         address = urlsplit(proxy.url)
@@ -179,6 +184,7 @@ def test_a_request_that_does_not_arrive_is_given_up(start: StartProxy) -> None:
             assert b"408" in connection.recv(100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("via", ["", "@leet"])
 def test_errors_of_the_upstream_pass_with_their_status(
@@ -211,6 +217,7 @@ def test_an_upstream_that_does_not_speak_the_format_is_a_bad_gateway(
     _error(proxy.chat(f"{model}@leet", "x"), 502, "upstream")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("via", ["", "@leet", "@vote(leet,rot13)"])
 def test_an_upstream_that_is_down_is_a_bad_gateway(start: StartProxy, via: str) -> None:
     with start(upstream=f"http://127.0.0.1:{free_port()}/v1") as proxy:
@@ -220,6 +227,7 @@ def test_an_upstream_that_is_down_is_a_bad_gateway(start: StartProxy, via: str) 
         assert proxy.http.get("/health").status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("via", ["", "@leet", "@vote(leet,rot13)"])
 def test_an_upstream_that_is_too_slow_is_a_gateway_timeout(start: StartProxy, via: str) -> None:
     with start(timeout_seconds=0.3) as proxy:
@@ -236,6 +244,7 @@ def test_an_upstream_that_is_only_slow_is_waited_for(start: StartProxy) -> None:
         assert vote.text.endswith("data: [DONE]\n\n")
 
 
+@pytest.mark.slow
 def test_requests_beyond_the_limit_are_sent_away_for_a_second(start: StartProxy) -> None:
     body = {"model": "endless@leet", "prompt": "x", "stream": True}
     with start(max_concurrent=1) as proxy:
@@ -251,6 +260,7 @@ def test_requests_beyond_the_limit_are_sent_away_for_a_second(start: StartProxy)
             assert time.monotonic() < deadline
 
 
+@pytest.mark.slow
 def test_only_the_bearer_of_the_token_may_ask(start: StartProxy, stub: Stub) -> None:
     with start(token="correct-horse-é", upstream_key="sk-up") as proxy:
         body = {"model": "echo@leet", "prompt": "x"}
@@ -265,6 +275,7 @@ def test_only_the_bearer_of_the_token_may_ask(start: StartProxy, stub: Stub) -> 
         assert stub.headers[-1]["authorization"] == "Bearer sk-up"
 
 
+@pytest.mark.slow
 def test_the_clients_own_key_never_reaches_the_upstream(start: StartProxy, stub: Stub) -> None:
     with start() as proxy:
         for model in ("echo", "echo@leet"):
@@ -275,6 +286,7 @@ def test_the_clients_own_key_never_reaches_the_upstream(start: StartProxy, stub:
             assert "x-secret" not in stub.headers[-1]
 
 
+@pytest.mark.slow
 def test_pages_of_other_sites_may_not_ask(proxy: Proxy, start: StartProxy) -> None:
     for headers in ({"Host": "evil.example"}, {"Origin": "https://evil.example"}, {"Host": ""}):
         _error(proxy.http.get("/v1/models", headers=headers), 403, "")
@@ -294,6 +306,7 @@ def test_every_answer_has_an_id_that_the_log_knows(proxy: Proxy) -> None:
         assert len(response.headers["x-request-id"]) == 32
 
 
+@pytest.mark.slow
 def test_other_requests_go_on_while_a_slow_conjugation_works(
     start: StartProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -314,6 +327,7 @@ def test_other_requests_go_on_while_a_slow_conjugation_works(
         assert slow.result().is_success
 
 
+@pytest.mark.slow
 def test_a_conjugation_that_fails_is_told_without_the_prompt(
     start: StartProxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -368,6 +382,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("via", "text"), HOSTILE.values(), ids=HOSTILE)
 def test_a_request_that_would_grow_without_end_is_refused_before_it_is_computed(
     proxy: Proxy, via: str, text: str

@@ -58,6 +58,7 @@ def answers(url: str) -> bool:
         return client.post(f"{url}{PATH}", json=BODY).is_success
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("said", [b"", b"POST / HTTP/1.1\r\nHost: a\r\nX-Slow: "])
 def test_headers_that_never_end_are_waited_for_so_long_and_no_longer(
     stub_at: tuple[Stub, str], said: bytes
@@ -69,6 +70,7 @@ def test_headers_that_never_end_are_waited_for_so_long_and_no_longer(
         assert time.monotonic() - began < 5
 
 
+@pytest.mark.slow
 def test_a_second_request_on_the_same_connection_has_the_same_deadline(
     stub_at: tuple[Stub, str],
 ) -> None:
@@ -82,12 +84,14 @@ def test_a_second_request_on_the_same_connection_has_the_same_deadline(
         assert is_closed(opened)
 
 
+@pytest.mark.slow
 def test_a_slow_answer_is_no_silence(stub_at: tuple[Stub, str]) -> None:
     with server(stub_at, header_timeout_seconds=0.2) as url, httpx.Client(trust_env=False) as http:
         body = {**BODY, "model": "slow@leet"}
         assert http.post(f"{url}{PATH}", json=body, timeout=20).status_code < 500
 
 
+@pytest.mark.slow
 def test_silent_connections_make_room_for_one_that_asks(stub_at: tuple[Stub, str]) -> None:
     with server(stub_at, max_connections=8) as url, ExitStack() as stack:
         silent = [stack.enter_context(connect(url)) for _ in range(40)]
@@ -95,6 +99,7 @@ def test_silent_connections_make_room_for_one_that_asks(stub_at: tuple[Stub, str
         assert is_closed(silent[0])
 
 
+@pytest.mark.slow
 def test_bodies_that_do_not_arrive_take_no_slot(stub_at: tuple[Stub, str]) -> None:
     with server(stub_at, max_concurrent=2, body_timeout_seconds=5) as url, ExitStack() as stack:
         for _ in range(20):

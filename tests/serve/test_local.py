@@ -125,6 +125,7 @@ def _answer(rosetta: Proxy, model: str, **fields: Any) -> str:
     return str(asked.choices[0].text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", [False, True])
 def test_the_conjugated_model_recovers_the_answer_in_context(rosetta: Proxy, stream: bool) -> None:
     assert _answer(rosetta, "rosetta", stream=stream) == " 12"
@@ -160,6 +161,7 @@ def test_a_model_without_a_chat_template_says_so_without_its_path(rosetta: Proxy
         assert "/" not in response.json()["error"]["message"]
 
 
+@pytest.mark.slow
 def test_prompts_that_arrive_together_are_asked_together() -> None:
     model = Echo(seconds=0.01)
     with serving_model(model) as proxy, ThreadPoolExecutor(16) as threads:
@@ -171,6 +173,7 @@ def test_prompts_that_arrive_together_are_asked_together() -> None:
     assert model.closed
 
 
+@pytest.mark.slow
 def test_a_prompt_that_is_refused_spoils_no_other() -> None:
     model = Echo(seconds=0.01)
     with serving_model(model) as proxy, ThreadPoolExecutor(8) as threads:
@@ -180,6 +183,7 @@ def test_a_prompt_that_is_refused_spoils_no_other() -> None:
     assert answers[1].json()["error"]["message"] == "The model 'echo' refuses."
 
 
+@pytest.mark.slow
 def test_a_model_that_fails_is_an_error_without_the_prompt() -> None:
     with serving_model(Echo()) as proxy:
         response = proxy.complete("echo", "fail")
@@ -188,6 +192,7 @@ def test_a_model_that_fails_is_an_error_without_the_prompt() -> None:
         assert proxy.complete("echo", "good").status_code == 200
 
 
+@pytest.mark.slow
 def test_messages_reach_the_model_conjugated_and_stream_back() -> None:
     model = Echo()
     with serving_model(model) as proxy:
@@ -208,6 +213,7 @@ def test_messages_reach_the_model_conjugated_and_stream_back() -> None:
     assert chunks[-1].usage.total_tokens == 6
 
 
+@pytest.mark.slow
 def test_greedy_answers_are_given_as_often_as_asked() -> None:
     with serving_model(Echo()) as proxy:
         asked = proxy.openai.completions.create(model="echo@leet", prompt=["a", "b"], n=2)
@@ -220,6 +226,7 @@ def test_greedy_answers_are_given_as_often_as_asked() -> None:
         assert texts == ["a ", "a ", "b ", "b "]
 
 
+@pytest.mark.slow
 def test_a_client_that_goes_away_stops_the_model() -> None:
     model = Echo(seconds=0.05)
     with serving_model(model) as proxy:
@@ -247,6 +254,7 @@ def test_the_queue_for_the_model_is_bounded() -> None:
         assert first.result().status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("field", "value", "param"),
     [
@@ -276,6 +284,7 @@ def test_what_a_local_model_cannot_do_is_refused(
         assert "Did you mean" in response.json()["error"]["message"]
 
 
+@pytest.mark.slow
 def test_parameters_without_effect_on_greedy_answers_are_taken(echo: Proxy) -> None:
     response = echo.complete(
         "echo@leet", "x", temperature=0, top_p=0.9, seed=1, user="u", logprobs=None, best_of=1

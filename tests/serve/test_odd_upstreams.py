@@ -154,6 +154,7 @@ def streamed(proxy: Proxy, model: str) -> tuple[str, list[str]]:
     return text, [each["finish_reason"] for each in choices if each["finish_reason"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", STREAMS)
 def test_every_piece_of_a_stream_comes_whatever_stands_beside_it(
     odd: tuple[Odd, Proxy], kind: str
@@ -232,6 +233,7 @@ def test_a_thought_is_kept_apart_from_the_answer(odd: tuple[Odd, Proxy]) -> None
     assert "hm" in message["reasoning_content"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "form", "text"),
     [

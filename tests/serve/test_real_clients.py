@@ -49,11 +49,13 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
         yield started
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("client", RECORDED)
 def test_a_local_model_takes_every_field_and_answers_inverted(local: Proxy, client: str) -> None:
     assert _said(local, *RECORDED[client]) == "twelve"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("client", RECORDED)
 def test_an_upstream_gets_every_field_and_the_answer_is_inverted(proxy: Proxy, client: str) -> None:
     assert _said(proxy, *RECORDED[client]) == SAID

@@ -235,6 +235,7 @@ def test_a_port_that_is_taken_is_said_with_another(
     assert "try: --port" in ended.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [

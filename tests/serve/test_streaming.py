@@ -94,6 +94,7 @@ def test_identity_adds_the_done_that_an_upstream_leaves_out(proxy: Proxy) -> Non
     assert proxy.chat("echo", "x", stream=True).text.count("[DONE]") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stream", [False, True])
 def test_stops_are_sent_where_they_mean_the_same_and_applied_after_inversion(
     proxy: Proxy, stub: Stub, stream: bool
@@ -167,6 +168,7 @@ def test_a_vote_whose_client_goes_away_ends_with_all_its_members(proxy: Proxy, s
     _wait_until(lambda: stub.abandoned.count("leaves a vote") == 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["cut@leet", "mute@leet", "complains@leet", "cut"])
 def test_an_upstream_that_breaks_off_is_told_as_an_error_in_the_stream(
     proxy: Proxy, model: str
@@ -180,6 +182,7 @@ def test_an_upstream_that_breaks_off_is_told_as_an_error_in_the_stream(
             pass
 
 
+@pytest.mark.slow
 def test_a_stream_that_takes_too_long_ends_with_an_error(start: StartProxy) -> None:
     with start(timeout_seconds=0.5) as proxy:
         response = proxy.complete("endless@leet", "x", stream=True)

@@ -20,6 +20,7 @@ def width(values: Array) -> float:
     return high - low
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("many", [0, 500], ids=["clusters counted", "counts drawn"])
 def test_resamples_follow_the_distribution_over_all_ways_to_draw_the_clusters(
     many: int, monkeypatch: pytest.MonkeyPatch
@@ -105,6 +106,7 @@ def test_pseudo_clusters_vanish_in_a_large_sample() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_pseudo", "least", "most"), [(0.0, 0.2, 0.45), (2.0, 0.94, 1.0)])
 def test_pseudo_clusters_mend_the_coverage_at_the_boundary(
     n_pseudo: float, least: float, most: float
@@ -160,6 +162,7 @@ def test_data_that_cannot_be_resampled_are_refused(
         bootstrap_means(columns, clusters, rng=generator(), n_pseudo=n_pseudo)
 
 
+@pytest.mark.slow
 def test_imaginary_clusters_weigh_the_same_however_the_resamples_are_drawn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -35,6 +35,7 @@ def two_cores() -> Any:
     torch.set_num_threads(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2, 3, 5])
 @pytest.mark.parametrize("architecture", ["fast", "published"])
 def test_the_parts_of_a_batch_have_the_gradient_of_the_whole(architecture: str, n: int) -> None:

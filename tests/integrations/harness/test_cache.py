@@ -73,6 +73,7 @@ def test_requests_that_are_sent_in_the_same_form_are_all_filed(tmp_path: Path) -
     assert inner.asked == []
 
 
+@pytest.mark.slow
 def test_the_harness_finds_the_cache_by_its_option(evaluate: Any, tmp_path: Path) -> None:
     cache = str(tmp_path / "cache")
 

@@ -42,6 +42,7 @@ def test_leet_brings_back_the_task_in_context(evaluate: Any, tuned: LM) -> None:
     assert leet["generation"][generated] >= plain["generation"][generated] + 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("via", ["identity", "leet", "pig-latin"])
 def test_each_prompt_is_answered_as_in_a_diagnosis(
     evaluate: Any, tuned: LM, examples: Sequence[Example], tmp_path: Path, via: str

@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import pytest
+
 from palimpsest.integrations.logs import read_run
 
 
+@pytest.mark.slow
 def test_an_evaluation_is_conjugated_and_its_log_has_both_texts_and_can_be_read(
     tmp_path: Path,
 ) -> None:

@@ -9,6 +9,7 @@ MODULES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", MODULES)
 def test_without_inspect_the_message_names_what_to_install(module: str) -> None:
     code = f"import sys; sys.modules['inspect_ai'] = None; import {module}"

@@ -291,6 +291,7 @@ def test_odd_fields_that_do_not_matter_are_borne(tmp_path: Path, odd: dict[str, 
 MISSING = [{"exact_match": None}, {"exact_match": math.nan}, {"exact_match": "NaN"}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("without", [*MISSING, {"exact_match": math.inf}])
 @pytest.mark.parametrize("first", [0, 2])
 def test_items_without_a_score_are_counted_and_named_or_left_out(

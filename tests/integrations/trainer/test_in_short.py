@@ -7,6 +7,7 @@ import pytest
 from palimpsest.integrations.trainer import read_measurements
 
 
+@pytest.mark.slow
 def test_a_training_is_measured_and_stopped_once_more_is_forgotten_than_the_limit(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -27,6 +27,7 @@ def found(base: str, tuned: str, **conjugated: tuple[str, str]) -> Results:
     )
 
 
+@pytest.mark.slow
 def test_the_verdicts_of_clear_cases() -> None:
     assert found(ALL, ALL).verdict == "kept"
     assert found(ALL, NONE, leet=(ALL, ALL)).verdict == "suppressed"
@@ -139,6 +140,7 @@ def test_epochs_count_by_their_mean_and_items_stay_the_unit() -> None:
     assert results.plain.forgetting == pytest.approx(1 / 3)
 
 
+@pytest.mark.slow
 def test_the_run_folder_is_that_of_a_diagnosis(tmp_path: Path) -> None:
     out = tmp_path / "out"
     results = compare(

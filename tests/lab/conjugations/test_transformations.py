@@ -120,6 +120,7 @@ def test_prompts_keep_their_lengths_and_their_type(conjugation: PromptConjugatio
     torch.testing.assert_close(moved.xs.norm(dim=-1), xs.float().norm(dim=-1))
 
 
+@pytest.mark.slow
 @every
 @pytest.mark.parametrize("name", SETS)
 def test_it_is_a_symmetry_of_a_set_of_tasks_just_when_it_leaves_every_likelihood_as_it_is(
@@ -160,6 +161,7 @@ def test_a_symmetry_of_a_mixture_is_one_of_both_its_parts(
     assert symmetry_of(MixtureTasks(0.0, disc, cont)) == of_cont
 
 
+@pytest.mark.slow
 @every
 @pytest.mark.parametrize("name", SETS)
 def test_bayes_predictors_commute_with_the_symmetries_of_their_tasks(
@@ -233,6 +235,7 @@ def test_what_is_no_use_as_a_symmetry_is_noted() -> None:
     assert "a symmetry of D_disc as well" in identity
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(sorted(EVERY)), min_size=1, max_size=5))
 def test_a_chain_does_what_its_links_do_one_after_the_other(names: list[str]) -> None:
     links = [EVERY[name] for name in names]
@@ -251,6 +254,7 @@ def test_a_chain_does_what_its_links_do_one_after_the_other(names: list[str]) ->
     close(chain.label_factor * xs_and_ys.ys, moved.ys)
 
 
+@pytest.mark.slow
 def test_drawn_rotations_are_orthogonal_and_even() -> None:
     draws = generator()
     matrices = torch.stack(

@@ -81,6 +81,7 @@ def fitted(predictions: Tensor, parts: MixturePass, n_resamples: int = 200) -> A
     return fit_alpha(predictions, parts, rng=rng(), n_resamples=n_resamples)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alpha", [1e-9, 0.01, 0.3, 0.5, 0.9, 0.9999])
 @pytest.mark.parametrize("distribution", ["mix", "cont", "disc"])
 def test_the_prior_of_a_bayes_mixture_is_found(alpha: float, distribution: str) -> None:

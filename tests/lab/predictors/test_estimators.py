@@ -241,6 +241,7 @@ def test_prompts_do_not_see_each_other(name: str) -> None:
     close(together, alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ridge", "discrete", "mixture"])
 @pytest.mark.parametrize("function_class", FUNCTION_CLASSES)
 def test_each_estimator_is_best_on_its_own_distribution(name: str, function_class: str) -> None:

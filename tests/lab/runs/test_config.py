@@ -63,6 +63,7 @@ def test_a_new_discrete_set_is_another_one_of_the_same_size() -> None:
     assert load_config("tiny").tuned_problem == load_config("tiny").problem
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "said"),
     [

@@ -99,6 +99,7 @@ def test_without_forgetting_recovery_is_undefined_and_said_to_be(
     assert any("nothing to recover" in warning for warning in results.warnings)
 
 
+@pytest.mark.slow
 def test_a_finished_run_trains_nothing_again(
     finished: tuple[Path, LabResults], tmp_path: Path
 ) -> None:
@@ -111,6 +112,7 @@ def test_a_finished_run_trains_nothing_again(
     assert without_provenance(again) == without_provenance(results)
 
 
+@pytest.mark.slow
 def test_more_remedies_continue_the_run(finished: tuple[Path, LabResults], tmp_path: Path) -> None:
     folder, _ = finished
     config = micro_config(tmp_path, "remedies.interpolation=[0.5, 0.25]")
@@ -128,6 +130,7 @@ def test_a_folder_of_another_configuration_is_refused(
     assert (folder / "run.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
     config = micro_config(tmp_path)
     RunFolder.create(tmp_path / "out")
@@ -166,6 +169,7 @@ def test_interrupted_in_any_training_it_continues_to_the_same_results(
     assert list((tmp_path / "out" / "training").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_diverging_training_says_at_which_step_and_keeps_the_last_good_state(
     tmp_path: Path,
 ) -> None:
@@ -175,6 +179,7 @@ def test_a_diverging_training_says_at_which_step_and_keeps_the_last_good_state(
     assert (tmp_path / "out" / "base.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_a_new_discrete_set_and_other_functions_run_through(tmp_path: Path) -> None:
     for number, setting in enumerate(("new_tasks=true", "problem.function_class=fourier")):
         config = micro_config(tmp_path, setting, *NO_REMEDIES)
@@ -192,6 +197,7 @@ def test_a_base_of_other_sizes_or_of_another_discrete_set_is_refused(
             run(micro_config(tmp_path, setting), tmp_path / setting, base=base)
 
 
+@pytest.mark.slow
 def test_on_a_full_disk_nothing_is_lost(
     finished: tuple[Path, LabResults], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

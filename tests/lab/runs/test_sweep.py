@@ -80,6 +80,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[
     return folder / "out", table, engine
 
 
+@pytest.mark.slow
 def test_every_combination_is_run_and_bases_are_shared(
     finished: tuple[Path, list[dict[str, Any]], Here],
 ) -> None:
@@ -137,6 +138,7 @@ def test_a_finished_sweep_does_nothing_again(
     assert engine.done == []
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_continues_to_the_same_table(
     finished: tuple[Path, list[dict[str, Any]], Here], tmp_path: Path
 ) -> None:
@@ -189,6 +191,7 @@ def test_a_folder_of_another_sweep_is_refused(
         run_sweep(other, folder, engine=Here())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -213,6 +216,7 @@ def test_a_mistake_in_a_sweep_is_named_before_anything_runs(
     assert said in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(Path("experiments/lab").glob("*.toml")), ids=str)
 def test_the_published_sweeps_can_be_read_and_have_three_seeds(path: Path) -> None:
     plan = load_sweep(path)

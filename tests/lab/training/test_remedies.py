@@ -94,11 +94,13 @@ def test_the_remedy_of_the_page_leaves_what_it_says(
         module.FrozenBlocks(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weak", [Replay(0), WeightDistance(0), Divergence(0)])
 def test_a_remedy_of_strength_zero_is_none(base: Any, weak: Remedy) -> None:
     assert same(finetune(base, PROBLEM, TUNING, remedies=[weak]), finetune(base, PROBLEM, TUNING))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["l2_sp", "kl"])
 def test_the_stronger_it_is_held_the_nearer_it_stays(base: Any, name: str) -> None:
     batch = PROBLEM.batch("cont", 200, seed=3)
@@ -135,6 +137,7 @@ def test_replay_has_its_share_over_the_steps_and_both_parts_are_whole(base: Any)
     assert n_replays == 240
 
 
+@pytest.mark.slow
 def test_a_new_discrete_set_is_learned_instead_of_the_old(base: Any) -> None:
     new = replace(PROBLEM, task_seed=5)
     tuned = finetune(base, new, TUNING, pretraining_problem=PROBLEM)

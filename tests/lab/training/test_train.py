@@ -172,6 +172,7 @@ def test_measurements_see_the_model_at_their_steps() -> None:
     assert seen[8] == fingerprint(model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

@@ -62,6 +62,7 @@ def test_combining_accents_stay_with_their_letter() -> None:
     assert pig_latin.invert(pig_latin.apply(decomposed)) == decomposed
 
 
+@pytest.mark.slow
 def test_every_letter_whose_case_is_treacherous_comes_back() -> None:
     points = map(chr, range(sys.maxunicode + 1))
     cased = [c for c in points if c.lower() != c or c.upper() != c or unicodedata.combining(c)]

@@ -35,6 +35,7 @@ def test_a_chain_may_stand_inside_protection_and_the_other_way_round() -> None:
     assert conjugation.apply("Input: say it") == "Vachg: 54L 17"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spec", "message"),
     [

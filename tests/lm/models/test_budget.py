@@ -184,6 +184,7 @@ def wait_for_count(server: FaultServer, n: int) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_run_stops_before_its_budget_is_passed_and_goes_on_with_another(
     server: FaultServer, tmp_path: Path
 ) -> None:
@@ -208,6 +209,7 @@ def test_a_run_stops_before_its_budget_is_passed_and_goes_on_with_another(
     assert sum(server.answered.values()) == N_PROMPTS
 
 
+@pytest.mark.slow
 def test_answers_that_may_have_been_made_and_lost_are_paid_for() -> None:
     with FaultServer(share=1.0, kinds=["cut in the body"]) as server:  # six times, then well
         model, budget = endpoint(server), Budget(10_000, TABLE)

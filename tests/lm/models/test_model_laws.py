@@ -67,6 +67,7 @@ def test_every_prompt_gets_one_answer(model: LanguageModel) -> None:
     assert sorted(found) == list(range(len(ODD)))
 
 
+@pytest.mark.slow
 def test_an_answer_does_not_depend_on_the_others(model: LanguageModel) -> None:
     together = dict(model.generate(ODD, max_new_tokens=5))
     for index, prompt in enumerate(ODD):
@@ -84,6 +85,7 @@ def test_no_answer_holds_a_stop_string(model: LanguageModel) -> None:
         assert not any(mark in answer.text for mark in stop)
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_decided_is_the_beginning_of_the_whole(model: LanguageModel) -> None:
     whole = dict(model.generate(ODD, max_new_tokens=9))
     for index, answer in model.generate(ODD, max_new_tokens=9, decided=lambda _, t: len(t) > 2):

@@ -66,6 +66,7 @@ def test_every_back_end_has_a_factory_with_a_sentence_for_the_listing(name: str)
     assert (MODELS.get(name).__doc__ or "").strip()
 
 
+@pytest.mark.slow
 def test_listing_the_back_ends_loads_nothing_heavy() -> None:
     code = (
         "import sys; from palimpsest.lm.models.specs import MODELS;"

@@ -265,6 +265,7 @@ def knows_every_answer(suite: Suite) -> Callable[[Prompt], str]:
     return lambda prompt: replies[prompt]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_likelihood", [True, False])
 def test_answers_are_scored_alike_whether_chosen_or_generated(
     sample: Suite, tmp_path: Path, by_likelihood: bool

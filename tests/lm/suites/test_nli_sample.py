@@ -125,6 +125,7 @@ def right_by_naive_bayes(rows: Sequence[Row], features: Callable[[Row], Sequence
     return n_right
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("features", FEATURES.values(), ids=FEATURES)
 def test_guessing_from_anything_but_meaning_is_near_chance(

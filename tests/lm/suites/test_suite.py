@@ -63,6 +63,7 @@ def test_an_option_may_hold_commas_as_long_as_no_option_follows_one(tmp_path: Pa
     assert suite.parameters["sentences"] == str(folder)
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_every_spec_is_parsed_or_refused_in_words(text: str) -> None:
     for spec in (text, f"rosetta{text}", f"jsonl:{text}"):

@@ -36,12 +36,14 @@ def suite(spec: str) -> Suite:
     return load_suite(spec, limit=20)
 
 
+@pytest.mark.slow
 def test_it_can_be_built_with_nothing_but_its_name(spec: str, suite: Suite) -> None:
     assert suite.name == spec
     assert suite.examples
     assert suite.description.endswith(".")
 
 
+@pytest.mark.slow
 def test_building_it_again_gives_the_same(spec: str, suite: Suite) -> None:
     again = load_suite(spec, limit=20)
 

@@ -152,6 +152,7 @@ assert cache.notes() == (), cache.notes()
 """
 
 
+@pytest.mark.slow
 def test_processes_share_a_cache(path: Path) -> None:
     writers = [
         subprocess.Popen([sys.executable, "-c", WRITER, str(path), str(number)])

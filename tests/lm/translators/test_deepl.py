@@ -40,6 +40,7 @@ def _key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY, SECRET)
 
 
+@pytest.mark.slow
 def test_texts_are_translated_fifty_at_a_time() -> None:
     server = FakeDeepL()
     with serving(server.app) as url:
@@ -68,6 +69,7 @@ def test_a_prompt_goes_there_and_back() -> None:
         conjugation.translator.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "message"),
     [

@@ -95,6 +95,7 @@ def translator(
             opened.close()
 
 
+@pytest.mark.slow
 def test_texts_are_sent_in_batches_as_json() -> None:
     server = FakeServer()
     with translator(server, n_at_once=2) as (libre, _):
@@ -111,6 +112,7 @@ def test_texts_are_sent_in_batches_as_json() -> None:
     }
 
 
+@pytest.mark.slow
 def test_languages_are_called_what_the_server_calls_them() -> None:
     server = FakeServer()
     with translator(server) as (libre, _):
@@ -123,6 +125,7 @@ def test_languages_are_called_what_the_server_calls_them() -> None:
             libre.version("es", "zh-Hans")
 
 
+@pytest.mark.slow
 def test_the_key_goes_with_the_request_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KEY, SECRET)
     server = FakeServer(key=SECRET)
@@ -137,6 +140,7 @@ def test_the_key_goes_with_the_request_and_nowhere_else(monkeypatch: pytest.Monk
     assert not any(SECRET in text for text in shown)
 
 
+@pytest.mark.slow
 def test_a_refused_key_is_named_but_not_shown() -> None:
     with translator(FakeServer(key="other"), key=SECRET) as (libre, waits):
         with pytest.raises(TranslationError, match="refuses") as caught:
@@ -146,6 +150,7 @@ def test_a_refused_key_is_named_but_not_shown() -> None:
         assert not waits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
 def test_what_passes_is_waited_for(status: int) -> None:
     server = FakeServer(lambda _, number: fail(status) if number < 3 else None)
@@ -156,6 +161,7 @@ def test_what_passes_is_waited_for(status: int) -> None:
     assert 0.5 <= waits[1] <= 1.5
 
 
+@pytest.mark.slow
 def test_retry_after_is_honoured_within_reason() -> None:
     answers = {1: {"Retry-After": "7"}, 2: {"Retry-After": "99999"}, 3: {"Retry-After": "soon"}}
     server = FakeServer(lambda _, n: fail(429, **answers[n]) if n in answers else None)
@@ -164,6 +170,7 @@ def test_retry_after_is_honoured_within_reason() -> None:
     assert waits[:2] == [7.0, 30.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("status", "message"),
     [(400, "answered 400: oh"), (429, "allows no more requests"), (503, "answered 503")],
@@ -174,6 +181,7 @@ def test_what_does_not_pass_is_an_error(status: int, message: str) -> None:
         libre.translate(["ab", "cd"], "en", "es")
 
 
+@pytest.mark.slow
 def test_a_text_that_the_server_fails_at_costs_only_itself() -> None:
     def answer(body: dict[str, Any], _: int) -> Response | None:
         return fail(500, "Cannot translate text") if "bad" in str(body["q"]) else None
@@ -184,6 +192,7 @@ def test_a_text_that_the_server_fails_at_costs_only_itself() -> None:
             libre.translate(["bad", "bad!"], "en", "es")
 
 
+@pytest.mark.slow
 def test_a_server_that_takes_fewer_texts_gets_fewer() -> None:
     def answer(body: dict[str, Any], _: int) -> Response | None:
         if isinstance(body["q"], list) and len(body["q"]) > 2:
@@ -196,6 +205,7 @@ def test_a_server_that_takes_fewer_texts_gets_fewer() -> None:
     assert [len(q) for q in server.asked] == [4, 2, 2]
 
 
+@pytest.mark.slow
 def test_a_server_that_knows_no_lists_gets_strings() -> None:
     def answer(body: dict[str, Any], _: int) -> Response | None:
         if isinstance(body["q"], list):
@@ -206,6 +216,7 @@ def test_a_server_that_knows_no_lists_gets_strings() -> None:
         assert libre.translate(["ab", "cd"], "en", "es") == ["ba", "dc"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "response",
     [
@@ -223,6 +234,7 @@ def test_an_answer_that_is_no_translation_is_an_error(response: Response) -> Non
         libre.translate(["ab"], "en", "es")
 
 
+@pytest.mark.slow
 def test_a_server_that_stalls_is_given_up_in_time() -> None:
     def answer(*_: object) -> None:
         time.sleep(0.6)
@@ -242,6 +254,7 @@ def test_without_a_server_the_error_says_how_to_start_one() -> None:
     assert "pip install libretranslate" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_nothing_failed_is_kept_and_nothing_flagged_is_trusted() -> None:
     server = FakeServer(lambda body, _: JSONResponse({"translatedText": body["q"]}))
     with serving(server.app) as url:

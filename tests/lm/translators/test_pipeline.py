@@ -122,6 +122,7 @@ def test_programs_that_were_killed_are_started_again(pipeline: Pipeline) -> None
     pipeline.close()
 
 
+@pytest.mark.slow
 def test_programs_killed_while_they_work_lose_nothing(pipeline: Pipeline) -> None:
     pipeline.translate(["one"])
     texts = [f"{number} {'x' * 2000}" for number in range(5000)]
@@ -218,6 +219,7 @@ print(*(p.pid for g in pipeline._groups for p in g._running.processes), flush=Tr
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("end", "kill"),
     [("", None), ("raise SystemExit(3)", None), ("time.sleep(600)", signal.SIGKILL)],

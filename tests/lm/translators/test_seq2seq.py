@@ -38,6 +38,7 @@ def many_to_many(request: Any, tmp_path_factory: pytest.TempPathFactory) -> Path
     return save_nllb(folder) if request.param == "nllb" else save_m2m100(folder)
 
 
+@pytest.mark.slow
 def test_a_marian_model_translates_its_direction(marian: Path) -> None:
     translator = Seq2Seq(str(marian))
     assert translator.translate(SENTENCES["en"], "en", "es") == list(SENTENCES["es"])
@@ -69,6 +70,7 @@ def test_a_model_of_many_languages_goes_every_way(many_to_many: Path) -> None:
         assert answers == list(SENTENCES[target])
 
 
+@pytest.mark.slow
 def test_long_text_is_cut_at_sentences(many_to_many: Path) -> None:
     translator = Seq2Seq(str(many_to_many))
     text = " ".join([*SENTENCES["en"]] * 6)
@@ -80,6 +82,7 @@ def test_long_text_is_cut_at_sentences(many_to_many: Path) -> None:
     assert isinstance(answer, str)
 
 
+@pytest.mark.slow
 def test_a_translation_without_an_end_is_none(many_to_many: Path) -> None:
     translator = Seq2Seq(str(many_to_many))
     [model] = translator._models
@@ -127,6 +130,7 @@ def test_a_model_that_names_no_languages_is_refused() -> None:
             codes_of("x", architecture, tokenizer)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_another_model_or_way_of_decoding_is_another_version(
     marian: Path, marian_back: Path
 ) -> None:

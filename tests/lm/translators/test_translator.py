@@ -112,6 +112,7 @@ def test_every_translator_says_in_a_line_what_it_is() -> None:
         assert line.endswith("."), name
 
 
+@pytest.mark.slow
 def test_naming_a_translator_loads_nothing_heavy_and_starts_nothing() -> None:
     code = (
         "import sys, palimpsest.lm.conjugations as c, threading, subprocess\n"

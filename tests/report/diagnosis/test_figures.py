@@ -75,6 +75,7 @@ def test_guessing_is_a_dashed_line_that_caption_and_alternative_name() -> None:
     assert any(np.array_equal(line.get_xdata(), [1 / 3, 1 / 3]) for line in lines)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [WIDE_INCHES, NARROW_INCHES])
 def test_names_of_any_kind_can_be_drawn(width: float) -> None:
     results = fake_results(vias=NAMES, cells=[via.name for via in NAMES[:2]])

@@ -21,6 +21,7 @@ def with_tuned(results: Results, spec: str) -> Results:
     return results.model_copy(update={"tuned": results.tuned.model_copy(update={"spec": spec})})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("logged", [False, True])
 @pytest.mark.parametrize("verdict", get_args(Verdict))
 def test_every_command_can_be_typed(verdict: Verdict, logged: bool) -> None:

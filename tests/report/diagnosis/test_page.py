@@ -41,6 +41,7 @@ def page_of(results: Results) -> str:
     return render_page(results, [], prompt_data([]))
 
 
+@pytest.mark.slow
 def test_everything_is_written_beside_the_page(folder: Path) -> None:
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")} == {
         "report.html",
@@ -119,6 +120,7 @@ def test_identifiers_are_unique_on_the_page(page: str) -> None:
     assert len(ids) == len(set(ids))
 
 
+@pytest.mark.slow
 def test_names_and_sentences_from_outside_are_inert(tmp_path: Path) -> None:
     results = fake_results(
         vias=NAMES, cells=(f"cell {IMAGE}", "nul \x00"), warnings=(SCRIPT, "rtl \u202e")
@@ -132,6 +134,7 @@ def test_names_and_sentences_from_outside_are_inert(tmp_path: Path) -> None:
     assert not set(page) & {"\x00", "\u202e", "\u2028"}
 
 
+@pytest.mark.slow
 def test_extra_figures_come_after_the_others_also_of_logs(tmp_path: Path) -> None:
     def draw(sheet: Sheet) -> None:
         sheet.axes(2.0).plot([0, 1], [1, 0])
@@ -146,6 +149,7 @@ def test_extra_figures_come_after_the_others_also_of_logs(tmp_path: Path) -> Non
     assert (tmp_path / "figures" / "curve.svg").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verdict", get_args(Verdict))
 def test_every_verdict_has_words(verdict: Verdict) -> None:
     page = page_of(fake_results(verdict=verdict))
@@ -176,6 +180,7 @@ def rules_of(results: Results) -> dict[str, str]:
     return dict(re.findall(r"<dt>(\w+)</dt><dd>(.*?)</dd>", page))
 
 
+@pytest.mark.slow
 def test_the_rules_on_the_page_state_the_thresholds_that_are_applied(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -207,6 +212,7 @@ def test_the_rules_on_the_page_state_the_thresholds_that_are_applied(
     assert "not clearly above 11 %" in rules["Inconclusive"]
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_is_the_users_error(tmp_path: Path) -> None:
     (tmp_path / "figures").write_text("in the way")
     with pytest.raises(UserError, match="cannot be read or written"):
@@ -225,6 +231,7 @@ def test_importing_the_report_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_a_page_from_logs_claims_no_more_than_the_logs_say() -> None:
     scorings: tuple[Scoring, ...] = ("abilities", "binary", "graded")
     told, binary, graded = (page_of(from_logs(fake_results(), one)) for one in scorings)

@@ -149,6 +149,7 @@ def test_no_table_holds_a_control_character_from_a_name(nasty: Results) -> None:
         assert not set(text) & {"\x00", "\u202e"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [200, 120, 100, 80, 60, 40, 20])
 def test_the_terminal_table_never_exceeds_the_terminal(
     results: Results, nasty: Results, width: int

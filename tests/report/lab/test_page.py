@@ -25,6 +25,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, write_lab_report(folder, fake_lab_results()).read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_the_page_asks_nothing_of_the_network(page: tuple[Path, str]) -> None:
     _, text = page
     addresses = set(re.findall(r"https?://[\w./]+", text))

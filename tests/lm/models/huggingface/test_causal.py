@@ -79,6 +79,7 @@ def reference(folder: Path, prompt: Prompt, n_new: int) -> list[int]:
 
 
 # For the others, the test after this one shows as much: theirs are made one at a time.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "architecture", [name if name == "llama" else SLOW[name] for name in ARCHITECTURES]
 )
@@ -151,6 +152,7 @@ def test_an_answer_ends_as_soon_as_it_is_decided(llama: Path) -> None:
         assert all(len(text) < 3 for text in seen[index][:-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokenizer", [byte_level_tokenizer, sentencepiece_tokenizer])
 def test_what_is_decided_on_is_whole_characters_that_only_grow(
     tmp_path: Path, tokenizer: Callable[[], PreTrainedTokenizerFast]
@@ -230,6 +232,7 @@ def test_lone_surrogates_do_not_stop_a_run(llama: Path) -> None:
     assert texts(model, ["a\ud800b"]) == texts(model, ["a\ufffdb"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error", [torch.OutOfMemoryError("x"), RuntimeError("can't allocate memory")]
 )
@@ -338,6 +341,7 @@ def test_runs_that_take_turns_on_one_model_do_not_disturb_each_other(llama: Path
     assert [found[1][index] for index in range(len(PROMPTS))] == expected[::-1]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_left_early_harms_no_later_one(llama: Path) -> None:
     model = opened(llama, batch_tokens=100)
     run = model.generate(PROMPTS, max_new_tokens=24)

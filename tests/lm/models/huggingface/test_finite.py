@@ -33,6 +33,7 @@ def saved(folder: Path, architecture: str, spoil: Callable[[Any], None]) -> str:
     return str(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     ("architecture", "options", "value"),
@@ -61,6 +62,7 @@ def test_the_tensor_is_named(
     assert names[0] in caught.value.message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_the_layer_is_named_where_all_weights_are_finite(tmp_path: Path, way: str) -> None:
     def spoil(network: Any) -> None:

@@ -84,6 +84,7 @@ def test_scores_equal_a_naive_computation(
     assert flat(scores) == pytest.approx(expected, abs=2e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_tokens", [1, 30, 100])
 def test_scores_do_not_depend_on_the_batch(llama: Path, batch_tokens: int) -> None:
     small = opened(llama, f",batch_tokens={batch_tokens}").score(PROMPTS, CANDIDATES)

@@ -180,6 +180,7 @@ def test_an_adapter_changes_the_answers_and_is_reported(llama: Path, tmp_path: P
     assert tuned.fingerprint != opened(llama).fingerprint
 
 
+@pytest.mark.slow
 def test_an_adapted_model_answers_as_peft_merges_it(llama: Path, tmp_path: Path) -> None:
     from peft import PeftModel
 
@@ -229,6 +230,7 @@ EMBEDDINGS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", EMBEDDINGS)
 @pytest.mark.parametrize(
     ("n_rows", "with_tokenizer"),
@@ -272,6 +274,7 @@ def test_virtual_tokens_are_refused(llama: Path, tmp_path: Path) -> None:
         text(opened(f"{llama},adapter={tmp_path}"))
 
 
+@pytest.mark.slow
 def test_a_pickled_adapter_is_opened_only_when_asked_for(llama: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 

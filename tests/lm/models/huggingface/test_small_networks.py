@@ -59,6 +59,7 @@ def test_rows_come_back_in_their_order(n_cores: int) -> None:
     assert decoder.feed([2]) == [3]
 
 
+@pytest.mark.slow
 def test_answers_do_not_depend_on_the_number_of_cores(llama: Path, n_cores: int) -> None:
     options = {"max_new_tokens": 20}
     several = load_model(str(llama))

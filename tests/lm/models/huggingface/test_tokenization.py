@@ -154,6 +154,7 @@ def test_messages_without_the_template_are_plain_text() -> None:
 LOOPS = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("template", "what"),
     [

@@ -28,6 +28,7 @@ def error(status: int, message: str, **more: str) -> bytes:
     return http_reply(status, json_bytes({"error": {"message": message, **more}}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FAULTS)
 def test_every_kind_of_fault_that_may_pass_is_waited_out(kind: str) -> None:
     with FaultServer(share=0.5, kinds=[kind]) as server:
@@ -48,6 +49,7 @@ def test_a_server_that_names_a_time_is_not_asked_before(server: FaultServer, for
     assert server.received["Say it"] == 2
 
 
+@pytest.mark.slow
 def test_while_one_is_told_to_wait_all_wait(server: FaultServer) -> None:
     server.script = [http_reply(429, b"", "Retry-After: 0.2")]
     model = endpoint(server.url, concurrency=1)
@@ -73,6 +75,7 @@ def test_waits_grow_at_random_up_to_a_bound() -> None:
     assert all(3.0 <= backoff.seconds(n, 3.0) <= 3.3 for n in range(1, 12))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["500", "stall", "broken JSON", "slow drip"])
 def test_attempts_are_bounded_and_the_last_fault_is_named(kind: str) -> None:
     with FaultServer(share=1.0, kinds=[kind]) as server:
@@ -92,6 +95,7 @@ def test_what_the_server_said_tells_more_than_the_cut_after_it(server: FaultServ
     assert "api=completions" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_time_is_bounded() -> None:
     with FaultServer(share=1.0, kinds=["stall"]) as server:
         started = time.monotonic()

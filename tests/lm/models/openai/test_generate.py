@@ -72,12 +72,14 @@ def test_a_cut_off_answer_says_so(server: FaultServer) -> None:
     assert (answer.text, answer.finish) == (" one two", "length")
 
 
+@pytest.mark.slow
 def test_requests_run_side_by_side_up_to_the_limit(server: FaultServer) -> None:
     server.pause_seconds = 0.05
     ask(endpoint(server.url, concurrency=5), [f"Say {n}" for n in range(20)])
     assert server.most_running == 5
 
 
+@pytest.mark.slow
 def test_answers_come_in_order_of_completion() -> None:
     with FaultServer() as server:
         model = endpoint(server.url, concurrency=2)
@@ -88,6 +90,7 @@ def test_answers_come_in_order_of_completion() -> None:
     assert order[-1] in (0, 1)  # whichever came first got the fault
 
 
+@pytest.mark.slow
 def test_only_so_many_answers_wait_to_be_taken(server: FaultServer) -> None:
     model = endpoint(server.url, concurrency=3)
     answers = iter(model.generate([f"Say {n}" for n in range(50)], max_new_tokens=5))
@@ -111,6 +114,7 @@ def test_closing_cancels_what_runs(server: FaultServer) -> None:
     assert not threads()
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_wait_at_once(server: FaultServer) -> None:
     server.pause_seconds = 30.0
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
@@ -123,6 +127,7 @@ def test_ctrl_c_ends_a_wait_at_once(server: FaultServer) -> None:
     assert not threads()
 
 
+@pytest.mark.slow
 def test_after_a_failure_what_runs_is_still_answered(server: FaultServer) -> None:
     server.pause_seconds = 0.3
     model = endpoint(server.url, concurrency=3)

@@ -19,6 +19,7 @@ def test_at_least_twelve_servers_are_heard_and_every_report_is_linked() -> None:
     assert all(each["source"].startswith("https://") for each in REFUSALS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda each: f"{each['server']}: {each['means']}")
 def test_a_known_refusal_is_understood(server: FaultServer, refusal: dict[str, Any]) -> None:
     server.script = [http_reply(refusal["status"], refusal["body"].encode())]
