@@ -87,6 +87,7 @@ def test_every_module_imports_only_what_its_room_may() -> None:
     assert not wrong
 
 
+@pytest.mark.slow
 def test_importing_the_package_and_its_command_loads_nothing_heavy() -> None:
     code = (
         "import sys, palimpsest, palimpsest.cli.main, palimpsest.conjugation\n"

@@ -113,6 +113,7 @@ MAY_BE_TEXT = ("a line", "deep")
 """Bombs that are no fault where any text may stand; they must do no harm."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bomb", BOMBS)
 @pytest.mark.parametrize(
     "door", [pytest.param(d, marks=pytest.mark.slow) if "Inspect" in d else d for d in DOORS]

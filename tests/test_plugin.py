@@ -152,6 +152,7 @@ def test_a_suite_may_name_its_scorer(palimpsest: Callable[..., str], tmp_path: P
     assert results["plain"]["base"]["accuracy"] == 1.0
 
 
+@pytest.mark.slow
 def test_the_examples_in_its_code_are_true(environment: dict[str, str]) -> None:
     files = [SOURCES / "palimpsest_example" / f"{n}.py" for n in ("french_labels", "last_number")]
     _run(environment, "doctest", *map(str, files))

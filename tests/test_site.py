@@ -35,6 +35,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_sources(ROOT, tmp_path_factory.mktemp("site") / "sources")
 
 
+@pytest.mark.slow
 def test_every_link_leads_to_something_on_the_site(sources: Path) -> None:
     folder = sources.parent / "pages"
     for page in folder.rglob("*.md"):

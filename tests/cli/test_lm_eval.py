@@ -144,6 +144,7 @@ def config(folder: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text("utf-8"))["config"])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("harness")
 @pytest.mark.parametrize(
     ("arguments", "message"),

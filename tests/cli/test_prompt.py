@@ -53,6 +53,7 @@ def test_an_ensemble_shows_every_member_and_the_vote(
     assert shown.endswith("vote: 1 of 3 (rot13)\n wordaa\n\n")
 
 
+@pytest.mark.slow
 def test_the_prompt_comes_from_the_argument_a_file_or_standard_input(
     palimpsest: Palimpsest, scripted: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,6 +77,7 @@ def test_only_one_final_line_break_of_a_file_is_left_out(
     assert json.loads(ended.out)["prompt"] == " Say it.\n"
 
 
+@pytest.mark.slow
 def test_a_system_message_and_the_prompt_are_conjugated_one_by_one(
     palimpsest: Palimpsest, echoing: str
 ) -> None:

@@ -36,6 +36,7 @@ def test_the_ranking_is_a_table_and_says_what_is_excluded_and_why(
     assert "Note: Intervals from 2 prompts are too narrow" in ended.err
 
 
+@pytest.mark.slow
 def test_in_a_narrow_terminal_what_is_not_shown_is_named(
     palimpsest: Palimpsest, rows: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -319,6 +319,7 @@ def test_two_answers_to_one_question_are_an_error() -> None:
         run([*rows, rows[-1]], [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("truth", "verdict"),
     [
@@ -350,6 +351,7 @@ def test_the_verdict_is_right_on_four_cells_of_a_hundred(
     assert set(by_cell) <= {verdict, "inconclusive"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("n", "accuracy"),
     [
@@ -389,6 +391,7 @@ def test_at_the_edge_of_a_claim_it_is_rarely_made(truth: Sequence[Via], claim: V
     assert verdicts[claim] <= 0.065 * n_runs
 
 
+@pytest.mark.slow
 def test_ten_examples_never_give_a_bold_claim() -> None:
     rng = np.random.default_rng(17)
     for truth in (HIDDEN, GONE, SAME):

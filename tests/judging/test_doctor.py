@@ -239,6 +239,7 @@ def test_prompts_that_do_not_fit_are_counted(base: Path, changed: Callable[..., 
     assert {each.severity for each in found} == {"no verdict"}
 
 
+@pytest.mark.slow
 def test_a_model_that_reads_no_text_is_found(base: Path, changed: Callable[..., Path]) -> None:
     def shout(tensors: Tensors) -> None:
         tensors["lm_head.weight"] *= 50  # sure of everything, and wrong

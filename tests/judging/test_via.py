@@ -73,6 +73,7 @@ def test_conjugations_need_no_suite() -> None:
     assert "Languages of the suite: none" in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spec", "message"),
     [

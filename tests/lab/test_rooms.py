@@ -6,6 +6,8 @@ import ast
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pytest
+
 import palimpsest
 
 PACKAGE = Path(palimpsest.__file__).parent
@@ -46,6 +48,7 @@ def _may(path: Path, room: str) -> bool:
     return own == room or (own != "__init__" and ORDER.index(room) < ORDER.index(own))
 
 
+@pytest.mark.slow
 def test_no_modules_import_each_other_in_a_circle() -> None:
     rooms = ("lab", "training", "engines", "rosetta")
     paths = [path for room in rooms for path in (PACKAGE / room).rglob("*.py")]

@@ -122,6 +122,7 @@ over_exact = pytest.mark.parametrize("conjugation", EXACT, ids=lambda c: c.name)
 over_lossy = pytest.mark.parametrize("conjugation", LOSSY, ids=lambda c: c.name)
 
 
+@pytest.mark.slow
 @over_exact
 @few
 @given(texts)
@@ -140,6 +141,7 @@ def test_what_a_lossy_conjugation_loses_it_loses_at_once(
     assert conjugation.invert(conjugation.apply(once)) == once
 
 
+@pytest.mark.slow
 @over_all
 @few
 @given(text=texts, share=st.floats(0, 1))
@@ -159,6 +161,7 @@ def test_what_is_certain_only_grows(conjugation: TextConjugation, text: str, sha
     assert conjugation.certain(text).startswith(conjugation.certain(beginning))
 
 
+@pytest.mark.slow
 @over_all
 @few
 @given(texts)
@@ -213,6 +216,7 @@ QUICK = {"prose", "backslashes", "open code", "digits", "spaces", "address"}
 """Those that the default tier has: one for each kind of run in a pattern."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("conjugation", [*ALL[: len(NAMES)], parse_conjugation("protect(leet)")])
 @pytest.mark.parametrize(
     "text",
@@ -232,6 +236,7 @@ def test_a_hundred_kilobytes_take_no_time_to_speak_of(
     assert time.process_time() - began < 5
 
 
+@pytest.mark.slow
 @over_all
 @few
 @given(texts)

@@ -189,6 +189,7 @@ def test_every_caller_reads_every_answer_with_any_stops_alike(via: str) -> None:
     read_alike(via, itertools.product(STOPS, raws(via)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("via", SPECS)
 def test_every_caller_sends_the_same(via: str) -> None:
     sent = Exchange(parse_conjugation(via)).send(PROMPT)

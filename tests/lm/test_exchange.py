@@ -170,6 +170,7 @@ def test_what_is_settled_of_a_beginning_begins_the_answer_and_a_stop_in_it_ends_
     )
 
 
+@pytest.mark.slow
 @over_exact
 @few
 @given(text=texts, sizes=lengths)

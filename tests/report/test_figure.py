@@ -54,6 +54,7 @@ def texts(drawing: Drawing) -> list[str]:
     return [element.text or "" for element in inline(drawing).iter(f"{SVG}text")]
 
 
+@pytest.mark.slow
 @EVERY
 @pytest.mark.parametrize(
     "width", [WIDE_INCHES, pytest.param(NARROW_INCHES, marks=pytest.mark.slow)]
@@ -84,6 +85,7 @@ def test_the_title_stands_in_the_figure_and_an_axis_says_what_it_measures(drawin
     assert any(word in text for text in found if text != drawing.title for word in words)
 
 
+@pytest.mark.slow
 def test_every_figure_of_a_diagnosis_names_its_rows() -> None:
     for drawing in BY_PAGE["diagnosis"]:
         assert "fr" in texts(drawing)
@@ -121,6 +123,7 @@ def test_the_same_figure_gives_the_same_bytes(accuracy: Drawing) -> None:
     assert files["png"].startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_the_users_matplotlib_settings_do_not_matter(accuracy: Drawing) -> None:
     import matplotlib as mpl
 

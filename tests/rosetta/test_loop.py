@@ -55,6 +55,7 @@ def _weights(model: LlamaForCausalLM) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stage_end",
     [2, pytest.param(3, marks=pytest.mark.slow), pytest.param(5, marks=pytest.mark.slow)],
@@ -81,6 +82,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(
         assert torch.equal(tensor, _weights(rest.model)[name]), name
 
 
+@pytest.mark.slow
 def test_the_state_of_another_stage_is_refused(
     tmp_path: Path, tokenizer: PreTrainedTokenizerFast
 ) -> None:

@@ -76,6 +76,7 @@ def test_the_manifest_says_what_was_measured_and_how(whole: tuple[Path, Manifest
     assert manifest.versions["torch"]
 
 
+@pytest.mark.slow
 def test_checking_names_the_file_that_was_changed(
     whole: tuple[Path, Manifest], tmp_path: Path
 ) -> None:

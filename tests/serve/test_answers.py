@@ -60,6 +60,7 @@ async def _ask_async(url: str) -> tuple[str | None, str]:
     return whole.choices[0].message.content, "".join(pieces)
 
 
+@pytest.mark.slow
 def test_the_async_client_works_as_well(proxy: Proxy) -> None:
     assert run_to_end(_ask_async(proxy.url)) == (TEXT, TEXT)
 
@@ -118,6 +119,7 @@ def test_parameters_of_sampling_pass_and_defaults_are_left_out(proxy: Proxy, stu
     assert not {"n", "logprobs", "echo", "stop"} & set(stub.last)
 
 
+@pytest.mark.slow
 def test_identity_passes_bytes_unchanged_both_ways(
     proxy: Proxy, stub: Stub, stub_at: tuple[Stub, str]
 ) -> None:
@@ -209,6 +211,7 @@ def test_the_models_are_listed_with_their_variants(proxy: Proxy) -> None:
     assert proxy.http.get("/v1/models/none").status_code == 404
 
 
+@pytest.mark.slow
 def test_what_is_offered_is_listed_instead(start: StartProxy) -> None:
     with start(offer=("vote(leet, rot13)",)) as proxy:
         names = {model.id for model in proxy.openai.models.list()}

@@ -66,11 +66,13 @@ def test_tools_cannot_be_put_to_the_vote(proxy: Proxy) -> None:
     _error(proxy.chat("echo@vote(leet,rot13)", "x", tools=[{"type": "function"}]), 400, "vote")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prompt", [[1, 2], [[1], [2]], ["a", 1]])
 def test_token_ids_cannot_be_conjugated(proxy: Proxy, prompt: Any) -> None:
     _error(proxy.complete("echo@leet", prompt), 400, "token ids")
 
 
+@pytest.mark.slow
 def test_an_unknown_conjugation_is_met_with_the_nearest(proxy: Proxy) -> None:
     error = _error(proxy.chat("echo@leat", "x"), 404, "Did you mean 'leet'?")
     assert (error["param"], error["code"]) == ("model", "model_not_found")
@@ -84,11 +86,13 @@ def test_an_unknown_conjugation_is_met_with_the_nearest(proxy: Proxy) -> None:
     assert _error(response, 400, "Did you mean 'leet'?")["param"] == "X-Palimpsest-Via"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", ["", "leet|", "vote(leet", "vote()", "leet|" * 40 + "leet"])
 def test_a_malformed_conjugation_is_no_model(proxy: Proxy, spec: str) -> None:
     _error(proxy.chat(f"echo@{spec}", "x"), 404, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spec",
     ["translate:es@model:hf:/etc", "translate:es@libretranslate", "translate:es@apertium,x=/tmp"],
@@ -149,6 +153,7 @@ def test_fields_of_the_wrong_type_are_named(
     assert _error(proxy.http.post(CHAT, json=body), 400, "")["param"] == param
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prompt", [None, 7, [], {}])
 def test_a_completion_needs_a_prompt(proxy: Proxy, prompt: Any) -> None:
     assert _error(proxy.complete("echo@leet", prompt), 400, "prompt")["param"] == "prompt"
@@ -210,6 +215,7 @@ def test_a_key_that_an_upstream_repeats_is_hidden(proxy: Proxy) -> None:
         assert "[key]" in response.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["garbage", "schema", "redirect"])
 def test_an_upstream_that_does_not_speak_the_format_is_a_bad_gateway(
     proxy: Proxy, model: str
@@ -297,6 +303,7 @@ def test_pages_of_other_sites_may_not_ask(proxy: Proxy, start: StartProxy) -> No
         assert response.status_code == 200
 
 
+@pytest.mark.slow
 def test_every_answer_has_an_id_that_the_log_knows(proxy: Proxy) -> None:
     for response in (
         proxy.chat("echo@leet", "x"),
@@ -349,6 +356,7 @@ def test_a_conjugation_that_fails_is_told_without_the_prompt(
     assert "private" not in logged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "part"),
     [

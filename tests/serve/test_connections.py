@@ -107,6 +107,7 @@ def test_bodies_that_do_not_arrive_take_no_slot(stub_at: tuple[Stub, str]) -> No
         assert answers(url)
 
 
+@pytest.mark.slow
 def test_two_lengths_are_answered_and_the_connection_closed(stub_at: tuple[Stub, str]) -> None:
     with server(stub_at) as url, connect(url) as opened:
         opened.sendall(request(url, 5, "Transfer-Encoding: chunked\r\n") + b"0\r\n\r\n")

@@ -133,6 +133,7 @@ def test_the_conjugated_model_recovers_the_answer_in_context(rosetta: Proxy, str
     assert _answer(rosetta, "rosetta@vote(leet,pig-latin)", stream=stream).startswith(" What")
 
 
+@pytest.mark.slow
 def test_the_tokens_of_a_local_model_are_counted(rosetta: Proxy) -> None:
     asked = rosetta.openai.completions.create(model="rosetta@leet", prompt="x", max_tokens=3)
     assert asked.usage.prompt_tokens > 0
@@ -153,6 +154,7 @@ def test_a_translated_question_is_answered_in_the_language_of_the_client(rosetta
     assert response.json()["choices"][0]["text"].strip()
 
 
+@pytest.mark.slow
 def test_a_model_without_a_chat_template_says_so_without_its_path(rosetta: Proxy) -> None:
     for stream in (False, True):
         response = rosetta.chat("rosetta@leet", "x", stream=stream)

@@ -164,6 +164,7 @@ def test_every_piece_of_a_stream_comes_whatever_stands_beside_it(
     assert reasons == ["length" if kind == "null until the end" else "stop"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ERRORS)
 def test_an_error_in_a_stream_is_told_in_whatever_form_it_comes(
     odd: tuple[Odd, Proxy], kind: str
@@ -173,6 +174,7 @@ def test_an_error_in_a_stream_is_told_in_whatever_form_it_comes(
     assert "gone" in response.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("via", ["", "@leet"])
 def test_a_cookie_that_is_set_for_one_client_goes_out_with_no_other_request(
     odd: tuple[Odd, Proxy], via: str
@@ -185,6 +187,7 @@ def test_a_cookie_that_is_set_for_one_client_goes_out_with_no_other_request(
     assert "cookie" not in upstream.headers[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("via", ["", "@rot13"])
 def test_the_key_reaches_no_client_though_the_upstream_repeats_it(
     odd: tuple[Odd, Proxy], via: str
@@ -202,6 +205,7 @@ def test_a_header_beyond_latin_1_spoils_no_answer(odd: tuple[Odd, Proxy]) -> Non
     assert odd[1].chat("letters", "Hello").is_success
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("via", ["@leet", pytest.param("", marks=pytest.mark.slow)])
 def test_an_answer_in_an_encoding_that_was_not_asked_for_is_not_unpacked(
     odd: tuple[Odd, Proxy], via: str
@@ -219,6 +223,7 @@ def test_a_number_out_of_range_is_no_answer(odd: tuple[Odd, Proxy]) -> None:
     assert "Infinity" not in response.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity"])
 def test_a_number_out_of_range_is_no_request(odd: tuple[Odd, Proxy], number: str) -> None:
     body = f'{{"model": "m@leet", "messages": [], "temperature": {number}}}'
@@ -227,6 +232,7 @@ def test_a_number_out_of_range_is_no_request(odd: tuple[Odd, Proxy], number: str
     assert response.json()["error"]["code"] == "invalid_json"
 
 
+@pytest.mark.slow
 def test_a_thought_is_kept_apart_from_the_answer(odd: tuple[Odd, Proxy]) -> None:
     message = odd[1].chat("thinks@leet", "Hello").json()["choices"][0]["message"]
     assert message["content"] == "Heiio worid"

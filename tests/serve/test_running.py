@@ -134,6 +134,7 @@ def test_prompts_are_logged_where_that_was_asked_for(stub_at: tuple[Stub, str]) 
         assert line["answers"] == {"0": "my secret"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )

@@ -48,6 +48,7 @@ async def _comments() -> list[bytes]:
     return [piece async for piece in with_comments(slow(), every_seconds=0.05)]
 
 
+@pytest.mark.slow
 def test_a_silent_stream_is_kept_open_by_comments() -> None:
     first, *comments, last = run_to_end(_comments())
     assert (first, last) == (b"1", b"2")
@@ -139,6 +140,7 @@ def test_text_comes_as_soon_as_it_is_certain(proxy: Proxy) -> None:
     assert text.startswith("It is so.more ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["endless@leet", "endless", "endless@pig-latin"])
 def test_a_client_that_goes_away_ends_the_upstream(proxy: Proxy, stub: Stub, model: str) -> None:
     body = {"model": model, "prompt": "x", "stream": True, "user": f"leaves {model}"}
@@ -189,6 +191,7 @@ def test_a_stream_that_takes_too_long_ends_with_an_error(start: StartProxy) -> N
         assert _events(response.text)[-1]["error"]["code"] == "timeout"
 
 
+@pytest.mark.slow
 def test_a_stream_that_cannot_begin_has_the_status_of_its_error(proxy: Proxy) -> None:
     for model in ("status-429@leet", "status-429", "status-429@vote(leet,rot13)"):
         response = proxy.complete(model, "x", stream=True)

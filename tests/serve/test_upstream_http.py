@@ -86,6 +86,7 @@ async def _leak(request: Request) -> Response:
     return JSONResponse({"choices": [choice]}, headers={"x-ratelimit-key": key})
 
 
+@pytest.mark.slow
 def test_a_key_that_stands_in_an_answer_or_a_header_is_hidden() -> None:
     async def ask(url: str) -> WholeAnswer:
         upstream = HttpUpstream(ServeSettings(url, upstream_key="sk-secret"))
@@ -109,6 +110,7 @@ async def _long(*_: object) -> Response:
     return StreamingResponse(pieces(), media_type="application/json")
 
 
+@pytest.mark.slow
 def test_an_answer_is_read_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upstream_http, "_MOST_ANSWER_BYTES", 2**20)
     app = Starlette(routes=[Route("/v1/chat/completions", _long, methods=["POST"])])

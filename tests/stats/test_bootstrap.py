@@ -44,6 +44,7 @@ def test_resamples_follow_the_distribution_over_all_ways_to_draw_the_clusters(
         assert np.mean(np.isclose(drawn, value)) == pytest.approx(expected, abs=tolerance)
 
 
+@pytest.mark.slow
 def test_with_one_row_a_cluster_it_agrees_with_scipys_bootstrap() -> None:
     values = generator().normal(size=80)
     ours = bootstrap_means(values[:, None], range(80), rng=generator(), n_resamples=20_000)[:, 0]

@@ -88,6 +88,7 @@ def test_newcombe_holds_the_difference_and_never_has_width_zero(flips: Flips) ->
     assert high > low
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "truth", [(0.97, 0.01, 0.01, 0.01), (0.2, 0.75, 0.02, 0.03), (0.5, 0.2, 0.1, 0.2)]
 )

@@ -113,6 +113,7 @@ def test_what_goes_wrong_in_a_part_is_raised() -> None:
         Gradients(model, model, cores).add(Prompt(batch.xs, batch.ys), wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "remedies",
     [

@@ -26,6 +26,7 @@ def test_the_same_conjugation_is_served_from_the_cache(tmp_path: Path) -> None:
     assert likelihoods(cache, "leet", -2.0) == ([-1.0, -1.0], 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("others", [[None, "rot13"], ["identity", "leet|upper"]])
 def test_no_conjugation_is_served_what_another_has_answered(
     tmp_path: Path, others: list[str | None]

@@ -55,6 +55,7 @@ def test_an_answer_that_is_begun_for_the_model_is_gone_on_with(evaluate: Any) ->
     assert wrong.args[1] == " N07h1ng."
 
 
+@pytest.mark.slow
 def test_prompts_that_were_kept_in_a_file_are_conjugated_alike(
     evaluate: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

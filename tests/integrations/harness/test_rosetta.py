@@ -20,6 +20,7 @@ CHAT: dict[str, Any] = {"apply_chat_template": True, "fewshot_as_multiturn": Tru
 PLAIN: dict[str, Any] = {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [pytest.param(PLAIN, id="plain"), pytest.param(CHAT, id="chat", marks=pytest.mark.slow)],

@@ -308,6 +308,7 @@ def test_items_without_a_score_are_counted_and_named_or_left_out(
     assert list(task.items) == [str(i) for i in (*range(first), 4)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("odd", ["nan", "NaN", math.nan, None, "inf", math.inf])
 def test_an_accuracy_that_rests_on_no_likelihood_is_no_score(tmp_path: Path, odd: Any) -> None:
     rows = [chosen(i, True) for i in range(3)]

@@ -65,6 +65,7 @@ def test_other_columns_may_be_id_and_score(tmp_path: Path) -> None:
     assert scores_of(path, options) == {"x / 1": 1.0, "x / 2": 0.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -99,6 +100,7 @@ def test_a_table_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
         read_run(path)
 
 
+@pytest.mark.slow
 def test_the_answers_of_a_diagnosis_as_tables_give_its_figures(tmp_path: Path) -> None:
     folder = ROOT / "tests" / "data" / "run-0.1.0"
     diagnosis = Results.model_validate_json((folder / "results.json").read_bytes())
@@ -134,6 +136,7 @@ def test_the_answers_of_a_diagnosis_as_tables_give_its_figures(tmp_path: Path) -
         assert (one.p_value, one.did) == (theirs[one.name].p_value, theirs[one.name].did)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

@@ -45,6 +45,7 @@ def test_a_fall_by_hand() -> None:
     assert results.plain.forgetting_newcombe95 is not None
 
 
+@pytest.mark.slow
 def test_known_conjugations_are_exact_or_lossy_and_languages_native() -> None:
     tasks = {"xnli_en": ALL, "xnli_fr": ALL}
     pair = (run("base", tasks), run("tuned", tasks))
@@ -160,6 +161,7 @@ def test_the_run_folder_is_that_of_a_diagnosis(tmp_path: Path) -> None:
     assert "intruded" not in page.partition("<main>")[2].partition("<script")[0]
 
 
+@pytest.mark.slow
 def test_a_log_compared_with_itself_changed_nothing(tmp_path: Path) -> None:
     same = run("same", {"qa": "1" * 50 + "0" * 50})
     results = compare(same, same, out=tmp_path / "out", n_resamples=200)

@@ -101,6 +101,7 @@ def test_a_smaller_ensemble_is_the_beginning_of_a_larger_one(kind: str) -> None:
     assert few == many[:3]
 
 
+@pytest.mark.slow
 def test_an_ensemble_leads_the_discrete_estimator_to_ridge_but_not_all_the_way() -> None:
     batch = PROBLEM.batch("cont", 400, seed=0, dtype=torch.float64)
     plain = DISCRETE(batch.xs, batch.ys)

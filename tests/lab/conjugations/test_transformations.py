@@ -133,6 +133,7 @@ def test_it_is_a_symmetry_of_a_set_of_tasks_just_when_it_leaves_every_likelihood
     assert conjugation.symmetry_of(tasks, features=LINEAR) == same
 
 
+@pytest.mark.slow
 @every
 @pytest.mark.parametrize("function_class", FUNCTION_CLASSES)
 def test_it_is_a_symmetry_of_gaussian_tasks_just_when_it_leaves_every_likelihood_as_it_is(
@@ -148,6 +149,7 @@ def test_it_is_a_symmetry_of_gaussian_tasks_just_when_it_leaves_every_likelihood
     assert conjugation.symmetry_of(tasks, features=features) == same
 
 
+@pytest.mark.slow
 @every
 @pytest.mark.parametrize("name", SETS)
 def test_a_symmetry_of_a_mixture_is_one_of_both_its_parts(
@@ -176,6 +178,7 @@ def test_bayes_predictors_commute_with_the_symmetries_of_their_tasks(
             close(conjugated(predictor, conjugation)(*prompt()), predictor(*prompt()))
 
 
+@pytest.mark.slow
 @every
 def test_ridge_and_least_squares_commute_with_every_conjugation_of_linear_functions(
     conjugation: PromptConjugation,
@@ -192,6 +195,7 @@ def test_ridge_and_least_squares_commute_with_every_conjugation_of_linear_functi
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function_class", FUNCTION_CLASSES)
 @every
 def test_ridge_on_features_commutes_with_the_symmetries_of_its_tasks(

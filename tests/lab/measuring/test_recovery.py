@@ -33,6 +33,7 @@ def test_figures_are_those_of_the_formulas() -> None:
     assert found.net.value == pytest.approx(net)
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_ratio_agrees_with_scipys_bootstrap() -> None:
     parts = arms(np.random.default_rng(0))
     losses = [part.mean(1) for part in parts]

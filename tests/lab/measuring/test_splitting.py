@@ -134,6 +134,7 @@ def test_one_seed_leaves_what_seeds_differ_in_to_the_bias() -> None:
     assert total(found) == pytest.approx(found.excess.value)
 
 
+@pytest.mark.slow
 def test_the_excess_is_the_loss_above_ridge_on_fresh_prompts() -> None:
     batch = PROBLEM.batch("cont", 4000, seed=5, dtype=torch.float64)
     exact = exact_pass(PROBLEM, batch.xs, batch.ys)
@@ -147,6 +148,7 @@ def test_the_excess_is_the_loss_above_ridge_on_fresh_prompts() -> None:
     assert split(members).excess.value == pytest.approx(gap, abs=0.03)
 
 
+@pytest.mark.slow
 def test_the_bayes_mixture_is_explained_by_its_own_prior() -> None:
     mixture = exact_predictors(PROBLEM)["mixture"]
     members = ENSEMBLE.members(mixture, BATCH.xs, BATCH.ys)

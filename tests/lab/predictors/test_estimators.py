@@ -335,6 +335,7 @@ def test_a_million_tasks_need_little_memory() -> None:
     assert peak_memory_mib(2**20) < 16
 
 
+@pytest.mark.slow
 def test_many_tasks_give_what_one_softmax_gives() -> None:
     generator = torch.Generator().manual_seed(0)
     weights: Tensor = torch.randn(2**15, 3, generator=generator, dtype=torch.float64)

@@ -77,6 +77,7 @@ def test_what_keeps_the_tasks_leaves_their_moments_and_their_bayes_predictor(nam
     check_symmetries(PROBLEM.tasks(name), PROBLEM)
 
 
+@pytest.mark.slow
 @every
 def test_no_predictor_is_better_on_its_prompts_than_its_bayes_predictor(name: str) -> None:
     best = PROBLEM.bayes(name)

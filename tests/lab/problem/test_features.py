@@ -21,6 +21,7 @@ def signed_permutation(n_dims: int) -> Tensor:
     return torch.eye(n_dims).double().roll(1, 0) * signs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FUNCTION_CLASSES)
 def test_features_carry_as_much_signal_as_the_inputs(name: str) -> None:
     n_dims = 5

@@ -14,6 +14,7 @@ from palimpsest.lab.training.loop import Training
 from palimpsest.lab.training.remedies import REMEDIES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_resolves_and_can_be_copied_to_a_file(name: str, tmp_path: Path) -> None:
     copy = tmp_path / "mine.toml"
@@ -21,6 +22,7 @@ def test_every_preset_resolves_and_can_be_copied_to_a_file(name: str, tmp_path: 
     assert load_config(str(copy)) == load_config(name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_resolved_configuration_survives_json(name: str) -> None:
     config = load_config(name, ["problem.noise_std=0.5", "pretrain.betas=[0.9, 0.95]"], seed=3)

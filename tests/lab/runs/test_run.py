@@ -149,6 +149,7 @@ def test_a_folder_that_palimpsest_did_not_make_is_left_alone(tmp_path: Path) -> 
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stage",
     [*(pytest.param(stage, marks=pytest.mark.slow) for stage in TRAININGS[:-1]), TRAININGS[-1]],

@@ -95,6 +95,7 @@ def test_every_combination_is_run_and_bases_are_shared(
     assert {row["base_cont"] for row in table if not row["new_tasks"]} == {table[0]["base_cont"]}
 
 
+@pytest.mark.slow
 def test_the_table_has_every_measure_and_no_error(
     finished: tuple[Path, list[dict[str, Any]], Here],
 ) -> None:
@@ -129,6 +130,7 @@ def test_the_plots_are_drawn_and_any_other_can_be_drawn_later(
         plot_again(folder, measure="g_hat_tuned", over="problem.n_tasks")
 
 
+@pytest.mark.slow
 def test_a_finished_sweep_does_nothing_again(
     finished: tuple[Path, list[dict[str, Any]], Here], tmp_path: Path
 ) -> None:
@@ -182,6 +184,7 @@ def test_a_run_that_fails_is_in_the_table_with_its_message_and_is_tried_again(
     assert engine.done == ["run_job"]
 
 
+@pytest.mark.slow
 def test_a_folder_of_another_sweep_is_refused(
     finished: tuple[Path, list[dict[str, Any]], Here], tmp_path: Path
 ) -> None:
@@ -237,6 +240,7 @@ def test_lines_show_means_intervals_and_leave_out_what_is_undefined() -> None:
     assert (two.x, two.mean, two.low, two.values) == (2, 0.4, 0.4, [0.4])
 
 
+@pytest.mark.slow
 def test_results_of_another_version_are_named(
     finished: tuple[Path, list[dict[str, Any]], Here], tmp_path: Path
 ) -> None:

@@ -57,6 +57,7 @@ def base() -> Any:
     return pretrain(PROBLEM, SIZES, TRAINING)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remedies", ALL, ids=str)
 @pytest.mark.parametrize(
     "architecture", ["fast", pytest.param("published", marks=pytest.mark.slow)]

@@ -49,6 +49,7 @@ def _stop_at(step: int) -> Running:
     return Running(on_progress=stop, device="cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["fast", "published"])
 @pytest.mark.parametrize("optimiser", ["adamw", "muon"])
 @pytest.mark.parametrize(
@@ -71,6 +72,7 @@ def test_a_resumed_training_equals_an_uninterrupted_one_to_the_bit(
     assert steps[0] == (stopped_at - 1) // 3 * 3 + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "remedies",
     [
@@ -102,12 +104,14 @@ def test_a_finished_training_is_read_and_not_repeated(tmp_path: Path) -> None:
     assert not steps
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_model_and_another_seed_another() -> None:
     one, two = (pretrain(PROBLEM, SIZES, TRAINING) for _ in range(2))
     assert same(one, two)
     assert not same(one, pretrain(PROBLEM, SIZES, replace(TRAINING, seed=1)))
 
 
+@pytest.mark.slow
 def test_how_often_is_saved_and_who_watches_changes_nothing(tmp_path: Path) -> None:
     plain = pretrain(PROBLEM, SIZES, TRAINING)
     running = Running(
@@ -205,6 +209,7 @@ def test_a_checkpoint_of_another_shape_or_task_set_is_refused(tmp_path: Path) ->
         pretrain(replace(PROBLEM, task_seed=1), SIZES, TRAINING, running=running)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_base_model_or_remedy_is_refused(tmp_path: Path) -> None:
     running = Running(checkpoint=tmp_path / "state.safetensors")
     base = pretrain(PROBLEM, SIZES, TRAINING)
@@ -287,6 +292,7 @@ def test_weights_that_are_not_finite_are_never_saved(
     assert saved_step(path) == 2
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_explained_and_the_earlier_state_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,6 +314,7 @@ def test_a_full_disk_is_explained_and_the_earlier_state_stays(
     assert same(again, pretrain(PROBLEM, SIZES, TRAINING))
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_the_step_and_the_same_call_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "state.safetensors"
 
@@ -389,6 +396,7 @@ def test_a_device_that_is_not_there_is_explained(
         pretrain(PROBLEM, SIZES, TRAINING, running=Running(device=device))
 
 
+@pytest.mark.slow
 def test_bf16_products_change_little_and_leave_the_weights_in_float32() -> None:
     exact = pretrain(PROBLEM, SIZES, TRAINING)
     rounded = pretrain(PROBLEM, SIZES, replace(TRAINING, precision="bf16"))
@@ -400,6 +408,7 @@ def test_bf16_products_change_little_and_leave_the_weights_in_float32() -> None:
     assert float((one - two).detach().std()) < 0.2 * float(one.detach().std())
 
 
+@pytest.mark.slow
 def test_tensorboard_gets_loss_excess_and_rate(tmp_path: Path) -> None:
     pretrain(PROBLEM, SIZES, TRAINING, running=Running(tensorboard=tmp_path))
     reader = importlib.import_module("tensorboard.backend.event_processing.event_accumulator")

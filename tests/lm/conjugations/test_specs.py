@@ -71,6 +71,7 @@ def test_commas_and_bars_in_parentheses_belong_to_the_link() -> None:
     assert split_links("b|c,d(e,f)", ",") == ["b|c", "d(e,f)"]
 
 
+@pytest.mark.slow
 def test_conjugations_load_nothing_heavy() -> None:
     code = "import sys, palimpsest.lm.conjugations as c; c.parse_conjugation('protect(leet|upper)')"
     code += "; print({'torch', 'transformers', 'numpy', 'pydantic', 'matplotlib'} & {*sys.modules})"

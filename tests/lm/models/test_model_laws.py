@@ -62,6 +62,7 @@ def model(spec: str) -> LanguageModel:
     return load_model(spec)
 
 
+@pytest.mark.slow
 def test_every_prompt_gets_one_answer(model: LanguageModel) -> None:
     found = [index for index, _ in model.generate(ODD, max_new_tokens=5)]
     assert sorted(found) == list(range(len(ODD)))
@@ -75,10 +76,12 @@ def test_an_answer_does_not_depend_on_the_others(model: LanguageModel) -> None:
         assert together[index][:3] == alone[:3]
 
 
+@pytest.mark.slow
 def test_no_answer_is_longer_than_allowed(model: LanguageModel) -> None:
     assert all(answer.n_tokens <= 3 for _, answer in model.generate(ODD, max_new_tokens=3))
 
 
+@pytest.mark.slow
 def test_no_answer_holds_a_stop_string(model: LanguageModel) -> None:
     stop = ["o", "\n", "e"]
     for _, answer in model.generate(ODD, max_new_tokens=9, stop=stop):

@@ -255,6 +255,7 @@ def test_the_same_seed_gives_the_same_suite_and_another_seed_another(folder: Pat
     assert first.fingerprint == again.fingerprint != other.fingerprint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 7, 19])
 def test_a_smaller_suite_is_the_beginning_of_a_larger_one(
     suite: Suite, n: int, folder: Path
@@ -370,6 +371,7 @@ def test_no_question_begins_with_something_that_could_be_its_answer(
     assert not any(char.isdigit() for char in word.answers[0])
 
 
+@pytest.mark.slow
 @needs_paper
 def test_the_sentences_of_the_paper_can_be_used() -> None:
     suite = load_suite(f"icl-vs-if:sentences={PAPER}")
@@ -388,6 +390,7 @@ def test_ls_and_pl_are_the_rewritten_languages_of_the_paper() -> None:
         assert together[language].prompt == parse_conjugation(conjugation).apply(plain)
 
 
+@pytest.mark.slow
 def test_the_default_suite_has_a_hundred_prompts_a_cell_in_eight_languages() -> None:
     suite = load_suite("icl-vs-if")
 

@@ -51,6 +51,7 @@ def test_building_it_again_gives_the_same(spec: str, suite: Suite) -> None:
     assert again.fingerprint == suite.fingerprint
 
 
+@pytest.mark.slow
 def test_each_example_comes_once_in_a_language(suite: Suite) -> None:
     counts = Counter((example.source_id, example.language) for example in suite.examples)
 

@@ -60,6 +60,7 @@ def test_texts_are_translated_fifty_at_a_time() -> None:
     assert "proprietary" in facts["licence"]
 
 
+@pytest.mark.slow
 def test_a_prompt_goes_there_and_back() -> None:
     with serving(FakeDeepL().app) as url:
         conjugation = parse_conjugation(f"translate:es@deepl:{url}")
@@ -95,6 +96,7 @@ def test_no_answer_is_a_failure_too() -> None:
         DeepL(url="http://127.0.0.1:9", n_attempts=1).translate(["x"], "en", "es")
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_no_translation_is_a_failure() -> None:
     async def nothing(_: Request) -> Response:
         return JSONResponse({"translations": [{"texts": "x"}]})

@@ -193,6 +193,7 @@ while data := os.read(0, 65536):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [["-z", "-g"], ["-z", "-gx"]])
 def test_a_tagger_that_changes_itself_is_replaced(
     stages: list[list[str]], tmp_path: Path, options: list[str]

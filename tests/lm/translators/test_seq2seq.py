@@ -140,6 +140,7 @@ def test_another_model_or_way_of_decoding_is_another_version(
     assert one != Seq2Seq(str(marian_back)).version("es", "en")
 
 
+@pytest.mark.slow
 def test_only_safetensors_are_opened(marian: Path, tmp_path: Path) -> None:
     folder = tmp_path / "pickled"
     folder.mkdir()

@@ -41,6 +41,7 @@ def test_a_diagnosis_without_conjugations_has_no_recovery_figure() -> None:
     assert "accuracy" in names
 
 
+@pytest.mark.slow
 def test_an_undefined_recovery_is_said_in_the_figure_and_in_its_alternative() -> None:
     results = fake_results()
     unclear = [
@@ -85,6 +86,7 @@ def test_names_of_any_kind_can_be_drawn(width: float) -> None:
         assert "␀" in found
 
 
+@pytest.mark.slow
 def test_logs_that_only_tell_right_from_wrong_get_a_figure_of_their_tasks() -> None:
     results = from_logs(fake_results(), "binary")
     assert list(drawings(results)) == ["accuracy", "recovery", "forgetting"]

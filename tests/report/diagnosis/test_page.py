@@ -66,6 +66,7 @@ def test_the_same_diagnosis_gives_the_same_bytes(tmp_path: Path) -> None:
         assert (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes() == path.read_bytes()
 
 
+@pytest.mark.slow
 def test_the_page_says_verdict_reason_numbers_warning_and_how_to_repeat(page: str) -> None:
     results = fake_results()
     assert "Suppressed</h2>" in page
@@ -163,6 +164,7 @@ def test_a_diagnosis_with_next_to_nothing_in_it_still_has_a_page() -> None:
     assert "under 0 conjugations" in page
 
 
+@pytest.mark.slow
 def test_what_is_left_out_of_the_page_is_said() -> None:
     cells = [f"cell {place}" for place in range(MAX_CELLS + 3)]
     results = fake_results(cells=cells, vias=())
@@ -219,6 +221,7 @@ def test_a_folder_that_cannot_be_written_is_the_users_error(tmp_path: Path) -> N
         write_report(tmp_path, fake_results(vias=()), [])
 
 
+@pytest.mark.slow
 def test_importing_the_report_loads_nothing_heavy() -> None:
     program = (
         "import sys, palimpsest.report.writing, palimpsest.report.diagnosis.tables; "
@@ -247,6 +250,7 @@ def test_a_page_from_logs_claims_no_more_than_the_logs_say() -> None:
     assert "Newcombe <span" not in graded
 
 
+@pytest.mark.slow
 def test_the_page_says_what_is_left_without_guesses() -> None:
     results = fake_results()
     guessing = Guessing(

@@ -109,6 +109,7 @@ def test_many_expected_texts_are_clipped_together() -> None:
     assert text.endswith("\nname 9999")
 
 
+@pytest.mark.slow
 def test_the_data_are_bounded_and_every_cell_keeps_as_many_examples() -> None:
     rows = fake_rows(8_000)
     found = prompt_data(rows, max_bytes=200_000)

@@ -34,6 +34,7 @@ def test_the_page_asks_nothing_of_the_network(page: tuple[Path, str]) -> None:
     assert "<script" not in text
 
 
+@pytest.mark.slow
 def test_the_page_holds_findings_figures_tables_and_configuration(page: tuple[Path, str]) -> None:
     _, text = page
     for wanted in ("Tuning hid much.", "rotations:32", "problem.n_tasks", "0123456789abcdef"):
@@ -81,6 +82,7 @@ def test_the_symbols_are_explained_before_the_findings_use_them() -> None:
         assert text.index(f"<dt>{symbol}</dt>") < first
 
 
+@pytest.mark.slow
 def test_what_is_a_warning_is_not_said_again_among_the_findings() -> None:
     results = fake_lab_results()
     said = "The discrete solution was NOT learnt."

@@ -110,6 +110,7 @@ def test_answers_equal_those_of_transformers(
         assert answer == whole[len(tokenizer.decode(context, skip_special_tokens=True)) :]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["llama", SLOW["mistral"], SLOW["mamba"]])
 @pytest.mark.parametrize(
     "batch_tokens",
@@ -201,6 +202,7 @@ def test_every_end_token_of_the_generation_configuration_ends_an_answer(
     ]
 
 
+@pytest.mark.slow
 def test_sampling_in_the_generation_configuration_is_ignored(llama: Path, tmp_path: Path) -> None:
     save_checkpoint(tmp_path)
     (tmp_path / "generation_config.json").write_text(
@@ -209,6 +211,7 @@ def test_sampling_in_the_generation_configuration_is_ignored(llama: Path, tmp_pa
     assert texts(opened(tmp_path), PROMPTS) == texts(opened(llama), PROMPTS)
 
 
+@pytest.mark.slow
 def test_a_prompt_beyond_the_context_is_an_empty_answer_that_is_counted(llama: Path) -> None:
     model = opened(llama)
     prompts: list[Prompt] = ["The cat", "word " * 20_000]  # 100 kB
@@ -219,6 +222,7 @@ def test_a_prompt_beyond_the_context_is_an_empty_answer_that_is_counted(llama: P
     assert model.describe()["prompts too long"] == "1"
 
 
+@pytest.mark.slow
 def test_an_answer_ends_where_the_context_is_full(llama: Path) -> None:
     model = opened(llama)
     assert model.n_context == 256
@@ -254,6 +258,7 @@ def test_batches_are_halved_until_they_fit_into_memory(
     assert sizes == [11, 5, 2, 2, 2, 2, 2, 1]
 
 
+@pytest.mark.slow
 def test_rows_that_were_answered_before_memory_ran_out_are_not_asked_again(
     llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -327,6 +332,7 @@ def test_a_closed_model_can_be_asked_again(llama: Path) -> None:
     assert texts(model, PROMPTS) == before
 
 
+@pytest.mark.slow
 def test_runs_that_take_turns_on_one_model_do_not_disturb_each_other(llama: Path) -> None:
     model = opened(llama)
     expected = texts(model, PROMPTS)

@@ -48,6 +48,7 @@ def trained_norms(network: Any) -> Any:
     return network.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", VARIANTS)
 @torch.inference_mode()
 def test_logits_equal_those_of_transformers(variant: str) -> None:
@@ -120,6 +121,7 @@ def read_config(folder: Path) -> Any:
     return plain_config(json.loads((folder / "config.json").read_text("utf-8")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "scaled positions"])
 @torch.inference_mode()
 def test_a_plain_llama_is_opened_as_transformers_would(tmp_path: Path, variant: str) -> None:
@@ -152,6 +154,7 @@ def test_the_plain_configuration_says_what_transformers_says(tmp_path: Path) -> 
         assert getattr(ours, name) == getattr(theirs, name), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

@@ -33,6 +33,7 @@ def answers(model: Any) -> list[str]:
     return [found[index].text for index in range(len(PROMPTS))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "architecture", ["llama", "gpt2", pytest.param("mamba", marks=pytest.mark.slow)]
 )

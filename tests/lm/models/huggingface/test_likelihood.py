@@ -122,6 +122,7 @@ def test_spaces_at_the_end_of_a_prompt_go_to_the_continuation(llama: Path) -> No
     assert (spaced.context, spaced.continuation) == (plain.context, plain.continuation)
 
 
+@pytest.mark.slow
 def test_a_whole_text_is_scored_from_its_first_token_also_without_a_start_token(
     tmp_path: Path,
 ) -> None:
@@ -148,6 +149,7 @@ def test_a_prompt_without_candidates_has_no_scores(llama: Path) -> None:
     assert opened(llama).score(["a", "b"], [[], ["c"]])[0] == []
 
 
+@pytest.mark.slow
 def test_a_candidate_beyond_the_context_is_impossible(llama: Path) -> None:
     scores = opened(llama).score(["The cat"], [["word " * 20_000, " sits"]])
     assert scores[0][0] == -math.inf
@@ -166,6 +168,7 @@ def test_messages_are_scored_after_their_template(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_scoring_halves_its_batches_when_memory_runs_out(
     llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

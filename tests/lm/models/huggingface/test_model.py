@@ -172,6 +172,7 @@ def test_messages_without_a_template_are_refused_before_anything_runs(llama: Pat
     assert model._network is None
 
 
+@pytest.mark.slow
 def test_an_adapter_changes_the_answers_and_is_reported(llama: Path, tmp_path: Path) -> None:
     adapter = save_adapter(tmp_path / "lora")
     tuned = opened(f"{llama},adapter={adapter}")
@@ -205,6 +206,7 @@ def test_the_fingerprint_follows_the_adapter(llama: Path, tmp_path: Path) -> Non
     assert one != other
 
 
+@pytest.mark.slow
 def test_the_tokenizer_of_an_adapter_is_used_with_its_new_tokens(
     llama: Path, tmp_path: Path
 ) -> None:

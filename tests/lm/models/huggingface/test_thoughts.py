@@ -129,6 +129,7 @@ def test_a_thought_that_ends_without_an_answer_is_all_there_is(speaker: Open) ->
     ]
 
 
+@pytest.mark.slow
 def test_a_thought_has_no_more_room_than_the_context(speaker: Open) -> None:
     model = speaker()
     model.says = {"5 plus 7?": "<think>" + "hm " * 900}

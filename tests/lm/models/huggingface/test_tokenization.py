@@ -37,6 +37,7 @@ def with_template(template: str = TEMPLATE) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("line", LINES)
 def test_new_text_follows_the_prompt_with_its_leading_space(kind: str, line: str) -> None:
@@ -51,6 +52,7 @@ def test_new_text_follows_the_prompt_with_its_leading_space(kind: str, line: str
             assert before + text == line or before == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @settings(max_examples=25)
 @given(text=st.text(min_size=1, max_size=300))
@@ -173,6 +175,7 @@ def test_a_template_that_does_not_end_ends_with_a_message(
     assert all(thread.name != "chat template" for thread in threading.enumerate())
 
 
+@pytest.mark.slow
 def test_a_template_with_stars_in_its_text_is_no_power() -> None:
     assert encoder(with_template("**{{ messages[0].content }}**")).text(
         (Message("user", "hi"),)

@@ -38,6 +38,7 @@ def test_every_kind_of_fault_that_may_pass_is_waited_out(kind: str) -> None:
     assert all(server.answered[prompt] >= 1 for prompt in PROMPTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["seconds", pytest.param("date", marks=pytest.mark.slow)])
 def test_a_server_that_names_a_time_is_not_asked_before(server: FaultServer, form: str) -> None:
     now, wait = time.time(), 0.3 if form == "seconds" else 1.0
@@ -117,6 +118,7 @@ def test_a_name_that_nobody_has_is_given_up_soon() -> None:
         texts("http://nobody.invalid:9", key_env="none")
 
 
+@pytest.mark.slow
 def test_an_endless_reply_is_cut_off(server: FaultServer) -> None:
     most = LARGEST_REPLY_BYTES
     server.script = [http_reply(200, b" " * (most + 1))]

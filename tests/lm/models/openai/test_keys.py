@@ -118,6 +118,7 @@ def test_a_redirect_that_repeats_the_key_is_shown_without_it(server: FaultServer
     assert "[key]" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_the_key_turns_up_in_no_object_record_log_or_error(
     server: FaultServer, key: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -26,6 +26,7 @@ def ask(model: object, prompts: list[str] = PROMPTS) -> dict[int, tuple[str, str
     return {index: (answer.text, answer.finish) for index, answer in answers}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("concurrency", [1, 4])
 @pytest.mark.parametrize("n_refused", [1, 2])
 def test_prompts_refused_before_others_are_answered_are_told_apart(

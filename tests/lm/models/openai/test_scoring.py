@@ -34,6 +34,7 @@ def local() -> list[list[float]]:
         return model.score(PROMPTS, CANDIDATES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     [
