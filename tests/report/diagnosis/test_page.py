@@ -20,6 +20,8 @@ from palimpsest.report.diagnosis.prompts import prompt_data
 from palimpsest.report.figure import Drawing, Sheet
 from palimpsest.report.writing import write_report
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -41,7 +43,6 @@ def page_of(results: Results) -> str:
     return render_page(results, [], prompt_data([]))
 
 
-@pytest.mark.slow
 def test_everything_is_written_beside_the_page(folder: Path) -> None:
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")} == {
         "report.html",
@@ -57,7 +58,6 @@ def test_everything_is_written_beside_the_page(folder: Path) -> None:
     }
 
 
-@pytest.mark.slow
 def test_the_same_diagnosis_gives_the_same_bytes(tmp_path: Path) -> None:
     results = fake_results(vias=VIAS[:2], warnings=("The vocabularies differ.",))
     for name in "ab":
@@ -66,7 +66,6 @@ def test_the_same_diagnosis_gives_the_same_bytes(tmp_path: Path) -> None:
         assert (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes() == path.read_bytes()
 
 
-@pytest.mark.slow
 def test_the_page_says_verdict_reason_numbers_warning_and_how_to_repeat(page: str) -> None:
     results = fake_results()
     assert "Suppressed</h2>" in page
@@ -121,7 +120,6 @@ def test_identifiers_are_unique_on_the_page(page: str) -> None:
     assert len(ids) == len(set(ids))
 
 
-@pytest.mark.slow
 def test_names_and_sentences_from_outside_are_inert(tmp_path: Path) -> None:
     results = fake_results(
         vias=NAMES, cells=(f"cell {IMAGE}", "nul \x00"), warnings=(SCRIPT, "rtl \u202e")
@@ -135,7 +133,6 @@ def test_names_and_sentences_from_outside_are_inert(tmp_path: Path) -> None:
     assert not set(page) & {"\x00", "\u202e", "\u2028"}
 
 
-@pytest.mark.slow
 def test_extra_figures_come_after_the_others_also_of_logs(tmp_path: Path) -> None:
     def draw(sheet: Sheet) -> None:
         sheet.axes(2.0).plot([0, 1], [1, 0])
@@ -150,7 +147,6 @@ def test_extra_figures_come_after_the_others_also_of_logs(tmp_path: Path) -> Non
     assert (tmp_path / "figures" / "curve.svg").exists()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("verdict", get_args(Verdict))
 def test_every_verdict_has_words(verdict: Verdict) -> None:
     page = page_of(fake_results(verdict=verdict))
@@ -164,7 +160,6 @@ def test_a_diagnosis_with_next_to_nothing_in_it_still_has_a_page() -> None:
     assert "under 0 conjugations" in page
 
 
-@pytest.mark.slow
 def test_what_is_left_out_of_the_page_is_said() -> None:
     cells = [f"cell {place}" for place in range(MAX_CELLS + 3)]
     results = fake_results(cells=cells, vias=())
@@ -182,7 +177,6 @@ def rules_of(results: Results) -> dict[str, str]:
     return dict(re.findall(r"<dt>(\w+)</dt><dd>(.*?)</dd>", page))
 
 
-@pytest.mark.slow
 def test_the_rules_on_the_page_state_the_thresholds_that_are_applied(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -214,14 +208,12 @@ def test_the_rules_on_the_page_state_the_thresholds_that_are_applied(
     assert "not clearly above 11 %" in rules["Inconclusive"]
 
 
-@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_is_the_users_error(tmp_path: Path) -> None:
     (tmp_path / "figures").write_text("in the way")
     with pytest.raises(UserError, match="cannot be read or written"):
         write_report(tmp_path, fake_results(vias=()), [])
 
 
-@pytest.mark.slow
 def test_importing_the_report_loads_nothing_heavy() -> None:
     program = (
         "import sys, palimpsest.report.writing, palimpsest.report.diagnosis.tables; "
@@ -234,7 +226,6 @@ def test_importing_the_report_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.slow
 def test_a_page_from_logs_claims_no_more_than_the_logs_say() -> None:
     scorings: tuple[Scoring, ...] = ("abilities", "binary", "graded")
     told, binary, graded = (page_of(from_logs(fake_results(), one)) for one in scorings)
@@ -250,7 +241,6 @@ def test_a_page_from_logs_claims_no_more_than_the_logs_say() -> None:
     assert "Newcombe <span" not in graded
 
 
-@pytest.mark.slow
 def test_the_page_says_what_is_left_without_guesses() -> None:
     results = fake_results()
     guessing = Guessing(

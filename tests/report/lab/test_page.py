@@ -18,6 +18,8 @@ from palimpsest.report.lab.page import csv_tables, render_lab_page
 from palimpsest.report.page import write_figure
 from palimpsest.report.writing import write_lab_report
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
@@ -25,7 +27,6 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, write_lab_report(folder, fake_lab_results()).read_text("utf-8")
 
 
-@pytest.mark.slow
 def test_the_page_asks_nothing_of_the_network(page: tuple[Path, str]) -> None:
     _, text = page
     addresses = set(re.findall(r"https?://[\w./]+", text))
@@ -34,7 +35,6 @@ def test_the_page_asks_nothing_of_the_network(page: tuple[Path, str]) -> None:
     assert "<script" not in text
 
 
-@pytest.mark.slow
 def test_the_page_holds_findings_figures_tables_and_configuration(page: tuple[Path, str]) -> None:
     _, text = page
     for wanted in ("Tuning hid much.", "rotations:32", "problem.n_tasks", "0123456789abcdef"):
@@ -63,7 +63,6 @@ def test_every_figure_and_table_is_a_file_beside_the_page(page: tuple[Path, str]
             assert len(list(csv.DictReader(file))) == n_rows > 0
 
 
-@pytest.mark.slow
 def test_the_same_results_give_the_same_page(tmp_path: Path) -> None:
     results = fake_lab_results(with_remedies=False)
     drawing = FIGURES.drawings(results)[0]
@@ -82,7 +81,6 @@ def test_the_symbols_are_explained_before_the_findings_use_them() -> None:
         assert text.index(f"<dt>{symbol}</dt>") < first
 
 
-@pytest.mark.slow
 def test_what_is_a_warning_is_not_said_again_among_the_findings() -> None:
     results = fake_lab_results()
     said = "The discrete solution was NOT learnt."
