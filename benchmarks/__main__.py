@@ -15,6 +15,7 @@ BENCHMARKS = (
     "training",
     "time_to_quality",
     "callback",
+    "startup",
 )
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -44,6 +45,17 @@ class Spec:
                     f"{did_you_mean(name, names)}",
                     hint=hint or f"Its options: {', '.join(names) or 'none'}.",
                 )
+
+    def variables(self, prefix: str) -> dict[str, object]:
+        """Return the options ``PREFIX.NAME=VALUE`` by name, with values as JSON, or else as text.
+
+        Example:
+            >>> Spec("", "hf", options={"to.a": "false", "to.b": "x"}).variables("to")
+            {'a': False, 'b': 'x'}
+        """
+        start = f"{prefix}."
+        found = {name: value for name, value in self.options.items() if name.startswith(start)}
+        return {name.removeprefix(start): _json_or_text(value) for name, value in found.items()}
 
     def count(self, name: str, default: int, *, most: int | None = None) -> int:
         """Return an option that is a whole number from 1, to ``most`` if that is given.
@@ -106,6 +118,13 @@ class Spec:
                 f"{did_you_mean(text, values)}",
                 hint=f"Write {name}={values[0]}.",
             )
+        return text
+
+
+def _json_or_text(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
         return text
 
 

@@ -69,6 +69,18 @@ def results_of(run: Path) -> Results:
     return Results.model_validate_json((run / "results.json").read_bytes())
 
 
+def comparable(results: Results) -> Any:
+    """All but time, command and versions, and what answers look like: that was not known then."""
+    young = {"intruded", "attempted", "broken", "flags"}
+
+    def without(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: without(each) for name, each in value.items() if name not in young}
+        return [without(each) for each in value] if isinstance(value, list) else value
+
+    return without(results.model_dump(mode="json", exclude={"provenance"}))
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_an_old_folder_says_the_same_again_and_no_prompt_is_asked(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -79,9 +91,9 @@ def test_an_old_folder_says_the_same_again_and_no_prompt_is_asked(
     base, tuned = (Known(before, role) for role in ("base", "tuned"))
     diagnose(base, tuned, **RUNS[name], out=run)
     assert (base.asked, tuned.asked) == ([], [])
-    # All but the time, the command and the versions.
-    after = results_of(run).model_copy(update={"provenance": before.provenance})
-    assert after.to_json() == before.to_json()
+    after = results_of(run)
+    assert comparable(after) == comparable(before)
+    assert after.plain.tuned.intruded >= before.plain.tuned.intruded
 
 
 @pytest.mark.slow

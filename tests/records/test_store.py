@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from palimpsest.errors import UserError
 from palimpsest.records.answers import AnswerKey, AnswerRow
-from palimpsest.records.store import FORMAT_VERSION, AnswerStore
+from palimpsest.records.store import FORMAT_VERSION, OLDEST_READ, AnswerStore
 
 ODD_TEXTS = {
     "empty": "",
@@ -279,6 +279,7 @@ def test_reading_where_nothing_was_written_says_so(path: Path) -> None:
 ADDED_IN = {
     2: ("fidelity", "survival", "flags", "n_prompt_tokens", "n_answer_tokens"),
     3: ("score",),
+    4: ("scoring",),
 }
 
 
@@ -295,8 +296,12 @@ def test_a_file_of_an_earlier_format_is_brought_up_to_date_with_its_rows(
     connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
 
-    with pytest.raises(UserError, match=f"older palimpsest, in format {version}"):
-        AnswerStore(path, read_only=True)
+    if version < OLDEST_READ:
+        with pytest.raises(UserError, match=f"older palimpsest, in format {version}"):
+            AnswerStore(path, read_only=True)
+    else:
+        with AnswerStore(path, read_only=True) as store:
+            assert store.rows(model="m", suite="s") == [a_row()]
     newer = a_row("2", fidelity=0.5, survival=1.0, flags="x", n_prompt_tokens=3, score=0.25)
     with AnswerStore(path) as store:
         assert store.rows(model="m", suite="s") == [a_row()]

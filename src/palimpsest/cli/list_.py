@@ -19,6 +19,7 @@ REGISTRIES = {
     "models": "palimpsest.lm.models.specs:MODELS",
     "translators": "palimpsest.lm.translators.translator:TRANSLATORS",
     "scorers": "palimpsest.lm.scoring.scorers:SCORERS",
+    "forms": "palimpsest.lm.scoring.forms:FORMS",
     "log-formats": "palimpsest.integrations.logs.formats:LOG_FORMATS",
     "distributions": "palimpsest.lab.problem.problem:DISTRIBUTIONS",
     "architectures": "palimpsest.lab.predictors.transformer:ARCHITECTURES",

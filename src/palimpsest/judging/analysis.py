@@ -16,6 +16,8 @@ from palimpsest.judging.looking import look
 from palimpsest.judging.pairing import PLAIN, ROLES, PairedAnswers
 from palimpsest.judging.verdicts import judge
 from palimpsest.records import (
+    ATTEMPTED,
+    IN_ANSWER,
     THRESHOLDS,
     AnswerRow,
     Arm,
@@ -318,7 +320,16 @@ class _Study(NamedTuple):
                 scores, np.asarray(sources), rng=rng, n_resamples=self.n_resamples
             )
             broken = max(0.0, 1 - accuracy - intruded)
-        return Arm(n=n, accuracy=accuracy, ci95=interval, intruded=intruded, broken=broken)
+        rows = self.answers.rows(role, via, sources)
+        return Arm(
+            n=n,
+            accuracy=accuracy,
+            ci95=interval,
+            intruded=intruded,
+            attempted=sum(f"{IN_ANSWER}{ATTEMPTED}" in row.flags for row in rows) / n,
+            broken=broken,
+            flags=self.answers.flags(role, via, sources),
+        )
 
 
 def _net_gain(arms: Arms) -> float:

@@ -174,7 +174,9 @@ def _known_beforehand(plan: _Plan) -> list[str]:
     Raises:
         UserError: A model's chat template cannot write the suite's prompts.
     """
-    check_templates(plan.models, [example.prompt for example in plan.suite.examples])
+    prompts = [example.prompt for example in plan.suite.examples]
+    forms = [via.form for via in plan.vias if via.form is not None]
+    check_templates(plan.models, [*prompts, *(form.of(prompts[0]) for form in forms)])
     findings = examine_quickly(plan.models, plan.suite)
     serious = [each.sentence for each in findings if each.severity in ("note", "no verdict")]
     return serious + _method(plan)

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from palimpsest.errors import UserError
 from palimpsest.judging.explanations import (
     CUT_OFF,
     EMPTY,
@@ -24,9 +25,8 @@ from palimpsest.judging.explanations import (
     REFUSAL,
     THOUGHT,
 )
+from palimpsest.judging.flags import SeenAnswer, flags_of, seen_answer
 from palimpsest.judging.whole import sample_rank
-from palimpsest.judging.word_lists import FUNCTION_WORDS, REFUSALS
-from palimpsest.lm import answer_start
 from palimpsest.lm.scoring import DEFAULT_SCORER, SCORERS, Scorer, scorer_for, stands_in
 from palimpsest.records import CUT, THRESHOLDS, AnswerRow, Looked
 
@@ -42,20 +42,10 @@ _IDLE_ZEROS = re.compile(r"(\.\d*?)0+(?!\d)")
 _OF_NUMBERS = re.compile(r"(?<=\d)\.(?=\d)|(?<!\w)-(?=\d)")
 
 
-class _Seen(NamedTuple):
-    """A wrong answer, as it is looked at."""
-
-    row: AnswerRow
-    text: str
-    """What was answered, without a thought."""
-    prompts: str
-    """The prompt as it was sent, and as it is plainly."""
-
-
 class _Found(NamedTuple):
     """What was found in one cell."""
 
-    seen: list[_Seen]
+    seen: list[SeenAnswer]
     kinds: dict[str, str]
     """By source, of those in which something was found."""
     n_wrong: int
@@ -118,9 +108,7 @@ def _look_at_cell(rows: Sequence[AnswerRow], plain: Mapping[str, str]) -> _Found
     whole = wrong[: next(ends, len(wrong))]
     if len(whole) < min(THRESHOLDS.least_looked, len(wrong)):
         whole = []
-    seen = [
-        _Seen(row, _said(row), f"{row.prompt}\n{plain.get(row.key.source_id, '')}") for row in whole
-    ]
+    seen = [seen_answer(row, plain) for row in whole]
     identical = _identical(seen, rows)
     kinds = {each.row.key.source_id: _kind(each, identical) for each in seen}
     by_chance = sum(
@@ -131,33 +119,21 @@ def _look_at_cell(rows: Sequence[AnswerRow], plain: Mapping[str, str]) -> _Found
     return _Found(seen, {source: k for source, k in kinds.items() if k}, len(wrong), by_chance)
 
 
-def _said(row: AnswerRow) -> str:
-    """Return what was answered: in a log, what came before another program took a part of it."""
-    if row.finish != "logged":
-        return row.answer
-    start = answer_start(row.raw)
-    return "" if start is None else row.raw[start:]
-
-
-def _kind(seen: _Seen, identical: str | None) -> str:
+def _kind(seen: SeenAnswer, identical: str | None) -> str:
     """Return what explains a wrong answer, or nothing."""
-    row, text = seen.row, seen.text
-    if answer_start(row.raw) is None:
-        return THOUGHT
-    if not text.strip():
-        return CUT_OFF if row.finish == "length" else EMPTY  # it may have thought in silence
-    if _further_on(seen, row):
+    flags = flags_of(seen)
+    for flag in (THOUGHT, EMPTY):
+        if flag in flags:
+            return CUT_OFF if flag == EMPTY and CUT_OFF in flags else flag
+    if _further_on(seen, seen.row):
         return FURTHER_ON
-    if _is_refusal(text):
-        return REFUSAL
-    if _is_foreign(seen):
-        return LANGUAGE
-    if row.finish == "length":
-        return CUT_OFF
-    return IDENTICAL if identical == loosened(text) else ""
+    for flag in (REFUSAL, LANGUAGE, CUT_OFF):
+        if flag in flags:
+            return flag
+    return IDENTICAL if identical == loosened(seen.text) else ""
 
 
-def _further_on(seen: _Seen, expected: AnswerRow) -> bool:
+def _further_on(seen: SeenAnswer, expected: AnswerRow) -> bool:
     """Return whether an answer contains what is expected of an example, in whatever form.
 
     Not if it contains another ability's answer as well. Where the prompt has the expected text in
@@ -182,7 +158,7 @@ def _loose_scorer(right: str, intruding: str) -> Scorer:
     return scorer_for(sides[0], sides[1], "contains")
 
 
-def _share_by_chance(seen: _Seen, rows: Sequence[AnswerRow]) -> float:
+def _share_by_chance(seen: SeenAnswer, rows: Sequence[AnswerRow]) -> float:
     """Return in which share of other examples' answers this one would be taken for right."""
     mine = seen.row
     others = [row for row in rows if row.right_answers != mine.right_answers]
@@ -191,7 +167,7 @@ def _share_by_chance(seen: _Seen, rows: Sequence[AnswerRow]) -> float:
     return sum(_further_on(seen, row) for row in others) / len(others) if others else 0.0
 
 
-def _identical(seen: Sequence[_Seen], rows: Iterable[AnswerRow]) -> str | None:
+def _identical(seen: Sequence[SeenAnswer], rows: Iterable[AnswerRow]) -> str | None:
     """Return the answer that most of the prompts got, if it answers none of them."""
     said = Counter(text for each in seen if (text := loosened(each.text)))
     expected = {row.right_answers for row in rows}
@@ -202,37 +178,6 @@ def _identical(seen: Sequence[_Seen], rows: Iterable[AnswerRow]) -> str | None:
         return None
     answers = {loosened(right) for texts in expected for right in json.loads(texts)}
     return None if text in answers else text
-
-
-def _is_refusal(text: str) -> bool:
-    start = text.lstrip().casefold().replace("’", "'")
-    return start.startswith(REFUSALS)
-
-
-def _is_foreign(seen: _Seen) -> bool:
-    """Return whether an answer is in other letters or words than prompt and expected answers."""
-    beside = " ".join([seen.prompts, *json.loads(seen.row.right_answers)])
-    scripts = Counter(map(_script, filter(str.isalpha, seen.text)))
-    if not scripts:
-        return False
-    [(script, n)] = scripts.most_common(1)
-    beside_it = set(map(_script, filter(str.isalpha, beside)))
-    if beside_it and script not in beside_it and n > 0.5 * scripts.total():
-        return True
-    words = Counter(seen.text.casefold().split())
-    counts = {name: sum(words[word] for word in listed) for name, listed in FUNCTION_WORDS.items()}
-    around = set(beside.casefold().split())
-    known = {name for name, listed in FUNCTION_WORDS.items() if len(listed & around) >= 2}
-    known.add(seen.row.language.partition("-")[0])
-    most = max(counts, key=lambda name: counts[name])
-    own = max((counts.get(name, 0) for name in known), default=0)
-    return most not in known and counts[most] >= 2 and counts[most] > 2 * own
-
-
-@lru_cache(maxsize=4096)
-def _script(character: str) -> str:
-    name = unicodedata.name(character, "").partition(" ")[0]
-    return "CJK" if name in ("HIRAGANA", "KATAKANA", "CJK") else name
 
 
 @lru_cache(maxsize=4096)
@@ -266,14 +211,18 @@ def _scorer_that_finds(found: Sequence[_Found]) -> str | None:
         for each in cell.seen
         if cell.kinds.get(each.row.key.source_id) == FURTHER_ON and each.row.finish != "logged"
     ]
-    for name in SCORERS if seen else ():
-        if name != DEFAULT_SCORER and 2 * sum(_is_right(each.row, name) for each in seen) > len(
-            seen
-        ):
-            return name
-    return None
+    if not seen:
+        return None
+    names = [name for name in SCORERS if name != DEFAULT_SCORER and SCORERS.get(name).of_texts]
+    return next(
+        (name for name in names if 2 * sum(_is_right(each.row, name) for each in seen) > len(seen)),
+        None,
+    )
 
 
 def _is_right(row: AnswerRow, scorer: str) -> bool:
     right, intruding = json.loads(row.right_answers), json.loads(row.intruding_answers)
-    return scorer_for(right, intruding, scorer).outcome(row.answer) == "right"
+    try:
+        return scorer_for(right, intruding, scorer).outcome(row.answer) == "right"
+    except UserError:  # it is of another kind of answers
+        return False

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from palimpsest.judging.flags import flags_of, seen_answer
 from palimpsest.records import AnswerRow, Outcome
 
 PLAIN = "identity"
@@ -42,6 +43,7 @@ class PairedAnswers:
                 )
             mine[row.key.source_id] = row
         self._min_fidelity = min_fidelity
+        self._flags: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {}
 
     def paired(self, via: str) -> list[str]:
         """Return the sources to compare: both models answered them under a via; sorted."""
@@ -81,6 +83,17 @@ class PairedAnswers:
             [float(row.outcome == "right") if row.score is None else row.score for row in rows],
             dtype=np.float64,
         )
+
+    def flags(self, role: str, via: str, sources: Sequence[str]) -> dict[str, int]:
+        """Return how many of a model's answers look like each thing that is worth a flag."""
+        if (role, via) not in self._flags:
+            plain = {source: row.prompt for source, row in self._rows[role, PLAIN].items()}
+            self._flags[role, via] = {
+                source: flags_of(seen_answer(row, plain))
+                for source, row in self._rows[role, via].items()
+            }
+        mine = self._flags[role, via]
+        return dict(Counter(flag for source in sources for flag in mine[source]).most_common())
 
     def by_cell(self, sources: Sequence[str], order: Sequence[str]) -> dict[str, list[str]]:
         """Return the sources of each cell, as the plain prompts have it."""

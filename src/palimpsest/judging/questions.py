@@ -21,9 +21,9 @@ from palimpsest.lm import (
     texts_of,
 )
 from palimpsest.lm.conjugations import TextConjugation
-from palimpsest.lm.scoring import Scorer, scorer_for
+from palimpsest.lm.scoring import FormedScorer, Scorer
 from palimpsest.lm.suites import Example, Suite
-from palimpsest.records import CUT, IN_ANSWER, AnswerKey, AnswerRow, Outcome
+from palimpsest.records import ATTEMPTED, CUT, IN_ANSWER, AnswerKey, AnswerRow, Outcome
 
 ANSWERS_VERSION = 1
 """Part of every key. Raise it when a release makes the same model and settings say other things."""
@@ -128,11 +128,17 @@ class Question:
 
     @cached_property
     def sent(self) -> Prompt:
-        """The prompt as the model sees it, ``s(P)``.
+        """The prompt as the model sees it, ``s(P)`` in the form that was asked for.
 
         Raises:
             ConjugationError: The conjugation fails on it.
+            UserError: A template refuses it.
         """
+        form = self.via.form
+        return self._conjugated if form is None else form.of(self._conjugated)
+
+    @cached_property
+    def _conjugated(self) -> Prompt:
         try:
             return self.exchange.send(self.example.prompt)
         except ConjugationError as error:
@@ -160,7 +166,7 @@ class Question:
     @cached_property
     def scorer(self) -> Scorer:
         """Scores inverted answers."""
-        return scorer_for(*self.expected, self.example.scorer)
+        return self.example.scorer_of(*self.expected)
 
     def settled_outcome(self, raw: str) -> Outcome | None:
         """Return the outcome if nothing that the model may add to ``raw`` changes it."""
@@ -169,22 +175,26 @@ class Question:
     def was_settled(self, raw: str) -> bool:
         """Return whether a stored answer had been settled, also for one who took it as conjugated.
 
-        Earlier versions inverted every answer, and stopped as soon as that was enough.
+        Earlier versions inverted every answer, knew no forms, and stopped as soon as that was
+        enough. What form a wrong answer of theirs has is told by as much of it as there is.
         """
         settled = self.exchange.settled_as_conjugated(raw)
-        if settled.stopped or self.scorer.decided(settled.text):
+        scorer = self.scorer.by_texts if isinstance(self.scorer, FormedScorer) else self.scorer
+        if settled.stopped or scorer.decided(settled.text):
             return True
         return self.settled_outcome(raw) is not None
 
     def row(self, reply: RawAnswer, *, role: str) -> AnswerRow:
         """Return the answer as it is recorded, inverted and scored."""
         finish = reply.finish
-        try:
-            answer, outcome = self._read(reply)
-        except ConjugationError:  # of a plugin; ours never fail, which the laws test
-            answer, outcome, finish = "", "broken", UNINVERTIBLE
         right, intruding = self._expected_if_possible()
         flags, fidelity = self._survived
+        try:
+            answer, scorer = self._read(reply), self._scorer_of_row
+            outcome, grade = scorer.outcome(answer), scorer.grade(answer)
+            flags = (*flags, *attempt_flags(scorer, answer))
+        except ConjugationError:  # of a plugin; ours never fail, which the laws test
+            answer, outcome, finish, grade = "", "broken", UNINVERTIBLE, None
         return AnswerRow(
             key=self.key,
             role=role,
@@ -205,6 +215,8 @@ class Question:
             n_prompt_tokens=reply.n_prompt_tokens,
             n_answer_tokens=reply.n_answer_tokens,
             latency_seconds=reply.latency_seconds,
+            score=grade,
+            scoring=self.example.scoring.to_json(),
         )
 
     def _answer_flags(self, reply: RawAnswer) -> list[str]:
@@ -218,15 +230,19 @@ class Question:
         except ConjugationError:
             return []
 
-    def _read(self, reply: RawAnswer) -> tuple[str, Outcome]:
-        """Return the inverted answer and its score."""
+    @cached_property
+    def _scorer_of_row(self) -> Scorer:
+        """What scores the answer as it is read: chosen ones are among the plain choices."""
+        if self.by_likelihood:
+            return self.example.scorer_of(self.example.right, self.example.intruding)
+        return self.scorer
+
+    def _read(self, reply: RawAnswer) -> str:
+        """Return the inverted answer."""
         if self.by_likelihood:
             index = chosen(reply.raw, self.sent_choices)
-            answer = "" if index is None else self.example.choices[index]
-            plain = scorer_for(self.example.right, self.example.intruding, self.example.scorer)
-            return answer, plain.outcome(answer)
-        answer = self.exchange.read(reply.raw, cut_off=reply.cut_off).text
-        return answer, self.scorer.outcome(answer)
+            return "" if index is None else self.example.choices[index]
+        return self.exchange.read(reply.raw, cut_off=reply.cut_off).text
 
     def _expected_if_possible(self) -> Expected:
         plain = Expected(self.example.right, self.example.intruding)
@@ -244,9 +260,15 @@ class Question:
             return (), None
         flags = self.exchange.flags(texts_of(self.example.prompt))
         try:
-            return flags, self.exchange.fidelity(self.example.prompt, self.sent)
+            return flags, self.exchange.fidelity(self.example.prompt, self._conjugated)
         except ConjugationError:
             return flags, Fidelity(round_trip=False, chrf=0.0, survival=0.0)
+
+
+def attempt_flags(scorer: Scorer, answer: str) -> tuple[str, ...]:
+    """Return the flag of an answer that is intruded by its form alone."""
+    attempted = isinstance(scorer, FormedScorer) and scorer.attempted(answer)
+    return (f"{IN_ANSWER}{ATTEMPTED}",) if attempted else ()
 
 
 def settled_outcome(exchange: Exchange, scorer: Scorer, raw: str) -> Outcome | None:
@@ -311,7 +333,7 @@ def _distinct(texts: Iterable[str]) -> tuple[str, ...]:
 
 def scorer_under(conjugation: TextConjugation, example: Example) -> Scorer:
     """Return what scores the inverted answers to an example."""
-    return scorer_for(*expected_under(conjugation, example), example.scorer)
+    return example.scorer_of(*expected_under(conjugation, example))
 
 
 def as_recorded(prompt: Prompt) -> str:

@@ -6,19 +6,29 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from palimpsest.errors import UserError
 from palimpsest.judging.analysis import Analysis, analyse
 from palimpsest.judging.conclude import open_run, read_results
-from palimpsest.judging.questions import UNINVERTIBLE, RawAnswer, settled_outcome
+from palimpsest.judging.questions import UNINVERTIBLE, RawAnswer, attempt_flags, settled_outcome
 from palimpsest.judging.via import parse_via
 from palimpsest.judging.whole import sample_rank
 from palimpsest.lm import Exchange
-from palimpsest.lm.scoring import SCORERS, scorer_for
+from palimpsest.lm.scoring import Asked, Scorer, Scoring, scorer_class
 from palimpsest.lm.suites import Example, Suite
-from palimpsest.records import CUT, AnswerRow, AnswerStore, Results, RunFolder
+from palimpsest.records import (
+    ATTEMPTED,
+    CUT,
+    IN_ANSWER,
+    AnswerRow,
+    AnswerStore,
+    Results,
+    RunFolder,
+)
 
 
 class _Rescored(NamedTuple):
@@ -50,7 +60,7 @@ def rescore(
         UserError: No such scorer, no finished run, one of logs, or nothing can be judged.
     """
     started = time.monotonic()
-    SCORERS.get(scorer)
+    scorer_class(scorer)
     folder = RunFolder.find(path)
     before, config = read_results(folder), folder.config
     if before.suite.from_logs:
@@ -122,16 +132,33 @@ def _exchanges(
 def _rescored(row: AnswerRow, exchange: Exchange | None, name: str) -> _Rescored:
     if row.finish in ("chosen", UNINVERTIBLE):
         return _Rescored(row, open=False)
-    scorer = scorer_for(json.loads(row.right_answers), json.loads(row.intruding_answers), name)
+    scoring = replace(Scoring.from_json(row.scoring), scorer=name)
+    scorer = _scorer(scoring, row.right_answers, row.intruding_answers, row.language)
     answer = row.answer
     if exchange is not None:
         answer = exchange.read(row.raw, cut_off=RawAnswer(row.raw, row.finish, 0).cut_off).text
-    new = row._replace(answer=answer, outcome=scorer.outcome(answer))
+    new = row._replace(
+        answer=answer,
+        outcome=scorer.outcome(answer),
+        score=scorer.grade(answer),
+        flags=_flags(row, scorer, answer),
+        scoring=scoring.to_json(),
+    )
     if row.finish not in ("decided", CUT) or row.outcome == new.outcome == "right":
         return _Rescored(new, open=False)
     if exchange is None:
         return _Rescored(new, open=not scorer.decided(answer))
     return _Rescored(new, open=settled_outcome(exchange, scorer, row.raw) is None)
+
+
+@lru_cache(maxsize=65536)
+def _scorer(scoring: Scoring, right: str, intruding: str, language: str) -> Scorer:
+    return scoring.scorer_of(json.loads(right), json.loads(intruding), Asked(language))
+
+
+def _flags(row: AnswerRow, scorer: Scorer, answer: str) -> str:
+    others = (flag for flag in row.flags.split("; ") if flag != f"{IN_ANSWER}{ATTEMPTED}")
+    return "; ".join(filter(None, (*others, *attempt_flags(scorer, answer))))
 
 
 def _fair_sample(judged: Sequence[_Rescored]) -> list[AnswerRow]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from palimpsest.errors import UserError, did_you_mean
 from palimpsest.files import digest_json
+from palimpsest.judging.prompt_forms import PromptForm, prompt_form
 from palimpsest.lm.conjugations import (
     CONJUGATIONS,
     TextConjugation,
@@ -43,7 +44,10 @@ class Via:
     """What comes back, in words."""
 
     fingerprint: str
-    """A hash of language and conjugation."""
+    """A hash of language, conjugation and form."""
+
+    form: PromptForm | None = None
+    """The form in which prompts are put once they are conjugated; ``None`` for their own."""
 
     @property
     def native(self) -> bool:
@@ -74,9 +78,10 @@ def distinct_vias(vias: Sequence[Via]) -> list[Via]:
 def parse_via(spec: str, suite: Suite | None = None) -> Via:
     """Return the way of asking that a spec describes.
 
-    The first link may be a language of the suite. A bare word is a registered conjugation if there
-    is one of that name, else a language of the suite, else the code of a language to translate
-    into; ``native:`` in front makes it a language of the suite, ``translate:`` a translation.
+    The first link may be a form of the prompt (``chat``, ``plain``, ``chat:FILE``), the next one a
+    language of the suite. A bare word is a registered conjugation if there is one of that name,
+    else a language of the suite, else the code of a language to translate into; ``native:`` in
+    front makes it a language of the suite, ``translate:`` a translation.
 
     Args:
         spec: What the user typed.
@@ -86,6 +91,10 @@ def parse_via(spec: str, suite: Suite | None = None) -> Via:
         UserError: A malformed spec, or a name that is neither.
     """
     first, *others = split_links(spec)
+    form = prompt_form(first)
+    if form is not None:
+        inner = parse_via("|".join(others) or "identity", suite)
+        return _in_form(spec, form, inner)
     language = _language(first, suite)
     links = others if language is not None else [first, *others]
     source = language or (suite.source_language if suite is not None else "en")
@@ -101,6 +110,23 @@ def parse_via(spec: str, suite: Suite | None = None) -> Via:
             fingerprint=conjugation.fingerprint,
         )
     return _native(spec, language, conjugation)
+
+
+def _in_form(spec: str, form: PromptForm, inner: Via) -> Via:
+    if inner.form is not None:
+        raise UserError(
+            f"The way of asking '{spec}' names two forms, '{form.name}' and '{inner.form.name}'.",
+            hint="Keep one of them.",
+        )
+    alone = inner.name == "identity"
+    return replace(
+        inner,
+        spec=spec,
+        name=form.name if alone else f"{form.name}|{inner.name}",
+        keeps=form.keeps if alone else f"{inner.keeps}; {form.keeps}",
+        fingerprint=digest_json(["form", form.fingerprint, inner.fingerprint]),
+        form=form,
+    )
 
 
 def _native(spec: str, language: str, conjugation: TextConjugation) -> Via:

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
         Form,
         Reader,
         off_loop,
-        read_together,
         shared_stops,
     )
     from palimpsest.lm.honouring import CANNOT_HONOUR, TOOLS_AND_VOTES, asks_for
     from palimpsest.lm.network import is_loopback, open_client, strict_json
     from palimpsest.lm.prompts import Message, Prompt, plain_text, texts_of
     from palimpsest.lm.stops import answer_start, cut
+    from palimpsest.lm.together import read_together
 
 __all__ = [
     "CANNOT_HONOUR", "SPOKEN_ROLES", "TOOLS_AND_VOTES", "ConjugationError", "Continued",

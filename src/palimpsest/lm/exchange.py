@@ -7,8 +7,7 @@ an :class:`Exchange`, so that one prompt with one raw answer means the same to a
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache, cached_property, lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, Literal, NamedTuple, ParamSpec, TypeVar
@@ -50,18 +49,14 @@ take quadratic time."""
 _MOST_ON_LOOP = 50_000
 """Characters that a rule rewrites in some milliseconds; more would keep other requests waiting."""
 
-_N_WAITING = 64
-"""Answers that wait to be inverted together, where that is faster."""
-
-_WAIT_SECONDS = 2.0
-"""How long the first of them waits at most: so much is asked again after a crash."""
-
-
 _LIKE = 0.5
 """A word that is likelier than this an image of the conjugation counts as one."""
 
 _N_TELLING = 8
 """Words after which an answer counts as conjugated if none could tell: a stream must go on."""
+
+_LONGEST_KEPT = 40
+"""Characters of a word whose likeness is kept, so that hostile ones take no memory."""
 
 _WORD = re.compile(r"\S+")
 
@@ -271,10 +266,13 @@ class Exchange:
             return "conjugated"
         raw = raw[start : _end_of_words(raw) if cut_off else None]
         words = raw[: first_stop(raw, self.sent_stops)].split()
-        likenesses = (self.conjugation.likeness(word) for word in words)
-        told = {likeness >= _LIKE for likeness in likenesses if likeness is not None}
-        if len(told) > 1:
-            return "mixed"
+        told: set[bool] = set()
+        for word in words if self._tells else ():
+            likeness = _likeness(self.conjugation, word)
+            if likeness is not None:
+                told.add(likeness >= _LIKE)
+                if len(told) > 1:
+                    return "mixed"
         return "plain" if told == {False} else "conjugated"
 
     @cached_property
@@ -503,8 +501,14 @@ class Reader:
         return new
 
 
-@lru_cache(maxsize=65536)
 def _likeness(conjugation: TextConjugation, word: str) -> float | None:
+    if len(word) > _LONGEST_KEPT:
+        return conjugation.likeness(word)
+    return _kept_likeness(conjugation, word)
+
+
+@lru_cache(maxsize=65536)
+def _kept_likeness(conjugation: TextConjugation, word: str) -> float | None:
     return conjugation.likeness(word)  # asked again with every token
 
 
@@ -549,43 +553,6 @@ def shared_stops(exchanges: Collection[Exchange]) -> tuple[str, ...]:
     """Return the stop strings that a model can be told in a batch of several exchanges."""
     first, *others = dict.fromkeys(each.sent_stops for each in exchanges) or ((),)
     return tuple(stop for stop in first if all(stop in sent for sent in others))
-
-
-def prepare_answers(raws: Iterable[tuple[Exchange, str]]) -> None:
-    """Let every conjugation that works best on many texts see all its answers at once."""
-    answers: dict[str, tuple[Exchange, list[str]]] = {}
-    for exchange, raw in raws:
-        if exchange.conjugation.batched:
-            key = exchange.conjugation.fingerprint
-            answers.setdefault(key, (exchange, []))[1].append(raw)
-    for exchange, texts in answers.values():
-        exchange.prepare(answers=texts)
-
-
-def read_together(
-    replies: Iterable[T], raws: Callable[[T], Sequence[tuple[Exchange, str]]]
-) -> Iterator[T]:
-    """Yield replies in order, held back for a moment where reading many at once is faster.
-
-    Args:
-        replies: As models give them.
-        raws: The raw answers in a reply, with the exchanges by which they will be read.
-    """
-    waiting: list[T] = []
-    since = time.monotonic()
-    for reply in replies:
-        if not any(exchange.conjugation.batched for exchange, _ in raws(reply)):
-            yield reply
-            continue
-        if not waiting:
-            since = time.monotonic()
-        waiting.append(reply)
-        if len(waiting) == _N_WAITING or time.monotonic() - since > _WAIT_SECONDS:
-            prepare_answers(pair for each in waiting for pair in raws(each))
-            yield from waiting
-            waiting = []
-    prepare_answers(pair for each in waiting for pair in raws(each))
-    yield from waiting
 
 
 async def off_loop(slow: bool, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from palimpsest.faces import lazy_face
 
 if TYPE_CHECKING:
-    from palimpsest.records.answers import CUT, IN_ANSWER, AnswerKey, AnswerRow, Outcome
+    from palimpsest.records.answers import ATTEMPTED, CUT, IN_ANSWER, AnswerKey, AnswerRow, Outcome
     from palimpsest.records.failures import explained
     from palimpsest.records.lab_results import (
         ByPosition,
@@ -51,13 +51,13 @@ if TYPE_CHECKING:
     from palimpsest.records.thresholds import THRESHOLDS
 
 __all__ = [
-    "CUT", "FILE_NAME", "IN_ANSWER", "THRESHOLDS", "AnswerKey", "AnswerRow", "AnswerStore", "Arm",
-    "Best", "ByPosition", "Cell", "Check", "Closeness", "Conjugated", "ConjugationResult",
-    "Decile", "Estimate", "Guessing", "Interval", "LabProvenance", "LabResults", "Looked",
-    "Losses", "Measurement", "MeasurementLog", "ModelInfo", "Oracle", "Outcome", "Part", "Plain",
-    "Prior", "Provenance", "Remedied", "Results", "RunFolder", "Scoring", "SuiteInfo", "Usage",
-    "Verdict", "WriterLock", "commit_of", "explained", "platform_facts", "read_measurements",
-    "versions",
+    "ATTEMPTED", "CUT", "FILE_NAME", "IN_ANSWER", "THRESHOLDS", "AnswerKey", "AnswerRow",
+    "AnswerStore", "Arm", "Best", "ByPosition", "Cell", "Check", "Closeness", "Conjugated",
+    "ConjugationResult", "Decile", "Estimate", "Guessing", "Interval", "LabProvenance",
+    "LabResults", "Looked", "Losses", "Measurement", "MeasurementLog", "ModelInfo", "Oracle",
+    "Outcome", "Part", "Plain", "Prior", "Provenance", "Remedied", "Results", "RunFolder",
+    "Scoring", "SuiteInfo", "Usage", "Verdict", "WriterLock", "commit_of", "explained",
+    "platform_facts", "read_measurements", "versions",
 ]  # fmt: skip
 
 lazy_face(globals())

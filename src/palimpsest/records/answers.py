@@ -14,6 +14,10 @@ IN_ANSWER = "in the answer: "
 """What flags begin with that concern the answer, not the prompt."""
 
 
+ATTEMPTED = "another ability attempted"
+"""Flag of an intruded answer that is none of the accepted ones, and has their form."""
+
+
 class AnswerKey(NamedTuple):
     """What an answer belongs to; rows with another key are never reused."""
 
@@ -74,3 +78,6 @@ class AnswerRow(NamedTuple):
     score: float | None = None
     """A graded score from 0 to 1, where the outcome does not say all: ``right`` is 1, and whatever
     is less counts as ``broken``."""
+    scoring: str = ""
+    """By what it was scored, as a JSON object with ``scorer``, ``right_form``, ``intruding_forms``
+    and ``choices`` where there are any; empty for what begins with an accepted text."""

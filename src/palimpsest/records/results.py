@@ -40,8 +40,14 @@ class Arm(Record):
     """Wilson interval of the accuracy."""
     intruded: float
     """Share of answers that belong to another ability."""
+    attempted: float = 0.0
+    """Share of answers that have the form of another ability's and are wrong there as well; part of
+    ``intruded``."""
     broken: float
     """Share of answers that are neither."""
+    flags: dict[str, int] = Field(default_factory=dict)
+    """How many answers, right or wrong, are empty, cut off, refusals, in another language, or a
+    thought alone."""
 
 
 class Guessing(Record):

@@ -13,8 +13,11 @@ from palimpsest.records.answers import AnswerKey, AnswerRow, Outcome
 from palimpsest.records.failures import damaged, explained
 from palimpsest.records.run_folder import WriterLock
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """The layout of the tables, kept in SQLite's ``user_version``."""
+
+OLDEST_READ = 3
+"""The oldest format that is read as it is; older ones are brought up to date by writing."""
 
 _APPLICATION_ID = 0x50414C49  # "PALI": tells our files from other programs' databases
 _PATIENCE_SECONDS = 5.0  # how long to wait for a program that has the file locked for a moment
@@ -52,20 +55,21 @@ _UPGRADES = {
         "ALTER TABLE answers ADD COLUMN n_answer_tokens INTEGER NOT NULL DEFAULT 0",
     ),
     2: ("ALTER TABLE answers ADD COLUMN score REAL",),
+    3: ("ALTER TABLE answers ADD COLUMN scoring TEXT NOT NULL DEFAULT ''",),
 }
+_YOUNG = {"scoring": "''"}
+"""Columns that the oldest format which is read has not, and what stands for them."""
 _INSERT = (
     f"INSERT OR REPLACE INTO answers ({', '.join(_COLUMNS)}) "
     f"VALUES ({', '.join('?' * len(_COLUMNS))})"
 )
 _SELECT = (
-    f"SELECT {', '.join(_COLUMNS)} FROM answers "
+    "SELECT {columns} FROM answers "
     "WHERE model = ? AND suite = ? AND substr(settings, 1, length(?)) = ? ORDER BY rowid"
 )
 _INSERT_RUN = f"INSERT INTO run ({_KEY}, role) VALUES (?, ?, ?, ?, ?, ?)"
-_SELECT_RUN = (
-    f"SELECT {_KEY}, run.role, {', '.join(AnswerRow._fields[2:])} "
-    f"FROM run JOIN answers USING ({_KEY}) ORDER BY position"
-)
+_SELECT_RUN = f"SELECT {{columns}} FROM run JOIN answers USING ({_KEY}) ORDER BY position"
+_RUN_COLUMNS = [*AnswerKey._fields, "run.role", *AnswerRow._fields[2:]]
 
 
 class AnswerStore:
@@ -118,7 +122,7 @@ class AnswerStore:
         """
         with explained(self.path):
             wanted = (_to_sql(model), _to_sql(suite), settings, settings)
-            found = self._connection.execute(_SELECT, wanted)
+            found = self._connection.execute(self._select(_SELECT, _COLUMNS), wanted)
             return [_from_record(record) for record in found]
 
     def record_run(self, rows: Iterable[AnswerRow]) -> None:
@@ -132,7 +136,18 @@ class AnswerStore:
     def run_rows(self) -> list[AnswerRow]:
         """Return the answers of the newest finished run, in its order and with its roles."""
         with explained(self.path):
-            return [_from_record(record) for record in self._connection.execute(_SELECT_RUN)]
+            found = self._connection.execute(self._select(_SELECT_RUN, _RUN_COLUMNS))
+            return [_from_record(record) for record in found]
+
+    def _select(self, statement: str, columns: Iterable[str]) -> str:
+        """Return a statement that gives all columns, also of a file that lacks the young ones."""
+        found = self._connection.execute("PRAGMA table_info(answers)")
+        present = {name for _, name, *_ in found}
+        listed = (
+            f"{_YOUNG[name]} AS {name}" if name in _YOUNG and name not in present else name
+            for name in columns
+        )
+        return statement.format(columns=", ".join(listed))
 
     def __len__(self) -> int:
         with explained(self.path):
@@ -196,7 +211,7 @@ def _connected(path: Path, uri: str) -> sqlite3.Connection:
         version = _check_format(path, connection)
         if version == 0:
             raise _foreign(path)
-        if version < FORMAT_VERSION:
+        if version < OLDEST_READ:
             raise UserError(
                 f"'{path}' was written by an older palimpsest, in format {version}.",
                 hint="Run the diagnosis again: it brings the file up to date.",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from pydantic import NonNegativeInt, PositiveInt
 
-from palimpsest.lm.suites import Example, Suite
+from palimpsest.lm.suites import Example, Suite, filled_form, number_form
 from palimpsest.rosetta.corpus import TRANSFORMS, Turn, layout, natural, rewrite
 from palimpsest.rosetta.grammar import (
     LANGUAGES,
@@ -108,7 +109,14 @@ def _example(
             "instruction": tuple(rewrite(text, language) for text in intruding),
         },
         whole_answers={"in-context": rewrite(transform(request.input), language)},
+        forms={"instruction": _form(query, request, language)},
     )
+
+
+def _form(query: str, request: Turn, language: str) -> str:
+    """Return what an answer to the request looks like, right or wrong."""
+    into = partial(rewrite, language=language)
+    return number_form(into) if query == "math" else filled_form(request.input, into)
 
 
 def _instruction(query: str, index: int, language: str, *, seed: int, split: Split) -> Example:

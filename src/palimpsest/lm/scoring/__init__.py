@@ -5,10 +5,21 @@ from typing import TYPE_CHECKING
 from palimpsest.faces import lazy_face
 
 if TYPE_CHECKING:
+    from palimpsest.lm.scoring.forms import FORMS, Form, FormedScorer, Scoring, form_for
     from palimpsest.lm.scoring.prefix import PrefixScorer
-    from palimpsest.lm.scoring.scorers import DEFAULT_SCORER, SCORERS, Scorer, scorer_for
+    from palimpsest.lm.scoring.scorers import (
+        DEFAULT_SCORER,
+        SCORERS,
+        Asked,
+        Scorer,
+        scorer_class,
+        scorer_for,
+    )
     from palimpsest.lm.scoring.words import stands_in
 
-__all__ = ["DEFAULT_SCORER", "SCORERS", "PrefixScorer", "Scorer", "scorer_for", "stands_in"]
+__all__ = [
+    "DEFAULT_SCORER", "FORMS", "SCORERS", "Asked", "Form", "FormedScorer", "PrefixScorer",
+    "Scorer", "Scoring", "form_for", "scorer_class", "scorer_for", "stands_in",
+]  # fmt: skip
 
 lazy_face(globals())

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from palimpsest.lm.scoring.scorers import Scorer
+from palimpsest.lm.scoring.scorers import Asked, Scorer
 from palimpsest.lm.scoring.words import accepted_form, decompose, normalise, places, settled_form
 from palimpsest.records import Outcome
 
@@ -25,8 +25,14 @@ class ContainsScorer(Scorer):
         ['right', 'intruded', 'broken', 'broken']
     """
 
-    def __init__(self, right: Sequence[str], intruding: Sequence[str]) -> None:
-        super().__init__(right, intruding)
+    def __init__(
+        self,
+        right: Sequence[str],
+        intruding: Sequence[str],
+        argument: str = "",
+        asked: Asked | None = None,
+    ) -> None:
+        super().__init__(right, intruding, argument, asked)
         self._right = frozenset(accepted_form(text).casefold() for text in self.right)
         self._intruding = frozenset(accepted_form(text).casefold() for text in self.intruding)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from palimpsest.lm.scoring.scorers import Scorer
+from palimpsest.lm.scoring.scorers import Asked, Scorer
 from palimpsest.lm.scoring.words import (
     accepted_form,
     decompose,
@@ -32,8 +32,14 @@ class PrefixScorer(Scorer):
         (False, True)
     """
 
-    def __init__(self, right: Sequence[str], intruding: Sequence[str]) -> None:
-        super().__init__(right, intruding)
+    def __init__(
+        self,
+        right: Sequence[str],
+        intruding: Sequence[str],
+        argument: str = "",
+        asked: Asked | None = None,
+    ) -> None:
+        super().__init__(right, intruding, argument, asked)
         self._right = frozenset(map(accepted_form, self.right))
         self._intruding = frozenset(map(accepted_form, self.intruding))
         # Longest first, so that the first match wins.

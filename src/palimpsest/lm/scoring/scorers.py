@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
+from palimpsest.errors import UserError, did_you_mean
+from palimpsest.lm.prompts import Prompt
 from palimpsest.records import Outcome
 from palimpsest.registry import Registry
 
 DEFAULT_SCORER = "prefix"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a scorer may know of the question, beside the accepted answers."""
+
+    language: str = "en"
+    """A BCP 47 tag."""
+
+    choices: tuple[str, ...] = ()
+    """The answers to choose among, if there are any; the first is A."""
+
+    prompt: Prompt = ""
+    """The plain one."""
 
 
 class Scorer(ABC):
@@ -17,15 +35,44 @@ class Scorer(ABC):
     Args:
         right: Accepted answers of the ability under test.
         intruding: Accepted answers of the other abilities. Blank texts match nothing.
+        argument: What stands behind the colon of the scorer's name, as in ``number:first``.
+        asked: What was asked.
+
+    Raises:
+        UserError: The scorer takes no such argument, or can use no such accepted answer.
     """
 
-    def __init__(self, right: Sequence[str], intruding: Sequence[str]) -> None:
+    arguments: ClassVar[tuple[str, ...] | None] = ()
+    """The arguments that it takes; ``None`` if it looks at them itself."""
+
+    reads_on: ClassVar[bool] = False
+    """Whether it finds what stands behind a worked answer, so that none need end with its line."""
+
+    of_texts: ClassVar[bool] = True
+    """Whether accepted texts are answers as a model may write them, so that it fits any suite."""
+
+    of_files: ClassVar[bool] = True
+    """Whether a file that was only read may name it: not if it runs code or asks a model."""
+
+    def __init__(
+        self,
+        right: Sequence[str],
+        intruding: Sequence[str],
+        argument: str = "",
+        asked: Asked | None = None,
+    ) -> None:
         self.right = tuple(text for text in right if text.strip())
         self.intruding = tuple(text for text in intruding if text.strip())
+        self.argument = argument
+        self.asked = asked or Asked()
 
     @abstractmethod
     def outcome(self, answer: str) -> Outcome:
         """Return what the answer is, taken as complete; ``broken`` if it is neither."""
+
+    def grade(self, answer: str) -> float | None:
+        """Return how good the answer is, from 0 to 1, if the scorer can say more than that."""
+        return None
 
     def decided(self, certain_text: str) -> bool:
         """Return whether no continuation of ``certain_text`` can change the outcome.
@@ -49,27 +96,72 @@ class Scorer(ABC):
         """Whether every accepted answer is scored as what it is, and there is a right one."""
         return bool(self.right) and not self.ambiguous
 
+    @staticmethod
+    def of_side(right: bool, intruded: bool) -> Outcome:
+        """Return the outcome of an answer that was found on these sides; not guessed if on both."""
+        if right == intruded:
+            return "broken"
+        return "right" if right else "intruded"
 
-SCORERS: Registry[Callable[[Sequence[str], Sequence[str]], Scorer]] = Registry(
+
+SCORERS: Registry[type[Scorer]] = Registry(
     "scorer",
     {
         "contains": "palimpsest.lm.scoring.contains:ContainsScorer",
         DEFAULT_SCORER: "palimpsest.lm.scoring.prefix:PrefixScorer",
+        "exact": "palimpsest.lm.scoring.exact:ExactScorer",
+        "number": "palimpsest.lm.scoring.number:NumberScorer",
+        "choice": "palimpsest.lm.scoring.choice:ChoiceScorer",
+        "regex": "palimpsest.lm.scoring.regex:RegexScorer",
+        "json": "palimpsest.lm.scoring.json_values:JsonScorer",
+        "python": "palimpsest.lm.scoring.python_function:PythonScorer",
     },
 )
 """Names to classes. Plugins use ``palimpsest.scorers``."""
 
 
-def scorer_for(
-    right: Sequence[str], intruding: Sequence[str], name: str = DEFAULT_SCORER
-) -> Scorer:
-    """Return the scorer of a name for the answers of both sides.
+def scorer_class(spec: str, *, in_file: bool = False) -> type[Scorer]:
+    """Return the class that a spec ``NAME[:ARGUMENT]`` names.
+
+    Args:
+        spec: As the user wrote it.
+        in_file: Whether it stands in a file that was only read, which may run no code.
 
     Raises:
-        UserError: There is no scorer of that name.
+        UserError: No such scorer, one that no file may name, or an argument that it does not take.
+    """
+    name, _, argument = spec.partition(":")
+    found = SCORERS.get(name)
+    if in_file and not found.of_files:
+        raise UserError(
+            f"The scorer '{spec}' runs code or asks a model, so no file may name it.",
+            hint=f"Ask for it yourself: --scorer {spec}",
+        )
+    if found.arguments is not None and argument not in ("", *found.arguments):
+        takes = ", ".join(f"{name}:{each}" for each in found.arguments)
+        raise UserError(
+            f"The scorer '{name}' does not take '{argument}'."
+            f"{did_you_mean(argument, found.arguments)}",
+            hint=f"Write {name}{' or ' + takes if takes else ''}.",
+        )
+    return found
+
+
+def scorer_for(
+    right: Sequence[str],
+    intruding: Sequence[str],
+    spec: str = DEFAULT_SCORER,
+    asked: Asked | None = None,
+) -> Scorer:
+    """Return the scorer of a spec for the answers of both sides.
+
+    Raises:
+        UserError: There is no such scorer, or it cannot use an accepted answer.
 
     Example:
         >>> scorer_for(["What"], ["12"]).outcome("12, of course")
         'intruded'
+        >>> scorer_for(["12"], [], "number:first").outcome("12 of 15")
+        'right'
     """
-    return SCORERS.get(name)(right, intruding)
+    return scorer_class(spec)(right, intruding, spec.partition(":")[2], asked)

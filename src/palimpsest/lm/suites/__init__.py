@@ -15,12 +15,13 @@ if TYPE_CHECKING:
         repeated_ids,
         source_language,
     )
+    from palimpsest.lm.suites.request_forms import filled_form, number_form
     from palimpsest.lm.suites.suite import SUITES, Example, Suite, load_suite, scored_by
 
 __all__ = [
     "BUILT_IN", "DEFAULT_GROUP", "DEFAULT_LANGUAGE", "SUITES", "Example", "ExampleRow",
-    "PromptRow", "Suite", "load_suite", "read_rows", "read_sentences", "repeated_ids",
-    "scored_by", "source_language",
+    "PromptRow", "Suite", "filled_form", "load_suite", "number_form", "read_rows",
+    "read_sentences", "repeated_ids", "scored_by", "source_language",
 ]  # fmt: skip
 
 lazy_face(globals())

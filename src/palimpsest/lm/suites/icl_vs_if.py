@@ -26,6 +26,7 @@ from palimpsest.errors import UserError, did_you_mean
 from palimpsest.files import decoded, lines_of, read_bytes, sha256_of
 from palimpsest.lm.conjugations import parse_conjugation
 from palimpsest.lm.scoring import scorer_for
+from palimpsest.lm.suites.request_forms import filled_form, number_form
 from palimpsest.lm.suites.suite import Example, Suite
 from palimpsest.lm.suites.templates import OPERATIONS, TASK_WORDINGS, TASKS, Operation, Task
 
@@ -229,7 +230,9 @@ def _order(n: int, seed: int, cell: int) -> tuple[int, ...]:
 
 def _example(item: Item, cell: str, source_id: str, language: str, sentences: Sentences) -> Example:
     if language in REWRITTEN_LANGUAGES:
-        return _rewritten(_example(item, cell, source_id, "en", sentences), language)
+        rewrite = parse_conjugation(language).apply
+        form = _form(item, _request(item, "en", sentences.lines["en"]), rewrite)
+        return _rewritten(_example(item, cell, source_id, "en", sentences), language, form)
     wording, lines = TASK_WORDINGS[language], sentences.lines[language]
     transform = TRANSFORMS[item.task]
     request = _request(item, language, lines)
@@ -242,7 +245,15 @@ def _example(item: Item, cell: str, source_id: str, language: str, sentences: Se
         prompt="\n\n".join(blocks),
         answers=_expected(request, item.task),
         whole_answers={"in-context": transform(request.text)},
+        forms={"instruction": _form(item, request)},
     )
+
+
+def _form(item: Item, request: AnswerableQuery, rewrite: Callable[[str], str] = str) -> str:
+    """Return what a model's answer looks like that answers the request, right or wrong."""
+    if isinstance(item.query, int):
+        return filled_form(request.text, rewrite)
+    return number_form(rewrite)
 
 
 def _request(item: Item, language: str, lines: Sequence[str]) -> AnswerableQuery:
@@ -257,7 +268,7 @@ def _request(item: Item, language: str, lines: Sequence[str]) -> AnswerableQuery
     )
 
 
-def _rewritten(example: Example, language: str) -> Example:
+def _rewritten(example: Example, language: str, form: str) -> Example:
     apply = parse_conjugation(language).apply
     assert isinstance(example.prompt, str)
     return replace(
@@ -266,6 +277,7 @@ def _rewritten(example: Example, language: str) -> Example:
         prompt=apply(example.prompt),
         answers={ability: tuple(map(apply, texts)) for ability, texts in example.answers.items()},
         whole_answers={name: apply(text) for name, text in example.whole_answers.items()},
+        forms={"instruction": form},
     )
 
 

@@ -24,7 +24,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from palimpsest.errors import UserError, did_you_mean, raise_mistakes
 from palimpsest.files import lines_of, parse_object, read_bytes
 from palimpsest.lm.prompts import Message, Prompt
-from palimpsest.lm.scoring import DEFAULT_SCORER, SCORERS
+from palimpsest.lm.scoring import DEFAULT_SCORER, scorer_class
 from palimpsest.lm.suites.suite import Example, Suite
 
 T = TypeVar("T")
@@ -37,6 +37,9 @@ MOST_BYTES = 256 * 2**20
 
 A_LINE = '{"id": "1", "prompt": "5 + 7 =", "answers": {"sums": ["12"]}}'
 """The shortest line there can be."""
+
+_ENOUGH_TO_REASON = 256
+"""Tokens of an answer that may work something out before it commits itself."""
 
 _ESCAPES = {"\\n": "\n", "\\t": "\t", "\\r": "\r"}
 
@@ -83,8 +86,27 @@ def _number_as_text(value: Any) -> Any:
 Whole = Annotated[str, AfterValidator(_whole)]
 Filled = Annotated[Whole, AfterValidator(_filled)]
 Text = Annotated[Filled, BeforeValidator(_number_as_text)]
-Texts = Annotated[tuple[Text, ...], AfterValidator(_not_empty)]
 Name = Annotated[str, StringConstraints(pattern=r"^\w[\w.-]*$")]
+
+
+class AcceptedRow(BaseModel):
+    """The accepted answers of an ability, with their form; a list of texts is short for it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    accept: tuple[Text, ...] = ()
+    form: Filled | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return value if isinstance(value, dict) else {"accept": value}
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.accept and self.form is None:
+            raise PydanticCustomError("empty", "empty")
+        return self
 
 
 class MessageRow(BaseModel):
@@ -110,8 +132,8 @@ class ExampleRow(BaseModel):
     messages: Annotated[tuple[MessageRow, ...], AfterValidator(_not_empty)] | None = None
     """A chat that waits for its next answer."""
 
-    answers: Annotated[dict[Filled, Texts], AfterValidator(_not_empty)]
-    """Accepted answers for each ability."""
+    answers: Annotated[dict[Filled, AcceptedRow], AfterValidator(_not_empty)]
+    """Accepted answers for each ability, and what they look like."""
 
     lang: Name | None = None
     """The language of the prompt."""
@@ -141,6 +163,11 @@ class ExampleRow(BaseModel):
         return self.lang or DEFAULT_LANGUAGE
 
     @property
+    def accepted(self) -> dict[str, tuple[str, ...]]:
+        """The texts that are accepted for each ability."""
+        return {ability: each.accept for ability, each in self.answers.items()}
+
+    @property
     def asked(self) -> Prompt:
         """The prompt or the messages."""
         if self.prompt is not None:
@@ -151,7 +178,7 @@ class ExampleRow(BaseModel):
 class PromptRow(ExampleRow):
     """A line that need not have answers, for what asks but does not score."""
 
-    answers: dict[Filled, Texts] = Field(default_factory=dict)
+    answers: dict[Filled, AcceptedRow] = Field(default_factory=dict)
 
 
 class NumberedRow(NamedTuple):
@@ -168,20 +195,25 @@ def build(
     source: str | None = None,
     max_new_tokens: PositiveInt | None = None,
     stop: str | None = None,
+    scorer: str = DEFAULT_SCORER,
 ) -> Suite:
     r"""Your own prompts: one JSON object a line, with id, prompt, answers, lang and group.
 
     Args:
         file: Lines of ``{"id", "prompt" or "messages", "answers": {ability: [text, …]}, "lang",
             "group", "choices", "scorer"}``; the last four may be left out: they mean ``en``,
-            ``all``, answers that are generated, and ``prefix``.
+            ``all``, answers that are generated, and ``prefix``. For the answers of an ability there
+            may stand ``{"accept": [text, …], "form": "number"}``.
         ability: The one under test; by default the first of the first row.
         source: The language of the plain prompts; by default ``en`` if there is any, else that of
             the first row.
         max_new_tokens: How much the model may say; by default 10 more than the longest answer has
-            bytes, which is enough for any tokenizer that works on bytes.
+            bytes, which is enough for any tokenizer that works on bytes, or 256 where a scorer
+            reads what stands behind a worked answer.
         stop: An answer ends before it; ``\n`` means a line break, and nothing at all that there is
-            no such text. By default a line break, unless some answer has one.
+            no such text. By default a line break, unless some answer has one, or a scorer reads
+            further.
+        scorer: Scores all answers whose row names none.
 
     Raises:
         UserError: The file cannot be read or used; the message names line and field.
@@ -201,16 +233,19 @@ def build(
         raise UserError(
             f"No row of {path} has the language '{source}'.", hint=f"It has: {languages}."
         )
+    scorer_class(scorer)
     _check(rows, ability, source, path)
     groups = {row.id: row.group for _, row in rows if row.language == source}
-    examples = tuple(_example(row, ability, groups[row.id]) for _, row in rows)
-    texts = [text for _, row in rows for each in row.answers.values() for text in each]
+    examples = tuple(_example(row, ability, groups[row.id], scorer) for _, row in rows)
+    _check_scorers(rows, examples, path)
+    texts = [text for _, row in rows for each in row.accepted.values() for text in each]
+    reads_on = any(scorer_class(each.scorer).reads_on for each in examples)
     return Suite(
         name=f"jsonl:{file}",
         examples=examples,
         source_language=source,
-        max_new_tokens=max_new_tokens or 10 + max(len(text.encode()) for text in texts),
-        stop=_stops(stop, texts),
+        max_new_tokens=max_new_tokens or _n_tokens(texts, reads_on=reads_on),
+        stop=_stops(stop, texts, reads_on=reads_on),
         chance=_chance([example for example in examples if example.language == source]),
         description=f"The prompts in {path.name}.",
         parameters={
@@ -302,8 +337,6 @@ def _check(rows: Sequence[NumberedRow], ability: str, source: str, path: Path) -
             sources[row.id] = (line, row)
         mistakes += _check_group(place, row, *sources[row.id])
         mistakes += _check_choices(place, row, ability)
-        if row.scorer is not None and row.scorer not in SCORERS:
-            mistakes.append(f"{place} scorer: {SCORERS.unknown(row.scorer).message}")
     raise_mistakes(
         mistakes, hint="Rows of one id are versions of one example, each in its own language."
     )
@@ -317,20 +350,49 @@ def _check_group(place: str, row: ExampleRow, source_line: int, source: ExampleR
 
 
 def _check_choices(place: str, row: ExampleRow, ability: str) -> list[str]:
-    if row.choices is None or set(row.choices) & set(row.answers.get(ability, row.choices)):
+    by_letter = (row.scorer or "").partition(":")[0] == "choice"
+    if row.choices is None or by_letter or ability not in row.answers:
+        return []
+    if set(row.choices) & set(row.accepted[ability]):
         return []
     return [f"{place} choices: none of them is right, an answer for '{ability}'."]
 
 
-def _example(row: ExampleRow, ability: str, group: str | None) -> Example:
+def _check_scorers(rows: Sequence[NumberedRow], examples: Sequence[Example], path: Path) -> None:
+    """Raise :class:`UserError` for scorers and forms that cannot judge their row's answers."""
+    mistakes = []
+    for (line, row), example in zip(rows, examples, strict=True):
+        field = "scorer"
+        try:
+            if row.scorer is not None:
+                scorer_class(row.scorer, in_file=True)
+            field = "answers"
+            example.scorer_of(example.right, example.intruding)
+        except UserError as error:
+            mistakes.append(f"{path}, line {line}, field {field}: {error.message}")
+            continue
+        tested, *others = example.answers
+        form = example.forms.get(tested)
+        mistakes += [
+            f"{path}, line {line}, field answers: '{tested}' and '{other}' have the same form, "
+            f"'{form}', which tells neither from the other."
+            for other in others
+            if form is not None and example.forms.get(other) == form
+        ]
+    raise_mistakes(mistakes, hint="See: palimpsest list scorers; palimpsest list forms")
+
+
+def _example(row: ExampleRow, ability: str, group: str | None, scorer: str) -> Example:
+    forms = {name: each.form for name, each in row.answers.items() if each.form is not None}
     return Example(
         source_id=row.id,
         cell=group or DEFAULT_GROUP,
         language=row.language,
         prompt=row.asked,
-        answers={ability: row.answers[ability], **row.answers},
+        answers={ability: row.accepted[ability], **row.accepted},
         choices=row.choices or (),
-        scorer=row.scorer or DEFAULT_SCORER,
+        scorer=row.scorer or scorer,
+        forms=forms,
     )
 
 
@@ -344,9 +406,14 @@ def _chance(examples: Sequence[Example]) -> float | None:
     return sum(shares) / len(shares) if len(shares) == len(examples) else None
 
 
-def _stops(stop: str | None, texts: Sequence[str]) -> tuple[str, ...]:
+def _n_tokens(texts: Sequence[str], *, reads_on: bool) -> int:
+    n = 10 + max((len(text.encode()) for text in texts), default=0)
+    return max(n, _ENOUGH_TO_REASON) if reads_on else n
+
+
+def _stops(stop: str | None, texts: Sequence[str], *, reads_on: bool) -> tuple[str, ...]:
     if stop is None:
-        return () if any("\n" in text.strip() for text in texts) else ("\n",)
+        return () if reads_on or any("\n" in text.strip() for text in texts) else ("\n",)
     for written, meant in _ESCAPES.items():
         stop = stop.replace(written, meant)
     return (stop,) if stop else ()
@@ -357,6 +424,7 @@ _SAID = {
     "missing": "missing.",
     "dict_type": 'expected an object in braces, {"ability": ["text"]}.',
     "tuple_type": "expected a list in brackets.",
+    "model_type": "expected a list in brackets.",
     "empty": "empty.",
     "string_unicode": "half of a surrogate pair, which is no character.",
     "string_pattern_mismatch": "expected a language tag of letters, digits and hyphens.",
@@ -365,7 +433,7 @@ _SAID = {
 
 def _said(error: ErrorDetails) -> str:
     """Return the field and what is wrong with it, in the words of someone who reads the file."""
-    place = ".".join(str(part)[:60] for part in error["loc"] if part != "[key]")
+    place = ".".join(str(part)[:60] for part in error["loc"] if part not in ("[key]", "accept"))
     place = place or error.get("ctx", {}).get("field", "")
     return f", field {place}: {_problem(error)}" if place else f": {_problem(error)}"
 
@@ -373,9 +441,8 @@ def _said(error: ErrorDetails) -> str:
 def _problem(error: ErrorDetails) -> str:
     match error["type"]:
         case "extra_forbidden":
-            known = list(
-                ExampleRow.model_fields if len(error["loc"]) == 1 else MessageRow.model_fields
-            )
+            kinds: dict[str, type[BaseModel]] = {"messages": MessageRow, "answers": AcceptedRow}
+            known = list(kinds.get(str(error["loc"][0]), ExampleRow).model_fields)
             guess = did_you_mean(str(error["loc"][-1]), known)
             return f"unknown.{guess} The fields are: {', '.join(known)}."
         case "string_type" if isinstance(error["input"], float):

@@ -14,7 +14,13 @@ from typing import Any, Literal, get_args, get_origin
 from palimpsest.errors import UserError
 from palimpsest.files import digest_json
 from palimpsest.lm.prompts import Message, Prompt
-from palimpsest.lm.scoring import DEFAULT_SCORER, SCORERS
+from palimpsest.lm.scoring import (
+    DEFAULT_SCORER,
+    Asked,
+    Scorer,
+    Scoring,
+    scorer_class,
+)
 from palimpsest.registry import Registry
 from palimpsest.specs import Spec, parse_spec
 
@@ -50,7 +56,11 @@ class Example:
     likeliest one is its answer; each follows the prompt after a space."""
 
     scorer: str = DEFAULT_SCORER
-    """What says to which ability an answer belongs: a name in ``SCORERS``."""
+    """What says to which ability an answer belongs: ``NAME[:ARGUMENT]``, a name in ``SCORERS``."""
+
+    forms: Mapping[str, str] = field(default_factory=dict)
+    """What the answers of abilities look like, ``NAME[:ARGUMENT]`` with a name in ``FORMS``: a
+    wrong answer in the form of another ability is *intruded*."""
 
     @property
     def right(self) -> tuple[str, ...]:
@@ -62,9 +72,32 @@ class Example:
         """The answers of all other abilities."""
         return tuple(text for texts in list(self.answers.values())[1:] for text in texts)
 
+    def scorer_of(self, right: Sequence[str], intruding: Sequence[str]) -> Scorer:
+        """Return what scores answers to it.
+
+        Args:
+            right: What its right answers are, as the answers that are scored have them.
+            intruding: The other abilities' answers likewise.
+
+        Raises:
+            UserError: No such scorer or form, or one that cannot be used with these answers.
+        """
+        asked = Asked(self.language, self.choices, self.prompt)
+        return self.scoring.scorer_of(right, intruding, asked)
+
+    @cached_property
+    def scoring(self) -> Scoring:
+        """By what answers to it are scored."""
+        forms = dict(self.forms)
+        mine = forms.pop(next(iter(self.answers), ""), None)
+        return Scoring(self.scorer, mine, tuple(forms.values()), self.choices)
+
     @property
     def fingerprint(self) -> str:
-        """A hash of everything that decides how an answer to it is asked for and scored."""
+        """A hash of what decides how it is asked and by what it is scored.
+
+        Forms are left out: what they are is applied to stored answers anew.
+        """
         parts = [_plain(self.prompt), list(map(list, self.answers.items()))]
         parts += [list(self.choices), list(map(list, self.whole_answers.items()))]
         # The default is left out, so that answers of before there were others are still found.
@@ -222,9 +255,9 @@ def scored_by(suite: Suite, scorer: str) -> Suite:
     """Return the suite with another scorer for all its examples.
 
     Raises:
-        UserError: There is no scorer of that name.
+        UserError: There is no such scorer.
     """
-    SCORERS.get(scorer)
+    scorer_class(scorer)
     return replace(
         suite,
         examples=tuple(replace(example, scorer=scorer) for example in suite.examples),

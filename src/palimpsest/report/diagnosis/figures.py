@@ -323,7 +323,8 @@ def _short(name: str, sheet: Sheet) -> str:
 
 
 def _shares(arm: Arm) -> str:
+    wrong = f" (of these wrong {percent(arm.attempted)} %)" if arm.attempted else ""
     return (
-        f"{percent(arm.accuracy)} % right, {percent(arm.intruded)} % intruded, "
+        f"{percent(arm.accuracy)} % right, {percent(arm.intruded)} % intruded{wrong}, "
         f"{percent(arm.broken)} % broken"
     )

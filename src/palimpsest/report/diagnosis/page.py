@@ -133,7 +133,8 @@ def _key_numbers(results: Results) -> Iterator[KeyNumber]:
     yield KeyNumber("Forgetting", percent(plain.forgetting), "points", note)
     # What became of the tuned model's answers, as far as is known.
     if results.suite.scoring == "abilities":
-        note = f"another ability’s answer; {percent(plain.tuned.broken)} % broken"
+        wrong = f" ({percent(plain.tuned.attempted)} % wrong)" if plain.tuned.attempted else ""
+        note = f"another ability’s answer{wrong}; {percent(plain.tuned.broken)} % broken"
         yield KeyNumber("Tuned, intruded", percent(plain.tuned.intruded), "%", note)
     else:
         name = "Fell, rose" if results.suite.scoring == "graded" else "Flips 1→0, 0→1"

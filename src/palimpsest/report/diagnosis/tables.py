@@ -195,8 +195,8 @@ def _csv_fields(row: TableRow) -> dict[str, object]:
 
 
 def _csv_arm(role: str, arm: Arm) -> dict[str, object]:
-    names = ("n", "accuracy", "low", "high", "intruded", "broken")
-    values = (arm.n, arm.accuracy, *arm.ci95, arm.intruded, arm.broken)
+    names = ("n", "accuracy", "low", "high", "intruded", "broken", "attempted")
+    values = (arm.n, arm.accuracy, *arm.ci95, arm.intruded, arm.broken, arm.attempted)
     return {f"{role}_{name}": value for name, value in zip(names, values, strict=True)}
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from palimpsest.lm.models.huggingface.options import load
     from palimpsest.lm.models.huggingface.pair import Finding, Severity, check_pair, check_templates
     from palimpsest.lm.models.huggingface.quiet import quietly
+    from palimpsest.lm.models.huggingface.templates import render_messages
     from palimpsest.lm.models.huggingface.weights import (
         AdapterChange,
         WeightChange,
@@ -28,7 +29,7 @@ __all__ = [
     "DTYPES", "AdapterChange", "Checkpoint", "Finding", "HuggingFaceModel", "InMemoryModel",
     "Severity", "WeightChange", "adapter_change", "broken_weight", "check_complete", "check_pair",
     "check_templates", "choose_device", "explained", "find_model", "hash_files", "load",
-    "quietly", "weight_change",
+    "quietly", "render_messages", "weight_change",
 ]  # fmt: skip
 
 lazy_face(globals())

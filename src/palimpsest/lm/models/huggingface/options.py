@@ -5,7 +5,6 @@ Nothing here loads torch or transformers, so that back ends can be listed withou
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
@@ -25,8 +24,6 @@ DTYPE_NAMES = {
     "bf16": "bfloat16",
 }
 """torch's name of each dtype that can be asked for."""
-
-_VARIABLE = "template."
 
 THINKING_TOKENS = 4096
 """How many tokens a thought may get; most thoughts about one question are shorter."""
@@ -83,14 +80,13 @@ class HuggingFaceOptions:
         Raises:
             UserError: An option is unknown, or its value is not of its kind.
         """
-        variables = [name for name in spec.options if name.startswith(_VARIABLE)]
+        template = spec.variables("template")
+        variables = [f"template.{name}" for name in template]
         spec.allow([*(each.name for each in fields(cls) if each.name != "template"), *variables])
         values: dict[str, object] = {
             name: value for name, value in spec.options.items() if name not in variables
         }
-        values["template"] = {
-            name.removeprefix(_VARIABLE): _value(spec.options[name]) for name in variables
-        }
+        values["template"] = template
         flags = [name for name in ("chat", "trust_remote_code", "pickle") if name in spec.options]
         values |= {name: None if _is_auto(name, spec) else spec.flag(name) for name in flags}
         if "batch_tokens" in spec.options:
@@ -103,14 +99,6 @@ class HuggingFaceOptions:
                 hint="Use auto, float32, float16 or bfloat16.",
             )
         return options
-
-
-def _value(text: str) -> object:
-    """Return what JSON makes of a text; what is no JSON is the text itself."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 def _is_auto(name: str, spec: Spec) -> bool:

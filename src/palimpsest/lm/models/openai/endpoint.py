@@ -80,7 +80,7 @@ class EndpointModel:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of address, model, ``api``, ``temperature``, ``revision``, ``thinking_tokens``.
+        """A hash of address, model and the options that change answers, ``revision`` among them.
 
         The weights cannot be looked at: a server that changes them under the same name is told
         apart only by another ``revision``.
@@ -90,7 +90,8 @@ class EndpointModel:
         facts += [options.temperature, options.revision]
         if options.thinking_tokens:
             facts.append(options.thinking_tokens)
-        return digest_json(["openai", *facts])
+        template = [dict(options.template)] if options.template else []
+        return digest_json(["openai", *facts, *template])
 
     def describe(self) -> Mapping[str, str]:
         """Say where the model is, what the server calls it, and what asking it took."""
@@ -220,6 +221,7 @@ class EndpointModel:
                 max_new_tokens=most_tokens,
                 stop=stop,
                 temperature=self.options.temperature,
+                template=self.options.template,
                 dialect=dialect,
             )
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, cast, get_args
 from urllib.parse import SplitResult, urlsplit
 
@@ -57,6 +58,10 @@ class EndpointOptions:
     thinking_tokens: int = 0
     """New tokens on top of a suite's limit, for models that think before they answer."""
 
+    template: Mapping[str, object] = field(default_factory=dict)
+    """Variables of the server's chat template, ``chat_template_kwargs``; each is written as
+    ``template.NAME=VALUE``, such as ``template.enable_thinking=false``."""
+
     concurrency: int = 8
     """Requests at a time."""
 
@@ -89,7 +94,9 @@ class EndpointOptions:
                 f"The model 'openai:{_without_secrets(spec.target)}' does not say where it is.",
                 hint=_EXAMPLE,
             )
-        spec.allow([field.name for field in fields(cls) if field.name not in ("model", "url")])
+        template = spec.variables("template")
+        names = [each.name for each in fields(cls) if each.name not in ("model", "url", "template")]
+        spec.allow([*names, *(f"template.{name}" for name in template)])
         api = spec.options.get("api")
         return cls(
             model=match[1],
@@ -103,6 +110,7 @@ class EndpointOptions:
                 if "thinking_tokens" in spec.options
                 else cls.thinking_tokens
             ),
+            template=template,
             concurrency=spec.count("concurrency", cls.concurrency, most=1000),
             timeout=spec.seconds("timeout", cls.timeout),
             attempts=spec.count("attempts", cls.attempts, most=100),

@@ -98,6 +98,7 @@ def generation_request(
     max_new_tokens: int,
     stop: Sequence[str] = (),
     temperature: str = "0",
+    template: Mapping[str, object] | None = None,
     dialect: Dialect,
 ) -> ApiRequest:
     """Return the request for one answer.
@@ -118,6 +119,8 @@ def generation_request(
     else:
         messages = (Message("user", prompt),) if isinstance(prompt, str) else prompt
         body["messages"] = [{"role": each.role, "content": each.content} for each in messages]
+        if template:
+            body["chat_template_kwargs"] = dict(template)
     body[dialect.limit] = max_new_tokens
     if temperature != "default" and dialect.temperature:
         body["temperature"] = 0

@@ -1,0 +1,129 @@
+"""Flags of answers, right or wrong: empty, cut off, refusals, in another language, thoughts alone.
+
+They say what an answer looks like, not whether it is right. Refusals are recognised by the openings
+of :mod:`.word_lists`; languages by their letters, and by lingua where it is installed and the text
+is long enough, else by their commonest short words.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+from palimpsest.judging.explanations import CUT_OFF, EMPTY, LANGUAGE, REFUSAL, THOUGHT
+from palimpsest.judging.word_lists import FUNCTION_WORDS, REFUSALS
+from palimpsest.lm import answer_start
+from palimpsest.records import AnswerRow
+
+if TYPE_CHECKING:
+    from lingua import LanguageDetector
+
+_LONG_ENOUGH = 40
+"""Characters from which on a language can be told with some certainty."""
+
+_SURE = 0.9
+"""Share of the probability from which on a language counts as told."""
+
+
+class SeenAnswer(NamedTuple):
+    """An answer, as it is looked at."""
+
+    row: AnswerRow
+    text: str
+    """What was answered, without a thought."""
+    prompts: str
+    """The prompt as it was sent, and as it is plainly."""
+
+
+def seen_answer(row: AnswerRow, plain: Mapping[str, str]) -> SeenAnswer:
+    """Return what there is to see of an answer.
+
+    Args:
+        row: The answer.
+        plain: The plain prompts by source.
+    """
+    return SeenAnswer(row, _said(row), f"{row.prompt}\n{plain.get(row.key.source_id, '')}")
+
+
+def flags_of(seen: SeenAnswer) -> tuple[str, ...]:
+    """Return what an answer looks like; nothing for most answers, and for chosen ones."""
+    row, text = seen.row, seen.text
+    if row.finish == "chosen" or (row.finish == "logged" and not row.raw):
+        return ()
+    is_empty = not text.strip()
+    found = {
+        THOUGHT: answer_start(row.raw) is None,
+        EMPTY: is_empty,
+        REFUSAL: not is_empty and _is_refusal(text),
+        LANGUAGE: not is_empty and _is_foreign(seen),
+        CUT_OFF: row.finish == "length",  # of an empty one as well: it may have thought in silence
+    }
+    return tuple(flag for flag, applies in found.items() if applies)
+
+
+def _said(row: AnswerRow) -> str:
+    """Return what was answered: in a log, what came before another program took a part of it."""
+    if row.finish != "logged":
+        return row.answer
+    start = answer_start(row.raw)
+    return "" if start is None else row.raw[start:]
+
+
+def _is_refusal(text: str) -> bool:
+    start = text.lstrip().casefold().replace("’", "'")
+    return start.startswith(REFUSALS)
+
+
+def _is_foreign(seen: SeenAnswer) -> bool:
+    """Return whether an answer is in other letters or words than prompt and expected answers."""
+    beside = " ".join([seen.prompts, *json.loads(seen.row.right_answers)])
+    scripts = Counter(map(_script, filter(str.isalpha, seen.text)))
+    if not scripts:
+        return False
+    [(script, n)] = scripts.most_common(1)
+    beside_it = set(map(_script, filter(str.isalpha, beside)))
+    if beside_it and script not in beside_it and n > 0.5 * scripts.total():
+        return True
+    found = _identified(seen.text)
+    if found is not None:
+        return found not in {seen.row.language.partition("-")[0], _identified(beside)}
+    words = Counter(seen.text.casefold().split())
+    counts = {name: sum(words[word] for word in listed) for name, listed in FUNCTION_WORDS.items()}
+    around = set(beside.casefold().split())
+    known = {name for name, listed in FUNCTION_WORDS.items() if len(listed & around) >= 2}
+    known.add(seen.row.language.partition("-")[0])
+    most = max(counts, key=lambda name: counts[name])
+    own = max((counts.get(name, 0) for name in known), default=0)
+    return most not in known and counts[most] >= 2 and counts[most] > 2 * own
+
+
+@lru_cache(maxsize=4096)
+def _script(character: str) -> str:
+    name = unicodedata.name(character, "").partition(" ")[0]
+    return "CJK" if name in ("HIRAGANA", "KATAKANA", "CJK") else name
+
+
+@lru_cache(maxsize=4096)
+def _identified(text: str) -> str | None:
+    """Return the language of a text, if lingua is installed, it is long enough, and it is clear."""
+    detector = _detector()
+    if detector is None or len(text) < _LONG_ENOUGH:
+        return None
+    ranked = detector.compute_language_confidence_values(text[:1000])
+    if not ranked or ranked[0].value < _SURE:
+        return None
+    return ranked[0].language.iso_code_639_1.name.lower()
+
+
+@cache
+def _detector() -> LanguageDetector | None:
+    try:
+        from lingua import IsoCode639_1, LanguageDetectorBuilder
+    except ImportError:
+        return None
+    codes = [getattr(IsoCode639_1, name.upper()) for name in FUNCTION_WORDS]
+    return LanguageDetectorBuilder.from_iso_codes_639_1(*codes).build()
