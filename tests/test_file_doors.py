@@ -26,7 +26,7 @@ from palimpsest.integrations.logs.bounds import Nesting, check_zip
 from palimpsest.judging import conclude
 from palimpsest.lm.models import PriceTable, load_model
 from palimpsest.lm.suites import jsonl, tables
-from palimpsest.lm.translators.cache import TranslationCache
+from palimpsest.lm.text_cache import TextCache
 from palimpsest.records import AnswerStore, RunFolder, read_measurements
 
 DEEP = b"[" * 200_000
@@ -57,7 +57,7 @@ def answers(path: Path) -> object:
 
 
 def translations(path: Path) -> object:
-    cache = TranslationCache(path)
+    cache = TextCache(path)
     assert cache.get([b"key"]) == {}
     raise UserError(cache.notes()[0])
 
@@ -214,14 +214,14 @@ def test_all_files_of_a_zip_file_together_are_bounded(
 @pytest.mark.slow
 def test_a_kept_translation_of_any_length_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "translations.sqlite"
-    cache = TranslationCache(path)
+    cache = TextCache(path)
     cache.put({b"short": "a"})
     connection = cache._connection
     assert connection is not None
     connection.setlimit(0, 10**9)  # SQLITE_LIMIT_LENGTH
     cache.put({b"long": "a" * 2**25})
     cache.close()
-    again = TranslationCache(path)
+    again = TextCache(path)
     assert again.get([b"short"]) == {b"short": "a"}
     assert again.get([b"long"]) == {}
     assert "cannot be used" in again.notes()[0]

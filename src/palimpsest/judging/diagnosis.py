@@ -19,6 +19,7 @@ from palimpsest.judging.pairing import ROLES
 from palimpsest.judging.via import Via, distinct_vias, parse_via
 from palimpsest.judging.warnings import find_oddities
 from palimpsest.judging.whole import Whole
+from palimpsest.lm import judge_of
 from palimpsest.lm.conjugations import CONJUGATIONS
 from palimpsest.lm.models import Budget, Chargeable, LanguageModel, can_score, load_model
 from palimpsest.lm.models.huggingface import check_templates
@@ -179,7 +180,18 @@ def _known_beforehand(plan: _Plan) -> list[str]:
     check_templates(plan.models, [*prompts, *(form.of(prompts[0]) for form in forms)])
     findings = examine_quickly(plan.models, plan.suite)
     serious = [each.sentence for each in findings if each.severity in ("note", "no verdict")]
-    return serious + _method(plan)
+    return serious + _method(plan) + _judged_by_itself(plan)
+
+
+def _judged_by_itself(plan: _Plan) -> list[str]:
+    """Say so where a model judges its own answers."""
+    specs = {example.scorer.partition(":") for example in plan.suite.examples}
+    judges = {judge_of(spec).model.fingerprint for name, _, spec in specs if name == "judge"}
+    return [
+        f"The {role} model judges its own answers, which it may find too good. Name another judge."
+        for role, model in plan.models.items()
+        if model.fingerprint in judges
+    ]
 
 
 def _method(plan: _Plan) -> list[str]:

@@ -11,11 +11,27 @@ from dataclasses import replace
 from typing import Protocol
 
 from palimpsest.errors import UserError
-from palimpsest.judging.questions import UNINVERTIBLE, Question, RawAnswer, Settings, as_recorded
+from palimpsest.judging.questions import (
+    UNINVERTIBLE,
+    Question,
+    RawAnswer,
+    Settings,
+    as_recorded,
+    prepare_scorers,
+)
 from palimpsest.judging.via import Via, distinct_vias
 from palimpsest.judging.whole import Whole, to_ask_again, whole_if_wrong
-from palimpsest.lm import Exchange, Prompt, choices_as_raw, read_together, shared_stops, texts_of
+from palimpsest.lm import (
+    Exchange,
+    Prompt,
+    choices_as_raw,
+    chunked,
+    read_together,
+    shared_stops,
+    texts_of,
+)
 from palimpsest.lm.models import LanguageModel, can_score
+from palimpsest.lm.scoring import scorer_class
 from palimpsest.lm.suites import Example, Suite
 from palimpsest.records import CUT, AnswerKey, AnswerRow, AnswerStore
 
@@ -23,6 +39,9 @@ __all__ = ["EvaluationProgress", "Settings", "evaluate", "settings_for"]
 
 _N_SCORED = 256
 """Prompts whose choices are scored in one call; what is stored after a crash is whole calls."""
+
+_N_JUDGED = 64
+"""Answers that are scored together, where a scorer works best so; as many are lost in a crash."""
 
 _EARLY = ("decided", CUT)
 """How answers finish that were settled before they ended."""
@@ -141,13 +160,13 @@ def _reuse(
     stored = {row.key: row for row in found}
     rows: dict[AnswerKey, AnswerRow] = {}
     changed: list[AnswerRow] = []
-    for question in questions:
-        old = stored.get(question.key)
-        if old is None or not _still_holds(old, question):
-            continue
-        reply = RawAnswer(
-            old.raw, old.finish, old.latency_seconds, old.n_prompt_tokens, old.n_answer_tokens
-        )
+    held = [
+        (question, _reply_of(old), old)
+        for question in questions
+        if (old := stored.get(question.key)) is not None and _still_holds(old, question)
+    ]
+    prepare_scorers((question, reply) for question, reply, _ in held)
+    for question, reply, old in held:
         row = question.row(reply, role=role)
         if whole == "all" and row.outcome != "right" and row.finish in _EARLY:
             continue
@@ -157,6 +176,16 @@ def _reuse(
     if changed:
         store.add(changed)
     return rows
+
+
+def _reply_of(old: AnswerRow) -> RawAnswer:
+    return RawAnswer(
+        old.raw, old.finish, old.latency_seconds, old.n_prompt_tokens, old.n_answer_tokens
+    )
+
+
+def _are_judged(questions: Iterable[Question]) -> bool:
+    return any(scorer_class(spec).batched for spec in {each.example.scorer for each in questions})
 
 
 def _still_holds(old: AnswerRow, question: Question) -> bool:
@@ -184,8 +213,11 @@ def _ask_all(
     for replies in (_choose(model, chosen), _generate(model, generated, settings, to_end)):
         # Closing this generator must free the model's batch at once, not at the next collection.
         try:
-            for group, reply in read_together(replies, _raws):
-                yield [_marked(question.row(reply, role=role)) for question in group]
+            read = read_together(replies, _raws)
+            for chunk in chunked(read, _N_JUDGED if _are_judged(questions) else 1):
+                prepare_scorers((each, reply) for group, reply in chunk for each in group)
+                for group, reply in chunk:
+                    yield [_marked(question.row(reply, role=role)) for question in group]
         finally:
             replies.close()
 

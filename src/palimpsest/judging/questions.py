@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple, Self
@@ -21,9 +23,9 @@ from palimpsest.lm import (
     texts_of,
 )
 from palimpsest.lm.conjugations import TextConjugation
-from palimpsest.lm.scoring import FormedScorer, Scorer
+from palimpsest.lm.scoring import FormedScorer, Scorer, scorer_class
 from palimpsest.lm.suites import Example, Suite
-from palimpsest.records import ATTEMPTED, CUT, IN_ANSWER, AnswerKey, AnswerRow, Outcome
+from palimpsest.records import CUT, IN_ANSWER, AnswerKey, AnswerRow, Outcome
 
 ANSWERS_VERSION = 1
 """Part of every key. Raise it when a release makes the same model and settings say other things."""
@@ -168,6 +170,11 @@ class Question:
         """Scores inverted answers."""
         return self.example.scorer_of(*self.expected)
 
+    @property
+    def by_texts(self) -> Scorer:
+        """Scores inverted answers without a look at their form."""
+        return self.scorer.by_texts if isinstance(self.scorer, FormedScorer) else self.scorer
+
     def settled_outcome(self, raw: str) -> Outcome | None:
         """Return the outcome if nothing that the model may add to ``raw`` changes it."""
         return settled_outcome(self.exchange, self.scorer, raw)
@@ -179,8 +186,7 @@ class Question:
         enough. What form a wrong answer of theirs has is told by as much of it as there is.
         """
         settled = self.exchange.settled_as_conjugated(raw)
-        scorer = self.scorer.by_texts if isinstance(self.scorer, FormedScorer) else self.scorer
-        if settled.stopped or scorer.decided(settled.text):
+        if settled.stopped or self.by_texts.decided(settled.text):
             return True
         return self.settled_outcome(raw) is not None
 
@@ -190,9 +196,9 @@ class Question:
         right, intruding = self._expected_if_possible()
         flags, fidelity = self._survived
         try:
-            answer, scorer = self._read(reply), self._scorer_of_row
+            answer, scorer = self.read(reply), self._scorer_of_row
             outcome, grade = scorer.outcome(answer), scorer.grade(answer)
-            flags = (*flags, *attempt_flags(scorer, answer))
+            flags = (*flags, *(f"{IN_ANSWER}{flag}" for flag in scorer.flags(answer)))
         except ConjugationError:  # of a plugin; ours never fail, which the laws test
             answer, outcome, finish, grade = "", "broken", UNINVERTIBLE, None
         return AnswerRow(
@@ -237,7 +243,7 @@ class Question:
             return self.example.scorer_of(self.example.right, self.example.intruding)
         return self.scorer
 
-    def _read(self, reply: RawAnswer) -> str:
+    def read(self, reply: RawAnswer) -> str:
         """Return the inverted answer."""
         if self.by_likelihood:
             index = chosen(reply.raw, self.sent_choices)
@@ -265,10 +271,16 @@ class Question:
             return flags, Fidelity(round_trip=False, chrf=0.0, survival=0.0)
 
 
-def attempt_flags(scorer: Scorer, answer: str) -> tuple[str, ...]:
-    """Return the flag of an answer that is intruded by its form alone."""
-    attempted = isinstance(scorer, FormedScorer) and scorer.attempted(answer)
-    return (f"{IN_ANSWER}{ATTEMPTED}",) if attempted else ()
+def prepare_scorers(answered: Iterable[tuple[Question, RawAnswer]]) -> None:
+    """Let scorers that work best on many answers see all of these before each is scored."""
+    waiting: dict[type[Scorer], list[tuple[Scorer, str]]] = defaultdict(list)
+    for question, reply in answered:
+        kind = scorer_class(question.example.scorer)
+        if kind.batched and not question.by_likelihood:
+            with suppress(ConjugationError):
+                waiting[kind].append((question.by_texts, question.read(reply)))
+    for kind, answers in waiting.items():
+        kind.prepare(answers)
 
 
 def settled_outcome(exchange: Exchange, scorer: Scorer, raw: str) -> Outcome | None:

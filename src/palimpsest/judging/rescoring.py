@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from palimpsest.errors import UserError
 from palimpsest.judging.analysis import Analysis, analyse
 from palimpsest.judging.conclude import open_run, read_results
-from palimpsest.judging.questions import UNINVERTIBLE, RawAnswer, attempt_flags, settled_outcome
+from palimpsest.judging.questions import UNINVERTIBLE, RawAnswer, settled_outcome
 from palimpsest.judging.via import parse_via
 from palimpsest.judging.whole import sample_rank
 from palimpsest.lm import Exchange
@@ -71,7 +71,7 @@ def rescore(
     with AnswerStore(folder.answers, read_only=True) as store:
         old_rows = store.run_rows()
     exchanges = _exchanges(before, old_rows, config.get("stop"))
-    judged = [_rescored(row, exchanges.get(row.key.conjugation), scorer) for row in old_rows]
+    judged = _judged(old_rows, exchanges, scorer)
     rows = _fair_sample(judged)
     if not rows:
         raise UserError(
@@ -129,20 +129,41 @@ def _exchanges(
     return found
 
 
-def _rescored(row: AnswerRow, exchange: Exchange | None, name: str) -> _Rescored:
+def _judged(
+    rows: Sequence[AnswerRow], exchanges: Mapping[str, Exchange], name: str
+) -> list[_Rescored]:
+    """Return every row with its answer read and scored anew."""
+    read = [_read_again(row, exchanges.get(row.key.conjugation), name) for row in rows]
+    waiting = [(scorer, answer) for _, _, scorer, answer in read if scorer is not None]
+    if waiting and waiting[0][0].batched:
+        waiting[0][0].prepare(waiting)
+    return [_rescored(*each) for each in read]
+
+
+_Read = tuple[AnswerRow, Exchange | None, Scorer | None, str]
+
+
+def _read_again(row: AnswerRow, exchange: Exchange | None, name: str) -> _Read:
     if row.finish in ("chosen", UNINVERTIBLE):
-        return _Rescored(row, open=False)
+        return row, exchange, None, row.answer
     scoring = replace(Scoring.from_json(row.scoring), scorer=name)
     scorer = _scorer(scoring, row.right_answers, row.intruding_answers, row.language)
     answer = row.answer
     if exchange is not None:
         answer = exchange.read(row.raw, cut_off=RawAnswer(row.raw, row.finish, 0).cut_off).text
+    return row._replace(scoring=scoring.to_json()), exchange, scorer, answer
+
+
+def _rescored(
+    row: AnswerRow, exchange: Exchange | None, scorer: Scorer | None, answer: str
+) -> _Rescored:
+    if scorer is None:
+        return _Rescored(row, open=False)
     new = row._replace(
         answer=answer,
         outcome=scorer.outcome(answer),
         score=scorer.grade(answer),
         flags=_flags(row, scorer, answer),
-        scoring=scoring.to_json(),
     )
     if row.finish not in ("decided", CUT) or row.outcome == new.outcome == "right":
         return _Rescored(new, open=False)
@@ -158,7 +179,8 @@ def _scorer(scoring: Scoring, right: str, intruding: str, language: str) -> Scor
 
 def _flags(row: AnswerRow, scorer: Scorer, answer: str) -> str:
     others = (flag for flag in row.flags.split("; ") if flag != f"{IN_ANSWER}{ATTEMPTED}")
-    return "; ".join(filter(None, (*others, *attempt_flags(scorer, answer))))
+    own = (f"{IN_ANSWER}{flag}" for flag in scorer.flags(answer))
+    return "; ".join(filter(None, (*others, *own)))
 
 
 def _fair_sample(judged: Sequence[_Rescored]) -> list[AnswerRow]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from palimpsest.errors import UserError, did_you_mean
 from palimpsest.files import digest_json
-from palimpsest.judging.prompt_forms import PromptForm, prompt_form
+from palimpsest.judging.written_forms import WRITTEN_FORMS, WrittenForm, written_form
 from palimpsest.lm.conjugations import (
     CONJUGATIONS,
     TextConjugation,
@@ -46,7 +46,7 @@ class Via:
     fingerprint: str
     """A hash of language, conjugation and form."""
 
-    form: PromptForm | None = None
+    form: WrittenForm | None = None
     """The form in which prompts are put once they are conjugated; ``None`` for their own."""
 
     @property
@@ -91,7 +91,7 @@ def parse_via(spec: str, suite: Suite | None = None) -> Via:
         UserError: A malformed spec, or a name that is neither.
     """
     first, *others = split_links(spec)
-    form = prompt_form(first)
+    form = written_form(first)
     if form is not None:
         inner = parse_via("|".join(others) or "identity", suite)
         return _in_form(spec, form, inner)
@@ -112,7 +112,7 @@ def parse_via(spec: str, suite: Suite | None = None) -> Via:
     return _native(spec, language, conjugation)
 
 
-def _in_form(spec: str, form: PromptForm, inner: Via) -> Via:
+def _in_form(spec: str, form: WrittenForm, inner: Via) -> Via:
     if inner.form is not None:
         raise UserError(
             f"The way of asking '{spec}' names two forms, '{form.name}' and '{inner.form.name}'.",
@@ -160,7 +160,7 @@ def _language(link: str, suite: Suite | None) -> str | None:
         return None
     if link not in languages:
         kind = "conjugation or language of the suite"
-        raise _unknown(link, kind, (*CONJUGATIONS, *languages), languages)
+        raise _unknown(link, kind, (*CONJUGATIONS, *WRITTEN_FORMS, *languages), languages)
     return link
 
 

@@ -23,16 +23,18 @@ if TYPE_CHECKING:
         shared_stops,
     )
     from palimpsest.lm.honouring import CANNOT_HONOUR, TOOLS_AND_VOTES, asks_for
+    from palimpsest.lm.judge import judge_of
     from palimpsest.lm.network import is_loopback, open_client, strict_json
     from palimpsest.lm.prompts import Message, Prompt, plain_text, texts_of
     from palimpsest.lm.stops import answer_start, cut
-    from palimpsest.lm.together import read_together
+    from palimpsest.lm.together import chunked, read_together
 
 __all__ = [
     "CANNOT_HONOUR", "SPOKEN_ROLES", "TOOLS_AND_VOTES", "ConjugationError", "Continued",
     "Exchange", "Fidelity", "Form", "Message", "Prompt", "Reader", "answer_start", "asks_for",
-    "choices_as_raw", "chosen", "continue_all", "cut", "is_loopback", "off_loop", "open_client",
-    "plain_text", "read_together", "sent_choices", "shared_stops", "strict_json", "texts_of",
+    "choices_as_raw", "chosen", "chunked", "continue_all", "cut", "is_loopback", "judge_of",
+    "off_loop", "open_client", "plain_text", "read_together", "sent_choices", "shared_stops",
+    "strict_json", "texts_of",
 ]  # fmt: skip
 
 lazy_face(globals())

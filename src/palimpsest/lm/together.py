@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import TypeVar
 
 from palimpsest.lm.exchange import Exchange
@@ -52,3 +53,15 @@ def read_together(
             waiting = []
     prepare_answers(pair for each in waiting for pair in raws(each))
     yield from waiting
+
+
+def chunked(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield items in lists of a size; the last may be shorter.
+
+    Example:
+        >>> list(chunked("abcde", 2))
+        [['a', 'b'], ['c', 'd'], ['e']]
+    """
+    remaining = iter(items)
+    while chunk := list(islice(remaining, size)):
+        yield chunk

@@ -9,7 +9,8 @@ import pytest
 from tests.lm.translators.fakes import FakeTranslator, backwards, well_behaved
 
 from palimpsest.lm.conjugations.translate import Translate
-from palimpsest.lm.translators.cache import TranslationCache, cache_path, translate_cached
+from palimpsest.lm.text_cache import TextCache, cache_path
+from palimpsest.lm.translators.cache import translate_cached
 from palimpsest.lm.translators.translator import TranslationError
 
 
@@ -21,7 +22,7 @@ def path(tmp_path: Path) -> Path:
 def ask(
     translator: FakeTranslator, path: Path | None, *texts: str, target: str = "es"
 ) -> list[str]:
-    cache = TranslationCache(path)
+    cache = TextCache(path)
     answers = translate_cached(translator, texts, "en", target, cache=cache)
     cache.close()
     return answers
@@ -81,7 +82,7 @@ def test_a_cache_may_be_absent() -> None:
     translator = well_behaved()
     assert ask(translator, None, "say it") == ask(translator, None, "say it")
     assert len(translator.requests) == 2
-    assert TranslationCache(None).notes() == ()
+    assert TextCache(None).notes() == ()
 
 
 def broken(path: Path) -> None:
@@ -105,7 +106,7 @@ def other_table(path: Path) -> None:
 def test_a_cache_that_cannot_be_used_costs_a_note_and_no_run(path: Path, spoil: object) -> None:
     spoil(path)  # type: ignore[operator]
     translator = well_behaved()
-    cache = TranslationCache(path)
+    cache = TextCache(path)
     conjugation = Translate(translator, target="es", cache=cache)
     assert conjugation.apply("say it") == "yas ti"
     [note] = conjugation.notes()
@@ -122,11 +123,11 @@ def test_only_the_user_can_read_it(path: Path) -> None:
 def test_half_a_surrogate_pair_does_no_harm(path: Path) -> None:
     translator = FakeTranslator(lambda text, _: f"\udc00{text}")
     assert ask(translator, path, "\ud800 say") == ["\udc00\ud800 say"]
-    assert TranslationCache(path).notes() == ()
+    assert TextCache(path).notes() == ()
 
 
 def test_threads_share_a_cache(path: Path) -> None:
-    cache = TranslationCache(path)
+    cache = TextCache(path)
     translator = well_behaved()
 
     def work(number: int) -> list[str]:
@@ -144,8 +145,8 @@ def test_threads_share_a_cache(path: Path) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from palimpsest.lm.translators.cache import TranslationCache
-cache = TranslationCache(Path(sys.argv[1]))
+from palimpsest.lm.text_cache import TextCache
+cache = TextCache(Path(sys.argv[1]))
 for number in range(100):
     cache.put({f"{sys.argv[2]} {number}".encode(): f"text {number}"})
 assert cache.notes() == (), cache.notes()
@@ -159,14 +160,14 @@ def test_processes_share_a_cache(path: Path) -> None:
         for number in range(4)
     ]
     assert [writer.wait(60) for writer in writers] == [0] * 4
-    cache = TranslationCache(path)
+    cache = TextCache(path)
     keys = [f"{writer} {number}".encode() for writer in range(4) for number in range(100)]
     assert len(cache.get(keys)) == 400
     cache.close()
 
 
 def test_a_forked_process_opens_the_file_anew(path: Path) -> None:
-    cache = TranslationCache(path)
+    cache = TextCache(path)
     cache.put({b"key": "text"})
     child = os.fork()
     if child == 0:
@@ -178,12 +179,12 @@ def test_a_forked_process_opens_the_file_anew(path: Path) -> None:
 
 def test_where_it_lies_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PALIMPSEST_CACHE", "/a")
-    assert cache_path() == Path("/a/translations.sqlite")
+    assert cache_path("translations") == Path("/a/translations.sqlite")
     monkeypatch.setenv("PALIMPSEST_CACHE", "off")
-    assert cache_path() is None
+    assert cache_path("translations") is None
     monkeypatch.delenv("PALIMPSEST_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/x")
-    assert cache_path() == Path("/x/palimpsest/translations.sqlite")
+    assert cache_path("translations") == Path("/x/palimpsest/translations.sqlite")
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     monkeypatch.setenv("HOME", "/h")
-    assert cache_path() == Path("/h/.cache/palimpsest/translations.sqlite")
+    assert cache_path("translations") == Path("/h/.cache/palimpsest/translations.sqlite")

@@ -10,10 +10,9 @@ from palimpsest.errors import UserError, did_you_mean
 from palimpsest.lm.conjugations.spans import Protected
 from palimpsest.lm.conjugations.text import TextChain, TextConjugation
 from palimpsest.lm.conjugations.translate import Translate
+from palimpsest.lm.text_cache import TextCache, cache_path
 from palimpsest.lm.translators import (
-    TranslationCache,
     Translator,
-    cache_path,
     checked,
     is_language,
     load_translator,
@@ -144,7 +143,7 @@ def _translate(link: str, source_language: str) -> TextConjugation:
         translator,
         source=source,
         target=target,
-        cache=_cache(cache_path()),
+        cache=_cache(cache_path("translations")),
         name=f"translate:{named}@{translator.spec}",
     )
 
@@ -156,8 +155,8 @@ def _translator(spec: str) -> Translator:
 
 
 @lru_cache(maxsize=8)
-def _cache(path: Path | None) -> TranslationCache:
-    return TranslationCache(path)
+def _cache(path: Path | None) -> TextCache:
+    return TextCache(path)
 
 
 def _protect(link: str, rest: str, source_language: str) -> TextConjugation:

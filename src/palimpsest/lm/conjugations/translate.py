@@ -18,8 +18,8 @@ from palimpsest.lm.conjugations.layout import (
     whole_lines,
 )
 from palimpsest.lm.conjugations.text import TextConjugation
+from palimpsest.lm.text_cache import TextCache
 from palimpsest.lm.translators import (
-    TranslationCache,
     Translator,
     checked,
     english_name,
@@ -84,7 +84,7 @@ class Translate(TextConjugation):
         *,
         target: str,
         source: str = "en",
-        cache: TranslationCache | None = None,
+        cache: TextCache | None = None,
         name: str | None = None,
     ) -> None:
         self.translator = translator
@@ -96,7 +96,7 @@ class Translate(TextConjugation):
                 hint="Name another language, such as: translate:es",
             )
         self.name = name or f"translate:{self.source}:{self.target}@{translator.spec}"
-        self._cache = cache or TranslationCache(None)
+        self._cache = cache or TextCache(None)
         self._there = _Pair(self.source, self.target)
         self._back = _Pair(self.target, self.source)
         self._rendered: dict[tuple[_Pair, str], _Rendered] = {}

@@ -19,7 +19,7 @@ from palimpsest.lm.scoring.json_values import json_values, tool_calls
 from palimpsest.lm.scoring.numbers import announces_number, begins_with_number
 from palimpsest.lm.scoring.scorers import DEFAULT_SCORER, Asked, Scorer, scorer_for
 from palimpsest.lm.scoring.words import normalise
-from palimpsest.records import Outcome
+from palimpsest.records import ATTEMPTED, Outcome
 from palimpsest.registry import Registry
 
 _WORD = re.compile(r"\W*(?:\w|(?<=\w)[-'’·](?=\w))+\W*")
@@ -183,9 +183,9 @@ class Scoring:
         """
         asked = replace(asked or Asked(), choices=self.choices)
         scorer = scorer_for(right, intruding, self.scorer, asked)
+        mine = None if self.right_form is None else form_for(self.right_form, asked)
         if not self.intruding_forms:
             return scorer
-        mine = None if self.right_form is None else form_for(self.right_form, asked)
         return FormedScorer(scorer, mine, [form_for(form, asked) for form in self.intruding_forms])
 
     def to_json(self) -> str:
@@ -225,8 +225,8 @@ class FormedScorer(Scorer):
     Example:
         >>> from palimpsest.lm.scoring import scorer_for
         >>> scorer = FormedScorer(scorer_for(["What"], ["12"]), None, [NumberForm()])
-        >>> [scorer.outcome(answer) for answer in ("12", "17", "Hm")], scorer.attempted("17")
-        (['intruded', 'intruded', 'broken'], True)
+        >>> [scorer.outcome(answer) for answer in ("12", "17", "Hm")], scorer.flags("17")
+        (['intruded', 'intruded', 'broken'], ('another ability attempted',))
     """
 
     def __init__(
@@ -256,9 +256,12 @@ class FormedScorer(Scorer):
             not self._intruding_forms or self.by_texts.outcome(certain_text) != "broken"
         )
 
-    def attempted(self, answer: str) -> bool:
-        """Return whether an answer is intruded by its form alone."""
-        return self.by_texts.outcome(answer) == "broken" and self._has_their_form(answer)
+    def flags(self, answer: str) -> tuple[str, ...]:
+        """Return the scorer's own, and whether an answer is intruded by its form alone."""
+        flags = self.by_texts.flags(answer)
+        if self.by_texts.outcome(answer) == "broken" and self._has_their_form(answer):
+            return (*flags, ATTEMPTED)
+        return flags
 
     @property
     def ambiguous(self) -> bool:

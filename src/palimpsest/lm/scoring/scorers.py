@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from palimpsest.errors import UserError, did_you_mean
 from palimpsest.lm.prompts import Prompt
@@ -51,6 +51,9 @@ class Scorer(ABC):
     of_texts: ClassVar[bool] = True
     """Whether accepted texts are answers as a model may write them, so that it fits any suite."""
 
+    batched: ClassVar[bool] = False
+    """Whether :meth:`prepare` does something."""
+
     of_files: ClassVar[bool] = True
     """Whether a file that was only read may name it: not if it runs code or asks a model."""
 
@@ -73,6 +76,14 @@ class Scorer(ABC):
     def grade(self, answer: str) -> float | None:
         """Return how good the answer is, from 0 to 1, if the scorer can say more than that."""
         return None
+
+    def flags(self, answer: str) -> tuple[str, ...]:
+        """Return what a reader must know of the score, in fixed words; mostly nothing."""
+        return ()
+
+    @classmethod  # noqa: B027 - most need nothing
+    def prepare(cls, answers: Sequence[tuple[Self, str]]) -> None:
+        """Get ready to score these answers, where that is faster for many at once."""
 
     def decided(self, certain_text: str) -> bool:
         """Return whether no continuation of ``certain_text`` can change the outcome.
@@ -115,6 +126,7 @@ SCORERS: Registry[type[Scorer]] = Registry(
         "regex": "palimpsest.lm.scoring.regex:RegexScorer",
         "json": "palimpsest.lm.scoring.json_values:JsonScorer",
         "python": "palimpsest.lm.scoring.python_function:PythonScorer",
+        "judge": "palimpsest.lm.judge:JudgeScorer",
     },
 )
 """Names to classes. Plugins use ``palimpsest.scorers``."""

@@ -44,4 +44,4 @@ def filled_form(blanked: str, rewrite: Callable[[str], str] = str) -> str:
 
 
 def _quoted(text: str) -> str:
-    return re.sub(r"([^\w\s])", r"\\\1", text)
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)

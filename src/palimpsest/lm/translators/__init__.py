@@ -6,12 +6,7 @@ from palimpsest.faces import lazy_face
 
 if TYPE_CHECKING:
     from palimpsest.lm.translators.apertium import Apertium
-    from palimpsest.lm.translators.cache import (
-        TranslationCache,
-        cache_path,
-        is_unchanged,
-        translate_cached,
-    )
+    from palimpsest.lm.translators.cache import is_unchanged, translate_cached
     from palimpsest.lm.translators.languages import (
         base_language,
         canonical,
@@ -28,9 +23,9 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "TRANSLATORS", "Apertium", "TranslationCache", "TranslationError", "Translator",
-    "base_language", "cache_path", "canonical", "checked", "english_name", "is_language",
-    "is_unchanged", "load_translator", "split_long", "translate_cached",
+    "TRANSLATORS", "Apertium", "TranslationError", "Translator", "base_language", "canonical",
+    "checked", "english_name", "is_language", "is_unchanged", "load_translator", "split_long",
+    "translate_cached",
 ]  # fmt: skip
 
 lazy_face(globals())

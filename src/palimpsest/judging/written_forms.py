@@ -19,18 +19,18 @@ from palimpsest.lm.models.huggingface import render_messages
 MOST_BYTES = 2**20
 """The largest template; real ones have a hundredth of it."""
 
-FORMS = ("chat", "plain")
+WRITTEN_FORMS = ("chat", "plain")
 """Names of forms; ``chat:FILE`` is a template of one's own."""
 
 
 @dataclass(frozen=True)
-class PromptForm:
+class WrittenForm:
     r"""A form in which every prompt is put, after it was conjugated.
 
     Example:
-        >>> PromptForm("chat").of("2 + 2 =")
+        >>> WrittenForm("chat").of("2 + 2 =")
         (Message(role='user', content='2 + 2 ='),)
-        >>> PromptForm("plain").of((Message("system", "Be brief."), Message("user", "2 + 2 =")))
+        >>> WrittenForm("plain").of((Message("system", "Be brief."), Message("user", "2 + 2 =")))
         'Be brief.\n\n2 + 2 ='
     """
 
@@ -70,22 +70,22 @@ class PromptForm:
 
 
 @lru_cache(maxsize=16)
-def prompt_form(link: str) -> PromptForm | None:
+def written_form(link: str) -> WrittenForm | None:
     """Return the form that a link of a way of asking names, if it names one.
 
     Raises:
         UserError: The template cannot be read.
     """
     link = link.strip()
-    if link in FORMS:
-        return PromptForm(link)
+    if link in WRITTEN_FORMS:
+        return WrittenForm(link)
     name, mark, file = link.partition(":")
     if name != "chat" or not mark:
         return None
     path = Path(file.strip()).expanduser()
     content = read_bytes(path, most_bytes=MOST_BYTES, hint="Write chat:FILE.jinja.")
     try:
-        return PromptForm(link, decoded(content))
+        return WrittenForm(link, decoded(content))
     except ValueError as error:
         raise UserError(f"{path}: {error}", hint="A template is a text in UTF-8.") from None
 
