@@ -16,6 +16,7 @@ BENCHMARKS = (
     "time_to_quality",
     "callback",
     "startup",
+    "scoring",
 )
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def rescore(
     with AnswerStore(folder.answers, read_only=True) as store:
         old_rows = store.run_rows()
     exchanges = _exchanges(before, old_rows, config.get("stop"))
-    judged = _judged(old_rows, exchanges, scorer)
+    judged = judge_anew(old_rows, exchanges, scorer)
     rows = _fair_sample(judged)
     if not rows:
         raise UserError(
@@ -129,7 +129,7 @@ def _exchanges(
     return found
 
 
-def _judged(
+def judge_anew(
     rows: Sequence[AnswerRow], exchanges: Mapping[str, Exchange], name: str
 ) -> list[_Rescored]:
     """Return every row with its answer read and scored anew."""
@@ -146,12 +146,18 @@ _Read = tuple[AnswerRow, Exchange | None, Scorer | None, str]
 def _read_again(row: AnswerRow, exchange: Exchange | None, name: str) -> _Read:
     if row.finish in ("chosen", UNINVERTIBLE):
         return row, exchange, None, row.answer
-    scoring = replace(Scoring.from_json(row.scoring), scorer=name)
-    scorer = _scorer(scoring, row.right_answers, row.intruding_answers, row.language)
+    scorer, scoring = _scorer(
+        row.scoring, name, row.right_answers, row.intruding_answers, row.language
+    )
     answer = row.answer
     if exchange is not None:
         answer = exchange.read(row.raw, cut_off=RawAnswer(row.raw, row.finish, 0).cut_off).text
-    return row._replace(scoring=scoring.to_json()), exchange, scorer, answer
+    return (
+        row if row.scoring == scoring else row._replace(scoring=scoring),
+        exchange,
+        scorer,
+        answer,
+    )
 
 
 def _rescored(
@@ -173,14 +179,21 @@ def _rescored(
 
 
 @lru_cache(maxsize=65536)
-def _scorer(scoring: Scoring, right: str, intruding: str, language: str) -> Scorer:
-    return scoring.scorer_of(json.loads(right), json.loads(intruding), Asked(language))
+def _scorer(
+    before: str, name: str, right: str, intruding: str, language: str
+) -> tuple[Scorer, str]:
+    """Return the scorer of a name for what was scored otherwise before, and its record."""
+    scoring = replace(Scoring.from_json(before), scorer=name)
+    asked = Asked(language)
+    return scoring.scorer_of(json.loads(right), json.loads(intruding), asked), scoring.to_json()
 
 
 def _flags(row: AnswerRow, scorer: Scorer, answer: str) -> str:
+    flags = scorer.flags(answer)
+    if not flags and not row.flags:
+        return ""
     others = (flag for flag in row.flags.split("; ") if flag != f"{IN_ANSWER}{ATTEMPTED}")
-    own = (f"{IN_ANSWER}{flag}" for flag in scorer.flags(answer))
-    return "; ".join(filter(None, (*others, *own)))
+    return "; ".join(filter(None, (*others, *(f"{IN_ANSWER}{flag}" for flag in flags))))
 
 
 def _fair_sample(judged: Sequence[_Rescored]) -> list[AnswerRow]:

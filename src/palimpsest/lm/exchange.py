@@ -206,6 +206,10 @@ class Exchange:
             raw: As the model gave it.
             cut_off: Whether it might have gone on: its last word may be half of one.
         """
+        if self.conjugation.changes_nothing:
+            start = answer_start(raw)
+            end = None if start is None else first_stop(raw, self.stops, start)
+            return Reading("" if start is None else raw[start:end], end is not None)
         reader = self.reader()
         reader.append(raw)
         return Reading(reader.finish(cut_off=cut_off), reader.stopped)

@@ -16,10 +16,10 @@ _WORDS = "AIOY"
 """Letters that are words in some language."""
 
 _BOXED = re.compile(r"\\boxed\s*\{\s*(?:\\text\s*\{)?([^{}]*)\}")
-_ANSWER = (
-    r"(?:answer|option|choice|réponse|choix|respuesta|opción|antwort|möglichkeit|antwoord|optie|"
-    r"válasz|lehetőség)"
-)
+_ANSWERS = (
+    "answer", "option", "choice", "réponse", "choix", "respuesta", "opción", "antwort",
+    "möglichkeit", "antwoord", "optie", "válasz", "lehetőség",
+)  # fmt: skip
 _IS = (
     r"\s*(?:(?:correcte|correcta|correct|finale|final|helyes)\s*)?"
     r"(?:is|est|es|ist|lautet|az?)?\s*:?\s*"
@@ -88,18 +88,20 @@ class ChoiceScorer(Scorer):
         boxed = _BOXED.findall(answer)
         if boxed:
             return self._chosen(boxed[-1])
-        whole = self._texts.get(_form(answer))
         for letters in (_announced, _leading, _alone):
             found = {self._labels.index(letter) for letter in letters(self._labels, answer)}
             if found:
                 chosen = found.pop() if len(found) == 1 else None
-                named = whole if whole is not None else self._behind_letter(answer)
-                return chosen if named in (None, chosen) or letters is not _leading else None
+                is_sure = letters is not _leading or self._named(answer) in (None, chosen)
+                return chosen if is_sure else None
         mentioned = set(self._mentioned(answer))
         return mentioned.pop() if len(mentioned) == 1 else None
 
-    def _behind_letter(self, answer: str) -> int | None:
-        """Return the choice whose text follows the letter with which an answer begins."""
+    def _named(self, answer: str) -> int | None:
+        """Return the choice whose text an answer is, or has behind its first letter."""
+        whole = self._texts.get(_form(answer))
+        if whole is not None:
+            return whole
         text = _form(re.sub(r"^[\s(\[*_`\"'“„«]*\w[\s)\]*_`\"'”».:,–—-]+", "", answer.strip()))
         found = [each for each in self._texts if match_at_start(each, text, whole=True) == "yes"]
         return self._texts[max(found, key=len)] if found else None
@@ -125,6 +127,9 @@ def _form(text: str) -> str:
 
 def _announced(labels: str, answer: str) -> list[str]:
     """Return the letters behind the last phrase like *the answer is*."""
+    folded = answer.lower()
+    if not any(word in folded for word in _ANSWERS):
+        return []
     pattern, several = _announcing(labels)
     matches = list(pattern.finditer(answer))
     if not matches:
@@ -138,7 +143,10 @@ def _announced(labels: str, answer: str) -> list[str]:
 def _announcing(labels: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
     letter = f"([{labels}])"
     return (
-        re.compile(rf"\b{_ANSWER}{_IS}{_DRESS}{letter}{_UNDRESS}(?!\s+[^\W\dA-Z])", re.IGNORECASE),
+        re.compile(
+            rf"\b(?:{'|'.join(_ANSWERS)}){_IS}{_DRESS}{letter}{_UNDRESS}(?!\s+[^\W\dA-Z])",
+            re.IGNORECASE,
+        ),
         re.compile(
             rf"[\s)\]*_`.]*(?:{_OR}|,)\s{_DRESS}{letter}{_UNDRESS}",
             re.IGNORECASE,

@@ -118,7 +118,11 @@ def tool_calls(answer: str) -> list[Any]:
         values = json_values(text)
         found = [call for value in values for call in _calls_in(value)]
         calls += found or _python_calls(text)
-    return sorted(calls, key=lambda call: json.dumps(call, sort_keys=True))
+    return calls if len(calls) < 2 else sorted(calls, key=_order)
+
+
+def _order(call: Any) -> str:
+    return json.dumps(call, sort_keys=True)
 
 
 def _calls_in(value: Any) -> Iterator[list[Any]]:
@@ -235,7 +239,7 @@ def _equal_to(value: Any) -> Callable[[Any], bool]:
 
 
 def _calling(value: Any) -> Callable[[Any], bool]:
-    wanted = sorted(_calls_in(value), key=lambda call: json.dumps(call, sort_keys=True))
+    wanted = sorted(_calls_in(value), key=_order)
     return lambda said: _same_calls(said, wanted)
 
 

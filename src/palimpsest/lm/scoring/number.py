@@ -51,7 +51,7 @@ class NumberScorer(Scorer):
     def outcome(self, answer: str) -> Outcome:
         """Return whose number the answer comes to."""
         found = self._find(answer, self.asked.language)
-        text = decompose(normalise(answer))
+        text = decompose(normalise(answer)) if self._texts else ""
         return self.of_side(
             found is not None and any(map(found.equals, self._right)),
             (found is not None and any(map(found.equals, self._intruding)))

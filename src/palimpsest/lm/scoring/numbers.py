@@ -44,17 +44,22 @@ _WORDS = {
 }
 """Small number words by language, from zero on; ``|`` parts forms of one number."""
 
-_MARKERS = (
-    r"answer(?: is|:)", r"result is", r"réponse(?: finale)?(?: est|\s*:)", r"résultat est",
-    r"respuesta(?: final)?(?: es|:)", r"resultado es", r"antwort(?: ist| lautet|:)",
-    r"ergebnis(?: ist|:)", r"antwoord(?: is|:)", r"válasz(?: az?|:)?", r"####",
-)  # fmt: skip
+_MARKERS = {
+    word: re.compile(word + more)
+    for word, more in {
+        "answer": "(?: is|:)", "result": "(?: is|:)", "réponse": r"(?: finale)?(?: est|\s*:)",
+        "résultat": "(?: est|:)", "respuesta": "(?: final)?(?: es|:)", "resultado": "(?: es|:)",
+        "antwort": "(?: ist| lautet|:)", "ergebnis": "(?: ist|:)", "antwoord": "(?: is|:)",
+        "válasz": "(?: az?|:)?", "####": "",
+    }.items()
+}  # fmt: skip
 """What announces the answer, in the suites' languages and as GSM8K writes it."""
-_MARKER = re.compile("|".join(rf"(?:{each})" for each in _MARKERS), re.IGNORECASE)
+_END_OF_CLAUSE = re.compile(r"\n|(?<=\S)[.!?](?=\s|$)")
 
 _BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}")
 _FRACTION = re.compile(r"\\[dt]?frac\s*\{\s*(-?\d{1,100})\s*\}\s*\{\s*(\d{1,100})\s*\}")
 _NOISE = re.compile(r"\\(?:text|mathrm|mathbf|left|right|[,;!: ()\[\]$])|\$|[*`]{1,3}|__")
+_SPECIAL = re.compile(r"[\\$*`½⅓⅔¼¾⅕⅛]|__|\{,\}")
 _VULGAR = str.maketrans(
     {"½": " 1/2", "⅓": " 1/3", "⅔": " 2/3", "¼": " 1/4", "¾": " 3/4", "⅕": " 1/5", "⅛": " 1/8"}
 )
@@ -87,7 +92,7 @@ _OR = {"en": "or|to", "fr": "ou|à", "es": "o|a", "de": "oder|bis", "nl": "of|to
 class Quantity(NamedTuple):
     """A number in a text, as all that it may mean."""
 
-    values: tuple[Fraction, ...]
+    values: tuple[int | Fraction, ...]
     """Its readings, that of the language first; none for what is no single number, such as 3:30."""
 
     percent: bool = False
@@ -102,7 +107,7 @@ class Quantity(NamedTuple):
     def equals(self, other: Quantity) -> bool:
         """Return whether a reading of one is a reading of the other; 50 % equals 50 and 0.5."""
         if self.percent == other.percent:
-            return not set(self.values).isdisjoint(other.values)
+            return any(value in other.values for value in self.values)
         percent, plain = (self, other) if self.percent else (other, self)
         both = {*percent.values, *(value / 100 for value in percent.values)}
         return not both.isdisjoint(plain.values)
@@ -130,8 +135,8 @@ def final_number(text: str, language: str = "en") -> Quantity | None:
     if boxed:
         return _last(_cleaned(boxed[-1]), language)
     text = _cleaned(text)
-    for marker in reversed(list(_MARKER.finditer(text))):
-        clause = re.split(r"\n|(?<=[^\s])[.!?](?=\s|$)", text[marker.end() :], maxsplit=1)[0]
+    for start in _announcements(text):
+        clause = _END_OF_CLAUSE.split(text[start:], maxsplit=1)[0]
         if "=" in clause:
             return _last(clause.rpartition("=")[2], language) or _last(clause, language)
         found = _quantities(clause, language)
@@ -147,7 +152,7 @@ def announces_number(text: str, language: str = "en") -> bool:
         >>> announces_number("The answer is 17."), announces_number("What is 17?")
         (True, False)
     """
-    is_announced = _BOXED.search(text) is not None or _MARKER.search(text) is not None
+    is_announced = _BOXED.search(text) is not None or next(_announcements(text), None) is not None
     return is_announced and final_number(text, language) is not None
 
 
@@ -163,6 +168,16 @@ def begins_with_number(text: str, language: str = "en") -> bool:
     return bool(found) and found[0].start == 0
 
 
+def _announcements(text: str) -> Iterator[int]:
+    """Yield where phrases like *the answer is* end, the last one first."""
+    folded = text.lower()
+    if len(folded) != len(text):  # a few letters become two in small
+        folded = text
+    words = [word for word in _MARKERS if word in folded]
+    ends = {match.end() for word in words for match in _MARKERS[word].finditer(folded)}
+    yield from sorted(ends, reverse=True)
+
+
 def _last(text: str, language: str) -> Quantity | None:
     found = _quantities(text, language)
     if not found or _is_one_of_several(text, found, len(found) - 1, language):
@@ -171,6 +186,8 @@ def _last(text: str, language: str) -> Quantity | None:
 
 
 def _cleaned(text: str) -> str:
+    if _SPECIAL.search(text) is None:
+        return text
     text = _FRACTION.sub(r" \1/\2", text.replace("{,}", ",").replace("\\%", "%"))
     return _NOISE.sub("", text).translate(_VULGAR)
 
@@ -193,9 +210,12 @@ def _quantities(text: str, language: str) -> list[Quantity]:
     return meant or found
 
 
-def _values(match: re.Match[str], language: str) -> tuple[Fraction, ...]:
-    if len(match["number"]) > MOST_DIGITS:
+def _values(match: re.Match[str], language: str) -> tuple[int | Fraction, ...]:
+    number, *others = match.group("number", "minus", "whole", "under", "power", "e")
+    if len(number) > MOST_DIGITS:
         return ()
+    if not any(others):
+        return _readings(number, language)
     under = int(match["under"]) if match["under"] else 1
     if under == 0:
         return ()
@@ -207,19 +227,19 @@ def _values(match: re.Match[str], language: str) -> tuple[Fraction, ...]:
 
 
 @lru_cache(maxsize=65536)
-def _readings(digits: str, language: str) -> tuple[Fraction, ...]:
+def _readings(digits: str, language: str) -> tuple[int | Fraction, ...]:
     """Return what a run of digits with separators may mean, what the language says first."""
     digits = re.sub(f"[{_SPACE}'’٬]", "", digits).replace("٫", ".")
     points, commas = digits.count("."), digits.count(",")
     if not points and not commas:
-        return (Fraction(digits),)
+        return (int(digits),)
     if points and commas:
         decimal, group = (".", ",") if digits.rfind(".") > digits.rfind(",") else (",", ".")
         before, _, after = digits.partition(decimal)
         is_number = digits.count(decimal) == 1 and _grouped(before, group)
         return (Fraction(f"{before.replace(group, '')}.{after}"),) if is_number else ()
     mark = "." if points else ","
-    groups = (Fraction(digits.replace(mark, "")),) if _grouped(digits, mark) else ()
+    groups = (int(digits.replace(mark, "")),) if _grouped(digits, mark) else ()
     if points + commas > 1:
         return groups
     decimal_value = (Fraction(digits.replace(",", ".")),)
