@@ -27,24 +27,6 @@ GOAL = 50_000
 """Answers a second."""
 
 _SENTENCE = "so we add the boxes and find that there are many of them left on the table"
-    "so",
-    "we",
-    "add",
-    "the",
-    "boxes",
-    "and",
-    "find",
-    "that",
-    "there",
-    "are",
-    "many",
-    "of",
-    "them",
-    "left",
-    "on",
-    "the",
-    "table",
-]
 
 
 def rows(
