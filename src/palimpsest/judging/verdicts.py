@@ -207,7 +207,7 @@ def _suppressed_reason(plain: Plain, best: Best) -> str:
     mostly = "" if best.recovery >= THRESHOLDS.mostly_below else "mostly "
     return (
         f"{_change(plain)}; under '{best.name}' {_percent(best.recovery)} of it comes back "
-        f"({_between(best.recovery_ci95)}), so it is {mostly}hidden, not gone."
+        f"({_on_the_other_half(best.recovery_ci95)}), so it is {mostly}hidden, not gone."
     )
 
 
@@ -254,7 +254,7 @@ def _undecided_reason(
         return f"{change}, but not clearly on the half that measures the best conjugation."
     comes_back = (
         f"{change}; under '{best.name}' {_percent(best.recovery)} of it comes back "
-        f"({_between(best.recovery_ci95)})"
+        f"({_on_the_other_half(best.recovery_ci95)})"
     )
     if best.recovery_ci95[0] > THRESHOLDS.suppressed_above:
         return f"{comes_back}, but not clearly more than the base model gains there as well."
@@ -296,6 +296,10 @@ def _manages(plain: Plain, only: str = "") -> str:
 def _between(interval: Interval) -> str:
     low, high = (_points(end, 0) for end in interval)
     return f"95 % interval {low} to {high}"
+
+
+def _on_the_other_half(interval: Interval) -> str:
+    return f"{_between(interval)}, on the half that did not choose it"
 
 
 def _percent(share: float) -> str:
