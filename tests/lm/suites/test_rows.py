@@ -113,6 +113,52 @@ def test_worked_examples_of_another_table(folder: Path) -> None:
     assert asked.startswith("Question: 2 + 2")
 
 
+def test_no_worked_example_is_in_another_language_or_a_version_of_the_row(folder: Path) -> None:
+    rows = [f"{n},{lang},{lang} {n},{n}" for lang in ("en", "fr") for n in range(3)]
+    (folder / "all.csv").write_text("\n".join(["i,l,q,a", *rows]), "utf-8")
+    suite = load("all.csv,prompt={q},answer={a},id={i},lang={l},num_shots=2")
+    for example in suite.examples:
+        *worked, asked = str(example.prompt).split("\n\n")
+        assert {each.partition(" ")[0] for each in worked} == {example.language}
+        assert asked.split()[1] not in {each.split()[1] for each in worked}
+    with pytest.raises(UserError, match="fewer than num_shots=3"):
+        load("all.csv,prompt={q},answer={a},id={i},lang={l},num_shots=3")
+
+
+def test_messages_by_a_template_have_worked_examples_as_turns(folder: Path) -> None:
+    suite = load("sums.csv,messages={question},num_shots=1,shots_seed=2")
+    shot, said, asked = suite.examples[0].prompt
+    assert isinstance(asked, Message)
+    assert asked == Message("user", "2 + 2, as a word?")
+    assert isinstance(said, Message)
+    assert isinstance(shot, Message)
+    assert (shot.role, said.role) == ("user", "assistant")
+
+
+def test_parts_of_a_value_whole_numbers_and_the_form_of_answers(folder: Path) -> None:
+    row = {"q": {"text": "a?"}, "choices": {"text": ["x", "y"]}, "n": 7.0}
+    (folder / "c.jsonl").write_text(json.dumps(row), "utf-8")
+    [example] = load("c.jsonl,prompt={q.text},answer={n},form=number").examples
+    assert (example.prompt, example.right, example.forms) == ("a?", ("7",), {"answer": "number"})
+    [example] = load("c.jsonl,prompt={q.text},answer=y,choices={choices.text}").examples
+    assert example.choices == ("x", "y")
+
+
+def test_a_prompt_whose_columns_are_all_empty_renders_nothing(folder: Path) -> None:
+    (folder / "empty.csv").write_text("question,answer\n,b\n", "utf-8")
+    with pytest.raises(UserError, match=r"line 2: prompt \(column question\): gives nothing"):
+        load(rf"empty.csv,{PROMPT}")
+
+
+def test_a_folder_of_splits_is_told_apart(folder: Path) -> None:
+    (folder / "data" / "test").mkdir(parents=True)
+    (folder / "data" / "test" / "state.json").write_text("{}", "utf-8")
+    with pytest.raises(
+        UserError, match=r"without rows of its own\.\nName one of its splits: data/test"
+    ):
+        load("data,prompt={question}")
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,11 +13,12 @@ import numpy as np
 from pydantic import NonNegativeInt, PositiveInt
 
 from palimpsest.errors import UserError, did_you_mean, raise_mistakes
+from palimpsest.files import digest
 from palimpsest.lm.prompts import Message, Prompt
 from palimpsest.lm.scoring import DEFAULT_SCORER, scorer_class
 from palimpsest.lm.suites.limits import chance_of, n_tokens_for, stops_for, unescaped
 from palimpsest.lm.suites.suite import Example, Suite
-from palimpsest.lm.suites.tables import SourceRow, Table, read_table
+from palimpsest.lm.suites.tables import SourceRow, Table, is_saved_dataset, read_table
 
 ABILITY = "answer"
 """What the suite's one ability is called."""
@@ -38,6 +40,7 @@ def build(
     lang: str = "en",
     languages: Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
+    form: str | None = None,
     scorer: str = DEFAULT_SCORER,
     shots: Path | None = None,
     num_shots: NonNegativeInt = 0,
@@ -52,7 +55,8 @@ def build(
         file: The table. With ``{lang}`` in its name there is one for each of ``languages``, and
             rows of the same number (or ``id``) are versions of one example.
         prompt: A template, in which ``{column}`` stands for what a row has; ``\n`` is a line break.
-        messages: In its place, a column with a list of messages, ``{column}``.
+        messages: In its place, a column with a list of messages, ``{column}``, or a template for
+            what the user says in a chat.
         answer: A template for the accepted answer; a column with a list gives several.
         choices: A column with a list, or templates with ``|`` between.
         index: The answer is the place of a choice, counted from this number.
@@ -61,9 +65,11 @@ def build(
         lang: A template for the language, where one table has several.
         languages: Of the files.
         columns: What the columns are called, for a CSV or TSV file without a line that says it.
+        form: What the answers look like; see ``palimpsest list forms``.
         scorer: How answers are scored.
         shots: A table of worked examples with the same columns; by default the table itself.
-        num_shots: Worked examples before each prompt, drawn without the row itself.
+        num_shots: Worked examples before each prompt, in its language, drawn without the row itself
+            and its versions; in a chat they are turns.
         shots_seed: Seed of the draw, which is the same in all languages.
         source: The language of the plain prompts; by default ``en`` if there is any, else the
             first.
@@ -81,9 +87,14 @@ def build(
         lang=lang,
     )  # fmt: skip
     tables = dict(_tables(file, languages, templates, columns))
-    worked = tables if shots is None else dict(_tables(shots, languages, templates, columns))
-    plan = _Plan(templates, index, scorer, _Shots(num_shots, shots_seed, shots is None))
-    rows = [each for name, table in tables.items() for each in plan.rows(table, worked[name], name)]
+    worked = _Shots(num_shots, shots_seed, shots is None, str(shots or file))
+    if num_shots:
+        drawn_from = (
+            tables if shots is None else dict(_tables(shots, languages, templates, columns))
+        )
+        worked.fill(templates, drawn_from)
+    plan = _Plan(templates, index, form, scorer, worked)
+    rows = [each for name, table in tables.items() for each in plan.rows(table, name)]
     examples = _checked(rows)
     present = dict.fromkeys(example.language for example in examples)
     source = source or ("en" if "en" in present else next(iter(present), "en"))
@@ -119,10 +130,12 @@ class _Template:
         """Return the text for a row.
 
         Raises:
-            ValueError: It names a column with a list, or gives nothing.
+            ValueError: It names a column with a list, or gives nothing: no text at all, or none
+                of its columns has any.
         """
         text = _FIELD.sub(lambda match: self._field(match, row), self.text)
-        if not text.strip():
+        blank = all(not _plain(_part(row, name), self.option).strip() for name in self.columns)
+        if not text.strip() or (self.columns and blank):
             named = f" (column {', '.join(self.columns)})" if self.columns else ""
             raise ValueError(f"{self.option}{named}: gives nothing.")
         return text
@@ -133,7 +146,7 @@ class _Template:
         Raises:
             ValueError: There is none.
         """
-        value = row.fields.get(self.column) if self.column else None
+        value = self.value(row)
         if not isinstance(value, list):
             return (self.render(row),)
         texts = tuple(_plain(each, self.option) for each in value)
@@ -144,12 +157,28 @@ class _Template:
     def _field(self, match: re.Match[str], row: SourceRow) -> str:
         if match[1] is None:
             return match[0][0]
-        return _plain(row.fields.get(match[1]), self.option)
+        return _plain(_part(row, match[1]), self.option)
+
+    def value(self, row: SourceRow) -> Any:
+        """Return what the one column has that it consists of, if it does."""
+        return _part(row, self.column) if self.column else None
+
+
+def _part(row: SourceRow, name: str) -> Any:
+    """Return what a column has; behind a point, a part of it, such as ``choices.text``."""
+    if name in row.fields:
+        return row.fields[name]
+    value: Any = row.fields
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
 
 
 def _plain(value: Any, option: str) -> str:
     if value is None:
         return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # what tables make of whole numbers where one is missing
     if isinstance(value, bool | int | float | str):
         return str(value)
     raise ValueError(f"{option}: a {type(value).__name__} cannot stand in a text.")
@@ -170,6 +199,10 @@ class _Templates(NamedTuple):
         by_name = {name: _Template(name, text) for name, text in texts.items() if text is not None}
         parts = choices.split("|") if choices else []
         return cls(by_name, tuple(_Template("choices", part) for part in parts))
+
+    def identity(self, number: int, row: SourceRow) -> str:
+        """Return what versions of a row share, whose number counts from 0."""
+        return self.by_name["id"].render(row) if "id" in self.by_name else f"{number + 1:05}"
 
     @property
     def columns(self) -> dict[str, str]:
@@ -195,41 +228,78 @@ def _tables(
         )
     for language in languages or ("",):
         path = Path(str(file).replace("{lang}", language)).expanduser()
-        table = read_table(path, templates.columns, names=names)
+        _refuse_splits(path)
+        roots = {column.partition(".")[0] for column in templates.columns}
+        table = read_table(path, {*templates.columns, *roots}, names=names)
         for column, option in templates.columns.items():
-            if column not in table.columns:
+            if not {column, column.partition(".")[0]} & {*table.columns}:
                 raise UserError(
                     f"{path} has no column '{column}', which {option}= names."
                     f"{did_you_mean(column, table.columns)}",
-                    hint=f"It has: {', '.join(table.columns)}.",
+                    hint=f"It has: {', '.join(table.columns) or 'none'}. If its first line is a "
+                    "row already, name them: columns=A+B",
                 )
         yield language, table
 
 
+def _refuse_splits(path: Path) -> None:
+    """Raise :class:`UserError` for a folder in which ``datasets`` saved several splits."""
+    if path.is_dir() and not is_saved_dataset(path):
+        splits = sorted(each.name for each in path.iterdir() if is_saved_dataset(each))
+        raise UserError(
+            f"{path} is a folder without rows of its own.",
+            hint=f"Name one of its splits: {path / splits[0]}"
+            if splits
+            else "Name a file of rows.",
+        )
+
+
 @dataclass(frozen=True)
 class _Shots:
-    """Worked examples that come before a prompt."""
+    """Worked examples that come before a prompt, the same ones in every language."""
 
     n: int
     seed: int
     of_the_rows: bool
     """Whether they are drawn from the rows themselves."""
+    file: str
+    by_language: dict[str, dict[str, SourceRow]] = field(default_factory=dict)
 
-    def before(self, number: int, table: Table) -> Iterator[SourceRow]:
-        """Yield the rows that are worked before the row of a number, from 0."""
-        n_rows = len(table.rows)
-        n_others = n_rows - (1 if self.of_the_rows else 0)
+    def fill(self, templates: _Templates, tables: Mapping[str, Table]) -> None:
+        """Take the rows of tables; those without an id or a language are left out."""
+        for name, table in tables.items():
+            for number, row in enumerate(table.rows):
+                try:
+                    language = name or templates.by_name["lang"].render(row)
+                    identity = templates.identity(number, row)
+                except ValueError:
+                    continue
+                self.by_language.setdefault(language, {}).setdefault(identity, row)
+
+    def before(self, identity: str, language: str) -> list[SourceRow]:
+        """Return the rows that are worked before one of a language."""
         if self.n == 0:
-            return
-        if n_others < self.n:
+            return []
+        only = next(iter(self.by_language.values()), {}) if len(self.by_language) < 2 else {}
+        known = self.by_language.get(language, {} if self.of_the_rows else only)
+        ids = [each for each in self._shared if each in known]
+        if self.of_the_rows and identity in ids:
+            ids.remove(identity)
+        if len(ids) < self.n:
             raise UserError(
-                f"{table.name} has {n_others} rows to work before a prompt, fewer than "
-                f"num_shots={self.n}.",
+                f"{self.file} has {len(ids)} rows to work before a prompt in '{language}', fewer "
+                f"than num_shots={self.n}.",
                 hint="Ask for fewer, or name another table with shots=FILE.",
             )
-        rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(number,)))
-        for drawn in rng.choice(n_others, size=self.n, replace=False):
-            yield table.rows[drawn + (1 if self.of_the_rows and drawn >= number else 0)]
+        key = int(digest(identity), 16)
+        rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(key,)))
+        return [known[ids[drawn]] for drawn in rng.choice(len(ids), size=self.n, replace=False)]
+
+    @cached_property
+    def _shared(self) -> list[str]:
+        """The ids that there are in all languages."""
+        first, *others = self.by_language.values() or [{}]
+        return [each for each in first if all(each in other for other in others)]
 
 
 class _Row(NamedTuple):
@@ -246,30 +316,33 @@ class _Plan:
 
     templates: _Templates
     index: int | None
+    form: str | None
     scorer: str
     shots: _Shots
 
-    def rows(self, table: Table, worked: Table, language: str) -> Iterator[_Row]:
+    def rows(self, table: Table, language: str) -> Iterator[_Row]:
         """Yield the rows of one table."""
         for number, row in enumerate(table.rows):
             try:
-                yield _Row(row.place, self._example(number, row, worked, language))
+                yield _Row(row.place, self._example(number, row, language))
             except (ValueError, UserError) as error:
                 said = error.message if isinstance(error, UserError) else str(error)
                 yield _Row(row.place, None, said)
 
-    def _example(self, number: int, row: SourceRow, worked: Table, language: str) -> Example:
+    def _example(self, number: int, row: SourceRow, language: str) -> Example:
         choices = self._choices(row)
         by_name = self.templates.by_name
-        identity = by_name["id"].render(row) if "id" in by_name else f"{number + 1:05}"
+        identity = self.templates.identity(number, row)
+        language = language or by_name["lang"].render(row)
         example = Example(
             source_id=identity,
             cell=by_name["group"].render(row),
-            language=language or by_name["lang"].render(row),
-            prompt=self._prompt(row, list(self.shots.before(number, worked))),
+            language=language,
+            prompt=self._prompt(row, self.shots.before(identity, language)),
             answers={ABILITY: self._answers(row, choices)},
             choices=choices,
             scorer=self.scorer,
+            forms={} if self.form is None else {ABILITY: self.form},
         )
         example.scorer_of(example.right, ())
         return example
@@ -296,13 +369,23 @@ class _Plan:
                 for each in worked
             ]
             return "\n\n".join([*turns, by_name["prompt"].render(row)])
-        if worked:
-            raise ValueError("messages: worked examples need prompt=, a text.")
-        return _messages(by_name["messages"], row)
+        turns = [turn for each in worked for turn in self._turns(each)]
+        first, *rest = _messages(by_name["messages"], row)
+        is_system = first.role == "system"
+        return (first, *turns, *rest) if is_system else (*turns, first, *rest)
+
+    def _turns(self, row: SourceRow) -> tuple[Message, ...]:
+        """Return a worked example as turns of a chat."""
+        answer = self._answers(row, self._choices(row))[0]
+        asked = _messages(self.templates.by_name["messages"], row)
+        said = (each for each in asked if each.role != "system")
+        return (*said, Message("assistant", answer))
 
 
 def _messages(template: _Template, row: SourceRow) -> tuple[Message, ...]:
-    value: Any = row.fields.get(template.column or "")
+    value: Any = template.value(row)
+    if not isinstance(value, list):
+        return (Message("user", template.render(row)),)
     try:
         messages = tuple(Message(each["role"], each["content"]) for each in value)
     except (TypeError, KeyError):
