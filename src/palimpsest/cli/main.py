@@ -22,6 +22,7 @@ from palimpsest.cli import (
     rescore,
     rosetta,
     serve,
+    suites,
 )
 from palimpsest.cli.help import Commands
 from palimpsest.errors import Terminated, UserError
@@ -76,6 +77,7 @@ app.command()(rescore.rescore)
 app.command()(serve.serve)
 app.command("lm-eval", context_settings=lm_eval.PASS_ON, no_args_is_help=True)(lm_eval.lm_eval)
 app.command("list")(list_.list_)
+app.add_typer(suites.app, name="suites")
 app.add_typer(rosetta.app, name="rosetta")
 app.add_typer(lab.app, name="lab")
 

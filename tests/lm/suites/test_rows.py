@@ -127,7 +127,9 @@ def test_no_worked_example_is_in_another_language_or_a_version_of_the_row(folder
 
 def test_messages_by_a_template_have_worked_examples_as_turns(folder: Path) -> None:
     suite = load("sums.csv,messages={question},num_shots=1,shots_seed=2")
-    shot, said, asked = suite.examples[0].prompt
+    prompt = suite.examples[0].prompt
+    assert isinstance(prompt, tuple)
+    shot, said, asked = prompt
     assert isinstance(asked, Message)
     assert asked == Message("user", "2 + 2, as a word?")
     assert isinstance(said, Message)

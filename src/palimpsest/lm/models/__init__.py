@@ -9,8 +9,10 @@ if TYPE_CHECKING:
     from palimpsest.lm.models.protocol import (
         Decided,
         Generation,
+        Joint,
         LanguageModel,
         ScoringUnavailableError,
+        ShowsTokens,
         WritesPrompts,
         can_score,
     )
@@ -19,9 +21,9 @@ if TYPE_CHECKING:
     from palimpsest.lm.models.specs import in_form, load_model, parse_model_spec
 
 __all__ = [
-    "ROSETTA_WEIGHTS", "Budget", "Chargeable", "Decided", "Generation", "LanguageModel",
-    "PriceTable", "ScoringUnavailableError", "ScriptedModel", "WritesPrompts", "can_score",
-    "in_form", "load_model", "parse_model_spec",
+    "ROSETTA_WEIGHTS", "Budget", "Chargeable", "Decided", "Generation", "Joint", "LanguageModel",
+    "PriceTable", "ScoringUnavailableError", "ScriptedModel", "ShowsTokens", "WritesPrompts",
+    "can_score", "in_form", "load_model", "parse_model_spec",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -106,6 +106,27 @@ class WritesPrompts(Protocol):
         """
 
 
+class Joint(NamedTuple):
+    """The tokens where a prompt ends and an answer begins."""
+
+    prompt: tuple[str, ...]
+    """The last ones of the prompt."""
+
+    answer: tuple[str, ...]
+    """The first ones of prompt and answer together that are not those of the prompt alone."""
+
+    n_replaced: int
+    """How many tokens of the prompt are others once the answer stands behind it."""
+
+
+@runtime_checkable
+class ShowsTokens(Protocol):
+    """A model whose tokens can be looked at."""
+
+    def joint(self, prompt: Prompt, answer: str) -> Joint:
+        """Return the tokens on both sides of the place where an answer begins."""
+
+
 def can_score(model: LanguageModel) -> bool:
     """Return whether a model can say how likely a given continuation is.
 

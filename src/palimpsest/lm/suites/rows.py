@@ -369,10 +369,10 @@ class _Plan:
                 for each in worked
             ]
             return "\n\n".join([*turns, by_name["prompt"].render(row)])
-        turns = [turn for each in worked for turn in self._turns(each)]
+        said = [turn for each in worked for turn in self._turns(each)]
         first, *rest = _messages(by_name["messages"], row)
         is_system = first.role == "system"
-        return (first, *turns, *rest) if is_system else (*turns, first, *rest)
+        return (first, *said, *rest) if is_system else (*said, first, *rest)
 
     def _turns(self, row: SourceRow) -> tuple[Message, ...]:
         """Return a worked example as turns of a chat."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import torch
@@ -32,7 +33,7 @@ from palimpsest.lm.models.huggingface.memory import (
 from palimpsest.lm.models.huggingface.options import THINKING_TOKENS
 from palimpsest.lm.models.huggingface.small_networks import DividedDecoder, one_core_threads
 from palimpsest.lm.models.huggingface.tokenization import PromptEncoder
-from palimpsest.lm.models.protocol import Decided, Generation
+from palimpsest.lm.models.protocol import Decided, Generation, Joint
 from palimpsest.lm.prompts import Prompt
 from palimpsest.lm.stops import open_thought
 
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
     from palimpsest.errors import UserError
+
+_N_SHOWN = 4
+"""Tokens on each side of the place where an answer begins."""
 
 _SMALL_BYTES = 256 * 2**20
 """Weights up to which a model on the CPU is small: each core gets rows of its own, so that all of
@@ -156,6 +160,20 @@ class CausalModel(ABC):
     def encode(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         """Return the tokens that the network reads for each prompt."""
         return self._encoder.encode(prompts)
+
+    def joint(self, prompt: Prompt, answer: str) -> Joint:
+        """Return the tokens on both sides of the place where an answer begins."""
+        text, templated = self._encoder.text(prompt)
+        space = "" if templated or text[-1:].isspace() else " "
+        whole_text = text + space + answer.lstrip()
+        before, whole = self._encoder.encode_texts([(text, templated), (whole_text, templated)])
+        pairs = zip(before, whole, strict=False)
+        n_same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        last, first = before[-_N_SHOWN:], whole[n_same : n_same + _N_SHOWN]
+        names = [
+            tuple(str(self.tokenizer.decode([token])) for token in part) for part in (last, first)
+        ]
+        return Joint(names[0], names[1], len(before) - n_same)
 
     @property
     def n_context(self) -> int | None:
