@@ -165,6 +165,8 @@ def test_a_folder_of_splits_is_told_apart(folder: Path) -> None:
     ("spec", "message"),
     [
         ("sums.csv,prompt={qestion}", r"no column 'qestion', which prompt= names.*'question'"),
+        ("sums.csv,prompt={question", r"has a '\{' that belongs to no column"),
+        ("deep.jsonl,prompt={q},answer=a", r"line 1: prompt \(column q\): a dict cannot stand"),
         ("sums.csv", "needs either prompt= or messages="),
         ("sums.csv,prompt={question},messages={kind}", "needs either prompt= or messages="),
         ("sums.csv,prompt={question},scorer=nummer", "Did you mean 'number'"),
@@ -184,6 +186,7 @@ def test_what_cannot_be_used_is_named_with_row_and_column(
     folder: Path, spec: str, message: str
 ) -> None:
     (folder / "empty.csv").write_text("question,answer\na?,b\nc?,\n", "utf-8")
+    (folder / "deep.jsonl").write_text('{"q": {"text": "a?"}}', "utf-8")
     (folder / "town.csv").write_text("question,answer\na?,Paris\n", "utf-8")
     (folder / "odd.csv").write_text("question,answer\na?\n", "utf-8")
     with pytest.raises(UserError, match=message):

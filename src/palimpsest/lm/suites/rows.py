@@ -122,6 +122,11 @@ class _Template:
     def __init__(self, option: str, text: str) -> None:
         self.option = option
         self.text = unescaped(text)
+        if found := re.search("[{}]", _FIELD.sub("", self.text)):
+            raise UserError(
+                f"The template {option}={text!r} has a '{found[0]}' that belongs to no column.",
+                hint="Write {COLUMN}, and double a brace that means itself.",
+            )
         self.columns = tuple(name for name in _FIELD.findall(self.text) if name)
         self.column = self.columns[0] if self.text == f"{{{''.join(self.columns)}}}" else None
         """The one column that it consists of, whose lists are lists."""
@@ -134,7 +139,8 @@ class _Template:
                 of its columns has any.
         """
         text = _FIELD.sub(lambda match: self._field(match, row), self.text)
-        blank = all(not _plain(_part(row, name), self.option).strip() for name in self.columns)
+        values = [_part(row, name) for name in self.columns]
+        blank = all(value is None or not str(value).strip() for value in values)
         if not text.strip() or (self.columns and blank):
             named = f" (column {', '.join(self.columns)})" if self.columns else ""
             raise ValueError(f"{self.option}{named}: gives nothing.")
@@ -157,7 +163,7 @@ class _Template:
     def _field(self, match: re.Match[str], row: SourceRow) -> str:
         if match[1] is None:
             return match[0][0]
-        return _plain(_part(row, match[1]), self.option)
+        return _plain(_part(row, match[1]), f"{self.option} (column {match[1]})")
 
     def value(self, row: SourceRow) -> Any:
         """Return what the one column has that it consists of, if it does."""
@@ -181,7 +187,9 @@ def _plain(value: Any, option: str) -> str:
         return str(int(value))  # what tables make of whole numbers where one is missing
     if isinstance(value, bool | int | float | str):
         return str(value)
-    raise ValueError(f"{option}: a {type(value).__name__} cannot stand in a text.")
+    raise ValueError(
+        f"{option}: a {type(value).__name__} cannot stand in a text; its parts are {{column.part}}."
+    )
 
 
 class _Templates(NamedTuple):
