@@ -175,6 +175,7 @@ def _plain(prompt: Prompt) -> Any:
 SUITES = Registry[Callable[..., Suite]](
     "suite",
     {
+        "abilities": "palimpsest.lm.suites.abilities.suite:build",
         "icl-vs-if": "palimpsest.lm.suites.icl_vs_if:build",
         "jsonl": "palimpsest.lm.suites.jsonl:build",
         "nli": "palimpsest.lm.suites.nli.suite:build",
