@@ -188,6 +188,20 @@ is what stands right behind the colon; with a default, it may be left out. Plugi
 ``palimpsest.suites``."""
 
 
+def default_suite(*models: Any) -> str:
+    """Return the spec of what models are asked where no suite is named.
+
+    Args:
+        models: Models, or their specs.
+
+    Example:
+        >>> default_suite("./base", "./tuned"), default_suite("rosetta:base", "rosetta:tuned")
+        ('abilities', 'rosetta')
+    """
+    specs = [str(getattr(model, "spec", model)) for model in models]
+    return "rosetta" if all(spec.startswith("rosetta:") for spec in specs) else "abilities"
+
+
 def load_suite(spec: str, *, limit: int | None = None) -> Suite:
     """Build the suite that a spec describes.
 
