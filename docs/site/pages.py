@@ -23,7 +23,16 @@ SECTIONS = {
 """Folders whose pages are listed on a page that nobody has to write."""
 
 JOBS = {
-    "Diagnose": ("compare", "your-models", "scorers", "thinking", "endpoint", "translate", "nli"),
+    "Diagnose": (
+        "compare",
+        "your-models",
+        "abilities",
+        "scorers",
+        "thinking",
+        "endpoint",
+        "translate",
+        "nli",
+    ),  # fmt: skip
     "Fix": ("recommend", "serve"),
     "Integrate": ("lm-eval", "inspect", "trainer", "promptfoo", "garak", "litellm"),
     "Understand": ("lab",),
