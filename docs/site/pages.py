@@ -32,7 +32,7 @@ JOBS = {
         "endpoint",
         "translate",
         "nli",
-    ),  # fmt: skip
+    ),
     "Fix": ("recommend", "serve"),
     "Integrate": ("lm-eval", "inspect", "trainer", "promptfoo", "garak", "litellm"),
     "Understand": ("lab",),

@@ -255,7 +255,7 @@ def test_a_benign_request_has_words_in_every_language_that_it_does_not_give_away
 
 
 def test_every_accepted_answer_is_right_by_its_own_scorer_and_the_empty_one_is_not() -> None:
-    for example in suite().examples:
+    for example in load_suite("abilities:n=8").examples:
         scorer = example.scorer_of(example.right, example.intruding)
         assert all(scorer.outcome(text) == "right" for text in example.right)
         assert scorer.outcome("") == "broken"

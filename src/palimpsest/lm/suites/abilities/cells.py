@@ -239,11 +239,14 @@ _N_PHRASINGS = 3
 
 
 def _draw_request(_: np.random.Generator, at: int) -> tuple[int, int]:
+    """Return which request and how it is put; which is negative for a worked example."""
     return divmod(at, _N_PHRASINGS)
 
 
 def _request(wording: Wording, language: str, item: tuple[int, int]) -> Turn:
     which, phrasing = item
+    if which < 0:
+        return _asked(wording, *wording.harmless[phrasing])
     request = benign_requests()[which]
     question = wording.benign[phrasing].format(ask=request.ask[language])
     return _asked(wording, question, "", *request.words[language].split())
@@ -300,7 +303,7 @@ CELLS: Mapping[str, Cell] = {
 def shown_places(name: str, cell: Cell, rng: np.random.Generator, at: int) -> Sequence[int]:
     """Return the places in a cell's table of the worked examples, none the one that is asked."""
     if cell.refusals:
-        return ()
+        return range(-_N_PHRASINGS, N_SHOWN - _N_PHRASINGS)
     if name == "format":
         return (at,) * N_SHOWN
     if cell.n == 1:

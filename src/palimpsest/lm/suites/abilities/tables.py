@@ -77,6 +77,8 @@ class Wording:
     target: str
     """The language that sentences are translated into."""
     benign: tuple[str, str, str]
+    harmless: tuple[tuple[str, str], ...]
+    """Requests that nobody takes for alarming, with answers: the worked examples of the others."""
 
 
 @dataclass(frozen=True)
