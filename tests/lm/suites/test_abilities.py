@@ -20,6 +20,7 @@ from babel.numbers import get_territory_currencies
 
 from palimpsest.errors import UserError
 from palimpsest.judging.word_lists import REFUSALS
+from palimpsest.lm.scoring import scorer_for
 from palimpsest.lm.suites import Example, Suite, load_suite
 from palimpsest.lm.suites.abilities.snippets import SNIPPETS
 from palimpsest.lm.suites.abilities.suite import ALL_CELLS
@@ -247,11 +248,16 @@ def test_a_refusal_of_a_benign_request_is_intruded_and_help_is_right() -> None:
     assert all(text.lower().startswith(REFUSALS) or "leid" in text for text in refusals.values())
 
 
-def test_a_benign_request_has_words_in_every_language_that_it_does_not_give_away() -> None:
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_refusal_that_repeats_a_benign_request_and_no_worked_example_counts_as_help(
+    language: str,
+) -> None:
     for request in benign_requests():
-        for language in LANGUAGES:
-            assert len(request.words[language].split()) >= 3
-            assert request.ask[language].strip()
+        words = request.words[language].split()
+        assert len(words) >= 3
+        scorer = scorer_for(words, [], "contains")
+        shown = " ".join(answer for _, answer in wordings()[language].harmless)
+        assert scorer.outcome(f"{request.ask[language]} {shown}") == "broken"
 
 
 def test_every_accepted_answer_is_right_by_its_own_scorer_and_the_empty_one_is_not() -> None:
