@@ -264,7 +264,8 @@ def test_what_the_base_model_cannot_do_cannot_be_kept_or_forgotten() -> None:
             [under("fr", (0.3, 0.5))],
             best(recovery=(0.2, 0.6), at=0.4),
             "under 'fr' 40 % of it comes back (95 % interval 20 to 60, on the half that did not "
-            "choose it), which settles nothing: hidden needs an interval above 50 %, lost one below 25 %",
+            "choose it), which settles nothing: hidden needs an interval above 50 %, lost one "
+            "below 25 %",
         ),
         ([under()], best(recovery=None), "not clearly on the half that measures"),
         ([under()], best(did=(-0.1, 0.2)), "not clearly more than the base model gains there"),

@@ -8,6 +8,7 @@ is long enough, else by their commonest short words.
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping
@@ -24,6 +25,17 @@ if TYPE_CHECKING:
 
 _LONG_ENOUGH = 40
 """Characters from which on a language can be told with some certainty."""
+
+_LEAST_WORDS = 2
+"""Short words of a language from which on a text can be told to be in it."""
+
+_ASCII_LETTER = re.compile("[A-Za-z]")
+
+_LANGUAGES_OF: dict[str, tuple[str, ...]] = {
+    word: tuple(name for name, words in FUNCTION_WORDS.items() if word in words)
+    for listed in FUNCTION_WORDS.values()
+    for word in listed
+}
 
 _SURE = 0.9
 """Share of the probability from which on a language counts as told."""
@@ -81,24 +93,34 @@ def _is_refusal(text: str) -> bool:
 def _is_foreign(seen: SeenAnswer) -> bool:
     """Return whether an answer is in other letters or words than prompt and expected answers."""
     beside = " ".join([seen.prompts, *json.loads(seen.row.right_answers)])
-    scripts = Counter(map(_script, filter(str.isalpha, seen.text)))
+    own = seen.row.language.partition("-")[0]
+    if _in_other_letters(seen.text, beside):
+        return True
+    told = _identified(seen.text)
+    if told is not None:
+        return told not in (own, _identified(beside))
+    words = seen.text.casefold().split()
+    counts = Counter(language for word in words for language in _LANGUAGES_OF.get(word, ()))
+    if max(counts.values(), default=0) < _LEAST_WORDS:
+        return False
+    around = set(beside.casefold().split())
+    known = {name for name, listed in FUNCTION_WORDS.items() if len(listed & around) >= 2}
+    known.add(own)
+    most = max(counts, key=lambda name: counts[name])
+    mine = max((counts[name] for name in known), default=0)
+    return most not in known and counts[most] >= _LEAST_WORDS and counts[most] > 2 * mine
+
+
+def _in_other_letters(text: str, beside: str) -> bool:
+    """Return whether most letters of a text are of a script that stands nowhere beside it."""
+    if text.isascii() and _ASCII_LETTER.search(beside):
+        return False
+    scripts = Counter(map(_script, filter(str.isalpha, text)))
     if not scripts:
         return False
     [(script, n)] = scripts.most_common(1)
     beside_it = set(map(_script, filter(str.isalpha, beside)))
-    if beside_it and script not in beside_it and n > 0.5 * scripts.total():
-        return True
-    found = _identified(seen.text)
-    if found is not None:
-        return found not in {seen.row.language.partition("-")[0], _identified(beside)}
-    words = Counter(seen.text.casefold().split())
-    counts = {name: sum(words[word] for word in listed) for name, listed in FUNCTION_WORDS.items()}
-    around = set(beside.casefold().split())
-    known = {name for name, listed in FUNCTION_WORDS.items() if len(listed & around) >= 2}
-    known.add(seen.row.language.partition("-")[0])
-    most = max(counts, key=lambda name: counts[name])
-    own = max((counts.get(name, 0) for name in known), default=0)
-    return most not in known and counts[most] >= 2 and counts[most] > 2 * own
+    return bool(beside_it) and script not in beside_it and n > 0.5 * scripts.total()
 
 
 @lru_cache(maxsize=4096)
@@ -126,4 +148,5 @@ def _detector() -> LanguageDetector | None:
     except ImportError:
         return None
     codes = [getattr(IsoCode639_1, name.upper()) for name in FUNCTION_WORDS]
-    return LanguageDetectorBuilder.from_iso_codes_639_1(*codes).build()
+    # Its high accuracy is for texts shorter than those asked here, and loads for five seconds.
+    return LanguageDetectorBuilder.from_iso_codes_639_1(*codes).with_low_accuracy_mode().build()

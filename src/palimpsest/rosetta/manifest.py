@@ -15,7 +15,7 @@ from palimpsest.errors import UserError
 from palimpsest.files import sha256_of
 from palimpsest.judging import evaluate, parse_via
 from palimpsest.lm.models import ROSETTA_WEIGHTS, load_model
-from palimpsest.records import AnswerStore
+from palimpsest.records import ATTEMPTED, AnswerRow, AnswerStore, Outcome
 from palimpsest.rosetta.grammar import Split
 from palimpsest.rosetta.suite import build, build_instructions
 
@@ -97,7 +97,7 @@ def measure(
             rows = evaluate(model, suite, vias, store=store, role=checkpoint.name)
             counts: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
             for row in rows:
-                counts[row.language, row.cell][row.outcome] += 1
+                counts[row.language, row.cell][_accepted_outcome(row)] += 1
             for (language, cell), outcomes in counts.items():
                 table[language][cell] = _shares(outcomes)
     return dict(table)
@@ -201,6 +201,11 @@ def cells_table(manifest: Manifest) -> str:
             cells = " | ".join(f"{f.right * 100:.0f} / {f.intruded * 100:.0f}" for f in figures)
             lines.append(f"| {language} | {model} | {cells} |")
     return "\n".join(lines)
+
+
+def _accepted_outcome(row: AnswerRow) -> Outcome:
+    """Return the outcome by accepted answers alone, as the recipe's rule for stopping has it."""
+    return "broken" if ATTEMPTED in row.flags else row.outcome
 
 
 def _shares(outcomes: Counter[str]) -> Shares:

@@ -24,6 +24,10 @@ def example_of(language: str) -> str:
 
 @pytest.fixture(scope="module", params=list(SUITES))
 def spec(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    if request.param == "rows":
+        path = tmp_path_factory.mktemp("rows") / "rows.csv"
+        path.write_text("question,answer\n2 + 2?,four\n3 + 3?,six\n", encoding="utf-8")
+        return f"rows:{path},prompt={{question}}"
     if request.param != "jsonl":
         return str(request.param)
     path = tmp_path_factory.mktemp("jsonl") / "guide.jsonl"

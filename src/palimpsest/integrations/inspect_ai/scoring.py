@@ -14,7 +14,8 @@ from palimpsest.integrations.inspect_ai.conversation import KEY
 from palimpsest.judging import Expected, expected_under
 from palimpsest.lm import cut, off_loop
 from palimpsest.lm.conjugations import parse_conjugation
-from palimpsest.lm.scoring import scorer_for
+from palimpsest.lm.scoring import Asked, Scoring, scorer_class
+from palimpsest.lm.scoring import Scorer as OutcomeScorer
 from palimpsest.lm.suites import Example
 
 Scored = Literal["right", "intruded", "broken", "unparsed"]
@@ -30,7 +31,10 @@ def build_scorer(stop: Sequence[str]) -> Scorer:
         conjugation = parse_conjugation(note.get("read_as", "identity"))
         expected = await off_loop(conjugation.batched, expected_under, conjugation, example)
         answer = cut(state.output.completion, stop)
-        scored, reason = _scored(answer, expected, state.output)
+        scoring = Scoring.from_json(state.metadata.get("scoring") or "")
+        scorer_class(scoring.scorer, in_file=True)
+        asked = Asked(state.metadata.get("language") or "en")
+        scored, reason = _scored(answer, scoring.scorer_of(*expected, asked), state.output)
         return Score(
             value={each: int(each == scored) for each in get_args(Scored)},
             answer=answer,
@@ -61,10 +65,10 @@ def _listed(texts: str | Sequence[str]) -> Sequence[str]:
     return [texts] if isinstance(texts, str) else texts
 
 
-def _scored(answer: str, expected: Expected, output: ModelOutput) -> tuple[Scored, str | None]:
+def _scored(answer: str, scorer: OutcomeScorer, output: ModelOutput) -> tuple[Scored, str | None]:
     """Return the outcome with Inspect's word for why there is none."""
     if answer.strip():
-        return scorer_for(*expected).outcome(answer), None
+        return scorer.outcome(answer), None
     filtered = bool(output.choices) and output.stop_reason == "content_filter"
     return "unparsed", "refusal" if filtered else "no_response"
 

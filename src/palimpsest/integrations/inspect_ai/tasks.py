@@ -84,6 +84,7 @@ def _sample(example: Example) -> Sample:
             "language": example.language,
             "answers": {ability: list(texts) for ability, texts in example.answers.items()},
             "whole_answers": dict(example.whole_answers),
+            "scoring": example.scoring.to_json(),
         },
     )
 

@@ -25,6 +25,7 @@ from palimpsest.errors import UserError, did_you_mean, raise_mistakes
 from palimpsest.files import lines_of, parse_object, read_bytes
 from palimpsest.lm.prompts import Message, Prompt
 from palimpsest.lm.scoring import DEFAULT_SCORER, scorer_class
+from palimpsest.lm.suites.limits import chance_of, n_tokens_for, stops_for
 from palimpsest.lm.suites.suite import Example, Suite
 
 T = TypeVar("T")
@@ -37,11 +38,6 @@ MOST_BYTES = 256 * 2**20
 
 A_LINE = '{"id": "1", "prompt": "5 + 7 =", "answers": {"sums": ["12"]}}'
 """The shortest line there can be."""
-
-_ENOUGH_TO_REASON = 256
-"""Tokens of an answer that may work something out before it commits itself."""
-
-_ESCAPES = {"\\n": "\n", "\\t": "\t", "\\r": "\r"}
 
 
 def _whole(text: str) -> str:
@@ -244,9 +240,9 @@ def build(
         name=f"jsonl:{file}",
         examples=examples,
         source_language=source,
-        max_new_tokens=max_new_tokens or _n_tokens(texts, reads_on=reads_on),
-        stop=_stops(stop, texts, reads_on=reads_on),
-        chance=_chance([example for example in examples if example.language == source]),
+        max_new_tokens=max_new_tokens or n_tokens_for(texts, reads_on=reads_on),
+        stop=stops_for(stop, texts, reads_on=reads_on),
+        chance=chance_of([example for example in examples if example.language == source]),
         description=f"The prompts in {path.name}.",
         parameters={
             "file": str(file),
@@ -394,29 +390,6 @@ def _example(row: ExampleRow, ability: str, group: str | None, scorer: str) -> E
         scorer=row.scorer or scorer,
         forms=forms,
     )
-
-
-def _chance(examples: Sequence[Example]) -> float | None:
-    """Return how often drawing among the choices is right, if all examples have some."""
-    shares = [
-        sum(choice in example.right for choice in example.choices) / len(example.choices)
-        for example in examples
-        if example.choices
-    ]
-    return sum(shares) / len(shares) if len(shares) == len(examples) else None
-
-
-def _n_tokens(texts: Sequence[str], *, reads_on: bool) -> int:
-    n = 10 + max((len(text.encode()) for text in texts), default=0)
-    return max(n, _ENOUGH_TO_REASON) if reads_on else n
-
-
-def _stops(stop: str | None, texts: Sequence[str], *, reads_on: bool) -> tuple[str, ...]:
-    if stop is None:
-        return () if reads_on or any("\n" in text.strip() for text in texts) else ("\n",)
-    for written, meant in _ESCAPES.items():
-        stop = stop.replace(written, meant)
-    return (stop,) if stop else ()
 
 
 # Where the words of pydantic would puzzle someone who writes no Python.

@@ -179,6 +179,7 @@ SUITES = Registry[Callable[..., Suite]](
         "icl-vs-if": "palimpsest.lm.suites.icl_vs_if:build",
         "jsonl": "palimpsest.lm.suites.jsonl:build",
         "nli": "palimpsest.lm.suites.nli.suite:build",
+        "rows": "palimpsest.lm.suites.rows:build",
         "rosetta": "palimpsest.rosetta.suite:build",
     },
 )

@@ -1,7 +1,9 @@
-"""Tables that a user has: TSV, JSON lines, Parquet, Arrow, or a folder saved by ``datasets``."""
+"""Tables that a user has: CSV, TSV, JSON lines, Parquet, Arrow, folders saved by ``datasets``."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SUFFIXES = (".tsv", ".jsonl", ".parquet", ".arrow")
+SUFFIXES = (".tsv", ".csv", ".jsonl", ".parquet", ".arrow")
 """The files that :func:`read_table` reads, besides folders saved by ``datasets``."""
 
 MOST_BYTES = 512 * 2**20
@@ -71,15 +73,19 @@ def is_saved_dataset(path: Path) -> bool:
     return (path / _STATE).is_file()
 
 
-def read_table(path: Path, columns: Collection[str]) -> Table:
+def read_table(
+    path: Path, columns: Collection[str], *, names: Sequence[str] | None = None
+) -> Table:
     """Read some columns of a table, wherever it has them.
 
     Tables in text are UTF-8; a byte order mark, Windows line ends and empty lines at the end do
-    not matter. Fields of a TSV file are taken as they stand: quotation marks mean themselves.
+    not matter. Fields of a TSV file are taken as they stand: quotation marks mean themselves. Those
+    of a CSV file are parted by commas or, if its first line has more of them, by semicolons.
 
     Args:
         path: A file with one of :data:`SUFFIXES`, or a folder saved by ``datasets``.
         columns: Those wanted; others are left out.
+        names: What the columns of a CSV or TSV file are called whose first line is a row already.
 
     Raises:
         UserError: The table cannot be read, is malformed, or larger than :data:`MOST_BYTES` or
@@ -88,13 +94,13 @@ def read_table(path: Path, columns: Collection[str]) -> Table:
     """
     files = _saved_files(path) if path.is_dir() else (path,)
     checked_size(*files)
-    is_text = path.suffix in {".tsv", ".jsonl"} and not path.is_dir()
-    names, rows = _text_table(path) if is_text else _arrow_tables(files, frozenset(columns))
+    is_text = path.suffix in {".tsv", ".csv", ".jsonl"} and not path.is_dir()
+    found, rows = _text_table(path, names) if is_text else _arrow_tables(files, frozenset(columns))
     kept = tuple(
         SourceRow(place, {key: value for key, value in fields.items() if key in columns})
         for place, fields in rows
     )
-    return Table(str(path), names, kept, sha256_of(*files))
+    return Table(str(path), found, kept, sha256_of(*files))
 
 
 def checked_size(*paths: Path) -> None:
@@ -134,11 +140,39 @@ def _check_rows(path: Path, n_rows: int) -> None:
         )
 
 
-def _text_table(path: Path) -> tuple[tuple[str, ...], list[SourceRow]]:
-    is_tsv = path.suffix == ".tsv"
-    lines = lines_of(read_bytes(path, most_bytes=MOST_BYTES).rstrip())
-    _check_rows(path, len(lines) - is_tsv)  # the first line of a TSV file names the columns
-    return _tsv(path, lines) if is_tsv else _json_lines(path, lines)
+def _text_table(path: Path, names: Sequence[str] | None) -> tuple[tuple[str, ...], list[SourceRow]]:
+    content = read_bytes(path, most_bytes=MOST_BYTES).rstrip()
+    if path.suffix == ".csv":
+        return _delimited(path, _csv_fields(path, content), names)
+    lines = lines_of(content)
+    _check_rows(path, len(lines) - (path.suffix == ".tsv" and names is None))
+    if path.suffix == ".jsonl":
+        return _json_lines(path, lines)
+    texts = _parsed(path, lines, decoded, hint="Save the file as UTF-8.")
+    fields = [(place, text.removesuffix("\r").split("\t")) for place, text in texts]
+    return _delimited(path, fields, names)
+
+
+def _csv_fields(path: Path, content: bytes) -> list[tuple[str, list[str]]]:
+    try:
+        text = decoded(content.removeprefix(b"\xef\xbb\xbf"))
+    except ValueError as error:
+        raise UserError(f"{path}: {error}", hint="Save the file as UTF-8.") from None
+    first = text.partition("\n")[0]
+    delimiter = ";" if first.count(";") > first.count(",") else ","
+    csv.field_size_limit(MOST_BYTES)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    fields: list[tuple[str, list[str]]] = []
+    try:
+        for found in reader:
+            fields.append((f"{path}, line {reader.line_num}", found or [""]))
+            if len(fields) > MOST_ROWS + 1:
+                _check_rows(path, len(fields))
+    except csv.Error as error:
+        raise UserError(
+            f"{path}, line {reader.line_num}: {error}.", hint="Quote fields as spreadsheets do."
+        ) from None
+    return fields
 
 
 def _parsed(
@@ -161,21 +195,24 @@ def _parsed(
     return found
 
 
-def _tsv(path: Path, lines: list[bytes]) -> tuple[tuple[str, ...], list[SourceRow]]:
-    texts = _parsed(path, lines, decoded, hint="Save the file as UTF-8.")
-    fields = [(place, text.removesuffix("\r").split("\t")) for place, text in texts]
-    columns = tuple(fields[0][1])
+def _delimited(
+    path: Path, fields: Sequence[tuple[str, list[str]]], names: Sequence[str] | None
+) -> tuple[tuple[str, ...], list[SourceRow]]:
+    """Return rows by columns, which the first line names unless they are given."""
+    columns = tuple(names or (fields[0][1] if fields else ()))
+    namer = "names" if names is None else "there are names for"
     mistakes = [
-        f"{place}: {'empty' if found == [''] else f'{len(found)} fields'}, but the first line "
-        f"names {len(columns)}."
+        f"{place}: {'empty' if found == [''] else f'{len(found)} fields'}, but "
+        f"{'the first line ' if names is None else ''}{namer} {len(columns)}."
         for place, found in fields
         if len(found) != len(columns)
     ]
     if len(set(columns)) < len(columns):
         mistakes.insert(0, f"{path}, line 1: a column comes twice: {', '.join(columns)}.")
-    raise_mistakes(mistakes, hint="One row a line, its fields separated by tabs, without quoting.")
+    raise_mistakes(mistakes, hint="One row a line, with a field for each column.")
     return columns, [
-        SourceRow(place, dict(zip(columns, found, strict=True))) for place, found in fields[1:]
+        SourceRow(place, dict(zip(columns, found, strict=True)))
+        for place, found in fields[names is None :]
     ]
 
 

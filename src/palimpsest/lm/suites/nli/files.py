@@ -33,6 +33,9 @@ _LAYOUTS = (
 
 _MOST_NAMES = 8
 
+_SUFFIXES = tuple(suffix for suffix in tables.SUFFIXES if suffix != ".csv")
+"""XNLI comes in no CSV file, whose quotation marks would be read otherwise."""
+
 
 class TableSource(NamedTuple):
     """The files of one table."""
@@ -65,7 +68,7 @@ def _found(path: Path, split: Split | None) -> list[TableSource]:
     if not path.exists():
         raise UserError(f"No file or folder '{path}'.", hint=_LAYOUTS)
     if path.is_file():
-        if path.suffix not in tables.SUFFIXES:
+        if path.suffix not in _SUFFIXES:
             raise UserError(f"{path} is not a file of rows that can be read.", hint=_LAYOUTS)
         _no_splits(path, split)
         return [TableSource((path,), _language(path))]
@@ -100,7 +103,7 @@ def _by_language(folder: Path) -> dict[str, Path]:
     for place in sorted(folder.iterdir()):
         if place.is_dir():
             found[place.name].append(place)
-        elif place.suffix in tables.SUFFIXES:
+        elif place.suffix in _SUFFIXES:
             found[place.name.removesuffix(place.suffix)].append(place)
     for language in INFERENCE_WORDINGS:
         if len(found[language]) > 1:
@@ -150,7 +153,7 @@ def _split_files(folder: Path) -> dict[str, tuple[Path, ...]]:
     found: dict[str, list[tuple[Path, re.Match[str]]]] = defaultdict(list)
     for place in sorted(folder.iterdir()):
         match = _SPLIT_FILE.fullmatch(place.name.removesuffix(place.suffix))
-        if match is not None and place.suffix in tables.SUFFIXES and place.is_file():
+        if match is not None and place.suffix in _SUFFIXES and place.is_file():
             found[match["split"].replace("dev", "validation")].append((place, match))
     return {split: _shards(folder, split, files) for split, files in found.items()}
 

@@ -1,0 +1,152 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from palimpsest.errors import UserError
+from palimpsest.lm.prompts import Message
+from palimpsest.lm.suites import Suite, load_suite
+
+MGSM = Path(__file__).parents[4] / "shared" / "data" / "mgsm"
+PROMPT = r"prompt=Question: {question}\nAnswer:"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sums.csv").write_text(
+        'question,answer,kind,wrong\n"2 + 2, as a word?",four,easy,five\n3 + 4?,seven,hard,eight\n'
+        '"1 +\n1?",two,easy,one\n',
+        "utf-8",
+    )
+    return tmp_path
+
+
+def load(spec: str) -> Suite:
+    return load_suite(f"rows:{spec}")
+
+
+def test_rows_become_prompts_by_templates(folder: Path) -> None:
+    suite = load(rf"sums.csv,{PROMPT},group={{kind}}")
+    first, second, third = suite.examples
+    assert first.prompt == "Question: 2 + 2, as a word?\nAnswer:"
+    assert (first.right, first.cell, first.language) == (("four",), "easy", "en")
+    assert (second.source_id, second.cell) == ("00002", "hard")
+    assert third.prompt == "Question: 1 +\n1?\nAnswer:"
+    assert (suite.stop, suite.max_new_tokens) == (("\n",), 15)
+
+
+def test_semicolons_part_fields_where_the_first_line_has_more_of_them(folder: Path) -> None:
+    (folder / "a.csv").write_text("question;answer\n1, 2 or 3?;1,5\n", "utf-8")
+    [example] = load("a.csv,prompt={question}").examples
+    assert (example.prompt, example.right) == ("1, 2 or 3?", ("1,5",))
+
+
+def test_braces_are_doubled_and_commas_may_stand_in_a_template(folder: Path) -> None:
+    [example, *_] = load("sums.csv,prompt=As {{json}}, please: {question}").examples
+    assert example.prompt == "As {json}, please: 2 + 2, as a word?"
+
+
+def test_a_scorer_and_choices_by_template_or_by_list(folder: Path) -> None:
+    suite = load("sums.csv,prompt={question},choices={answer}|{wrong},scorer=choice")
+    assert suite.examples[0].choices == ("four", "five")
+    assert suite.chance == 0.5
+    assert suite.examples[0].scorer_of(("four",), ()).outcome("(A)") == "right"
+    rows = [{"q": "a?", "options": ["x", "y", "z"], "label": 2}]
+    (folder / "c.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    [example] = load("c.jsonl,prompt={q},choices={options},answer={label},index=0").examples
+    assert (example.right, example.choices) == (("z",), ("x", "y", "z"))
+
+
+def test_a_list_of_answers_and_messages(folder: Path) -> None:
+    chat = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi?"}]
+    (folder / "c.jsonl").write_text(json.dumps({"chat": chat, "says": ["Hi", "Hello"]}), "utf-8")
+    [example] = load("c.jsonl,messages={chat},answer={says}").examples
+    assert example.prompt == (Message("system", "Be brief."), Message("user", "Hi?"))
+    assert example.right == ("Hi", "Hello")
+
+
+def test_files_of_several_languages_are_versions_of_one_another(folder: Path) -> None:
+    for name, question in (("en", "How many?"), ("fr", "Combien ?")):
+        (folder / f"{name}.tsv").write_text(f"{question}\t3\n{question}\t4\n", "utf-8")
+    suite = load(
+        "{lang}.tsv,languages=en+fr,columns=question+answer,prompt={question},scorer=number"
+    )
+    assert suite.languages == ("en", "fr")
+    assert [each.source_id for each in suite.in_language("fr")] == ["00001", "00002"]
+    assert suite.in_language("fr")[1].right == ("4",)
+
+
+def test_one_table_may_have_all_languages(folder: Path) -> None:
+    (folder / "all.csv").write_text("i,l,q,a\n1,fr,Combien ?,3\n1,en,How many?,3\n", "utf-8")
+    suite = load("all.csv,prompt={q},answer={a},id={i},lang={l}")
+    assert suite.languages == ("en", "fr")
+    assert suite.source_language == "en"
+
+
+def test_worked_examples_are_drawn_by_a_seed_alike_in_all_languages_and_never_the_row(
+    folder: Path,
+) -> None:
+    for name in ("en", "fr"):
+        rows = "".join(f"{name} {n}\t{n}\n" for n in range(9))
+        (folder / f"{name}.tsv").write_text(rows, "utf-8")
+    spec = "{lang}.tsv,languages=en+fr,columns=question+answer,prompt={question},num_shots=3"
+    suite, other = load(spec), load(f"{spec},shots_seed=1")
+    assert suite.stop == ("\n\n",)
+    for number, (english, french) in enumerate(
+        zip(suite.in_language("en"), suite.in_language("fr"), strict=True)
+    ):
+        assert isinstance(english.prompt, str)
+        *worked, asked = english.prompt.split("\n\n")
+        assert (len(worked), asked) == (3, f"en {number}")
+        assert f"en {number} {number}" not in worked
+        assert french.prompt == english.prompt.replace("en ", "fr ")
+    assert [e.prompt for e in suite.examples] != [e.prompt for e in other.examples]
+    assert [e.prompt for e in suite.examples] == [e.prompt for e in load(spec).examples]
+
+
+def test_worked_examples_of_another_table(folder: Path) -> None:
+    (folder / "worked.csv").write_text("question,answer\n9 + 9?,eighteen\n", "utf-8")
+    suite = load(rf"sums.csv,{PROMPT},shots=worked.csv,num_shots=1")
+    worked, asked = str(suite.examples[0].prompt).split("\n\n")
+    assert worked == "Question: 9 + 9?\nAnswer: eighteen"
+    assert asked.startswith("Question: 2 + 2")
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("sums.csv,prompt={qestion}", r"no column 'qestion', which prompt= names.*'question'"),
+        ("sums.csv", "needs either prompt= or messages="),
+        ("sums.csv,prompt={question},messages={kind}", "needs either prompt= or messages="),
+        ("sums.csv,prompt={question},scorer=nummer", "Did you mean 'number'"),
+        ("town.csv,prompt={question},scorer=number", "town.csv, line 2: The scorer 'number'"),
+        ("sums.csv,prompt={question},languages=en", "do not go together"),
+        ("{lang}.csv,prompt={question}", "do not go together"),
+        ("sums.csv,prompt={question},num_shots=3", "has 2 rows to work before a prompt"),
+        ("sums.csv,prompt={question},id={kind}", "the id 'easy' in 'en' is that of .*line 2 too"),
+        ("empty.csv,prompt={question}", r"line 3: answer \(column answer\): gives nothing"),
+        ("empty.csv,prompt={answer},answer=x", r"line 3: prompt \(column answer\): gives nothing"),
+        ("sums.csv,prompt={question},choices={answer}|{wrong},index=0", "is no place of 2 choices"),
+        ("odd.csv,prompt={question}", "line 2: 1 fields, but the first line names 2"),
+        ("no.csv,prompt={question}", "no.csv"),
+    ],
+)
+def test_what_cannot_be_used_is_named_with_row_and_column(
+    folder: Path, spec: str, message: str
+) -> None:
+    (folder / "empty.csv").write_text("question,answer\na?,b\nc?,\n", "utf-8")
+    (folder / "town.csv").write_text("question,answer\na?,Paris\n", "utf-8")
+    (folder / "odd.csv").write_text("question,answer\na?\n", "utf-8")
+    with pytest.raises(UserError, match=message):
+        load(spec)
+
+
+@pytest.mark.skipif(not MGSM.is_dir(), reason="the rows of MGSM are not here")
+def test_mgsm_is_one_command() -> None:
+    suite = load(
+        rf"{MGSM}/{{lang}}.tsv,languages=en+fr+es+de,columns=question+answer,{PROMPT},scorer=number"
+    )
+    assert suite.languages == ("en", "fr", "es", "de")
+    assert len(suite.examples) == 1000
+    assert suite.in_language("de")[0].right == suite.in_language("en")[0].right == ("18",)
