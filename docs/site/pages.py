@@ -27,6 +27,7 @@ JOBS = {
         "compare",
         "your-models",
         "your-data",
+        "abilities",
         "scorers",
         "thinking",
         "endpoint",

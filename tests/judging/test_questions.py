@@ -10,9 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palimpsest.errors import UserError
-from palimpsest.judging.questions import Expected, Question, RawAnswer, Settings, expected_under
+from palimpsest.judging.questions import (
+    Expected,
+    Question,
+    RawAnswer,
+    Settings,
+    expected_under,
+    scorer_under,
+)
 from palimpsest.judging.via import parse_via
-from palimpsest.lm.conjugations import CONJUGATIONS
+from palimpsest.lm.conjugations import CONJUGATIONS, parse_conjugation
 from palimpsest.lm.prompts import Message, Prompt
 from palimpsest.lm.suites.suite import Example, Suite
 from palimpsest.records.answers import AnswerRow
@@ -137,3 +144,15 @@ def test_no_text_breaks_a_question(spec: str, text: str) -> None:
     asked = question(spec, text)
     asked.settled_outcome(text)
     assert answered(asked, text).raw == text
+
+
+@pytest.mark.parametrize(
+    ("scorer", "right", "said"),
+    [("json", '{"minutes": 7}', '{"minutes": 7}'), ("number", "47", "47")],
+)
+def test_where_a_conjugation_leaves_nothing_that_the_scorer_can_use_no_answer_ends_the_run(
+    scorer: str, right: str, said: str
+) -> None:
+    example = Example("1", "c", "en", "Say it.", {"a": (right,)}, scorer=scorer)
+
+    assert scorer_under(parse_conjugation("leet-paper"), example).outcome(said) == "right"

@@ -41,7 +41,7 @@ NO_LIMIT_USD = 10**12
 def diagnose(
     base: Annotated[str, typer.Argument(help=BASE_HELP)],
     tuned: Annotated[str, typer.Argument(help="The model after tuning.")],
-    suite: Suite = "icl-vs-if",
+    suite: Suite = None,
     sentences: Sentences = None,
     via: Via = None,
     base_form: BaseForm = None,
@@ -65,8 +65,8 @@ def diagnose(
     palimpsest diagnose ./base hf:./base,adapter=./lora \\
         --suite jsonl:mine.jsonl --via leet --via fr
 
-    Without `--suite` it measures whether in-context examples still win against instructions, not
-    general ability: bring prompts of your own for what you need.
+    Without `--suite` it asks short tasks of what people fear to lose: facts, sums, reading,
+    JSON, tool calls and more, in four languages. Bring prompts of your own for what you need.
 
     A model's options, FOLDER,key=value: chat=auto (messages go through the chat template,
     text stays plain) or true or false, dtype=bfloat16, device=cuda:1, batch_tokens=8192,
@@ -78,7 +78,7 @@ def diagnose(
     results = diagnose_and_show(
         with_form(base, base_form),
         with_form(tuned, tuned_form),
-        suite=suite if sentences is None else f"{suite},sentences={sentences}",
+        suite=suite if sentences is None else f"{suite or 'icl-vs-if'},sentences={sentences}",
         via=via,
         out=out,
         limit=limit,

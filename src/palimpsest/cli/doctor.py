@@ -29,7 +29,7 @@ _MARKS = {"fine": "ok", "note": "note", "no verdict": "STOP", "unknown": "?"}
 def doctor(
     base: Annotated[str, typer.Argument(help=BASE_HELP)],
     tuned: Annotated[str, typer.Argument(help="The model after tuning.")],
-    suite: Suite = "icl-vs-if",
+    suite: Suite = None,
     base_form: BaseForm = None,
     tuned_form: TunedForm = None,
     json: Json = False,

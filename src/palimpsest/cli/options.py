@@ -22,8 +22,13 @@ Limit = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars and no table.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON and nothing else.")]
 Suite = Annotated[
-    str,
-    typer.Option("--suite", "-s", help="A suite with its options; see: `palimpsest list suites`"),
+    str | None,
+    typer.Option(
+        "--suite",
+        "-s",
+        help="A suite with its options; see: `palimpsest list suites`. By default `abilities`; "
+        "of the embedded pair, `rosetta`.",
+    ),
 ]
 Via = Annotated[
     list[str] | None,

@@ -141,7 +141,7 @@ def diagnose_and_show(
     base: str,
     tuned: str,
     *,
-    suite: str,
+    suite: str | None,
     out: Path,
     via: Sequence[str] | None = None,
     limit: int | None = None,

@@ -23,7 +23,7 @@ from palimpsest.lm import judge_of
 from palimpsest.lm.conjugations import CONJUGATIONS
 from palimpsest.lm.models import Budget, Chargeable, LanguageModel, can_score, load_model
 from palimpsest.lm.models.huggingface import check_templates
-from palimpsest.lm.suites import Suite, load_suite, scored_by
+from palimpsest.lm.suites import Suite, default_suite, load_suite, scored_by
 from palimpsest.records import AnswerRow, AnswerStore, ModelInfo, Results, SuiteInfo, Usage
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def diagnose(
     base: str | LanguageModel,
     tuned: str | LanguageModel,
     *,
-    suite: str | Suite = "icl-vs-if",
+    suite: str | Suite | None = None,
     via: Sequence[str] | None = None,
     out: Path | str | None = None,
     limit: int | None = None,
@@ -75,7 +75,7 @@ def diagnose(
     Args:
         base: The model before tuning: a spec such as ``./base`` or ``hf:ID,dtype=bfloat16``.
         tuned: The model after tuning.
-        suite: A suite, or its spec.
+        suite: A suite, or its spec; by default ``abilities``, of the embedded pair ``rosetta``.
         via: Conjugations to try; by default every other language of the suite and
             :data:`ALWAYS_VIA`.
         out: The run folder. Answers in it are used again, and the report is written there; without
@@ -111,7 +111,7 @@ def diagnose(
             f"The least fidelity is {min_fidelity}; expected a fraction from 0 to 1.",
             hint="Write 0.6 for 60 %.",
         )
-    plan = _prepare(base, tuned, suite, via, limit, scorer)
+    plan = _prepare(base, tuned, suite or default_suite(base, tuned), via, limit, scorer)
     if budget is not None:
         _charge(plan.models, budget)
     with open_run(out, command, seed=seed, n_resamples=n_resamples, started=started) as run:

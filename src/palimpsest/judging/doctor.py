@@ -14,7 +14,7 @@ from palimpsest.judging.pairing import ROLES
 from palimpsest.lm import plain_text
 from palimpsest.lm.models import LanguageModel, WritesPrompts, load_model
 from palimpsest.lm.models.huggingface import Finding, check_pair
-from palimpsest.lm.suites import Example, Suite, load_suite
+from palimpsest.lm.suites import Example, Suite, default_suite, load_suite
 
 if TYPE_CHECKING:
     from palimpsest.lm.models.huggingface import (
@@ -74,7 +74,7 @@ class Examination:
 
 
 def examine_pair(
-    base: str | LanguageModel, tuned: str | LanguageModel, *, suite: str | Suite = "icl-vs-if"
+    base: str | LanguageModel, tuned: str | LanguageModel, *, suite: str | Suite | None = None
 ) -> Examination:
     """Say whether a pair is what it claims to be, and is asked in the form that it was trained in.
 
@@ -83,7 +83,7 @@ def examine_pair(
     Args:
         base: The model before tuning, or its spec.
         tuned: The model after tuning.
-        suite: Whose prompts the pair is to be asked.
+        suite: Whose prompts the pair is to be asked; by default as for a diagnosis.
 
     Raises:
         UserError: A model or suite that cannot be opened.
@@ -97,6 +97,7 @@ def examine_pair(
         role: load_model(model) if isinstance(model, str) else model
         for role, model in zip(ROLES, (base, tuned), strict=True)
     }
+    suite = suite or default_suite(base, tuned)
     built = load_suite(suite) if isinstance(suite, str) else suite
     findings = examine_quickly(models, built, most_numbers=None)
     for role, model in models.items():

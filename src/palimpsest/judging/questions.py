@@ -168,7 +168,7 @@ class Question:
     @cached_property
     def scorer(self) -> Scorer:
         """Scores inverted answers."""
-        return self.example.scorer_of(*self.expected)
+        return _scorer_of(self.example, self.expected)
 
     @property
     def by_texts(self) -> Scorer:
@@ -345,7 +345,19 @@ def _distinct(texts: Iterable[str]) -> tuple[str, ...]:
 
 def scorer_under(conjugation: TextConjugation, example: Example) -> Scorer:
     """Return what scores the inverted answers to an example."""
-    return example.scorer_of(*expected_under(conjugation, example))
+    return _scorer_of(example, expected_under(conjugation, example))
+
+
+def _scorer_of(example: Example, expected: Expected) -> Scorer:
+    """Return what compares answers with the images of the expected ones.
+
+    A lossy conjugation may leave of a number or of JSON what is none. No answer can then come out
+    right under it, and the plain texts, which the scorer can use, say the same.
+    """
+    try:
+        return example.scorer_of(*expected)
+    except UserError:
+        return example.scorer_of(example.right, example.intruding)
 
 
 def as_recorded(prompt: Prompt) -> str:

@@ -16,12 +16,19 @@ if TYPE_CHECKING:
         source_language,
     )
     from palimpsest.lm.suites.request_forms import filled_form, number_form
-    from palimpsest.lm.suites.suite import SUITES, Example, Suite, load_suite, scored_by
+    from palimpsest.lm.suites.suite import (
+        SUITES,
+        Example,
+        Suite,
+        default_suite,
+        load_suite,
+        scored_by,
+    )
 
 __all__ = [
     "BUILT_IN", "DEFAULT_GROUP", "DEFAULT_LANGUAGE", "SUITES", "Example", "ExampleRow",
-    "PromptRow", "Suite", "filled_form", "load_suite", "number_form", "read_rows",
-    "read_sentences", "repeated_ids", "scored_by", "source_language",
+    "PromptRow", "Suite", "default_suite", "filled_form", "load_suite", "number_form",
+    "read_rows", "read_sentences", "repeated_ids", "scored_by", "source_language",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -175,6 +175,7 @@ def _plain(prompt: Prompt) -> Any:
 SUITES = Registry[Callable[..., Suite]](
     "suite",
     {
+        "abilities": "palimpsest.lm.suites.abilities.suite:build",
         "icl-vs-if": "palimpsest.lm.suites.icl_vs_if:build",
         "jsonl": "palimpsest.lm.suites.jsonl:build",
         "nli": "palimpsest.lm.suites.nli.suite:build",
@@ -186,6 +187,20 @@ SUITES = Registry[Callable[..., Suite]](
 their types, the first line of its docstring the description; a positional parameter, if it has one,
 is what stands right behind the colon; with a default, it may be left out. Plugins use
 ``palimpsest.suites``."""
+
+
+def default_suite(*models: Any) -> str:
+    """Return the spec of what models are asked where no suite is named.
+
+    Args:
+        models: Models, or their specs.
+
+    Example:
+        >>> default_suite("./base", "./tuned"), default_suite("rosetta:base", "rosetta:tuned")
+        ('abilities', 'rosetta')
+    """
+    specs = [str(getattr(model, "spec", model)) for model in models]
+    return "rosetta" if all(spec.startswith("rosetta:") for spec in specs) else "abilities"
 
 
 def load_suite(spec: str, *, limit: int | None = None) -> Suite:

@@ -1,0 +1,1 @@
+"""Abilities that people fear to lose when they tune a model: the suite ``abilities``."""
