@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from typing import NamedTuple, Self
 
@@ -16,12 +16,14 @@ from palimpsest.lm import (
     Exchange,
     Fidelity,
     Prompt,
+    choice_scores,
     chosen,
+    joined_choices,
     sent_choices,
     texts_of,
 )
 from palimpsest.lm.conjugations import TextConjugation
-from palimpsest.lm.scoring import FormedScorer, Scorer
+from palimpsest.lm.scoring import FormedScorer, Judged, Scorer
 from palimpsest.lm.suites import Example, Suite
 from palimpsest.records import ATTEMPTED, CUT, IN_ANSWER, AnswerKey, AnswerRow, Outcome
 
@@ -72,6 +74,14 @@ class Settings:
         """Return the settings that a suite asks for."""
         return cls(max_new_tokens=suite.max_new_tokens, stop=tuple(suite.stop))
 
+    def for_example(self, example: Example) -> Settings:
+        """Return the settings with what an example has otherwise than its suite."""
+        if example.max_new_tokens is None and example.stop is None:
+            return self
+        stop = self.stop if example.stop is None else example.stop
+        limit = example.max_new_tokens or self.max_new_tokens
+        return replace(self, max_new_tokens=limit, stop=stop)
+
     @cached_property
     def fingerprint(self) -> str:
         """A hash of the settings and of :data:`ANSWERS_VERSION`."""
@@ -112,6 +122,7 @@ class Question:
     @classmethod
     def of(cls, model: str, suite: Suite, via: Via, example: Example, settings: Settings) -> Self:
         """Return the question with the key of its answer; ``model`` is a fingerprint."""
+        settings = settings.for_example(example)
         key = AnswerKey(
             model=model,
             suite=suite.key,
@@ -156,7 +167,12 @@ class Question:
     @cached_property
     def sent_choices(self) -> tuple[str, ...]:
         """The choices as the model sees them."""
-        return sent_choices(self.exchange, self.sent, self.example.choices)
+        choices = self.example.choices
+        if not self.example.choices_joined:
+            return sent_choices(self.exchange, self.sent, choices)
+        if self.via.form is not None and not isinstance(self.sent, str):
+            choices = tuple(choice.lstrip() for choice in choices)  # the answer begins a line
+        return joined_choices(self.exchange, self.example.prompt, choices)
 
     @cached_property
     def expected(self) -> Expected:
@@ -190,9 +206,8 @@ class Question:
         right, intruding = self._expected_if_possible()
         flags, fidelity = self._survived
         try:
-            answer, scorer = self._read(reply), self._scorer_of_row
-            outcome, grade = scorer.outcome(answer), scorer.grade(answer)
-            flags = (*flags, *attempt_flags(scorer, answer))
+            answer, outcome, grade = self._judged(reply)
+            flags = (*flags, *attempt_flags(self._scorer_of_row, answer))
         except ConjugationError:  # of a plugin; ours never fail, which the laws test
             answer, outcome, finish, grade = "", "broken", UNINVERTIBLE, None
         return AnswerRow(
@@ -236,6 +251,16 @@ class Question:
         if self.by_likelihood:
             return self.example.scorer_of(self.example.right, self.example.intruding)
         return self.scorer
+
+    def _judged(self, reply: RawAnswer) -> Judged:
+        """Return the inverted answer with what it is worth."""
+        scorer = self._scorer_of_row
+        if self.by_likelihood:
+            own = scorer.of_likelihoods(choice_scores(reply.raw, self.sent_choices))
+            if own is not None:
+                return own
+        answer = self._read(reply)
+        return Judged(answer, scorer.outcome(answer), scorer.grade(answer))
 
     def _read(self, reply: RawAnswer) -> str:
         """Return the inverted answer."""
