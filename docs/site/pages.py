@@ -23,7 +23,7 @@ SECTIONS = {
 """Folders whose pages are listed on a page that nobody has to write."""
 
 JOBS = {
-    "Diagnose": ("compare", "your-models", "endpoint", "translate", "nli"),
+    "Diagnose": ("compare", "your-models", "endpoint", "translate", "nli", "lm-eval-tasks"),
     "Fix": ("recommend", "serve"),
     "Integrate": ("lm-eval", "inspect", "trainer", "promptfoo", "garak", "litellm"),
     "Understand": ("lab",),

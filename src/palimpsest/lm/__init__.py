@@ -34,7 +34,8 @@ __all__ = [
     "CANNOT_HONOUR", "SPOKEN_ROLES", "TOOLS_AND_VOTES", "ConjugationError", "Continued",
     "Exchange", "Fidelity", "Form", "Message", "Prompt", "Reader", "answer_start", "asks_for",
     "choice_scores", "choices_as_raw", "chosen", "continue_all", "cut", "is_loopback",
-    "joined_choices", "off_loop", "open_client", "plain_text", "read_together", "sent_choices", "shared_stops", "strict_json", "texts_of",
+    "joined_choices", "off_loop", "open_client", "plain_text", "read_together", "sent_choices",
+    "shared_stops", "strict_json", "texts_of",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -52,7 +52,7 @@ class Document:
             )
             for each, reply in zip(self.requests, replies, strict=True)
         ]
-        filters = {ensemble.name: ensemble for ensemble in self.task._filters}
+        filters: dict[str, Any] = {each.name: each for each in self.task._filters}
         filters[self.filter].apply(answered)
         found = self.task.process_results(
             self.doc, [each.filtered_resps[self.filter] for each in answered]
