@@ -23,7 +23,7 @@ from palimpsest.lm import (
     texts_of,
 )
 from palimpsest.lm.conjugations import TextConjugation
-from palimpsest.lm.scoring import FormedScorer, Judged, Scorer
+from palimpsest.lm.scoring import ChosenAnswer, FormedScorer, Scorer
 from palimpsest.lm.suites import Example, Suite
 from palimpsest.records import ATTEMPTED, CUT, IN_ANSWER, AnswerKey, AnswerRow, Outcome
 
@@ -252,7 +252,7 @@ class Question:
             return self.example.scorer_of(self.example.right, self.example.intruding)
         return self.scorer
 
-    def _judged(self, reply: RawAnswer) -> Judged:
+    def _judged(self, reply: RawAnswer) -> ChosenAnswer:
         """Return the inverted answer with what it is worth."""
         scorer = self._scorer_of_row
         if self.by_likelihood:
@@ -260,7 +260,7 @@ class Question:
             if own is not None:
                 return own
         answer = self._read(reply)
-        return Judged(answer, scorer.outcome(answer), scorer.grade(answer))
+        return ChosenAnswer(answer, scorer.outcome(answer), scorer.grade(answer))
 
     def _read(self, reply: RawAnswer) -> str:
         """Return the inverted answer."""

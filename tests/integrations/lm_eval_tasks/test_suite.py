@@ -121,16 +121,11 @@ def test_the_harness_own_mgsm_is_built_on_rows_put_in_place(tmp_path: Path) -> N
         rows = tmp_path / f"{language}.jsonl"
         with (MGSM / f"{language}.tsv").open(encoding="utf-8") as file:
             pairs = [line.rstrip("\n").split("\t") for line in file]
-        rows.write_text(
-            "".join(
-                json.dumps(
-                    {"question": q, "answer": None, "answer_number": int(a.replace(",", ""))}
-                )
-                + "\n"
-                for q, a in pairs
-            ),
-            "utf-8",
-        )
+        lines = [
+            {"question": question, "answer": None, "answer_number": int(number.replace(",", ""))}
+            for question, number in pairs
+        ]
+        rows.write_text("".join(f"{json.dumps(line)}\n" for line in lines), "utf-8")
         text = (own / f"mgsm_direct_{language}.yaml").read_text("utf-8")
         text = text.replace(f"dataset_name: {language}\n", "")
         text += f"dataset_kwargs: {{data_files: {{test: {rows}}}, cache_dir: {tmp_path}/cache}}\n"

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 from palimpsest.faces import lazy_face
 
 if TYPE_CHECKING:
-    from palimpsest.integrations.lm_eval_tasks.documents import Document
+    from palimpsest.integrations.lm_eval_tasks.documents import HarnessDocument
     from palimpsest.integrations.lm_eval_tasks.scoring import HarnessScorer
     from palimpsest.integrations.lm_eval_tasks.suite import build
 
-__all__ = ["Document", "HarnessScorer", "build"]
+__all__ = ["HarnessDocument", "HarnessScorer", "build"]
 
 lazy_face(globals())

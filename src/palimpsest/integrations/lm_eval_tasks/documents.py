@@ -14,7 +14,7 @@ KINDS = ("generate_until", "multiple_choice", "loglikelihood")
 
 
 @dataclass(frozen=True, eq=False)
-class Document:
+class HarnessDocument:
     """One document of a task with its requests, judged by the task itself."""
 
     task: Any
@@ -103,7 +103,7 @@ class Document:
 
 
 @lru_cache(maxsize=4096)
-def _grade_of_text(document: Document, answer: str) -> float:
+def _grade_of_text(document: HarnessDocument, answer: str) -> float:
     if document.kind == "multiple_choice":
         raise UserError(
             f"The task '{document.task.config.task}' lets models choose by likelihood, which one "
@@ -128,7 +128,9 @@ def continues(answer: str, expected: str) -> bool:
     return not (after.isalnum() and expected[-1:].isalnum())
 
 
-def judged_by(document: Document, metric: str | None, filter_name: str | None) -> tuple[str, str]:
+def judged_by(
+    document: HarnessDocument, metric: str | None, filter_name: str | None
+) -> tuple[str, str]:
     """Return the names of the metric and of the filter by which a task's answers are judged.
 
     The first filter by default, and the first metric that is a number from 0 to 1.
@@ -162,9 +164,9 @@ def judged_by(document: Document, metric: str | None, filter_name: str | None) -
     )
 
 
-def _usable(document: Document, filter_name: str) -> list[str]:
+def _usable(document: HarnessDocument, filter_name: str) -> list[str]:
     """Return the metrics that are fractions, by trying them on an answer of no worth."""
-    probe = Document(document.task, document.doc, document.requests, filter=filter_name)
+    probe = HarnessDocument(document.task, document.doc, document.requests, filter=filter_name)
     is_text = document.kind == "generate_until"
     better = document.task.higher_is_better()
     replies = ["" if is_text else (-1.0 - at, False) for at, _ in enumerate(document.requests)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from palimpsest.errors import MissingExtraError, UserError, did_you_mean
-from palimpsest.integrations.lm_eval_tasks.documents import KINDS, Document, judged_by
+from palimpsest.integrations.lm_eval_tasks.documents import KINDS, HarnessDocument, judged_by
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _loaded(manager: Any, name: str) -> dict[str, Any]:
         ) from error
 
 
-def documents(name: str, task: Any, options: TaskOptions) -> Iterator[Document]:
+def documents(name: str, task: Any, options: TaskOptions) -> Iterator[HarnessDocument]:
     """Yield the documents of a task in the harness's order, with its prompts and draws.
 
     Raises:
@@ -111,7 +111,7 @@ def documents(name: str, task: Any, options: TaskOptions) -> Iterator[Document]:
             apply_chat_template=options.chat,
             chat_template=template,
         )
-        document = Document(task, doc, tuple(made if isinstance(made, list) else [made]))
+        document = HarnessDocument(task, doc, tuple(made if isinstance(made, list) else [made]))
         if judged is None:
             judged = judged_by(document, options.metric, options.filter)
         yield replace(document, metric=judged[0], filter=judged[1])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from palimpsest.errors import UserError
-from palimpsest.lm.scoring import Asked, Judged, Scorer
+from palimpsest.lm.scoring import Asked, ChosenAnswer, Scorer
 from palimpsest.records import Outcome
 
 
@@ -44,12 +44,12 @@ class HarnessScorer(Scorer):
         value: float = self._document.grade_of_text(answer)
         return value
 
-    def of_likelihoods(self, scores: Sequence[float]) -> Judged | None:
+    def of_likelihoods(self, scores: Sequence[float]) -> ChosenAnswer | None:
         """Return the choice that the metric takes, and its value."""
         if all(score == -math.inf for score in scores):
-            return Judged("", "broken", 0.0)
+            return ChosenAnswer("", "broken", 0.0)
         grade: float = self._document.grade_of_likelihoods(scores)
-        return Judged(self._document.choice(scores), _outcome(grade), grade)
+        return ChosenAnswer(self._document.choice(scores), _outcome(grade), grade)
 
     @property
     def ambiguous(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import NonNegativeInt
 
 from palimpsest.errors import UserError
-from palimpsest.integrations.lm_eval_tasks.documents import Document
+from palimpsest.integrations.lm_eval_tasks.documents import HarnessDocument
 from palimpsest.integrations.lm_eval_tasks.loading import TaskOptions, documents, load_tasks
 from palimpsest.judging.compare import find_versions
 from palimpsest.lm import Message, Prompt
@@ -90,7 +90,7 @@ def _with_source(examples: Sequence[Example]) -> Iterable[Example]:
     return (each for each in examples if each.source_id in plain)
 
 
-def _examples(found: Sequence[Document], cell: str, language: str) -> list[Example]:
+def _examples(found: Sequence[HarnessDocument], cell: str, language: str) -> list[Example]:
     kind = found[0].kind if found else ""
     targets = [_targets(document) for document in found]
     longest = max((len(text.encode()) for texts in targets for text in texts), default=0)
@@ -109,7 +109,7 @@ def _examples(found: Sequence[Document], cell: str, language: str) -> list[Examp
     ]
 
 
-def _asking(document: Document, kind: str, n_tokens: int) -> dict[str, Any]:
+def _asking(document: HarnessDocument, kind: str, n_tokens: int) -> dict[str, Any]:
     """Return how an example is asked, beyond its prompt."""
     if kind == "multiple_choice":
         return {
@@ -131,7 +131,7 @@ def _generating(options: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _prompt(document: Document) -> Prompt:
+def _prompt(document: HarnessDocument) -> Prompt:
     context = document.requests[0].args[0]
     messages = getattr(context, "messages", None)
     if messages is None:
@@ -139,7 +139,7 @@ def _prompt(document: Document) -> Prompt:
     return tuple(Message(each["role"], each["content"]) for each in messages)
 
 
-def _targets(document: Document) -> tuple[str, ...]:
+def _targets(document: HarnessDocument) -> tuple[str, ...]:
     """Return the texts that the task has for right answers."""
     task, doc = document.task, document.doc
     target = task.doc_to_target(doc)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
         DEFAULT_SCORER,
         SCORERS,
         Asked,
-        Judged,
+        ChosenAnswer,
         Scorer,
         scorer_class,
         scorer_for,
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from palimpsest.lm.scoring.words import stands_in
 
 __all__ = [
-    "DEFAULT_SCORER", "FORMS", "SCORERS", "Asked", "Form", "FormedScorer", "Judged",
+    "DEFAULT_SCORER", "FORMS", "SCORERS", "Asked", "ChosenAnswer", "Form", "FormedScorer",
     "PrefixScorer", "Scorer", "Scoring", "form_for", "scorer_class", "scorer_for", "stands_in",
 ]  # fmt: skip
 

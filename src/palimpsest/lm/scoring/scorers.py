@@ -32,7 +32,7 @@ class Asked:
     """What a suite's own scorer has to know."""
 
 
-class Judged(NamedTuple):
+class ChosenAnswer(NamedTuple):
     """A choice by likelihood, and what it is worth."""
 
     answer: str
@@ -85,7 +85,7 @@ class Scorer(ABC):
         """Return how good the answer is, from 0 to 1, if the scorer can say more than that."""
         return None
 
-    def of_likelihoods(self, scores: Sequence[float]) -> Judged | None:
+    def of_likelihoods(self, scores: Sequence[float]) -> ChosenAnswer | None:
         """Return which choice is taken and what it is worth, if that is not just the likeliest.
 
         Args:
