@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,10 @@ def harness_model(weights: Path) -> LM:
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     # Asks a dozen programs about the machine, which takes longer than our tests.
     monkeypatch.setattr("lm_eval.evaluator.add_env_info", lambda _: None)
     monkeypatch.setattr("datasets.config.HF_UPDATE_DOWNLOAD_COUNTS", False)  # over the network
-    return
 
 
 def answers(spec: str, weights: Path, tmp_path: Path) -> list[AnswerRow]:
@@ -86,8 +86,6 @@ def ties(row: AnswerRow) -> bool:
     """Say whether the two likeliest choices are as good as equally likely."""
     if row.finish != "chosen":
         return False
-    import json
-
     scores = sorted(choice_scores(row.raw, list(json.loads(row.raw))))
     return math.isclose(scores[-1], scores[-2], abs_tol=TIE)
 
@@ -119,8 +117,6 @@ def _first_metric(logged: Sequence[dict[str, Any]]) -> str:
 
 
 def _likelihoods_agree(rows: Sequence[AnswerRow], logged: Sequence[dict[str, Any]]) -> bool:
-    import json
-
     for row, sample in zip(rows, logged, strict=True):
         if row.finish == "chosen":
             theirs = [resp[0][0] for resp in sample["resps"]]

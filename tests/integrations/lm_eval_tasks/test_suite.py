@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
+import lm_eval.tasks
 import pytest
+from lm_eval.tasks import TaskManager
+from tests.integrations.harness.conftest import Recorder
 
 from palimpsest.errors import MissingExtraError, UserError
 from palimpsest.lm.scoring import scorer_for
@@ -110,9 +114,9 @@ def test_without_the_harness_the_extra_is_named(
 
 @pytest.mark.skipif(not MGSM.is_dir(), reason="the rows of MGSM are not at hand")
 @pytest.mark.slow
-def test_the_harness_own_mgsm_is_built_on_rows_put_in_place(tmp_path: Path) -> None:
-    import lm_eval.tasks
-
+def test_the_harness_own_mgsm_on_rows_put_in_place_is_judged_as_the_harness_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own = Path(lm_eval.tasks.__file__).parent / "mgsm" / "direct"
     common = (own / "direct_yaml").read_text("utf-8").replace("training_split: train\n", "")
     common = common.replace("dataset_path: juletxara/mgsm\n", "dataset_path: json\n")
@@ -134,3 +138,29 @@ def test_the_harness_own_mgsm_is_built_on_rows_put_in_place(tmp_path: Path) -> N
     assert suite.languages == ("en", "fr")
     assert suite.cells == ("mgsm_direct",)
     assert len(suite.in_language("fr")) == len(suite.in_language("en")) == 250
+    right = {each.prompt: each.right[0] for each in suite.examples}
+    model = Recorder(say=lambda context: f" The answer is {right[context][-2:]}.")
+    monkeypatch.setattr("lm_eval.evaluator.add_env_info", lambda _: None)
+    results: Any = lm_eval.simple_evaluate(
+        model=model,
+        tasks=["mgsm_direct_en", "mgsm_direct_fr"],
+        task_manager=TaskManager(include_path=str(tmp_path), include_defaults=False),
+        bootstrap_iters=0,
+    )
+    for filter_name in ("remove_whitespace", "flexible-extract"):
+        spec = f"lm-eval:mgsm_direct_en+mgsm_direct_fr,include_path={tmp_path},filter={filter_name}"
+        suite = load_suite(spec)
+        for language in ("en", "fr"):
+            logged = results["samples"][f"mgsm_direct_{language}"]
+            theirs = [each for each in logged if each["filter"] == filter_name]
+            ours = suite.in_language(language)
+            assert [each.prompt for each in ours] == [each["arguments"][0][0] for each in theirs]
+            said = [each["resps"][0][0] for each in theirs]
+            grades = [
+                each.scorer_of(each.right, ()).grade(text)
+                for each, text in zip(ours, said, strict=True)
+            ]
+            assert grades == [each["exact_match"] for each in theirs]
+            assert (filter_name == "flexible-extract") is (
+                sum(grade or 0 for grade in grades) > 100
+            )

@@ -41,8 +41,9 @@ class HarnessDocument:
         """
         from lm_eval.api.instance import Instance
 
+        instance: Any = Instance  # the harness is untyped
         answered = [
-            Instance(
+            instance(
                 each.request_type,
                 each.doc,
                 each.arguments,
