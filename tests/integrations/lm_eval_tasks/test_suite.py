@@ -28,6 +28,15 @@ generation_kwargs: {until: ["\\n"]}
 metric_list: [{metric: exact_match, aggregation: mean, higher_is_better: true}]
 """
 
+CHOOSING = """output_type: multiple_choice
+doc_to_text: q
+doc_to_choice: ["2", "4"]
+doc_to_target: a
+metric_list:
+  - {metric: exact_match, aggregation: mean, higher_is_better: true}
+  - {metric: acc, aggregation: mean, higher_is_better: true}
+"""
+
 
 @pytest.fixture(autouse=True)
 def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,6 +79,7 @@ def test_tasks_in_several_languages_are_versions_of_one_cell(tmp_path: Path) -> 
             "",
             "draws its answers at random",
         ),
+        (CHOOSING, ",metric=exact_match", "no metric 'exact_match'"),
         (GENERATING + "gen_prefix: So\n", ",apply_chat_template=true", "gen_prefix"),
     ],
 )

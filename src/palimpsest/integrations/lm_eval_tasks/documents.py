@@ -75,11 +75,11 @@ class HarnessDocument:
     def choice(self, scores: Sequence[float]) -> str:
         """Return the choice that the metric takes for the answer."""
         choices = self.task.doc_to_choice(self.doc)
-        size = {"acc_norm": len, "acc_bytes": lambda text: len(text.encode())}.get(self.metric)
-        weighed = [
-            score / max(size(choice), 1) if size is not None else score
-            for score, choice in zip(scores, choices, strict=True)
-        ]
+        sizes = {
+            "acc_norm": [len(choice) for choice in choices],
+            "acc_bytes": [len(choice.encode()) for choice in choices],
+        }.get(self.metric, [1] * len(choices))
+        weighed = [score / max(size, 1) for score, size in zip(scores, sizes, strict=True)]
         return str(choices[weighed.index(max(weighed))])
 
     def _grade(self, replies: Sequence[Any]) -> float:
@@ -178,6 +178,8 @@ def _usable(document: HarnessDocument, filter_name: str) -> list[str]:
         names = list(document.task._metric_fn_list)
     if document.kind == "loglikelihood":
         names = [name for name in names if name == "acc"]
+    if document.kind == "multiple_choice":  # whether a choice is the greedy one is not asked
+        names = [name for name in names if name != "exact_match"]
     return [name for name in names if better.get(name, True) and name != "bypass"]
 
 
