@@ -33,6 +33,7 @@ JOBS = {
         "endpoint",
         "translate",
         "nli",
+        "lm-eval-tasks",
     ),
     "Fix": ("recommend", "serve"),
     "Integrate": ("lm-eval", "inspect", "trainer", "promptfoo", "garak", "litellm"),

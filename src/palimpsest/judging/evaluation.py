@@ -107,7 +107,7 @@ def evaluate(
             progress(len(rows), len(questions), n_reused)
 
     def ask(asked: Sequence[Question], to_end: set[AnswerKey]) -> None:
-        with closing(_ask_all(model, asked, settings, to_end, role=role)) as answers:
+        with closing(_ask_all(model, asked, to_end, role=role)) as answers:
             for answered in answers:
                 store.add(answered)
                 rows.update({row.key: row for row in answered})
@@ -155,9 +155,12 @@ def _reuse(
     """Return the stored answers that still hold, inverted and scored as today's code does it."""
     if not questions:
         return {}
-    key, settings = questions[0].key, questions[0].settings
-    found = store.rows(model=key.model, suite=key.suite, settings=settings.fingerprint)
-    stored = {row.key: row for row in found}
+    key = questions[0].key
+    stored = {
+        row.key: row
+        for settings in dict.fromkeys(question.settings.fingerprint for question in questions)
+        for row in store.rows(model=key.model, suite=key.suite, settings=settings)
+    }
     rows: dict[AnswerKey, AnswerRow] = {}
     changed: list[AnswerRow] = []
     held = [
@@ -198,7 +201,6 @@ def _still_holds(old: AnswerRow, question: Question) -> bool:
 def _ask_all(
     model: LanguageModel,
     questions: Sequence[Question],
-    settings: Settings,
     to_end: Container[AnswerKey],
     *,
     role: str,
@@ -210,7 +212,11 @@ def _ask_all(
     """
     generated = [question for question in questions if not question.by_likelihood]
     chosen = [question for question in questions if question.by_likelihood]
-    for replies in (_choose(model, chosen), _generate(model, generated, settings, to_end)):
+    alike: dict[Settings, list[Question]] = defaultdict(list)
+    for question in generated:
+        alike[question.settings].append(question)
+    generations = (_generate(model, group, each, to_end) for each, group in alike.items())
+    for replies in (_choose(model, chosen), *generations):
         # Closing this generator must free the model's batch at once, not at the next collection.
         try:
             read = read_together(replies, _raws)

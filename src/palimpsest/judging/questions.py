@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from typing import NamedTuple, Self
 
@@ -18,12 +18,14 @@ from palimpsest.lm import (
     Exchange,
     Fidelity,
     Prompt,
+    choice_scores,
     chosen,
+    joined_choices,
     sent_choices,
     texts_of,
 )
 from palimpsest.lm.conjugations import TextConjugation
-from palimpsest.lm.scoring import FormedScorer, Scorer, scorer_class
+from palimpsest.lm.scoring import ChosenAnswer, FormedScorer, Scorer, scorer_class
 from palimpsest.lm.suites import Example, Suite
 from palimpsest.records import CUT, IN_ANSWER, AnswerKey, AnswerRow, Outcome
 
@@ -74,6 +76,14 @@ class Settings:
         """Return the settings that a suite asks for."""
         return cls(max_new_tokens=suite.max_new_tokens, stop=tuple(suite.stop))
 
+    def for_example(self, example: Example) -> Settings:
+        """Return the settings with what an example has otherwise than its suite."""
+        if example.max_new_tokens is None and example.stop is None:
+            return self
+        stop = self.stop if example.stop is None else example.stop
+        limit = example.max_new_tokens or self.max_new_tokens
+        return replace(self, max_new_tokens=limit, stop=stop)
+
     @cached_property
     def fingerprint(self) -> str:
         """A hash of the settings and of :data:`ANSWERS_VERSION`."""
@@ -114,6 +124,7 @@ class Question:
     @classmethod
     def of(cls, model: str, suite: Suite, via: Via, example: Example, settings: Settings) -> Self:
         """Return the question with the key of its answer; ``model`` is a fingerprint."""
+        settings = settings.for_example(example)
         key = AnswerKey(
             model=model,
             suite=suite.key,
@@ -158,7 +169,12 @@ class Question:
     @cached_property
     def sent_choices(self) -> tuple[str, ...]:
         """The choices as the model sees them."""
-        return sent_choices(self.exchange, self.sent, self.example.choices)
+        choices = self.example.choices
+        if not self.example.choices_joined:
+            return sent_choices(self.exchange, self.sent, choices)
+        if self.via.form is not None and not isinstance(self.sent, str):
+            choices = tuple(choice.lstrip() for choice in choices)  # the answer begins a line
+        return joined_choices(self.exchange, self.example.prompt, choices)
 
     @cached_property
     def expected(self) -> Expected:
@@ -196,9 +212,9 @@ class Question:
         right, intruding = self._expected_if_possible()
         flags, fidelity = self._survived
         try:
-            answer, scorer = self.read(reply), self._scorer_of_row
-            outcome, grade = scorer.outcome(answer), scorer.grade(answer)
-            flags = (*flags, *(f"{IN_ANSWER}{flag}" for flag in scorer.flags(answer)))
+            answer, outcome, grade = self._judged(reply)
+            own_flags = self._scorer_of_row.flags(answer)
+            flags = (*flags, *(f"{IN_ANSWER}{flag}" for flag in own_flags))
         except ConjugationError:  # of a plugin; ours never fail, which the laws test
             answer, outcome, finish, grade = "", "broken", UNINVERTIBLE, None
         return AnswerRow(
@@ -242,6 +258,16 @@ class Question:
         if self.by_likelihood:
             return self.example.scorer_of(self.example.right, self.example.intruding)
         return self.scorer
+
+    def _judged(self, reply: RawAnswer) -> ChosenAnswer:
+        """Return the inverted answer with what it is worth."""
+        scorer = self._scorer_of_row
+        if self.by_likelihood:
+            own = scorer.of_likelihoods(choice_scores(reply.raw, self.sent_choices))
+            if own is not None:
+                return own
+        answer = self.read(reply)
+        return ChosenAnswer(answer, scorer.outcome(answer), scorer.grade(answer))
 
     def read(self, reply: RawAnswer) -> str:
         """Return the inverted answer."""

@@ -7,9 +7,11 @@ from palimpsest.faces import lazy_face
 if TYPE_CHECKING:
     from palimpsest.lm.continuations import (
         Continued,
+        choice_scores,
         choices_as_raw,
         chosen,
         continue_all,
+        joined_choices,
         sent_choices,
     )
     from palimpsest.lm.exchange import (
@@ -32,9 +34,9 @@ if TYPE_CHECKING:
 __all__ = [
     "CANNOT_HONOUR", "SPOKEN_ROLES", "TOOLS_AND_VOTES", "ConjugationError", "Continued",
     "Exchange", "Fidelity", "Form", "Message", "Prompt", "Reader", "answer_start", "asks_for",
-    "choices_as_raw", "chosen", "chunked", "continue_all", "cut", "is_loopback", "judge_of",
-    "off_loop", "open_client", "plain_text", "read_together", "sent_choices", "shared_stops",
-    "strict_json", "texts_of",
+    "choice_scores", "choices_as_raw", "chosen", "chunked", "continue_all", "cut", "is_loopback",
+    "joined_choices", "judge_of", "off_loop", "open_client", "plain_text", "read_together",
+    "sent_choices", "shared_stops", "strict_json", "texts_of",
 ]  # fmt: skip
 
 lazy_face(globals())

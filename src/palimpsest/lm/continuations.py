@@ -108,6 +108,25 @@ def sent_choices(exchange: Exchange, sent: Prompt, choices: Sequence[str]) -> tu
     return tuple(glue + exchange.apply(choice) for choice in choices)
 
 
+def joined_choices(exchange: Exchange, prompt: Prompt, choices: Sequence[str]) -> tuple[str, ...]:
+    """Return a question's choices, conjugated, as what follows the conjugated prompt at once.
+
+    Example:
+        >>> from palimpsest.lm.conjugations import parse_conjugation
+        >>> joined_choices(Exchange(parse_conjugation("leet")), "Is it", [" so?", "?"])
+        (' 50?', '?')
+    """
+    context = prompt if isinstance(prompt, str) else ""
+    pairs = [(context, choice) for choice in choices]
+    return tuple(each.continuation for each in continue_all(exchange, pairs))
+
+
+def choice_scores(raw: str, sent: Sequence[str]) -> list[float]:
+    """Return the natural-log probabilities that :func:`choices_as_raw` recorded, in order."""
+    found = json.loads(raw)
+    return [-math.inf if found[text] is None else float(found[text]) for text in sent]
+
+
 def choices_as_raw(sent: Sequence[str], scores: Sequence[float]) -> str:
     """Return sent choices with their natural-log probabilities as they are recorded.
 
@@ -133,8 +152,7 @@ def chosen(raw: str, sent: Sequence[str]) -> int | None:
         >>> chosen('{" Yes": -0.25, " No": -1.5}', [" Yes", " No"])
         0
     """
-    found = json.loads(raw)
-    scores = [-math.inf if found[text] is None else float(found[text]) for text in sent]
+    scores = choice_scores(raw, sent)
     best = max(scores)
     if best == -math.inf or scores.count(best) > 1:
         return None

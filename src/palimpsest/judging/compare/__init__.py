@@ -15,11 +15,11 @@ if TYPE_CHECKING:
         Scale,
         digest_of,
     )
-    from palimpsest.judging.compare.tasks import MatchOptions
+    from palimpsest.judging.compare.tasks import MatchOptions, find_versions
 
 __all__ = [
     "LogOptions", "LoggedItem", "LoggedRun", "LoggedTask", "MatchOptions", "Sample", "Scale",
-    "compare", "digest_of",
+    "compare", "digest_of", "find_versions",
 ]  # fmt: skip
 
 lazy_face(globals())

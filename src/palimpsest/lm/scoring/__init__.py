@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         DEFAULT_SCORER,
         SCORERS,
         Asked,
+        ChosenAnswer,
         Scorer,
         scorer_class,
         scorer_for,
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from palimpsest.lm.scoring.words import stands_in
 
 __all__ = [
-    "DEFAULT_SCORER", "FORMS", "SCORERS", "Asked", "Form", "FormedScorer", "PrefixScorer",
-    "Scorer", "Scoring", "form_for", "scorer_class", "scorer_for", "stands_in",
+    "DEFAULT_SCORER", "FORMS", "SCORERS", "Asked", "ChosenAnswer", "Form", "FormedScorer",
+    "PrefixScorer", "Scorer", "Scoring", "form_for", "scorer_class", "scorer_for", "stands_in",
 ]  # fmt: skip
 
 lazy_face(globals())

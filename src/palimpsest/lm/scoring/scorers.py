@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Self
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple, Self
 
 from palimpsest.errors import UserError, did_you_mean
 from palimpsest.lm.prompts import Prompt
@@ -27,6 +27,17 @@ class Asked:
 
     prompt: Prompt = ""
     """The plain one."""
+
+    item: Any = field(default=None, compare=False, repr=False)
+    """What a suite's own scorer has to know."""
+
+
+class ChosenAnswer(NamedTuple):
+    """A choice by likelihood, and what it is worth."""
+
+    answer: str
+    outcome: Outcome
+    grade: float | None
 
 
 class Scorer(ABC):
@@ -85,6 +96,15 @@ class Scorer(ABC):
     def prepare(cls, answers: Sequence[tuple[Self, str]]) -> None:
         """Get ready to score these answers, where that is faster for many at once."""
 
+    def of_likelihoods(self, scores: Sequence[float]) -> ChosenAnswer | None:
+        """Return which choice is taken and what it is worth, if that is not just the likeliest.
+
+        Args:
+            scores: Natural-log probabilities of the choices, in their order; minus infinity for
+                one that does not fit into the model's context.
+        """
+        return None
+
     def decided(self, certain_text: str) -> bool:
         """Return whether no continuation of ``certain_text`` can change the outcome.
 
@@ -125,6 +145,7 @@ SCORERS: Registry[type[Scorer]] = Registry(
         "choice": "palimpsest.lm.scoring.choice:ChoiceScorer",
         "regex": "palimpsest.lm.scoring.regex:RegexScorer",
         "json": "palimpsest.lm.scoring.json_values:JsonScorer",
+        "lm-eval": "palimpsest.integrations.lm_eval_tasks.scoring:HarnessScorer",
         "python": "palimpsest.lm.scoring.python_function:PythonScorer",
         "judge": "palimpsest.lm.judge:JudgeScorer",
     },

@@ -62,6 +62,18 @@ class Example:
     """What the answers of abilities look like, ``NAME[:ARGUMENT]`` with a name in ``FORMS``: a
     wrong answer in the form of another ability is *intruded*."""
 
+    choices_joined: bool = False
+    """Whether choices follow the prompt as they are written, with no space put between."""
+
+    max_new_tokens: int | None = None
+    """How much the model may say, if it is another limit than the suite's."""
+
+    stop: tuple[str, ...] | None = None
+    """An answer ends before the first of these, if they are others than the suite's."""
+
+    item: Any = field(default=None, compare=False, repr=False)
+    """What a suite's own scorer has to know; for all others nothing."""
+
     @property
     def right(self) -> tuple[str, ...]:
         """The answers of the ability under test."""
@@ -82,7 +94,7 @@ class Example:
         Raises:
             UserError: No such scorer or form, or one that cannot be used with these answers.
         """
-        asked = Asked(self.language, self.choices, self.prompt)
+        asked = Asked(self.language, self.choices, self.prompt, self.item)
         return self.scoring.scorer_of(right, intruding, asked)
 
     @cached_property
@@ -101,7 +113,9 @@ class Example:
         parts = [_plain(self.prompt), list(map(list, self.answers.items()))]
         parts += [list(self.choices), list(map(list, self.whole_answers.items()))]
         # The default is left out, so that answers of before there were others are still found.
-        return digest_json([*parts, *([] if self.scorer == DEFAULT_SCORER else [self.scorer])])
+        parts += [] if self.scorer == DEFAULT_SCORER else [self.scorer]
+        own = (self.choices_joined, self.max_new_tokens, self.stop)
+        return digest_json([*parts, *([] if own == (False, None, None) else [list(own)])])
 
 
 @dataclass(frozen=True)
@@ -178,6 +192,7 @@ SUITES = Registry[Callable[..., Suite]](
         "abilities": "palimpsest.lm.suites.abilities.suite:build",
         "icl-vs-if": "palimpsest.lm.suites.icl_vs_if:build",
         "jsonl": "palimpsest.lm.suites.jsonl:build",
+        "lm-eval": "palimpsest.integrations.lm_eval_tasks.suite:build",
         "nli": "palimpsest.lm.suites.nli.suite:build",
         "rows": "palimpsest.lm.suites.rows:build",
         "rosetta": "palimpsest.rosetta.suite:build",

@@ -1,0 +1,157 @@
+"""Loading of tasks of lm-evaluation-harness, and refusal of what cannot be carried over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from palimpsest.errors import MissingExtraError, UserError, did_you_mean
+from palimpsest.integrations.lm_eval_tasks.documents import KINDS, HarnessDocument, judged_by
+
+
+@dataclass(frozen=True)
+class TaskOptions:
+    """How tasks make their prompts, and by what they are judged."""
+
+    num_fewshot: int | None = None
+    seed: int = 1234
+    metric: str | None = None
+    filter: str | None = None
+    chat: bool = False
+    multiturn: bool = True
+    system: str | None = None
+
+
+def load_tasks(names: Sequence[str], include_path: Path | None) -> dict[str, Any]:
+    """Return the tasks by their names; groups and tags become their members.
+
+    Raises:
+        UserError: No such task or folder, or one whose data are not at hand.
+        MissingExtraError: The harness is not installed.
+    """
+    try:
+        from lm_eval.tasks import TaskManager
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "lm_eval":
+            raise
+        raise MissingExtraError(
+            "Tasks of lm-evaluation-harness", package="lm_eval", extra="lm-eval"
+        ) from error
+    if include_path is not None and not include_path.is_dir():
+        raise UserError(
+            f"There is no folder '{include_path}' with YAML files of tasks.",
+            hint="Name one with include_path=DIR.",
+        )
+    folder = str(include_path) if include_path is not None else None
+    manager = TaskManager(include_path=folder, include_defaults=False)
+    if not all(_is_known(manager, name) for name in names):  # reads the harness's own thousands
+        manager = TaskManager(include_path=folder)
+    tasks: dict[str, Any] = {}
+    for name in names:
+        if not _is_known(manager, name):
+            raise UserError(
+                f"lm-evaluation-harness has no task '{name}'."
+                f"{did_you_mean(name, manager.all_tasks)}",
+                hint="List its tasks with: palimpsest lm-eval ls tasks; name a folder with your "
+                "own by include_path=DIR.",
+            )
+        tasks.update(_loaded(manager, name))
+    return tasks
+
+
+def _is_known(manager: Any, name: str) -> bool:
+    return name in manager.task_index or Path(name).suffix in (".yaml", ".yml")
+
+
+def _loaded(manager: Any, name: str) -> dict[str, Any]:
+    try:
+        return dict(manager.load([name])["tasks"])
+    except Exception as error:  # of datasets, of the harness, or of the task's own code
+        entry = manager.task_index.get(name)
+        path = getattr(entry, "yaml_path", None) or name
+        raise UserError(
+            f"The task '{name}' cannot be loaded: {type(error).__name__}: {error!s:.300}",
+            hint=f"Its file is {path}. If its rows are not on this machine, put them in place: "
+            "copy that file into a folder of yours with 'dataset_path: json' and "
+            "'dataset_kwargs: {data_files: {test: ROWS.jsonl}}' (or csv, parquet), and name the "
+            "folder with include_path=DIR.",
+        ) from error
+
+
+def documents(name: str, task: Any, options: TaskOptions) -> Iterator[HarnessDocument]:
+    """Yield the documents of a task in the harness's order, with its prompts and draws.
+
+    Raises:
+        UserError: Something of the task cannot be carried over.
+    """
+    _check(name, task, options)
+    config = task.config
+    if config.num_fewshot is None or (options.num_fewshot is not None and config.num_fewshot != 0):
+        task.set_config(key="num_fewshot", value=options.num_fewshot or 0)
+    task.set_fewshot_seed(seed=options.seed)
+    task._metric_fn_list.pop("acc_mutual_info", None)  # asks for choices without their context
+    template = _as_messages if options.chat else None
+    judged: tuple[str, str] | None = None
+    for number, doc in task.doc_iterator(rank=0, limit=None, world_size=1):
+        context = task.fewshot_context(
+            doc,
+            num_fewshot=config.num_fewshot,
+            system_instruction=options.system,
+            apply_chat_template=options.chat,
+            fewshot_as_multiturn=options.multiturn,
+            chat_template=template,
+            gen_prefix=task.doc_to_prefix(doc),
+        )
+        made = task.construct_requests(
+            doc=doc,
+            ctx=context,
+            metadata=(name, number, config.repeats),
+            apply_chat_template=options.chat,
+            chat_template=template,
+        )
+        document = HarnessDocument(task, doc, tuple(made if isinstance(made, list) else [made]))
+        if judged is None:
+            judged = judged_by(document, options.metric, options.filter)
+        yield replace(document, metric=judged[0], filter=judged[1])
+
+
+class MessagesContext(str):
+    """A prompt that no template has written yet: the messages that one would get."""
+
+    messages: tuple[dict[str, Any], ...] = ()
+
+
+def _as_messages(
+    messages: Sequence[dict[str, Any]], add_generation_prompt: bool = True
+) -> MessagesContext:
+    context = MessagesContext("\n".join(str(each["content"]) for each in messages))
+    context.messages = tuple(messages)
+    return context
+
+
+def _check(name: str, task: Any, options: TaskOptions) -> None:
+    """Raise :class:`UserError` for what cannot be carried over."""
+    config = task.config
+    said = None
+    if task.OUTPUT_TYPE not in KINDS:
+        said = f"its output_type is '{task.OUTPUT_TYPE}'; expected {', '.join(KINDS)}"
+    elif getattr(task, "multiple_input", False):
+        said = "each of its choices has a context of its own (doc_to_text gives a choice)"
+    elif getattr(config, "doc_to_image", None) or getattr(config, "doc_to_audio", None):
+        said = "it shows pictures or sound"
+    elif options.chat and config.gen_prefix:
+        said = "it begins the model's answer (gen_prefix), which messages cannot"
+    elif _samples(config.generation_kwargs or {}) and task.OUTPUT_TYPE == "generate_until":
+        said = "it draws its answers at random (do_sample); here models are asked greedily"
+    if said is not None:
+        raise UserError(
+            f"The task '{name}' cannot be carried over: {said}.",
+            hint="Leave it out, or evaluate it with the harness: palimpsest lm-eval run; then "
+            "compare the logs with: palimpsest compare",
+        )
+
+
+def _samples(options: dict[str, Any]) -> bool:
+    return bool(options.get("do_sample")) and float(options.get("temperature") or 0) > 0
