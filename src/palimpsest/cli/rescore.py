@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -41,7 +42,8 @@ def rescore(
     """
     from palimpsest.judging import rescore as judge_anew
 
-    target = folder.with_name(f"{folder.resolve().name}-{scorer}") if out is None else out
+    in_a_name = re.sub(r"[^\w.-]+", "-", scorer)
+    target = folder.with_name(f"{folder.resolve().name}-{in_a_name}") if out is None else out
     results = judge_anew(folder, scorer, out=target, command=command_line())
     show_results(results, target, quiet=quiet, as_json=json)
     exit_if_failed(results, fail_on)
