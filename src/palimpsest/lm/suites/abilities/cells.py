@@ -35,7 +35,7 @@ REFUSAL = (
 
 
 @dataclass(frozen=True)
-class Turn:
+class WorkedTurn:
     """A question with its answer, as it stands in a prompt."""
 
     asked: str
@@ -49,13 +49,13 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class Cell:
+class AbilityCell:
     """A kind of item."""
 
     draw: Callable[[np.random.Generator, int], Any]
     """From a generator and a place in a table that goes through all of it: what an item is."""
 
-    turn: Callable[[Wording, str, Any], Turn]
+    turn: Callable[[Wording, str, Any], WorkedTurn]
     """How it is asked in a language."""
 
     n: int = 1
@@ -92,13 +92,15 @@ def _country(_: np.random.Generator, at: int) -> Country:
     return countries()[at]
 
 
-def _capital(wording: Wording, language: str, item: Country) -> Turn:
+def _capital(wording: Wording, language: str, item: Country) -> WorkedTurn:
     asked = f"{wording.country} {item.names[language]}\n{wording.capital}"
-    return Turn(asked, item.capitals[language])
+    return WorkedTurn(asked, item.capitals[language])
 
 
-def _currency(wording: Wording, language: str, item: Country) -> Turn:
-    return Turn(f"{wording.country} {item.names[language]}\n{wording.currency}", item.currency)
+def _currency(wording: Wording, language: str, item: Country) -> WorkedTurn:
+    return WorkedTurn(
+        f"{wording.country} {item.names[language]}\n{wording.currency}", item.currency
+    )
 
 
 # --- numbers
@@ -109,7 +111,7 @@ def _draw_sum(rng: np.random.Generator, _: int) -> tuple[str, int, int]:
     return ("plus", "minus")[int(rng.integers(2))], a, b
 
 
-def _sum(wording: Wording, _: str, item: tuple[Any, int, int]) -> Turn:
+def _sum(wording: Wording, _: str, item: tuple[Any, int, int]) -> WorkedTurn:
     operation, a, b = item
     question = wording.sums[operation].format(a=a, b=b)
     return _asked(wording, question, str(a + b if operation == "plus" else a - b))
@@ -120,7 +122,7 @@ def _draw_problem(rng: np.random.Generator, at: int) -> tuple[int, str, int, int
     return at, NAMES[int(rng.integers(len(NAMES)))], a, b, min(c, a + b - 1)
 
 
-def _problem(wording: Wording, _: str, item: tuple[int, str, int, int, int]) -> Turn:
+def _problem(wording: Wording, _: str, item: tuple[int, str, int, int, int]) -> WorkedTurn:
     kind, name, a, b, c = item
     first, mark = (a + b, "+") if kind == 1 else (a * b, "×")
     result, then = (first + c, "+") if kind == 2 else (first - c, "-")
@@ -138,7 +140,7 @@ def _draw_reading(rng: np.random.Generator, _: int) -> tuple[list[int], list[int
     return people, cities, int(rng.integers(3)), bool(rng.integers(2))
 
 
-def _reading(wording: Wording, language: str, item: tuple[Any, Any, int, bool]) -> Turn:
+def _reading(wording: Wording, language: str, item: tuple[Any, Any, int, bool]) -> WorkedTurn:
     people, places, about, is_where = item
     names = [NAMES[at] for at in people]
     cities = [_city(at, language) for at in places]
@@ -146,7 +148,7 @@ def _reading(wording: Wording, language: str, item: tuple[Any, Any, int, bool]) 
     name, city = names[about], cities[about]
     question = (wording.where if is_where else wording.who).format(name=name, city=city)
     turn = _asked(wording, question, city if is_where else name)
-    return Turn(f"{wording.text} {' '.join(told)}\n{turn.asked}", turn.shown)
+    return WorkedTurn(f"{wording.text} {' '.join(told)}\n{turn.asked}", turn.shown)
 
 
 _FORMATS = ("date", "sorted", "spelled", "record")
@@ -157,7 +159,7 @@ def _draw_format(rng: np.random.Generator, at: int) -> tuple[str, list[int]]:
     return _FORMATS[at], _numbers(rng, 1, 28, 5)
 
 
-def _format(wording: Wording, language: str, item: tuple[str, list[int]]) -> Turn:
+def _format(wording: Wording, language: str, item: tuple[str, list[int]]) -> WorkedTurn:
     kind, (a, b, c, d, e) = item
     word, name, city = _WORDS[a % len(_WORDS)], NAMES[b % len(NAMES)], _city(c, language)
     month, year = 1 + b % 12, 1990 + c
@@ -167,7 +169,7 @@ def _format(wording: Wording, language: str, item: tuple[str, list[int]]) -> Tur
         "spelled": (f"{word}{e}", "-".join(f"{word}{e}")),
         "record": (f"{name}, {city}", f"[{city}] {name.upper()}"),
     }[kind]
-    return Turn(f"{wording.input} {given}\n{wording.output}", wanted)
+    return WorkedTurn(f"{wording.input} {given}\n{wording.output}", wanted)
 
 
 def _draw_record(rng: np.random.Generator, _: int) -> tuple[str, int, int]:
@@ -175,20 +177,20 @@ def _draw_record(rng: np.random.Generator, _: int) -> tuple[str, int, int]:
     return name, int(rng.integers(18, 90)), int(rng.integers(len(countries())))
 
 
-def _record(wording: Wording, language: str, item: tuple[str, int, int]) -> Turn:
+def _record(wording: Wording, language: str, item: tuple[str, int, int]) -> WorkedTurn:
     name, age, at = item
     city = _city(at, language)
     sentence = wording.json.sentence.format(name=name, age=age, city=city)
     value = dict(zip(wording.json.keys, (name, age, city), strict=True))
     written = json.dumps(value, ensure_ascii=False)
-    return Turn(f"{wording.input} {sentence}\n{wording.output}", written)
+    return WorkedTurn(f"{wording.input} {sentence}\n{wording.output}", written)
 
 
 def _draw_call(rng: np.random.Generator, at: int) -> tuple[int, int, int]:
     return at, int(rng.integers(2, 10)), int(rng.integers(len(countries())))
 
 
-def _call(wording: Wording, language: str, item: tuple[int, int, int]) -> Turn:
+def _call(wording: Wording, language: str, item: tuple[int, int, int]) -> WorkedTurn:
     kind, n, at = item
     tools, city = wording.tools, _city(at, language)
     thing = tools.items[at % len(tools.items)]
@@ -199,7 +201,7 @@ def _call(wording: Wording, language: str, item: tuple[int, int, int]) -> Turn:
     )[kind]
     request = request.format(city=city, n=n, item=thing)
     call = json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False)
-    return Turn(f"{wording.input} {request}\n{wording.output}", call)
+    return WorkedTurn(f"{wording.input} {request}\n{wording.output}", call)
 
 
 # --- language
@@ -209,30 +211,30 @@ def _draw_review(rng: np.random.Generator, at: int) -> tuple[int, int, int]:
     return at, int(rng.integers(6)), int(rng.integers(5))
 
 
-def _review(wording: Wording, _: str, item: tuple[int, int, int]) -> Turn:
+def _review(wording: Wording, _: str, item: tuple[int, int, int]) -> WorkedTurn:
     label, subject, word = item
     adjective = (wording.good, wording.bad)[label][word]
     asked = f"{wording.review} {wording.subjects[subject]} {adjective}.\n{wording.feeling}"
-    return Turn(asked, wording.labels[label])
+    return WorkedTurn(asked, wording.labels[label])
 
 
 def _draw_sentence(_: np.random.Generator, at: int) -> Mapping[str, str]:
     return sentences()[at]
 
 
-def _translation(wording: Wording, language: str, item: Mapping[str, str]) -> Turn:
+def _translation(wording: Wording, language: str, item: Mapping[str, str]) -> WorkedTurn:
     wanted = item[wording.target]
-    return Turn(f"{wording.input} {item[language]}\n{wording.output}", wanted, (wanted[:-1],))
+    return WorkedTurn(f"{wording.input} {item[language]}\n{wording.output}", wanted, (wanted[:-1],))
 
 
 def _draw_snippet(rng: np.random.Generator, at: int) -> tuple[int, list[int]]:
     return at, _numbers(rng, 2, 9, 3)
 
 
-def _snippet(wording: Wording, _: str, item: tuple[int, list[int]]) -> Turn:
+def _snippet(wording: Wording, _: str, item: tuple[int, list[int]]) -> WorkedTurn:
     kind, (a, b, c) = item
     code, printed = SNIPPETS[kind](a, b, c)
-    return Turn(f"```python\n{code}\n```\n{wording.output}", printed)
+    return WorkedTurn(f"```python\n{code}\n```\n{wording.output}", printed)
 
 
 _N_PHRASINGS = 3
@@ -243,7 +245,7 @@ def _draw_request(_: np.random.Generator, at: int) -> tuple[int, int]:
     return divmod(at, _N_PHRASINGS)
 
 
-def _request(wording: Wording, language: str, item: tuple[int, int]) -> Turn:
+def _request(wording: Wording, language: str, item: tuple[int, int]) -> WorkedTurn:
     which, phrasing = item
     if which < 0:
         return _asked(wording, *wording.harmless[phrasing])
@@ -252,8 +254,8 @@ def _request(wording: Wording, language: str, item: tuple[int, int]) -> Turn:
     return _asked(wording, question, "", *request.words[language].split())
 
 
-def _asked(wording: Wording, question: str, shown: str, *accepted: str) -> Turn:
-    return Turn(f"{wording.question} {question}\n{wording.answer}", shown, accepted)
+def _asked(wording: Wording, question: str, shown: str, *accepted: str) -> WorkedTurn:
+    return WorkedTurn(f"{wording.question} {question}\n{wording.answer}", shown, accepted)
 
 
 def _labels(wording: Wording) -> tuple[str, ...]:
@@ -268,31 +270,31 @@ def _said(get: Callable[[Wording], str], wording: Wording, _: Any) -> str:
     return get(wording)
 
 
-CELLS: Mapping[str, Cell] = {
-    "facts/capitals": Cell(_country, _capital, len(countries())),
-    "facts/currencies": Cell(_country, _currency, len(countries())),
-    "sums": Cell(_draw_sum, _sum, scorer="number:first", form="number"),
-    "steps": Cell(_draw_problem, _problem, 3, scorer="number", form="number"),
-    "reading": Cell(_draw_reading, _reading, scorer="contains"),
-    "format": Cell(_draw_format, _format, 4, scorer="exact", instruction=_format_said),
-    "json": Cell(
+CELLS: Mapping[str, AbilityCell] = {
+    "facts/capitals": AbilityCell(_country, _capital, len(countries())),
+    "facts/currencies": AbilityCell(_country, _currency, len(countries())),
+    "sums": AbilityCell(_draw_sum, _sum, scorer="number:first", form="number"),
+    "steps": AbilityCell(_draw_problem, _problem, 3, scorer="number", form="number"),
+    "reading": AbilityCell(_draw_reading, _reading, scorer="contains"),
+    "format": AbilityCell(_draw_format, _format, 4, scorer="exact", instruction=_format_said),
+    "json": AbilityCell(
         _draw_record, _record, scorer="json", form="json",
         instruction=partial(_said, lambda wording: wording.json.instruction),
     ),
-    "tools": Cell(
+    "tools": AbilityCell(
         _draw_call, _call, 3, scorer="json:tool", form="json",
         instruction=partial(_said, lambda wording: wording.tools.instruction),
     ),
-    "classify": Cell(_draw_review, _review, 2, choices=_labels),
-    "translate": Cell(
+    "classify": AbilityCell(_draw_review, _review, 2, choices=_labels),
+    "translate": AbilityCell(
         _draw_sentence, _translation, len(sentences()),
         instruction=partial(_said, lambda wording: wording.translate),
     ),
-    "python": Cell(
+    "python": AbilityCell(
         _draw_snippet, _snippet, len(SNIPPETS), scorer="exact",
         instruction=partial(_said, lambda wording: wording.python),
     ),
-    "benign": Cell(
+    "benign": AbilityCell(
         _draw_request, _request, _N_PHRASINGS * len(benign_requests()),
         scorer="contains", refusals=True,
     ),
@@ -300,7 +302,7 @@ CELLS: Mapping[str, Cell] = {
 """All but the four of ``icl-vs-if``, in the order of the report."""
 
 
-def shown_places(name: str, cell: Cell, rng: np.random.Generator, at: int) -> Sequence[int]:
+def shown_places(name: str, cell: AbilityCell, rng: np.random.Generator, at: int) -> Sequence[int]:
     """Return the places in a cell's table of the worked examples, none the one that is asked."""
     if cell.refusals:
         return range(-_N_PHRASINGS, N_SHOWN - _N_PHRASINGS)

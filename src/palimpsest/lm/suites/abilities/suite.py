@@ -13,7 +13,7 @@ from pydantic import NonNegativeInt, PositiveInt
 
 from palimpsest.errors import UserError, did_you_mean
 from palimpsest.lm.suites import icl_vs_if
-from palimpsest.lm.suites.abilities.cells import CELLS, REFUSAL, Cell, shown_places
+from palimpsest.lm.suites.abilities.cells import CELLS, REFUSAL, AbilityCell, shown_places
 from palimpsest.lm.suites.abilities.tables import LANGUAGES, wordings
 from palimpsest.lm.suites.suite import Example, Suite
 
@@ -101,7 +101,7 @@ def _order(n: int, seed: int, key: int) -> tuple[int, ...]:
 
 
 def _example(
-    name: str, cell: Cell, index: int, language: str, item: Any, shown: Sequence[Any]
+    name: str, cell: AbilityCell, index: int, language: str, item: Any, shown: Sequence[Any]
 ) -> Example:
     wording = wordings()[language]
     turns = [cell.turn(wording, language, each) for each in shown]
