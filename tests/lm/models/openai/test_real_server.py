@@ -16,8 +16,8 @@ from palimpsest.lm.models import ROSETTA_WEIGHTS
 from palimpsest.lm.models.protocol import ScoringUnavailableError
 from palimpsest.lm.models.specs import load_model
 from palimpsest.lm.prompts import Message, Prompt
-from palimpsest.records import ConjugationResult, Plain
 from palimpsest.lm.suites import load_suite
+from palimpsest.records import ConjugationResult, Plain
 
 pytestmark = pytest.mark.slow
 
