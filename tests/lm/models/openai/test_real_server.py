@@ -17,7 +17,7 @@ from palimpsest.lm.models.protocol import ScoringUnavailableError
 from palimpsest.lm.models.specs import load_model
 from palimpsest.lm.prompts import Message, Prompt
 from palimpsest.lm.suites import load_suite
-from palimpsest.records import ConjugationResult, Plain
+from palimpsest.records.results import Record
 
 pytestmark = pytest.mark.slow
 
@@ -61,7 +61,7 @@ def test_answers_through_the_server_are_the_local_answers(urls: dict[str, str], 
         assert answer.finish in (expected.finish, "length")
 
 
-def without_flags(found: Plain | ConjugationResult) -> object:
+def without_flags(found: Record) -> object:
     """All but what answers look like: the two may differ on which were cut off, as above."""
     return found.model_dump(exclude={"base": {"flags"}, "tuned": {"flags"}})
 
