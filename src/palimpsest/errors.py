@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 MOST_SHOWN = 5
 """How many mistakes of a file a message lists."""
@@ -56,6 +57,21 @@ class MissingExtraError(UserError):
             f"{feature} need the package '{package}', which is not installed.",
             hint=f"Install it with: {install_command(extra)}",
         )
+
+
+@contextmanager
+def from_extra(feature: str, *, package: str, extra: str) -> Iterator[None]:
+    """Say which extra is missing where a block's imports fail for want of its package.
+
+    Raises:
+        MissingExtraError: The package is not installed; what it lacks itself is raised as it is.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != package:
+            raise
+        raise MissingExtraError(feature, package=package, extra=extra) from error
 
 
 def install_command(extra: str) -> str:

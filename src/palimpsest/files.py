@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import json
@@ -11,6 +12,7 @@ import stat
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -336,6 +338,58 @@ def text_lines(path: Path) -> Iterator[str]:
                     f"{path} is not UTF-8{byte}.",
                     hint="Save it as UTF-8; spreadsheets call that 'CSV UTF-8'.",
                 ) from None
+
+
+def csv_records(path: Path, *, delimiters: str, hint: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the fields of each row of a CSV file, and the number of its last line.
+
+    A line without any field has none; empty lines at the beginning are left out.
+
+    Args:
+        path: Of the file.
+        delimiters: What may stand between fields, the usual one first: the one is taken that the
+            first line has most of, outside quotation marks, or that a line ``sep=`` names.
+        hint: What to do about a file that is no CSV.
+
+    Raises:
+        UserError: It is malformed, or a row is longer than :data:`MOST_LINE_BYTES`.
+    """
+    n_lines = n_characters = 0
+
+    def counted() -> Iterator[str]:
+        nonlocal n_lines, n_characters
+        for line in text_lines(path):
+            n_lines, n_characters = n_lines + 1, n_characters + len(line)
+            if n_characters > MOST_LINE_BYTES:
+                raise UserError(
+                    f"{path}, line {n_lines}: a row of more than {MOST_LINE_BYTES / 2**20:.0f} "
+                    "MiB.",
+                    hint="Check the quotation marks: one may be open since the row's first line.",
+                )
+            yield line
+
+    lines = counted()
+    first = next(filter(str.strip, lines), "")
+    if said := re.fullmatch(r"sep=(.)\s*", first, re.I):  # what Excel writes and obeys
+        delimiter, first = said[1], next(lines, "")
+    else:
+        delimiter = max(delimiters, key=re.sub(r'"[^"]*"', "", first).count)
+    reader = csv.reader(chain([first] if first else [], lines), delimiter=delimiter, strict=True)
+    try:
+        while (fields := _wide(reader)) is not None:
+            n_characters = 0
+            yield n_lines, fields
+    except csv.Error as error:
+        raise UserError(f"{path}: not {path.suffix[1:].upper()}: {error}.", hint=hint) from None
+
+
+def _wide(reader: Iterator[list[str]]) -> list[str] | None:
+    """Return the next row, whose fields may be longer than the module's limit for all readers."""
+    limit = csv.field_size_limit(MOST_LINE_BYTES)
+    try:
+        return next(reader, None)
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _too_long(place: str) -> UserError:

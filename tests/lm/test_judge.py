@@ -119,3 +119,17 @@ def test_a_judge_must_be_named_and_not_by_a_file() -> None:
         scorer_for(["a"], [], "judge")
     with pytest.raises(UserError, match="no file may name it"):
         scorer_class("judge:rosetta:base", in_file=True)
+
+
+@pytest.mark.usefixtures("empty_figures")
+def test_a_judge_of_stored_answers_reads_the_plain_question(tmp_path: Path) -> None:
+    rows = [{"id": str(n), "prompt": f"Ask {n}?", "answers": {"a": ["x"]}} for n in range(4)]
+    suite = tmp_path / "suite.jsonl"
+    suite.write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    run = tmp_path / "run"
+    model = ScriptedModel(lambda prompt: "thing", name="m")
+    diagnose(model, model, suite=f"jsonl:{suite}", via=["upper"], out=run, whole="all")
+    spec = judge(tmp_path, [{"contains": "Question:\nAsk 2?\n", "answer": "yes"}])
+    found = rescore(run, spec, out=tmp_path / "again")
+    assert found.plain.base.accuracy == 0.25
+    assert found.conjugations[0].base.accuracy == 0.25

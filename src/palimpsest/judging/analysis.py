@@ -16,8 +16,6 @@ from palimpsest.judging.looking import look
 from palimpsest.judging.pairing import PLAIN, ROLES, PairedAnswers
 from palimpsest.judging.verdicts import judge
 from palimpsest.records import (
-    ATTEMPTED,
-    IN_ANSWER,
     THRESHOLDS,
     AnswerRow,
     Arm,
@@ -326,7 +324,7 @@ class _Study(NamedTuple):
             accuracy=accuracy,
             ci95=interval,
             intruded=intruded,
-            attempted=sum(f"{IN_ANSWER}{ATTEMPTED}" in row.flags for row in rows) / n,
+            attempted=sum(row.attempted for row in rows) / n,
             broken=broken,
             flags=self.answers.flags(role, via, sources),
         )

@@ -17,21 +17,18 @@ from palimpsest.judging.questions import (
     RawAnswer,
     Settings,
     as_recorded,
-    prepare_scorers,
+    prepare_questions,
 )
 from palimpsest.judging.via import Via, distinct_vias
 from palimpsest.judging.whole import Whole, to_ask_again, whole_if_wrong
 from palimpsest.lm import (
-    Exchange,
     Prompt,
     choices_as_raw,
-    chunked,
     read_together,
     shared_stops,
     texts_of,
 )
 from palimpsest.lm.models import LanguageModel, can_score
-from palimpsest.lm.scoring import scorer_class
 from palimpsest.lm.suites import Example, Suite
 from palimpsest.records import CUT, AnswerKey, AnswerRow, AnswerStore
 
@@ -39,9 +36,6 @@ __all__ = ["EvaluationProgress", "Settings", "evaluate", "settings_for"]
 
 _N_SCORED = 256
 """Prompts whose choices are scored in one call; what is stored after a crash is whole calls."""
-
-_N_JUDGED = 64
-"""Answers that are scored together, where a scorer works best so; as many are lost in a crash."""
 
 _EARLY = ("decided", CUT)
 """How answers finish that were settled before they ended."""
@@ -168,7 +162,7 @@ def _reuse(
         for question in questions
         if (old := stored.get(question.key)) is not None and _still_holds(old, question)
     ]
-    prepare_scorers((question, reply) for question, reply, _ in held)
+    prepare_questions((question, reply) for question, reply, _ in held)
     for question, reply, old in held:
         row = question.row(reply, role=role)
         if whole == "all" and row.outcome != "right" and row.finish in _EARLY:
@@ -185,10 +179,6 @@ def _reply_of(old: AnswerRow) -> RawAnswer:
     return RawAnswer(
         old.raw, old.finish, old.latency_seconds, old.n_prompt_tokens, old.n_answer_tokens
     )
-
-
-def _are_judged(questions: Iterable[Question]) -> bool:
-    return any(scorer_class(spec).batched for spec in {each.example.scorer for each in questions})
 
 
 def _still_holds(old: AnswerRow, question: Question) -> bool:
@@ -219,11 +209,8 @@ def _ask_all(
     for replies in (_choose(model, chosen), *generations):
         # Closing this generator must free the model's batch at once, not at the next collection.
         try:
-            read = read_together(replies, _raws)
-            for chunk in chunked(read, _N_JUDGED if _are_judged(questions) else 1):
-                prepare_scorers((each, reply) for group, reply in chunk for each in group)
-                for group, reply in chunk:
-                    yield [_marked(question.row(reply, role=role)) for question in group]
+            for group, reply in read_together(replies, waits=_waits, prepare=_prepare_replies):
+                yield [_marked(question.row(reply, role=role)) for question in group]
         finally:
             replies.close()
 
@@ -336,6 +323,9 @@ def _choose(
             yield group, RawAnswer(choices_as_raw(choices, values), "chosen", seconds)
 
 
-def _raws(reply: tuple[_Group, RawAnswer]) -> list[tuple[Exchange, str]]:
-    group, raw = reply
-    return [(question.exchange, raw.raw) for question in group if not question.by_likelihood]
+def _waits(reply: tuple[_Group, RawAnswer]) -> bool:
+    return any(question.read_in_batches for question in reply[0])
+
+
+def _prepare_replies(replies: Sequence[tuple[_Group, RawAnswer]]) -> None:
+    prepare_questions((question, reply) for group, reply in replies for question in group)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -21,13 +20,14 @@ from palimpsest.lm import (
     choice_scores,
     chosen,
     joined_choices,
+    prepare_answers,
     sent_choices,
     texts_of,
 )
 from palimpsest.lm.conjugations import TextConjugation
-from palimpsest.lm.scoring import ChosenAnswer, FormedScorer, Scorer, scorer_class
+from palimpsest.lm.scoring import ScoredAnswer, Scorer, prepare_all, scorer_class
 from palimpsest.lm.suites import Example, Suite
-from palimpsest.records import CUT, IN_ANSWER, AnswerKey, AnswerRow, Outcome
+from palimpsest.records import CUT, AnswerKey, AnswerRow, Outcome, answer_flag
 
 ANSWERS_VERSION = 1
 """Part of every key. Raise it when a release makes the same model and settings say other things."""
@@ -187,9 +187,11 @@ class Question:
         return _scorer_of(self.example, self.expected)
 
     @property
-    def by_texts(self) -> Scorer:
-        """Scores inverted answers without a look at their form."""
-        return self.scorer.by_texts if isinstance(self.scorer, FormedScorer) else self.scorer
+    def read_in_batches(self) -> bool:
+        """Whether its answer is inverted or scored best together with many others."""
+        return not self.by_likelihood and (
+            self.via.conjugation.batched or scorer_class(self.example.scorer).batched
+        )
 
     def settled_outcome(self, raw: str) -> Outcome | None:
         """Return the outcome if nothing that the model may add to ``raw`` changes it."""
@@ -202,7 +204,7 @@ class Question:
         enough. What form a wrong answer of theirs has is told by as much of it as there is.
         """
         settled = self.exchange.settled_as_conjugated(raw)
-        if settled.stopped or self.by_texts.decided(settled.text):
+        if settled.stopped or self.scorer.by_texts.decided(settled.text):
             return True
         return self.settled_outcome(raw) is not None
 
@@ -212,11 +214,9 @@ class Question:
         right, intruding = self._expected_if_possible()
         flags, fidelity = self._survived
         try:
-            answer, outcome, grade = self._judged(reply)
-            own_flags = self._scorer_of_row.flags(answer)
-            flags = (*flags, *(f"{IN_ANSWER}{flag}" for flag in own_flags))
+            answer, judged = self._judged(reply)
         except ConjugationError:  # of a plugin; ours never fail, which the laws test
-            answer, outcome, finish, grade = "", "broken", UNINVERTIBLE, None
+            answer, judged, finish = "", ScoredAnswer("broken"), UNINVERTIBLE
         return AnswerRow(
             key=self.key,
             role=role,
@@ -228,16 +228,16 @@ class Question:
             answer=answer,
             right_answers=json.dumps(right, ensure_ascii=False),
             intruding_answers=json.dumps(intruding, ensure_ascii=False),
-            outcome=outcome,
+            outcome=judged.outcome,
             finish=finish,
             round_trip=fidelity and fidelity.round_trip,
             fidelity=fidelity and fidelity.chrf,
             survival=fidelity and fidelity.survival,
-            flags="; ".join((*flags, *self._answer_flags(reply))),
+            flags="; ".join((*flags, *map(answer_flag, judged.flags), *self._answer_flags(reply))),
             n_prompt_tokens=reply.n_prompt_tokens,
             n_answer_tokens=reply.n_answer_tokens,
             latency_seconds=reply.latency_seconds,
-            score=grade,
+            score=judged.grade,
             scoring=self.example.scoring.to_json(),
         )
 
@@ -248,7 +248,7 @@ class Question:
             return [reply.why_none]
         try:
             flags = self.exchange.answer_flags([reply.raw], cut_off=reply.cut_off)
-            return [f"{IN_ANSWER}{flag}" for flag in flags]
+            return list(map(answer_flag, flags))
         except ConjugationError:
             return []
 
@@ -259,7 +259,7 @@ class Question:
             return self.example.scorer_of(self.example.right, self.example.intruding)
         return self.scorer
 
-    def _judged(self, reply: RawAnswer) -> ChosenAnswer:
+    def _judged(self, reply: RawAnswer) -> tuple[str, ScoredAnswer]:
         """Return the inverted answer with what it is worth."""
         scorer = self._scorer_of_row
         if self.by_likelihood:
@@ -267,7 +267,7 @@ class Question:
             if own is not None:
                 return own
         answer = self.read(reply)
-        return ChosenAnswer(answer, scorer.outcome(answer), scorer.grade(answer))
+        return answer, scorer.score(answer)
 
     def read(self, reply: RawAnswer) -> str:
         """Return the inverted answer."""
@@ -297,16 +297,16 @@ class Question:
             return flags, Fidelity(round_trip=False, chrf=0.0, survival=0.0)
 
 
-def prepare_scorers(answered: Iterable[tuple[Question, RawAnswer]]) -> None:
-    """Let scorers that work best on many answers see all of these before each is scored."""
-    waiting: dict[type[Scorer], list[tuple[Scorer, str]]] = defaultdict(list)
-    for question, reply in answered:
-        kind = scorer_class(question.example.scorer)
-        if kind.batched and not question.by_likelihood:
+def prepare_questions(answered: Iterable[tuple[Question, RawAnswer]]) -> None:
+    """Let what inverts or scores many answers best at once see all of these beforehand."""
+    together = [(each, reply) for each, reply in answered if each.read_in_batches]
+    prepare_answers((each.exchange, reply.raw) for each, reply in together)
+    readable: list[tuple[Scorer, str]] = []
+    for each, reply in together:
+        if scorer_class(each.example.scorer).batched:
             with suppress(ConjugationError):
-                waiting[kind].append((question.by_texts, question.read(reply)))
-    for kind, answers in waiting.items():
-        kind.prepare(answers)
+                readable.append((each.scorer, each.read(reply)))
+    prepare_all(readable)
 
 
 def settled_outcome(exchange: Exchange, scorer: Scorer, raw: str) -> Outcome | None:

@@ -14,20 +14,21 @@ from typing import NamedTuple
 from palimpsest.errors import UserError
 from palimpsest.judging.analysis import Analysis, analyse
 from palimpsest.judging.conclude import open_run, read_results
+from palimpsest.judging.pairing import PLAIN
 from palimpsest.judging.questions import UNINVERTIBLE, RawAnswer, settled_outcome
 from palimpsest.judging.via import parse_via
 from palimpsest.judging.whole import sample_rank
 from palimpsest.lm import Exchange
-from palimpsest.lm.scoring import Asked, Scorer, Scoring, scorer_class
+from palimpsest.lm.scoring import Asked, Scorer, Scoring, prepare_all, scorer_class
 from palimpsest.lm.suites import Example, Suite
 from palimpsest.records import (
     ATTEMPTED,
     CUT,
-    IN_ANSWER,
     AnswerRow,
     AnswerStore,
     Results,
     RunFolder,
+    answer_flag,
 )
 
 
@@ -133,21 +134,27 @@ def judge_anew(
     rows: Sequence[AnswerRow], exchanges: Mapping[str, Exchange], name: str
 ) -> list[_Rescored]:
     """Return every row with its answer read and scored anew."""
-    read = [_read_again(row, exchanges.get(row.key.conjugation), name) for row in rows]
-    waiting = [(scorer, answer) for _, _, scorer, answer in read if scorer is not None]
-    if waiting and waiting[0][0].batched:
-        waiting[0][0].prepare(waiting)
+    plain = {_item(row): row.prompt for row in rows if row.via in (PLAIN, row.language)}
+    read = [
+        _read_again(row, exchanges.get(row.key.conjugation), name, plain.get(_item(row), ""))
+        for row in rows
+    ]
+    prepare_all((scorer, answer) for _, _, scorer, answer in read if scorer is not None)
     return [_rescored(*each) for each in read]
+
+
+def _item(row: AnswerRow) -> tuple[str, str]:
+    return row.key.source_id, row.language
 
 
 _Read = tuple[AnswerRow, Exchange | None, Scorer | None, str]
 
 
-def _read_again(row: AnswerRow, exchange: Exchange | None, name: str) -> _Read:
+def _read_again(row: AnswerRow, exchange: Exchange | None, name: str, plain: str) -> _Read:
     if row.finish in ("chosen", UNINVERTIBLE):
         return row, exchange, None, row.answer
     scorer, scoring = _scorer(
-        row.scoring, name, row.right_answers, row.intruding_answers, row.language
+        row.scoring, name, row.right_answers, row.intruding_answers, row.language, plain
     )
     answer = row.answer
     if exchange is not None:
@@ -165,11 +172,12 @@ def _rescored(
 ) -> _Rescored:
     if scorer is None:
         return _Rescored(row, open=False)
+    judged = scorer.score(answer)
     new = row._replace(
         answer=answer,
-        outcome=scorer.outcome(answer),
-        score=scorer.grade(answer),
-        flags=_flags(row, scorer, answer),
+        outcome=judged.outcome,
+        score=judged.grade,
+        flags=_flags(row, judged.flags),
     )
     if row.finish not in ("decided", CUT) or row.outcome == new.outcome == "right":
         return _Rescored(new, open=False)
@@ -180,20 +188,17 @@ def _rescored(
 
 @lru_cache(maxsize=65536)
 def _scorer(
-    before: str, name: str, right: str, intruding: str, language: str
+    before: str, name: str, right: str, intruding: str, language: str, plain: str
 ) -> tuple[Scorer, str]:
     """Return the scorer of a name for what was scored otherwise before, and its record."""
     scoring = replace(Scoring.from_json(before), scorer=name)
-    asked = Asked(language)
+    asked = Asked(language, prompt=plain)
     return scoring.scorer_of(json.loads(right), json.loads(intruding), asked), scoring.to_json()
 
 
-def _flags(row: AnswerRow, scorer: Scorer, answer: str) -> str:
-    flags = scorer.flags(answer)
-    if not flags and not row.flags:
-        return ""
-    others = (flag for flag in row.flags.split("; ") if flag != f"{IN_ANSWER}{ATTEMPTED}")
-    return "; ".join(filter(None, (*others, *(f"{IN_ANSWER}{flag}" for flag in flags))))
+def _flags(row: AnswerRow, flags: Sequence[str]) -> str:
+    others = (flag for flag in row.all_flags if flag != answer_flag(ATTEMPTED))
+    return "; ".join((*others, *map(answer_flag, flags)))
 
 
 def _fair_sample(judged: Sequence[_Rescored]) -> list[AnswerRow]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from palimpsest.judging.questions import UNINVERTIBLE, as_recorded, scorer_under
 from palimpsest.judging.via import Via, distinct_vias
 from palimpsest.lm.suites import Suite
-from palimpsest.records import ATTEMPTED, IN_ANSWER, AnswerRow
+from palimpsest.records import ATTEMPTED, AnswerRow, answer_flag
 
 CONSTANT_SHARE = 0.95
 """From this share of one and the same choice on, it is said."""
@@ -79,5 +79,4 @@ def _share(n: int, n_all: int, what: str) -> list[str]:
 
 def _flags(row: AnswerRow) -> list[str]:
     """Return what is worth a sentence; attempts at another ability stand in the tables."""
-    flags = row.flags.split("; ") if row.flags else []
-    return [flag for flag in flags if flag != f"{IN_ANSWER}{ATTEMPTED}"]
+    return [flag for flag in row.all_flags if flag != answer_flag(ATTEMPTED)]

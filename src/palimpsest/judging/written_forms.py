@@ -7,7 +7,6 @@ another form, the same prompt tells the two apart.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +68,6 @@ class WrittenForm:
         return render_messages(tokenizer, messages, name=self.name)
 
 
-@lru_cache(maxsize=16)
 def written_form(link: str) -> WrittenForm | None:
     """Return the form that a link of a way of asking names, if it names one.
 

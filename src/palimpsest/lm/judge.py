@@ -10,7 +10,7 @@ from typing import Self
 from palimpsest.errors import UserError
 from palimpsest.lm.models import LanguageModel, WritesPrompts, load_model
 from palimpsest.lm.prompts import Message, Prompt, plain_text
-from palimpsest.lm.scoring import Asked, Scorer
+from palimpsest.lm.scoring import Scorer
 from palimpsest.lm.stops import answer_start
 from palimpsest.lm.text_cache import TextCache, cache_key, cache_path
 from palimpsest.records import Outcome
@@ -55,15 +55,9 @@ class JudgeScorer(Scorer):
     of_texts = False
     of_files = False
 
-    def __init__(
-        self,
-        right: Sequence[str],
-        intruding: Sequence[str],
-        argument: str = "",
-        asked: Asked | None = None,
-    ) -> None:
-        super().__init__(right, intruding, argument, asked)
-        self._judge = judge_of(argument)
+    def set_up(self) -> None:
+        """Open the judge."""
+        self._judge = judge_of(self.argument)
 
     def outcome(self, answer: str) -> Outcome:
         """Return what the judge says."""

@@ -1,10 +1,9 @@
-"""Answers read together, where a conjugation inverts many much faster than each."""
+"""Answers read together, where inverting or scoring many is much faster than each."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from typing import TypeVar
 
 from palimpsest.lm.exchange import Exchange
@@ -12,7 +11,7 @@ from palimpsest.lm.exchange import Exchange
 T = TypeVar("T")
 
 _N_WAITING = 64
-"""Answers that wait to be inverted together, where that is faster."""
+"""Answers that wait to be read together, where that is faster."""
 
 _WAIT_SECONDS = 2.0
 """How long the first of them waits at most: so much is asked again after a crash."""
@@ -30,38 +29,30 @@ def prepare_answers(raws: Iterable[tuple[Exchange, str]]) -> None:
 
 
 def read_together(
-    replies: Iterable[T], raws: Callable[[T], Sequence[tuple[Exchange, str]]]
+    replies: Iterable[T],
+    *,
+    waits: Callable[[T], bool],
+    prepare: Callable[[Sequence[T]], None],
 ) -> Iterator[T]:
-    """Yield replies in order, held back for a moment where reading many at once is faster.
+    """Yield replies in order, held back for a moment where working on many at once is faster.
 
     Args:
         replies: As models give them.
-        raws: The raw answers in a reply, with the exchanges by which they will be read.
+        waits: Whether a reply is better held back.
+        prepare: Told which replies were held back, before they are yielded.
     """
     waiting: list[T] = []
     since = time.monotonic()
     for reply in replies:
-        if not any(exchange.conjugation.batched for exchange, _ in raws(reply)):
+        if not waits(reply):
             yield reply
             continue
         if not waiting:
             since = time.monotonic()
         waiting.append(reply)
         if len(waiting) == _N_WAITING or time.monotonic() - since > _WAIT_SECONDS:
-            prepare_answers(pair for each in waiting for pair in raws(each))
+            prepare(waiting)
             yield from waiting
             waiting = []
-    prepare_answers(pair for each in waiting for pair in raws(each))
+    prepare(waiting)
     yield from waiting
-
-
-def chunked(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Yield items in lists of a size; the last may be shorter.
-
-    Example:
-        >>> list(chunked("abcde", 2))
-        [['a', 'b'], ['c', 'd'], ['e']]
-    """
-    remaining = iter(items)
-    while chunk := list(islice(remaining, size)):
-        yield chunk

@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING
 from palimpsest.faces import lazy_face
 
 if TYPE_CHECKING:
-    from palimpsest.records.answers import ATTEMPTED, CUT, IN_ANSWER, AnswerKey, AnswerRow, Outcome
+    from palimpsest.records.answers import (
+        ATTEMPTED,
+        CUT,
+        IN_ANSWER,
+        AnswerKey,
+        AnswerRow,
+        Outcome,
+        answer_flag,
+    )
     from palimpsest.records.failures import explained
     from palimpsest.records.lab_results import (
         ByPosition,
@@ -56,8 +64,8 @@ __all__ = [
     "ConjugationResult", "Decile", "Estimate", "Guessing", "Interval", "LabProvenance",
     "LabResults", "Looked", "Losses", "Measurement", "MeasurementLog", "ModelInfo", "Oracle",
     "Outcome", "Part", "Plain", "Prior", "Provenance", "Remedied", "Results", "RunFolder",
-    "Scoring", "SuiteInfo", "Usage", "Verdict", "WriterLock", "commit_of", "explained",
-    "platform_facts", "read_measurements", "versions",
+    "Scoring", "SuiteInfo", "Usage", "Verdict", "WriterLock", "answer_flag", "commit_of",
+    "explained", "platform_facts", "read_measurements", "versions",
 ]  # fmt: skip
 
 lazy_face(globals())

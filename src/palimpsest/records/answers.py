@@ -18,6 +18,11 @@ ATTEMPTED = "another ability attempted"
 """Flag of an intruded answer that is none of the accepted ones, and has their form."""
 
 
+def answer_flag(flag: str) -> str:
+    """Return a flag of an answer as it stands among those of its row."""
+    return f"{IN_ANSWER}{flag}"
+
+
 class AnswerKey(NamedTuple):
     """What an answer belongs to; rows with another key are never reused."""
 
@@ -81,3 +86,13 @@ class AnswerRow(NamedTuple):
     scoring: str = ""
     """By what it was scored, as a JSON object with ``scorer``, ``right_form``, ``intruding_forms``
     and ``choices`` where there are any; empty for what begins with an accepted text."""
+
+    @property
+    def all_flags(self) -> list[str]:
+        """The flags, one by one."""
+        return self.flags.split("; ") if self.flags else []
+
+    @property
+    def attempted(self) -> bool:
+        """Whether it is intruded by its form alone."""
+        return answer_flag(ATTEMPTED) in self.all_flags

@@ -51,7 +51,7 @@ def render(
     figures: Sequence[PageFigure],
     *,
     script: str = "",
-    filters: Mapping[str, Callable[..., str]],
+    filters: Mapping[str, Callable[..., object]],
     **content: object,
 ) -> str:
     """Return a page, in which nothing is invisible and no markup is but our own.

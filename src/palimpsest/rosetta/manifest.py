@@ -15,7 +15,7 @@ from palimpsest.errors import UserError
 from palimpsest.files import sha256_of
 from palimpsest.judging import evaluate, parse_via
 from palimpsest.lm.models import ROSETTA_WEIGHTS, load_model
-from palimpsest.records import ATTEMPTED, AnswerRow, AnswerStore, Outcome
+from palimpsest.records import AnswerRow, AnswerStore, Outcome
 from palimpsest.rosetta.grammar import Split
 from palimpsest.rosetta.suite import build, build_instructions
 
@@ -205,7 +205,7 @@ def cells_table(manifest: Manifest) -> str:
 
 def _accepted_outcome(row: AnswerRow) -> Outcome:
     """Return the outcome by accepted answers alone, as the recipe's rule for stopping has it."""
-    return "broken" if ATTEMPTED in row.flags else row.outcome
+    return "broken" if row.attempted else row.outcome
 
 
 def _shares(outcomes: Counter[str]) -> Shares:

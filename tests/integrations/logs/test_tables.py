@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from tests.doc_pages import ROOT
 
+from palimpsest import files
 from palimpsest.errors import UserError
-from palimpsest.integrations.logs import read_run, tables
+from palimpsest.integrations.logs import read_run
 from palimpsest.judging.compare.comparison import compare
 from palimpsest.judging.compare.logged import LoggedRun, LogOptions, Scale
 from palimpsest.records.results import Results
@@ -187,7 +188,7 @@ def test_fields_may_be_as_long_as_a_line(tmp_path: Path) -> None:
 def test_an_open_quotation_mark_does_not_swallow_the_table(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "MOST_LINE_BYTES", 1000)
+    monkeypatch.setattr(files, "MOST_LINE_BYTES", 1000)
     path = table(tmp_path, 'id,score\n"a,1\n' + "b,1\n" * 1000)
     with pytest.raises(UserError, match="a row of more than"):
         read_run(path)

@@ -42,6 +42,14 @@ def test_semicolons_part_fields_where_the_first_line_has_more_of_them(folder: Pa
     assert (example.prompt, example.right) == ("1, 2 or 3?", ("1,5",))
 
 
+def test_lines_without_fields_end_a_table_and_are_a_mistake_within_it(folder: Path) -> None:
+    (folder / "a.csv").write_text("question,answer\na?,b\n\n\n", "utf-8")
+    assert len(load("a.csv,prompt={question}").examples) == 1
+    (folder / "a.csv").write_text("question,answer\na?,b\n\nc?,d\n", "utf-8")
+    with pytest.raises(UserError, match=r"a\.csv, line 3: empty, but the first line names 2"):
+        load("a.csv,prompt={question}")
+
+
 def test_braces_are_doubled_and_commas_may_stand_in_a_template(folder: Path) -> None:
     [example, *_] = load("sums.csv,prompt=As {{json}}, please: {question}").examples
     assert example.prompt == "As {json}, please: 2 + 2, as a word?"

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from palimpsest.errors import MissingExtraError
+from palimpsest.errors import from_extra
 from palimpsest.faces import lazy_face
 
 if TYPE_CHECKING:
@@ -16,13 +16,7 @@ __all__ = ["PACKAGE", "ConjugateAPI", "build_scorer", "build_solver", "in_packag
 
 lazy_face(globals())
 
-try:
+with from_extra("Models, solvers and tasks for Inspect", package="inspect_ai", extra="inspect"):
     import inspect_ai
-except ModuleNotFoundError as error:
-    if error.name != "inspect_ai":
-        raise
-    raise MissingExtraError(
-        "Models, solvers and tasks for Inspect", package="inspect_ai", extra="inspect"
-    ) from error
 
 del inspect_ai

@@ -3,15 +3,9 @@
 Importing this registers the model's name, ``conjugate``, with the harness.
 """
 
-from palimpsest.errors import MissingExtraError
+from palimpsest.errors import from_extra
 
-try:
+with from_extra("Tasks of lm-evaluation-harness", package="lm_eval", extra="lm-eval"):
     from palimpsest.integrations.lm_eval.model import ConjugateLM
-except ModuleNotFoundError as error:
-    if (error.name or "").partition(".")[0] != "lm_eval":
-        raise
-    raise MissingExtraError(
-        "Tasks of lm-evaluation-harness", package="lm_eval", extra="lm-eval"
-    ) from error
 
 __all__ = ["ConjugateLM"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from palimpsest.errors import MissingExtraError, UserError, did_you_mean
+from palimpsest.errors import UserError, did_you_mean, from_extra
 from palimpsest.integrations.lm_eval_tasks.documents import KINDS, HarnessDocument, judged_by
 
 
@@ -31,14 +31,8 @@ def load_tasks(names: Sequence[str], include_path: Path | None) -> dict[str, Any
         UserError: No such task or folder, or one whose data are not at hand.
         MissingExtraError: The harness is not installed.
     """
-    try:
+    with from_extra("Tasks of lm-evaluation-harness", package="lm_eval", extra="lm-eval"):
         from lm_eval.tasks import TaskManager
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "lm_eval":
-            raise
-        raise MissingExtraError(
-            "Tasks of lm-evaluation-harness", package="lm_eval", extra="lm-eval"
-        ) from error
     if include_path is not None and not include_path.is_dir():
         raise UserError(
             f"There is no folder '{include_path}' with YAML files of tasks.",

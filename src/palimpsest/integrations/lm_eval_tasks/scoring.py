@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from palimpsest.errors import UserError
-from palimpsest.lm.scoring import Asked, ChosenAnswer, Scorer
+from palimpsest.lm.scoring import ScoredAnswer, Scorer
 from palimpsest.records import Outcome
 
 
@@ -19,14 +19,8 @@ class HarnessScorer(Scorer):
     of_texts = False
     of_files = False
 
-    def __init__(
-        self,
-        right: Sequence[str],
-        intruding: Sequence[str],
-        argument: str = "",
-        asked: Asked | None = None,
-    ) -> None:
-        super().__init__(right, intruding, argument, asked)
+    def set_up(self) -> None:
+        """Take the document that is judged by."""
         if self.asked.item is None:
             raise UserError(
                 "The scorer 'lm-eval' judges the answers of the suite lm-eval alone: without the "
@@ -35,21 +29,23 @@ class HarnessScorer(Scorer):
             )
         self._document: Any = self.asked.item
 
+    def score(self, answer: str) -> ScoredAnswer:
+        """Return the value of the metric, the best of which is ``right``."""
+        return _scored(self._document.grade_of_text(answer))
+
     def outcome(self, answer: str) -> Outcome:
         """Return ``right`` for the best value of the metric."""
-        return _outcome(self._document.grade_of_text(answer))
+        return self.score(answer).outcome
 
     def grade(self, answer: str) -> float | None:
         """Return the value of the metric."""
-        value: float = self._document.grade_of_text(answer)
-        return value
+        return self.score(answer).grade
 
-    def of_likelihoods(self, scores: Sequence[float]) -> ChosenAnswer | None:
+    def of_likelihoods(self, scores: Sequence[float]) -> tuple[str, ScoredAnswer] | None:
         """Return the choice that the metric takes, and its value."""
         if all(score == -math.inf for score in scores):
-            return ChosenAnswer("", "broken", 0.0)
-        grade: float = self._document.grade_of_likelihoods(scores)
-        return ChosenAnswer(self._document.choice(scores), _outcome(grade), grade)
+            return "", _scored(0.0)
+        return self._document.choice(scores), _scored(self._document.grade_of_likelihoods(scores))
 
     @property
     def ambiguous(self) -> bool:
@@ -57,5 +53,5 @@ class HarnessScorer(Scorer):
         return False
 
 
-def _outcome(grade: float) -> Outcome:
-    return "right" if grade >= 1 else "broken"
+def _scored(grade: float) -> ScoredAnswer:
+    return ScoredAnswer("right" if grade >= 1 else "broken", grade)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from palimpsest.errors import UserError, did_you_mean
-from palimpsest.files import MOST_LINE_BYTES, begins_list, json_lines, text_lines
+from palimpsest.files import begins_list, csv_records, json_lines
 from palimpsest.integrations.logs.collecting import (
     LANGUAGE_FIELDS,
     LogCollector,
@@ -92,7 +91,8 @@ def _rows(path: Path, options: LogOptions) -> Iterator[tuple[str, dict[str, Any]
 
 def _spreadsheet(path: Path, asked: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     columns: list[str] = []
-    for n_line, fields in _records(path):
+    records = csv_records(path, delimiters=_DELIMITERS[path.suffix], hint=_EXAMPLE)
+    for n_line, fields in filter(lambda record: record[1], records):
         place = f"{path}, line {n_line}"
         if not columns:
             columns = _named(fields, asked)
@@ -125,57 +125,6 @@ def _named(columns: Sequence[str], asked: Iterable[str]) -> list[str]:
     stripped = [name.strip() for name in columns]
     known = {name.casefold(): name for name in asked if name not in stripped}
     return [known.get(name.casefold(), name) for name in stripped]
-
-
-def _records(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the fields of each row, and the number of its last line."""
-    n_lines = n_characters = 0
-
-    def counted() -> Iterator[str]:
-        nonlocal n_lines, n_characters
-        for line in text_lines(path):
-            n_lines, n_characters = n_lines + 1, n_characters + len(line)
-            if n_characters > MOST_LINE_BYTES:
-                raise UserError(
-                    f"{path}, line {n_lines}: a row of more than {MOST_LINE_BYTES / 2**20:.0f} "
-                    "MiB.",
-                    hint="Check the quotation marks: one may be open since the row's first line.",
-                )
-            yield line
-
-    lines = counted()
-    first = next(filter(str.strip, lines), "")
-    if said := re.fullmatch(r"sep=(.)\s*", first, re.I):  # what Excel writes and obeys
-        delimiter, first = said[1], next(lines, "")
-    else:
-        delimiter = max(_DELIMITERS[path.suffix], key=_outside_quotes(first).count)
-    reader = csv.reader(_chain(first, lines), delimiter=delimiter, strict=True)
-    try:
-        while (fields := _wide(reader)) is not None:
-            n_characters = 0
-            if fields:
-                yield n_lines, fields
-    except csv.Error as error:
-        raise UserError(f"{path}: not {path.suffix[1:].upper()}: {error}.", hint=_EXAMPLE) from None
-
-
-def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
-    if first:
-        yield first
-        yield from rest
-
-
-def _wide(reader: Iterator[list[str]]) -> list[str] | None:
-    """Return the next row, whose fields may be longer than the module's limit for all readers."""
-    limit = csv.field_size_limit(MOST_LINE_BYTES)
-    try:
-        return next(reader, None)
-    finally:
-        csv.field_size_limit(limit)
-
-
-def _outside_quotes(line: str) -> str:
-    return re.sub(r'"[^"]*"', "", line)
 
 
 def _metric(row: Mapping[str, Any], options: LogOptions, place: str) -> str:

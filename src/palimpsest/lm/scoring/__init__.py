@@ -11,16 +11,18 @@ if TYPE_CHECKING:
         DEFAULT_SCORER,
         SCORERS,
         Asked,
-        ChosenAnswer,
+        ScoredAnswer,
         Scorer,
+        prepare_all,
         scorer_class,
         scorer_for,
     )
     from palimpsest.lm.scoring.words import stands_in
 
 __all__ = [
-    "DEFAULT_SCORER", "FORMS", "SCORERS", "Asked", "ChosenAnswer", "Form", "FormedScorer",
-    "PrefixScorer", "Scorer", "Scoring", "form_for", "scorer_class", "scorer_for", "stands_in",
+    "DEFAULT_SCORER", "FORMS", "SCORERS", "Asked", "Form", "FormedScorer", "PrefixScorer",
+    "ScoredAnswer", "Scorer", "Scoring", "form_for", "prepare_all", "scorer_class", "scorer_for",
+    "stands_in",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import lru_cache
 
 from palimpsest.errors import UserError
-from palimpsest.lm.scoring.scorers import Asked, Scorer
+from palimpsest.lm.scoring.scorers import Scorer
 from palimpsest.lm.scoring.words import accepted_form, match_at_start, places
 from palimpsest.records import Outcome
 
@@ -38,6 +38,7 @@ class ChoiceScorer(Scorer):
     contradict each other.
 
     Example:
+        >>> from palimpsest.lm.scoring import Asked
         >>> asked = Asked(choices=("London", "Paris"))
         >>> scorer = ChoiceScorer(right=("Paris",), intruding=(), asked=asked)
         >>> answers = ("(B)", "**B.** Paris", "It is Paris.", "A or B", "B) London", "a")
@@ -47,14 +48,8 @@ class ChoiceScorer(Scorer):
 
     reads_on = True
 
-    def __init__(
-        self,
-        right: Sequence[str],
-        intruding: Sequence[str],
-        argument: str = "",
-        asked: Asked | None = None,
-    ) -> None:
-        super().__init__(right, intruding, argument, asked)
+    def set_up(self) -> None:
+        """Find out which choices are accepted."""
         choices = self.asked.choices
         if len(choices) > len(LETTERS):
             raise UserError(

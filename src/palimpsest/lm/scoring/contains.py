@@ -5,9 +5,9 @@ For models that answer in sentences: ``The capital of France is Paris.`` Letter 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from palimpsest.lm.scoring.scorers import Asked, Scorer
+from palimpsest.lm.scoring.scorers import Scorer
 from palimpsest.lm.scoring.words import accepted_form, decompose, normalise, places, settled_form
 from palimpsest.records import Outcome
 
@@ -25,14 +25,8 @@ class ContainsScorer(Scorer):
         ['right', 'intruded', 'broken', 'broken']
     """
 
-    def __init__(
-        self,
-        right: Sequence[str],
-        intruding: Sequence[str],
-        argument: str = "",
-        asked: Asked | None = None,
-    ) -> None:
-        super().__init__(right, intruding, argument, asked)
+    def set_up(self) -> None:
+        """Fold the accepted texts."""
         self._right = frozenset(accepted_form(text).casefold() for text in self.right)
         self._intruding = frozenset(accepted_form(text).casefold() for text in self.intruding)
 
@@ -42,10 +36,7 @@ class ContainsScorer(Scorer):
         right, intruding = (
             set(_spans(side, text, whole=True)) for side in (self._right, self._intruding)
         )
-        is_right, is_intruded = _not_within(right, intruding), _not_within(intruding, right)
-        if is_right == is_intruded:
-            return "broken"
-        return "right" if is_right else "intruded"
+        return self.of_side(_not_within(right, intruding), _not_within(intruding, right))
 
     def decided(self, certain_text: str) -> bool:
         """Return whether a text was found, and none of the other side could be found beside it."""

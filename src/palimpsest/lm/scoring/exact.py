@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from palimpsest.lm.scoring.scorers import Asked, Scorer
+from palimpsest.lm.scoring.scorers import Scorer
 from palimpsest.lm.scoring.words import accepted_form, settled_form
 from palimpsest.records import Outcome
 
@@ -18,14 +16,8 @@ class ExactScorer(Scorer):
         ['right', 'broken', 'intruded']
     """
 
-    def __init__(
-        self,
-        right: Sequence[str],
-        intruding: Sequence[str],
-        argument: str = "",
-        asked: Asked | None = None,
-    ) -> None:
-        super().__init__(right, intruding, argument, asked)
+    def set_up(self) -> None:
+        """Take the accepted texts in the form in which they are compared."""
         self._right = frozenset(map(accepted_form, self.right))
         self._intruding = frozenset(map(accepted_form, self.intruding))
 

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 from palimpsest.errors import UserError
 from palimpsest.lm.scoring.json_values import json_values, tool_calls
 from palimpsest.lm.scoring.numbers import announces_number, begins_with_number
-from palimpsest.lm.scoring.scorers import DEFAULT_SCORER, Asked, Scorer, scorer_for
+from palimpsest.lm.scoring.scorers import DEFAULT_SCORER, Asked, ScoredAnswer, Scorer, scorer_for
 from palimpsest.lm.scoring.words import normalise
 from palimpsest.records import ATTEMPTED, Outcome
 from palimpsest.registry import Registry
@@ -233,19 +233,37 @@ class FormedScorer(Scorer):
         self, scorer: Scorer, right_form: Form | None, intruding_forms: Sequence[Form]
     ) -> None:
         super().__init__(scorer.right, scorer.intruding, scorer.argument, scorer.asked)
-        self.by_texts = scorer
-        """Scores without forms."""
+        self._by_texts = scorer
         self._right_form = right_form
         self._intruding_forms = intruding_forms
 
+    @property
+    def by_texts(self) -> Scorer:
+        """The scorer without forms."""
+        return self._by_texts
+
+    def score(self, answer: str) -> ScoredAnswer:
+        """Return what the scorer says, or that the form alone tells the other ability."""
+        scored = self.by_texts.score(answer)
+        if scored.outcome != "broken" or not self._has_their_form(answer):
+            return scored
+        return scored._replace(outcome="intruded", flags=(*scored.flags, ATTEMPTED))
+
     def outcome(self, answer: str) -> Outcome:
         """Return whose answer, or else whose form, the answer is."""
-        outcome = self.by_texts.outcome(answer)
-        return "intruded" if outcome == "broken" and self._has_their_form(answer) else outcome
+        return self.score(answer).outcome
 
     def grade(self, answer: str) -> float | None:
         """Return the scorer's own grade."""
         return self.by_texts.grade(answer)
+
+    def flags(self, answer: str) -> tuple[str, ...]:
+        """Return the scorer's own, and whether an answer is intruded by its form alone."""
+        return self.score(answer).flags
+
+    def of_likelihoods(self, scores: Sequence[float]) -> tuple[str, ScoredAnswer] | None:
+        """Return what the scorer says: a choice has no form."""
+        return self.by_texts.of_likelihoods(scores)
 
     def decided(self, certain_text: str) -> bool:
         """Return whether the scorer is sure, and no form could turn a broken answer.
@@ -255,13 +273,6 @@ class FormedScorer(Scorer):
         return self.by_texts.decided(certain_text) and (
             not self._intruding_forms or self.by_texts.outcome(certain_text) != "broken"
         )
-
-    def flags(self, answer: str) -> tuple[str, ...]:
-        """Return the scorer's own, and whether an answer is intruded by its form alone."""
-        flags = self.by_texts.flags(answer)
-        if self.by_texts.outcome(answer) == "broken" and self._has_their_form(answer):
-            return (*flags, ATTEMPTED)
-        return flags
 
     @property
     def ambiguous(self) -> bool:

@@ -6,12 +6,12 @@ import ast
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
 from palimpsest.errors import UserError
-from palimpsest.lm.scoring.scorers import Asked, Scorer
+from palimpsest.lm.scoring.scorers import Scorer
 from palimpsest.records import Outcome
 
 _MOST_CHARACTERS = 2**20
@@ -43,17 +43,11 @@ class JsonScorer(Scorer):
     reads_on = True
     of_texts = False
 
-    def __init__(
-        self,
-        right: Sequence[str],
-        intruding: Sequence[str],
-        argument: str = "",
-        asked: Asked | None = None,
-    ) -> None:
-        super().__init__(right, intruding, argument, asked)
-        make = {"": _equal_to, "schema": _fitting, "tool": _calling}[argument]
-        self._right = [make(_accepted(text, argument)) for text in self.right]
-        self._intruding = [make(_accepted(text, argument)) for text in self.intruding]
+    def set_up(self) -> None:
+        """Read the accepted JSON."""
+        make = {"": _equal_to, "schema": _fitting, "tool": _calling}[self.argument]
+        self._right = [make(_accepted(text, self.argument)) for text in self.right]
+        self._intruding = [make(_accepted(text, self.argument)) for text in self.intruding]
 
     def outcome(self, answer: str) -> Outcome:
         """Return whose value the answer has."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from palimpsest.errors import UserError
 from palimpsest.lm.scoring.numbers import final_number, first_number
-from palimpsest.lm.scoring.scorers import Asked, Scorer
+from palimpsest.lm.scoring.scorers import Scorer
 from palimpsest.lm.scoring.words import accepted_form, decompose, match_at_start, normalise
 from palimpsest.records import Outcome
 
@@ -27,14 +25,8 @@ class NumberScorer(Scorer):
     arguments = ("first", "last")
     reads_on = True
 
-    def __init__(
-        self,
-        right: Sequence[str],
-        intruding: Sequence[str],
-        argument: str = "",
-        asked: Asked | None = None,
-    ) -> None:
-        super().__init__(right, intruding, argument, asked)
+    def set_up(self) -> None:
+        """Read the accepted numbers."""
         language = self.asked.language
         numbers = {text: final_number(text, language) for text in (*self.right, *self.intruding)}
         for text in self.right:
@@ -46,7 +38,7 @@ class NumberScorer(Scorer):
         self._right = [number for text in self.right if (number := numbers[text])]
         self._intruding = [number for text in self.intruding if (number := numbers[text])]
         self._texts = [accepted_form(text) for text in self.intruding if not numbers[text]]
-        self._find = first_number if argument == "first" else final_number
+        self._find = first_number if self.argument == "first" else final_number
 
     def outcome(self, answer: str) -> Outcome:
         """Return whose number the answer comes to."""

@@ -5,9 +5,7 @@ Letter case counts, since capitals are what one of the tasks asks for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from palimpsest.lm.scoring.scorers import Asked, Scorer
+from palimpsest.lm.scoring.scorers import Scorer
 from palimpsest.lm.scoring.words import (
     accepted_form,
     decompose,
@@ -32,14 +30,8 @@ class PrefixScorer(Scorer):
         (False, True)
     """
 
-    def __init__(
-        self,
-        right: Sequence[str],
-        intruding: Sequence[str],
-        argument: str = "",
-        asked: Asked | None = None,
-    ) -> None:
-        super().__init__(right, intruding, argument, asked)
+    def set_up(self) -> None:
+        """Order the accepted texts, longest first."""
         self._right = frozenset(map(accepted_form, self.right))
         self._intruding = frozenset(map(accepted_form, self.intruding))
         # Longest first, so that the first match wins.
@@ -90,6 +82,4 @@ class PrefixScorer(Scorer):
         return all(side == "broken" for side in possible)
 
     def _side(self, expected: str) -> Outcome:
-        if expected in self._right:
-            return "broken" if expected in self._intruding else "right"
-        return "intruded"
+        return self.of_side(expected in self._right, expected in self._intruding)

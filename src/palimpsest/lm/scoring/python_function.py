@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
 from typing import Any, cast, get_args
 
 from palimpsest.errors import UserError, did_you_mean
-from palimpsest.lm.scoring.scorers import Asked, Scorer
+from palimpsest.lm.scoring.scorers import ScoredAnswer, Scorer
 from palimpsest.records import Outcome
 
 
@@ -29,27 +29,25 @@ class PythonScorer(Scorer):
     of_texts = False
     of_files = False
 
-    def __init__(
-        self,
-        right: Sequence[str],
-        intruding: Sequence[str],
-        argument: str = "",
-        asked: Asked | None = None,
-    ) -> None:
-        super().__init__(right, intruding, argument, asked)
-        self._function = _function(argument)
+    def set_up(self) -> None:
+        """Import the function."""
+        self._function = _function(self.argument)
+
+    def score(self, answer: str) -> ScoredAnswer:
+        """Return what the function says, which is called once."""
+        said = self._said(answer)
+        if isinstance(said, str):
+            return ScoredAnswer(cast(Outcome, said))
+        outcome: Outcome = "right" if said >= 1 else "broken"
+        return ScoredAnswer(outcome, None if isinstance(said, bool) else float(said))
 
     def outcome(self, answer: str) -> Outcome:
         """Return what the function says."""
-        said = self._said(answer)
-        if isinstance(said, str):
-            return cast(Outcome, said)
-        return "right" if said >= 1 else "broken"
+        return self.score(answer).outcome
 
     def grade(self, answer: str) -> float | None:
         """Return the function's grade, if it gives one."""
-        said = self._said(answer)
-        return None if isinstance(said, str | bool) else float(said)
+        return self.score(answer).grade
 
     @property
     def ambiguous(self) -> bool:

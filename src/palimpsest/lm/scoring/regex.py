@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
 import re2
 
 from palimpsest.errors import UserError
-from palimpsest.lm.scoring.scorers import Asked, Scorer
+from palimpsest.lm.scoring.scorers import Scorer
 from palimpsest.records import Outcome
 
 _MOST_BYTES = 8 * 2**20
@@ -29,14 +29,8 @@ class RegexScorer(Scorer):
     reads_on = True
     of_texts = False
 
-    def __init__(
-        self,
-        right: Sequence[str],
-        intruding: Sequence[str],
-        argument: str = "",
-        asked: Asked | None = None,
-    ) -> None:
-        super().__init__(right, intruding, argument, asked)
+    def set_up(self) -> None:
+        """Compile the patterns."""
         self._right = tuple(map(compiled, self.right))
         self._intruding = tuple(map(compiled, self.intruding))
 

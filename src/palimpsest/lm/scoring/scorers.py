@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -32,12 +33,14 @@ class Asked:
     """What a suite's own scorer has to know."""
 
 
-class ChosenAnswer(NamedTuple):
-    """A choice by likelihood, and what it is worth."""
+class ScoredAnswer(NamedTuple):
+    """What a scorer says of an answer."""
 
-    answer: str
     outcome: Outcome
-    grade: float | None
+    grade: float | None = None
+    """From 0 to 1, if the scorer can say more than the outcome."""
+    flags: tuple[str, ...] = ()
+    """What a reader must know of the score, in fixed words."""
 
 
 class Scorer(ABC):
@@ -79,6 +82,23 @@ class Scorer(ABC):
         self.intruding = tuple(text for text in intruding if text.strip())
         self.argument = argument
         self.asked = asked or Asked()
+        self.set_up()
+
+    def set_up(self) -> None:  # noqa: B027 - some need nothing
+        """Work out once what every answer will need.
+
+        Raises:
+            UserError: An argument or an accepted text cannot be used.
+        """
+
+    @property
+    def by_texts(self) -> Scorer:
+        """The scorer that goes by accepted texts alone, without a look at an answer's form."""
+        return self
+
+    def score(self, answer: str) -> ScoredAnswer:
+        """Return outcome, grade and flags, for less than asking for each where they share work."""
+        return ScoredAnswer(self.outcome(answer), self.grade(answer), self.flags(answer))
 
     @abstractmethod
     def outcome(self, answer: str) -> Outcome:
@@ -96,7 +116,7 @@ class Scorer(ABC):
     def prepare(cls, answers: Sequence[tuple[Self, str]]) -> None:
         """Get ready to score these answers, where that is faster for many at once."""
 
-    def of_likelihoods(self, scores: Sequence[float]) -> ChosenAnswer | None:
+    def of_likelihoods(self, scores: Sequence[float]) -> tuple[str, ScoredAnswer] | None:
         """Return which choice is taken and what it is worth, if that is not just the likeliest.
 
         Args:
@@ -198,3 +218,13 @@ def scorer_for(
         'right'
     """
     return scorer_class(spec)(right, intruding, spec.partition(":")[2], asked)
+
+
+def prepare_all(answers: Iterable[tuple[Scorer, str]]) -> None:
+    """Let scorers that work best on many answers see all of these before each is scored."""
+    waiting: dict[type[Scorer], list[tuple[Scorer, str]]] = defaultdict(list)
+    for scorer, answer in answers:
+        if scorer.by_texts.batched:
+            waiting[type(scorer.by_texts)].append((scorer.by_texts, answer))
+    for kind, theirs in waiting.items():
+        kind.prepare(theirs)

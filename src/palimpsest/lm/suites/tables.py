@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from palimpsest.errors import MissingExtraError, UserError, raise_mistakes
 from palimpsest.files import (
     check_file,
+    csv_records,
     decoded,
     lines_of,
     parse_object,
@@ -39,6 +38,7 @@ _N_AT_A_TIME = 16  # rows, each of which may have a very long text
 _PACKED_TYPES = ("dictionary", "run_end_encoded")
 _STATE = "state.json"  # what `Dataset.save_to_disk` leaves in a folder
 _SMALLER = "Choose a smaller split, or cut out the rows that you need."
+_QUOTED = "Quote fields as spreadsheets do: double quotes, doubled within."
 _SAVE_AGAIN = "Save the dataset again with save_to_disk."
 
 
@@ -141,10 +141,9 @@ def _check_rows(path: Path, n_rows: int) -> None:
 
 
 def _text_table(path: Path, names: Sequence[str] | None) -> tuple[tuple[str, ...], list[SourceRow]]:
-    content = read_bytes(path, most_bytes=MOST_BYTES).rstrip()
     if path.suffix == ".csv":
-        return _delimited(path, _csv_fields(path, content), names)
-    lines = lines_of(content)
+        return _delimited(path, _csv_fields(path), names)
+    lines = lines_of(read_bytes(path, most_bytes=MOST_BYTES).rstrip())
     _check_rows(path, len(lines) - (path.suffix == ".tsv" and names is None))
     if path.suffix == ".jsonl":
         return _json_lines(path, lines)
@@ -153,25 +152,14 @@ def _text_table(path: Path, names: Sequence[str] | None) -> tuple[tuple[str, ...
     return _delimited(path, fields, names)
 
 
-def _csv_fields(path: Path, content: bytes) -> list[tuple[str, list[str]]]:
-    try:
-        text = decoded(content.removeprefix(b"\xef\xbb\xbf"))
-    except ValueError as error:
-        raise UserError(f"{path}: {error}", hint="Save the file as UTF-8.") from None
-    first = text.partition("\n")[0]
-    delimiter = ";" if first.count(";") > first.count(",") else ","
-    csv.field_size_limit(MOST_BYTES)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+def _csv_fields(path: Path) -> list[tuple[str, list[str]]]:
     fields: list[tuple[str, list[str]]] = []
-    try:
-        for found in reader:
-            fields.append((f"{path}, line {reader.line_num}", found or [""]))
-            if len(fields) > MOST_ROWS + 1:
-                _check_rows(path, len(fields))
-    except csv.Error as error:
-        raise UserError(
-            f"{path}, line {reader.line_num}: {error}.", hint="Quote fields as spreadsheets do."
-        ) from None
+    for n_line, found in csv_records(path, delimiters=",;", hint=_QUOTED):
+        fields.append((f"{path}, line {n_line}", found or [""]))
+        if len(fields) > MOST_ROWS + 1:
+            _check_rows(path, len(fields))
+    while fields and fields[-1][1] == [""]:
+        fields.pop()
     return fields
 
 

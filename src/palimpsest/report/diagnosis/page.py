@@ -109,7 +109,13 @@ def _versions(source_id: str) -> str:
     return "#prompts?" + urlencode({"source": re.sub("[\ud800-\udfff]", "\ufffd", source_id)})
 
 
-_FILTERS: dict[str, Callable[..., str]] = {
+def _flag_kinds(rows: Sequence[TableRow]) -> list[str]:
+    """Return what any answer was flagged for, in the order of its first row."""
+    arms = (arm for row in rows for arm in (row.base, row.tuned))
+    return list(dict.fromkeys(kind for arm in arms for kind in arm.flags))
+
+
+_FILTERS: dict[str, Callable[..., object]] = {
     "label": conjugation_label,
     "breakable": _breakable,
     "percent": percent,
@@ -120,6 +126,7 @@ _FILTERS: dict[str, Callable[..., str]] = {
     "p_relation": _p_relation,
     "guessing": guessing_text,
     "flips": flips_text,
+    "flag_kinds": _flag_kinds,
     "versions": _versions,
 }
 
