@@ -17,12 +17,13 @@ if TYPE_CHECKING:
         estimate_recovery,
         mean_interval,
     )
+    from palimpsest.stats.simultaneous import pairs_to_exclude, simultaneous_intervals
 
 __all__ = [
     "Arms", "Array", "Interval", "Line", "Mean", "Point", "adjust_for_guessing",
     "adjusted_forgetting_interval", "bootstrap_means", "choose_best", "estimate_forgetting",
     "estimate_recovery", "holm", "in_first_half", "is_binary", "mean_interval", "mean_over_runs",
-    "percentile_interval", "wilson_interval",
+    "pairs_to_exclude", "percentile_interval", "simultaneous_intervals", "wilson_interval",
 ]  # fmt: skip
 
 lazy_face(globals())
