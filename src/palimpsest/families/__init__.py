@@ -8,11 +8,12 @@ if TYPE_CHECKING:
     from palimpsest.families.checkpoints import SavedStep, saved_steps
     from palimpsest.families.family import Family
     from palimpsest.families.member import Member, Rows, TensorPair, fraction, shortest
+    from palimpsest.families.restore import DEFAULT_MEMBERS, MARGIN, restore
     from palimpsest.families.specs import MEMBERS, parse_members
 
 __all__ = [
-    "MEMBERS", "Family", "Member", "Rows", "SavedStep", "TensorPair", "fraction", "parse_members",
-    "saved_steps", "shortest",
+    "DEFAULT_MEMBERS", "MARGIN", "MEMBERS", "Family", "Member", "Rows", "SavedStep", "TensorPair",
+    "fraction", "parse_members", "restore", "saved_steps", "shortest",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from palimpsest.families.front import TUNED, Evidence
+from palimpsest.families.front import Evidence
 from palimpsest.records import Choice, Cure, FrontPoint, Half, Quantity
 from palimpsest.report import number, percent
 from palimpsest.stats import pairs_to_exclude
@@ -153,18 +153,19 @@ class _Wording:
 
     def __init__(self, is_text: bool, margin: float) -> None:
         self.margin = margin
-        self._unit = "% of its bits" if is_text else "points"
+        self._is_text = is_text
 
     @property
-    def size(self) -> str:
-        """The margin with its unit."""
-        return f"{number(100 * self.margin, 1).removesuffix('.0')} {self._unit}"
+    def fall(self) -> str:
+        """A change of the target by the margin, for the worse."""
+        size = number(100 * self.margin, 1).removesuffix(".0")
+        return f"a growth of its bits by {size} %" if self._is_text else f"a fall of {size} points"
 
     def good(self, name: str, half: Half) -> str:
         """Say what was confirmed."""
         return (
-            f"'{name}' brings {self._gain(half)} back and {self._target(half)}: a fall of "
-            f"{self.size} is excluded. Measured on the half that did not choose it."
+            f"'{name}' brings {self._gain(half)} back, and {self._target(half)}; {self.fall} is "
+            "excluded. Measured on the half that did not choose it."
         )
 
     def not_healed(self, name: str, half: Half) -> str:
@@ -179,17 +180,19 @@ class _Wording:
         start = f"'{name}' was chosen on one half, but on the other {self._target(half)}"
         if n_needed is None:
             return f"None is good enough: {start}."
-        return f"{start}: {self._too_few(half, n_needed)}"
+        return f"No member is shown to be good enough: {start}, and {self._too_few(half, n_needed)}"
 
     def nobody(self, name: str, half: Half, n_needed: int | None) -> str:
         """Say that no member is eligible, and which comes nearest."""
         if n_needed is not None:
-            return f"Of what brings something back, with '{name}' {self._target(half)}: " + (
-                self._too_few(half, n_needed)
+            return (
+                f"No member is shown to be good enough. Nearest comes '{name}': it brings "
+                f"{self._gain(half)} back, and {self._target(half)}, but "
+                f"{self._too_few(half, n_needed)}"
             )
         return (
-            f"None is good enough: no member that brings something back keeps the target to within "
-            f"{self.size}. Nearest comes '{name}': it brings {self._gain(half)} back, and "
+            f"None is good enough: of no member that brings something back is {self.fall} of the "
+            f"target excluded. Nearest comes '{name}': it brings {self._gain(half)} back, and "
             f"{self._target(half)}."
         )
 
@@ -236,16 +239,18 @@ class _Wording:
         change = half.target_change
         assert change is not None
         assert change.value is not None
-        verb = "loses" if change.value < 0 else "gains"
+        is_worse = change.value < 0
         low, high = change.ci95 or (0.0, 0.0)
-        ends = (-high, -low) if change.value < 0 else (low, high)
-        return f"the target {verb} {_sized(abs(change.value), ends, self._unit)}"
+        ends = (-high, -low) if is_worse else (low, high)
+        if not self._is_text:
+            verb = "loses" if is_worse else "gains"
+            return f"the target {verb} {_sized(abs(change.value), ends, 'points')}"
+        how = "more" if is_worse else "fewer"
+        return f"the target takes {_sized(abs(change.value), ends, f'% {how} bits')}"
 
     def _too_few(self, half: Half, n_needed: int | None) -> str:
         about = "" if n_needed is None else f"; about {_rounded(n_needed):,} a half would"
-        return (
-            f"{half.n_target} examples of the target do not exclude a fall of {self.size}{about}."
-        )
+        return f"{half.n_target} examples of the target do not exclude {self.fall}{about}."
 
 
 def _points(value: float, ends: tuple[float, float] | None) -> str:
