@@ -10,10 +10,11 @@ if TYPE_CHECKING:
     from palimpsest.families.member import Member, Rows, TensorPair, fraction, shortest
     from palimpsest.families.restore import DEFAULT_MEMBERS, MARGIN, restore
     from palimpsest.families.specs import MEMBERS, parse_members
+    from palimpsest.families.trace import trace
 
 __all__ = [
     "DEFAULT_MEMBERS", "MARGIN", "MEMBERS", "Family", "Member", "Rows", "SavedStep", "TensorPair",
-    "fraction", "parse_members", "restore", "saved_steps", "shortest",
+    "fraction", "parse_members", "restore", "saved_steps", "shortest", "trace",
 ]  # fmt: skip
 
 lazy_face(globals())
