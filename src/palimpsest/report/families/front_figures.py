@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
+from palimpsest.report.families.front_tables import margin_text
 from palimpsest.report.figure import (
     BAND,
     BASE,
@@ -98,7 +99,7 @@ def front(found: Restoration) -> Drawing:
         title="What was lost against what it was tuned for, for every member",
         caption="Up: more of what was lost is back. Right: better at the target than the tuned "
         "model. Bars are 95 % intervals that hold all together. The dashed line is the margin; "
-        f"left of it the target has fallen by more than {_margin(found)}. The line joins what "
+        f"left of it the target has fallen by more than {margin_text(found)}. The line joins what "
         "nothing beats in both. A conjugation changes no weights: sent so where needed, all other "
         "prompts stay as they are.",
         alternative=f"The front. {'; '.join(said)}.",
@@ -167,26 +168,46 @@ def _join_ways(axes: Axes, places: Sequence[_Place]) -> None:
 
 
 def _write_labels(axes: Axes, places: Sequence[_Place], sheet: Sheet) -> None:
-    """Write names beside the marks, above or below them where others stand to the right."""
-    taken: list[tuple[float, float]] = []
+    """Write a name beside each mark, where none stands yet."""
     low, high = axes.get_xlim()
-    for place in places:
+    taken: list[tuple[float, float, float, float]] = []  # inches: left, right, bottom, top
+    marks = [((place.x - low) / (high - low) * sheet.width, place.y * 3.0) for place in places]
+    for place, (x, y) in zip(places, marks, strict=True):
         if place.pen == "everywhere":
             continue  # the name stands at the other end
-        across, up = (place.x - low) / (high - low), place.y / 1.09
-        near = [1 for x, y in taken if abs(x - across) < 0.9 / sheet.width and abs(y - up) < 0.05]
-        taken.append((across, up))
-        right_edge = across > 1 - 0.9 / sheet.width
+        text = clipped(place.label, 12 if sheet.is_narrow else 24)
+        length = 0.08 * len(text)
+        spots = [(side, up) for up in (0.07, -0.19, 0.2, -0.32) for side in ("left", "right")]
+        if x + length > sheet.width - 0.7:
+            spots.sort(key=lambda spot: spot[0] == "left")
+
+        def box(spot: tuple[str, float]) -> tuple[float, float, float, float]:
+            left = x + 0.07 if spot[0] == "left" else x - 0.07 - length  # noqa: B023
+            return left, left + length, y + spot[1], y + spot[1] + 0.12  # noqa: B023
+
+        spot = next((each for each in spots if _is_free(box(each), taken, marks)), spots[0])
+        taken.append(box(spot))
         axes.annotate(
-            clipped(place.label, 12 if sheet.is_narrow else 24),
+            text,
             (place.x, place.y),
-            xytext=(-6 if right_edge else 6, 5 - 12 * (len(near) % 2)),
+            xytext=(5 if spot[0] == "left" else -5, 72 * spot[1]),
             textcoords="offset points",
-            ha="right" if right_edge else "left",
+            ha=spot[0],
             size=8,
             color=_PENS[place.pen].color,
             zorder=5,
         )
+
+
+def _is_free(
+    box: tuple[float, float, float, float],
+    taken: Sequence[tuple[float, float, float, float]],
+    marks: Sequence[tuple[float, float]],
+) -> bool:
+    left, right, bottom, top = box
+    return not any(
+        left < b and a < right and bottom < d and c < top for a, b, c, d in taken
+    ) and not any(left < x < right and bottom < y < top for x, y in marks)
 
 
 def _x_label(found: Restoration, sheet: Sheet) -> str:
@@ -197,11 +218,6 @@ def _x_label(found: Restoration, sheet: Sheet) -> str:
             else ("target: bits saved against the tuned model, %")
         )
     return "target, points" if sheet.is_narrow else "target: change against the tuned model, points"
-
-
-def _margin(found: Restoration) -> str:
-    size = number(100 * found.choice.margin, 1).removesuffix(".0")
-    return f"{size} %" if found.target.unit == "bits a byte" else f"{size} points"
 
 
 def _handle(pen: _Pen) -> Line2D:

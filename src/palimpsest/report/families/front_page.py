@@ -6,7 +6,12 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from palimpsest.report.families.front_tables import cell_rows, mark_of, target_score
+from palimpsest.report.families.front_tables import (
+    cell_rows,
+    margin_text,
+    mark_of,
+    target_score,
+)
 from palimpsest.report.page import KeyNumber, NextStep, PageFigure, render
 from palimpsest.report.text import (
     MISSING,
@@ -18,7 +23,7 @@ from palimpsest.report.text import (
 )
 
 if TYPE_CHECKING:
-    from palimpsest.records import FrontPoint, Quantity, Restoration
+    from palimpsest.records import Quantity, Restoration
 
 TITLES = {
     "weights": "A member of the weights",
@@ -50,6 +55,7 @@ def render_restoration(found: Restoration, figures: Sequence[PageFigure]) -> str
         title=TITLES[found.cure.outcome],
         verdict=VERDICTS[found.choice.outcome],
         keys=list(_key_numbers(found)),
+        margin=margin_text(found),
         mark_of=lambda point: mark_of(found, point),
         target_score=lambda point: target_score(found, point),
         cell_rows=cell_rows,
@@ -104,7 +110,7 @@ def _key_numbers(found: Restoration) -> Iterator[KeyNumber]:
     )
     chosen = found.point(found.choice.name)
     if chosen is not None:
-        note = f"on the half that did not choose it, {found.choice.outcome}"
+        note = "on the half that did not choose it"
         half = chosen.report
         value = "–" if half is None else percent(half.kept)
         yield KeyNumber(f"Kept by {chosen.name}", value, "%", note)
@@ -175,8 +181,3 @@ def _run_facts(found: Restoration) -> Iterator[tuple[str, str]]:
     yield "platform", run.platform
     yield from run.versions.items()
     yield "schema", found.schema_
-
-
-def points_of(found: Restoration, kind: str) -> list[FrontPoint]:
-    """Return the points of one kind."""
-    return [point for point in found.points if point.kind == kind]

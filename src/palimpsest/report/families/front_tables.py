@@ -92,6 +92,12 @@ def target_score(found: Restoration, point: FrontPoint) -> tuple[str, str]:
     return number(point.target.value, 3), f"[{number(low, 3)}, {number(high, 3)}]"
 
 
+def margin_text(found: Restoration) -> str:
+    """Return the margin of the target with its unit."""
+    size = number(100 * found.choice.margin, 1).removesuffix(".0")
+    return f"{size} %" if found.target.unit == "bits a byte" else f"{size} points"
+
+
 def mark_of(found: Restoration, point: FrontPoint) -> str:
     """Return what is to be said of a point beside its name."""
     if point.name == found.choice.name:

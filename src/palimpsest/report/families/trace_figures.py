@@ -87,7 +87,7 @@ def accuracy(found: Trace) -> Drawing:
         for curve in (plain, *others)
     )
     left_out = len(found.curves) - 1 - len(others)
-    more = f" {left_out} more ways of asking are in the table." if left_out else ""
+    more = f" Not drawn: {left_out} that read for a shorter time." if left_out else ""
     return Drawing(
         name="trace",
         title="Right answers over the training, plainly and under conjugations",

@@ -34,18 +34,19 @@ def render_trace(found: Trace, figures: Sequence[PageFigure]) -> str:
         figures: In order.
     """
     shown = [curve.via for curve in drawn_curves(found)]
+    windows = [window for window in found.windows if window.steps]
     return render(
         "trace.html.j2",
         figures,
         filters=_FILTERS,
         found=found,
         keys=list(_key_numbers(found)),
-        vias=[name for name in _vias(found) if name in shown],
+        vias=shown,
         others=[name for name in _vias(found) if name not in shown],
         under=_under,
         target_text=lambda one: _target_text(found, one),
         gain_header=_gain_header(found),
-        windows=[window for window in found.windows if window.steps],
+        windows=sorted(windows, key=lambda window: -len(window.steps)),
         cells=list(found.checkpoints[0].cells),
         steps=list(_next_steps(found)),
         run_facts=list(_run_facts(found)),

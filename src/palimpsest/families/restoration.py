@@ -313,7 +313,7 @@ def _prompting(family: Family, vias: Sequence[Via], asking: _Asking) -> Iterator
             kept=found[via.name],
             target=asking.target_under(model, via),
             formula="s⁻¹(tuned(s(prompt)))",
-            source=via.keeps,
+            source=f"keeps {via.keeps}",
         )
 
 

@@ -22,6 +22,7 @@ from palimpsest.judging import (
     default_vias,
     distinct_vias,
     evaluate,
+    examine_quickly,
     model_info,
     open_run,
     parse_via,
@@ -160,6 +161,7 @@ def trace(
     n_resamples: int = 10_000,
     command: str = "palimpsest.families.trace(…)",
     progress: TraceProgress | None = None,
+    notify: Callable[[Sequence[str]], None] | None = None,
     told: Callable[[Trace], None] | None = None,
 ) -> Trace:
     """Say when in a training an ability went, and how long a conjugation still reads it back.
@@ -182,6 +184,8 @@ def trace(
         n_resamples: Bootstrap resamples.
         command: Recorded as the way to repeat the run.
         progress: Called after every answer.
+        notify: Called once, with those warnings on base and first checkpoint that are known before
+            it is asked.
         told: Called with what is known so far, each time that it has grown.
 
     Raises:
@@ -208,7 +212,12 @@ def trace(
         steps = _watched(base, checkpoints, patience_seconds, look_seconds) if watch else None
         for batch in steps or [find_steps(base, checkpoints)]:
             for each in batch:
-                tracing.ask(each.step, _different(each, opened))
+                model = _different(each, opened)
+                if len(tracing.asked) == 1:
+                    tracing.warnings += _findings(opened, model, built)
+                    if notify is not None:
+                        notify(tracing.warnings)
+                tracing.ask(each.step, model)
                 if watch and told is not None:
                     told(tracing.found(is_running=True))
         if len(tracing.asked) < 2:
@@ -254,6 +263,12 @@ def _none(checkpoints: Sequence[str]) -> UserError:
         f"There is no checkpoint in '{' '.join(checkpoints)}' that is wholly written.",
         hint="Wait for the first, with --watch, or name a folder that has some.",
     )
+
+
+def _findings(base: LanguageModel, first: LanguageModel, suite: Suite) -> list[str]:
+    """Return what a reader must know of base and first checkpoint."""
+    found = examine_quickly({"base": base, "tuned": first}, suite)
+    return [each.sentence for each in found if each.severity in ("note", "no verdict")]
 
 
 def _different(step: Step, base: LanguageModel) -> LanguageModel:

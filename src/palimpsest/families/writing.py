@@ -1,0 +1,169 @@
+"""A member written as a checkpoint, with a card that says what was done and measured."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from palimpsest.errors import UserError, did_you_mean
+from palimpsest.families.family import Family
+from palimpsest.families.member import Member
+from palimpsest.families.restoration import FILE_NAME
+from palimpsest.records import FrontPoint, Half, Quantity, Restoration, RunFolder
+from palimpsest.report import interval, number, percent
+
+
+def check_new_folder(path: Path) -> None:
+    """Raise :class:`UserError` if a folder to be written is there already."""
+    if path.exists() or path.is_symlink():
+        raise UserError(
+            f"'{path}' exists already; a model is never written over anything.",
+            hint="Name a new folder.",
+        )
+
+
+def read_restoration(path: Path) -> Restoration:
+    """Return what a run folder says of a restoration.
+
+    Raises:
+        UserError: There is none, or it has another schema.
+    """
+    folder = RunFolder.find(path)
+    if not (folder.path / FILE_NAME).exists():
+        raise UserError(
+            f"The folder '{path}' has no {FILE_NAME}: no restoration has finished in it.",
+            hint="Run palimpsest restore BASE TUNED … first, or name its folder with --out.",
+        )
+    try:
+        return Restoration.model_validate_json(folder.read_text(FILE_NAME))
+    except ValidationError as error:
+        raise UserError(
+            f"'{folder.path / FILE_NAME}' does not follow the schema of this version.",
+            hint="Run its command again: the answers are kept.",
+        ) from error
+
+
+def write_member(found: Restoration, spec: str, directory: Path) -> None:
+    """Write a member of the family that a restoration has asked.
+
+    Raises:
+        UserError: Base or tuned model are other ones by now, no such member, or a folder that
+            cannot be written.
+    """
+    family = Family(found.base.spec, found.tuned.spec)
+    with closing(family):
+        for role, then, now in (
+            ("base", found.base.fingerprint, family.base.fingerprint),
+            ("tuned", found.tuned.fingerprint, family.tuned.fingerprint),
+        ):
+            if then != now:
+                raise UserError(
+                    f"The {role} model '{getattr(found, role).spec}' is another one than was "
+                    "measured: its files have changed.",
+                    hint="Run palimpsest restore again, with the files as they are now.",
+                )
+        members = family.members([spec])
+        if len(members) != 1:
+            raise UserError(
+                f"'{spec}' stands for {len(members)} members; one is written at a time."
+                f"{did_you_mean(spec, [point.name for point in found.points])}",
+                hint="Name one of them.",
+            )
+        [member] = members
+        point = found.point(member.spec)
+        family.write(member, directory, card=card_of(found, member, point))
+
+
+def card_of(found: Restoration, member: Member, point: FrontPoint | None) -> str:
+    """Return the model card in Markdown."""
+    lines = [
+        f"# {member.title}: {found.tuned.spec} towards {found.base.spec}",
+        "",
+        f"Made by Palimpsest from two models, tensor by tensor: `{member.spec}`.",
+        "",
+        "| | |",
+        "| --- | --- |",
+        f"| formula | {_cell(member.formula)} |",
+        f"| source | {_cell(member.source)} |",
+        f"| base | `{found.base.spec}`, fingerprint `{found.base.fingerprint}` |",
+        f"| tuned | `{found.tuned.spec}`, fingerprint `{found.tuned.fingerprint}` |",
+        f"| command | `{_cell(found.provenance.command)}` |",
+        f"| made with | {', '.join(f'{name} {v}' for name, v in _versions(found))} |",
+        "",
+        "## What was measured",
+        "",
+        *_measured(found, point),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _versions(found: Restoration) -> list[tuple[str, str]]:
+    return list(found.provenance.versions.items())
+
+
+def _measured(found: Restoration, point: FrontPoint | None) -> list[str]:
+    if point is None:
+        return ["Nothing: this member was not asked."]
+    by_name = {one.name: one for one in found.points}
+    text = found.target.unit == "bits a byte"
+    unit = "bits a byte" if text else "%"
+    lines = [
+        f"What was lost: `{found.suite.name}`, {found.suite.n_source_examples:,} examples, right "
+        f"answers in %. What it was tuned for: `{found.target.name}`, "
+        f"{found.target.n_examples:,} examples, {unit}. 95 % intervals in brackets; those of what "
+        "is kept hold all together.",
+        "",
+        "| model | kept, % | target |",
+        "| --- | ---: | ---: |",
+    ]
+    for name in dict.fromkeys(["base", "tuned", point.name]):
+        one = by_name[name]
+        score = _number(one.target, text)
+        lines.append(f"| {name} | {_number(one.kept, False)} | {score} |")
+    if point.report is not None:
+        lines += ["", f"On the half that did not choose it: {_half(point.report)}."]
+    elif point.name not in ("base", "tuned"):
+        lines += ["", "This member was not the one that the rule chooses."]
+    return [*lines, "", *_cells(point)]
+
+
+def _cells(point: FrontPoint) -> list[str]:
+    if not point.cells:
+        return []
+    return [
+        "| cell | of | healed, % | preserved, % | newly damaged, % | target kept, % |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+        *(
+            f"| {_cell(cell.cell)} | {'what was lost' if cell.part == 'suite' else 'the target'} | "
+            f"{percent(cell.healed.value)} | {percent(cell.preserved.value)} | "
+            f"{percent(cell.damaged.value)} | "
+            f"{percent(cell.target_kept.value if cell.target_kept else None)} |"
+            for cell in point.cells
+        ),
+    ]
+
+
+def _half(half: Half) -> str:
+    text = f"{percent(half.kept)} % kept, {_points(half.gain)} more than the tuned model"
+    if half.target_change is None:
+        return text
+    return f"{text}; target {_points(half.target_change, signed=True)} against it"
+
+
+def _points(found: Quantity, *, signed: bool = False) -> str:
+    ends = found.ci95 and (100 * found.ci95[0], 100 * found.ci95[1])
+    return f"{percent(found.value, signed=signed)} {interval(ends, 1, signed=signed)}"
+
+
+def _number(found: Quantity | None, text: bool) -> str:
+    if found is None:
+        return "–"
+    if text:
+        return f"{number(found.value, 3)} {interval(found.ci95, 3)}"
+    return _points(found)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
