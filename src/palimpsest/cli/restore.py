@@ -47,8 +47,8 @@ def restore(
         typer.Option(
             min=0.1,
             max=99.0,
-            help="How far the target may fall, in points; of text, how much its bits may grow, in "
-            "%. A member is good enough only if a larger fall is excluded.",
+            help="How far the target may fall, in points; of text, in points of the base's bits "
+            "that are saved. A member is good enough only if a larger fall is excluded.",
         ),
     ] = 2.0,
     write: Annotated[

@@ -7,16 +7,21 @@ from palimpsest.faces import lazy_face
 if TYPE_CHECKING:
     from palimpsest.families.checkpoints import SavedStep, saved_steps
     from palimpsest.families.family import Family
+    from palimpsest.families.finished import (
+        read_restoration,
+        read_trace,
+        rewrite_family_reports,
+    )
     from palimpsest.families.member import Member, Rows, TensorPair, fraction, shortest
     from palimpsest.families.restoration import DEFAULT_MEMBERS, MARGIN, restore
     from palimpsest.families.specs import MEMBERS, parse_members
     from palimpsest.families.tracing import trace
-    from palimpsest.families.writing import check_new_folder, read_restoration, write_member
+    from palimpsest.families.writing import check_new_folder, write_member
 
 __all__ = [
     "DEFAULT_MEMBERS", "MARGIN", "MEMBERS", "Family", "Member", "Rows", "SavedStep", "TensorPair",
-    "check_new_folder", "fraction", "parse_members", "read_restoration", "restore", "saved_steps",
-    "shortest", "trace", "write_member",
+    "check_new_folder", "fraction", "parse_members", "read_restoration", "read_trace", "restore",
+    "rewrite_family_reports", "saved_steps", "shortest", "trace", "write_member",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -7,8 +7,10 @@ The rule, in full in ``docs/verdicts.md``:
    on the tuned model lies above zero) and if a fall of its target by the margin is excluded (the
    interval of its change lies above minus the margin). Of these, the one with the highest accuracy
    on the suite is chosen; of equals, the one with the better target, then the one named first.
-3. On the second half both must hold again. If they do, the member is good enough. If not, none is;
-   or, where the examples are too few to exclude what they do not show, the choice is inconclusive.
+3. On the second half both must hold again. If they do, the member is good enough.
+4. If not, none is good enough where that is shown: nothing is brought back, or the target falls by
+   more than the margin (the interval of its change lies below minus the margin). Where the examples
+   are too few to show either, the choice is inconclusive.
 
 Prompting is no member: asked plainly, the tuned model's target stays as it is. The way of asking
 with the highest accuracy on the first half is compared with the member on the second.
@@ -41,7 +43,7 @@ def choose(points: Sequence[FrontPoint], evidence: Evidence, margin: float) -> C
     members = [point for point in points if point.kind == "member"]
     healing = [point for point in members if _heals(point.selection)]
     eligible = [point for point in healing if _keeps_target(point.selection, margin)]
-    wording = _Wording(evidence.target.is_text, margin)
+    wording = _Wording(margin)
     if not eligible:
         return _none_eligible(members, healing, evidence, wording)
     best = max(eligible, key=_merit)
@@ -52,17 +54,17 @@ def choose(points: Sequence[FrontPoint], evidence: Evidence, margin: float) -> C
     elif not healed:
         outcome, reason = "none", wording.not_healed(best.name, half)
     else:
-        open_still = _is_open(half, margin)
-        outcome = "inconclusive" if open_still else "none"
-        n = _n_needed(evidence, best.name, 2, margin) if open_still else None
-        reason = wording.not_kept(best.name, half, n)
+        is_open = _is_open(half, margin)
+        outcome = "inconclusive" if is_open else "none"
+        n = _n_needed(evidence, best.name, 2, margin) if is_open else None
+        reason = wording.not_kept(best.name, half, n, is_open=is_open)
     return Choice(outcome=outcome, name=best.name, reason=reason, rule=RULE, margin=margin)
 
 
 def compare_cures(points: Sequence[FrontPoint], evidence: Evidence, choice: Choice) -> Cure:
     """Say whether the member or prompting under a conjugation is the better cure."""
     ways = [point for point in points if point.kind == "prompting" and point.selection]
-    wording = _Wording(evidence.target.is_text, choice.margin)
+    wording = _Wording(choice.margin)
     best = max(ways, key=lambda way: way.selection.kept if way.selection else 0.0, default=None)
     half = None if best is None else evidence.half(best.name, 2)
     prompts = best is not None and _heals(half)
@@ -104,9 +106,9 @@ def _keeps_target(half: Half | None, margin: float) -> bool:
 
 
 def _is_open(half: Half | None, margin: float) -> bool:
-    """Say whether more examples could exclude the fall: what was seen is within the margin."""
+    """Say whether a fall of the margin is neither excluded nor shown."""
     change = half and half.target_change
-    return change is not None and change.value is not None and change.value > -margin
+    return change is not None and change.ci95 is not None and change.ci95[1] > -margin
 
 
 def _n_needed(evidence: Evidence, name: str, which: int, margin: float) -> int | None:
@@ -128,16 +130,13 @@ def _none_eligible(
         )
         return Choice(outcome="none", name=None, reason=reason, rule=RULE, margin=margin)
     nearest = max(healing, key=lambda point: _low(point.selection))
-    undecided = [point for point in healing if _is_open(point.selection, margin)]
-    n = None
-    if undecided:
-        nearest = max(undecided, key=lambda point: _low(point.selection))
-        n = _n_needed(evidence, nearest.name, 1, margin)
+    undecided = any(_is_open(point.selection, margin) for point in healing)
+    n = _n_needed(evidence, nearest.name, 1, margin) if undecided else None
     assert nearest.selection is not None
     return Choice(
         outcome="inconclusive" if undecided else "none",
         name=None,
-        reason=wording.nobody(nearest.name, nearest.selection, n),
+        reason=wording.nobody(nearest.name, nearest.selection, n, is_open=undecided),
         rule=RULE,
         margin=margin,
     )
@@ -149,17 +148,15 @@ def _low(half: Half | None) -> float:
 
 
 class _Wording:
-    """Sentences on halves, in the unit of the target."""
+    """Sentences on halves; points of the target are of accuracy, or of bits saved."""
 
-    def __init__(self, is_text: bool, margin: float) -> None:
+    def __init__(self, margin: float) -> None:
         self.margin = margin
-        self._is_text = is_text
 
     @property
     def fall(self) -> str:
         """A change of the target by the margin, for the worse."""
-        size = number(100 * self.margin, 1).removesuffix(".0")
-        return f"a growth of its bits by {size} %" if self._is_text else f"a fall of {size} points"
+        return f"a fall of {number(100 * self.margin, 1).removesuffix('.0')} points"
 
     def good(self, name: str, half: Half) -> str:
         """Say what was confirmed."""
@@ -175,24 +172,24 @@ class _Wording:
             f"nothing back for sure ({self._gain(half)})."
         )
 
-    def not_kept(self, name: str, half: Half, n_needed: int | None) -> str:
+    def not_kept(self, name: str, half: Half, n_needed: int | None, *, is_open: bool) -> str:
         """Say that the target is not shown to be kept on the second half."""
         start = f"'{name}' was chosen on one half, but on the other {self._target(half)}"
-        if n_needed is None:
+        if not is_open:
             return f"None is good enough: {start}."
         return f"No member is shown to be good enough: {start}, and {self._too_few(half, n_needed)}"
 
-    def nobody(self, name: str, half: Half, n_needed: int | None) -> str:
+    def nobody(self, name: str, half: Half, n_needed: int | None, *, is_open: bool) -> str:
         """Say that no member is eligible, and which comes nearest."""
-        if n_needed is not None:
+        if is_open:
             return (
                 f"No member is shown to be good enough. Nearest comes '{name}': it brings "
                 f"{self._gain(half)} back, and {self._target(half)}, but "
                 f"{self._too_few(half, n_needed)}"
             )
         return (
-            f"None is good enough: of no member that brings something back is {self.fall} of the "
-            f"target excluded. Nearest comes '{name}': it brings {self._gain(half)} back, and "
+            f"None is good enough: with every member that brings something back the target falls by "
+            f"more than {self.fall.removeprefix('a fall of ')}. Nearest comes '{name}': it brings {self._gain(half)} back, and "
             f"{self._target(half)}."
         )
 
@@ -242,11 +239,8 @@ class _Wording:
         is_worse = change.value < 0
         low, high = change.ci95 or (0.0, 0.0)
         ends = (-high, -low) if is_worse else (low, high)
-        if not self._is_text:
-            verb = "loses" if is_worse else "gains"
-            return f"the target {verb} {_sized(abs(change.value), ends, 'points')}"
-        how = "more" if is_worse else "fewer"
-        return f"the target takes {_sized(abs(change.value), ends, f'% {how} bits')}"
+        verb = "loses" if is_worse else "gains"
+        return f"the target {verb} {_points(abs(change.value), ends)}"
 
     def _too_few(self, half: Half, n_needed: int | None) -> str:
         about = "" if n_needed is None else f"; about {_rounded(n_needed):,} a half would"
@@ -254,11 +248,7 @@ class _Wording:
 
 
 def _points(value: float, ends: tuple[float, float] | None) -> str:
-    return _sized(value, ends, "points")
-
-
-def _sized(value: float, ends: tuple[float, float] | None, unit: str) -> str:
-    text = f"{percent(value)} {unit}"
+    text = f"{percent(value)} points"
     if ends is None:
         return text
     return f"{text} (95 % interval {percent(ends[0])} to {percent(ends[1])})"

@@ -121,21 +121,23 @@ class Evidence:
     def change(
         self, name: str, reference: str, scored: ScoredExamples, stream: str = ""
     ) -> Quantity:
-        """Return what the target score of one is better than that of another.
+        """Return what one has gained on the target more than another.
 
-        On a suite the interval is the hull of bootstrap and Newcombe's, as everywhere; of text, the
-        bootstrap's.
+        On a suite that is the difference of their accuracies, and the interval the hull of
+        bootstrap and Newcombe's, as everywhere; of text, the interval is the bootstrap's.
         """
         mine, other = scored.of(name), scored.of(reference)
         if not self.target.is_text:
             return self._difference(mine, other, scored.names, f"target {stream}")
         weights = self.target.weights(scored.names)[:, None]
-        columns = weights * np.column_stack([mine, other])
+        columns = weights * np.column_stack([mine, other, scored.of(BASE)])
         rng = named_stream(self.seed, f"target {stream}")
         means = bootstrap_means(columns, scored.names, rng=rng, n_resamples=self.n_resamples)
-        drawn = self.target.change(means[:, 0], means[:, 1])
-        value = self.target.change(*columns.sum(axis=0))
-        return Quantity(value=float(value), ci95=percentile_interval(drawn))
+        gains = self.target.gain(means[:, :2], means[:, 2:])
+        drawn = gains[:, 0] - gains[:, 1]
+        whole = columns.sum(axis=0)
+        value = float(np.subtract(*self.target.gain(whole[:2], whole[2])))
+        return Quantity(value=value, ci95=percentile_interval(drawn))
 
     def compared(self, name: str, other: str, which: Literal[1, 2]) -> Quantity:
         """Return the accuracy of one minus that of another on the suite, on one half."""
@@ -144,13 +146,13 @@ class Evidence:
         return self._difference(kept.of(name), kept.of(other), kept.names, stream)
 
     def target_differences(self, name: str, which: Literal[1, 2]) -> Array:
-        """Return the tuned model's score minus a candidate's, example by example of one half."""
+        """Return what a candidate is worse than the tuned model, example by example of one half."""
         scored = self.on_target.among(_half(self.on_target.names, which))
         mine, tuned = scored.of(name), scored.of(TUNED)
         if not self.target.is_text:
             return tuned - mine
         weights = self.target.weights(scored.names)
-        found: Array = (mine - tuned) * weights / float(np.mean(tuned * weights))
+        found: Array = (mine - tuned) * weights / float(np.mean(scored.of(BASE) * weights))
         return found
 
     def _difference(self, one: Array, other: Array, names: Sequence[str], stream: str) -> Quantity:
@@ -183,7 +185,9 @@ class Evidence:
             n_resamples=self.n_resamples,
             n_pseudo=0 if self.target.is_text else N_PSEUDO,
         )
-        changes = self.target.change(means, means[:, [scored.models.index(TUNED)]])
+        base, tuned = (scored.models.index(name) for name in (BASE, TUNED))
+        gains = self.target.gain(means, means[:, [base]])
+        changes = gains - gains[:, [tuned]]
         kept_ends, change_ends = simultaneous_intervals([kept, changes])
         return (
             dict(zip(self.kept.models, kept_ends, strict=True)),
@@ -193,8 +197,8 @@ class Evidence:
     def _changes(self) -> list[float]:
         scored = self.on_target
         means = self.target.means(scored.values, scored.names)
-        changes = self.target.change(means, means[scored.models.index(TUNED)])
-        return [float(value) for value in changes]
+        gains = self.target.gain(means, means[scored.models.index(BASE)])
+        return [float(value) for value in gains - gains[scored.models.index(TUNED)]]
 
     def _score(self, name: str) -> Quantity:
         scored, mine = self.on_target, self.on_target.of(name)

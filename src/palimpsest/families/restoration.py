@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 from palimpsest.errors import UserError
 from palimpsest.families.choice import choose, compare_cures
 from palimpsest.families.family import Family
+from palimpsest.families.finished import RESTORATION_FILE
 from palimpsest.families.front import BASE, TUNED, Candidate, Evidence
 from palimpsest.families.member import Member
 from palimpsest.families.target import Target, load_target, score_of
@@ -47,8 +48,6 @@ MARGIN = 0.02
 
 N_WAYS = 2
 """So many of the best ways of asking are put to the target as well."""
-
-FILE_NAME = "restore.json"
 
 
 class FamilyProgress(Protocol):
@@ -171,8 +170,8 @@ def restore(
         target: What it was tuned for: the spec of a suite, or ``text:FILE``.
         members: Specs of members; by default :data:`DEFAULT_MEMBERS`.
         via: Ways of asking the tuned model; by default those of a diagnosis.
-        target_margin: The largest fall of the target that is allowed, a fraction; of text, the
-            largest growth of its bits.
+        target_margin: The largest fall of the target that is allowed, a fraction; of text, of the
+            share of the base's bits that is saved.
         out: The run folder. Answers in it are used again, those of a diagnosis as well.
         limit: At most so many source examples a cell.
         seed: Seed of the bootstrap.
@@ -257,7 +256,7 @@ def restore(
             warnings=[*warnings, *_left_out(candidates, evidence)],
             provenance=run.provenance({via.name: via.conjugation.facts() for via in vias}),
         )
-        run.folder.write_text(FILE_NAME, restoration.to_json() + "\n")
+        run.folder.write_text(RESTORATION_FILE, restoration.to_json() + "\n")
         if run.is_kept:
             write_restoration(run.folder.path, restoration)
         return restoration

@@ -65,13 +65,13 @@ class Target:
         """Return what each example counts: one; of text, its bytes."""
         return np.array([self.n_bytes.get(name, 1) for name in names], dtype=np.float64)
 
-    def change(self, score: npt.ArrayLike, reference: npt.ArrayLike) -> Array:
-        """Return what one score is better than another, so that more is better for both units.
+    def gain(self, score: npt.ArrayLike, base: npt.ArrayLike) -> Array:
+        """Return what a score is better than the base's, so that more is better in both units.
 
-        Accuracy: the difference. Bits: the share that is saved, 1 − score / reference.
+        Accuracy: the difference. Bits: the share of the base's that is saved, 1 − score / base.
         """
-        mine, other = np.asarray(score, np.float64), np.asarray(reference, np.float64)
-        found: Array = 1 - mine / other if self.is_text else mine - other
+        mine, before = np.asarray(score, np.float64), np.asarray(base, np.float64)
+        found: Array = 1 - mine / before if self.is_text else mine - before
         return found
 
     def info(self) -> TargetInfo:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from palimpsest.errors import UserError
+from palimpsest.families.finished import TRACE_FILE
 from palimpsest.families.steps import Step, find_steps, has_ended, output_folder
 from palimpsest.families.target import Target, load_target
 from palimpsest.families.training_curve import Asked, traced
@@ -32,8 +33,6 @@ from palimpsest.lm.models import LanguageModel, load_model
 from palimpsest.lm.suites import Suite, default_suite, load_suite
 from palimpsest.records import THRESHOLDS, AnswerRow, Trace
 from palimpsest.report import write_trace
-
-FILE_NAME = "trace.json"
 
 PATIENCE_SECONDS = 3600.0
 """How long a training is watched without a new checkpoint."""
@@ -94,7 +93,7 @@ class _Tracing:
                 {via.name: via.conjugation.facts() for via in self.vias}
             ),
         )
-        self.run.folder.write_text(FILE_NAME, trace.to_json() + "\n")
+        self.run.folder.write_text(TRACE_FILE, trace.to_json() + "\n")
         if self.run.is_kept:
             write_trace(self.run.folder.path, trace)
         return trace

@@ -164,8 +164,8 @@ class _Bands(NamedTuple):
                 n_pseudo=n_pseudo,
             )
         values = target.means(scored.values, scored.names)
-        gains = target.change(values, values[0])
-        drawn = target.change(means, means[:, :1])
+        gains = target.gain(values, values[0])
+        drawn = target.gain(means, means[:, :1])
         [score_ends], [gain_ends] = simultaneous_intervals([means]), simultaneous_intervals([drawn])
         return (
             [_quantity(value, at) for value, at in zip(values, score_ends, strict=True)],
@@ -278,8 +278,7 @@ def _target(found: Trace) -> Iterator[str]:
     gains = [one for one in found.checkpoints if one.target_gain is not None]
     if not gains or found.target is None:
         return
-    text = found.target.unit == "bits a byte"
-    unit = "% of the bits saved" if text else "points"
+    unit = "% of its bits" if found.target.unit == "bits a byte" else "points"
     best = max(gains, key=lambda one: (one.target_gain and one.target_gain.value) or 0.0)
     clear = next((one.step for one in gains if _low(one.target_gain) > 0), None)
     assert best.target_gain is not None

@@ -5,13 +5,10 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from palimpsest.errors import UserError, did_you_mean
 from palimpsest.families.family import Family
 from palimpsest.families.member import Member
-from palimpsest.families.restoration import FILE_NAME
-from palimpsest.records import FrontPoint, Half, Quantity, Restoration, RunFolder
+from palimpsest.records import FrontPoint, Half, Quantity, Restoration
 from palimpsest.report import interval, number, percent
 
 
@@ -22,27 +19,6 @@ def check_new_folder(path: Path) -> None:
             f"'{path}' exists already; a model is never written over anything.",
             hint="Name a new folder.",
         )
-
-
-def read_restoration(path: Path) -> Restoration:
-    """Return what a run folder says of a restoration.
-
-    Raises:
-        UserError: There is none, or it has another schema.
-    """
-    folder = RunFolder.find(path)
-    if not (folder.path / FILE_NAME).exists():
-        raise UserError(
-            f"The folder '{path}' has no {FILE_NAME}: no restoration has finished in it.",
-            hint="Run palimpsest restore BASE TUNED … first, or name its folder with --out.",
-        )
-    try:
-        return Restoration.model_validate_json(folder.read_text(FILE_NAME))
-    except ValidationError as error:
-        raise UserError(
-            f"'{folder.path / FILE_NAME}' does not follow the schema of this version.",
-            hint="Run its command again: the answers are kept.",
-        ) from error
 
 
 def write_member(found: Restoration, spec: str, directory: Path) -> None:

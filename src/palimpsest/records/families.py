@@ -3,6 +3,9 @@
 Accuracies, changes and intervals are fractions (0.25 is 25 points). An interval is a 95 % interval;
 where it is called *simultaneous*, all that it belongs with hold the truth together in 95 % of
 samples, and otherwise each does by itself.
+
+What a model has *gained* on a target is its accuracy minus the base's; of text, the share of the
+base's bits that it saves, 1 − bits / bits of the base.
 """
 
 from __future__ import annotations
@@ -65,7 +68,7 @@ class TraceCheckpoint(Record):
     target: Quantity | None = None
     """Score on the target; its interval is simultaneous over the checkpoints."""
     target_gain: Quantity | None = None
-    """What the target has gained on the base: accuracy, or the share of its bits that is saved."""
+    """What it has gained on the target; its interval is simultaneous over the checkpoints."""
 
 
 class Curve(Record):
@@ -129,7 +132,7 @@ class Half(Record):
     gain: Quantity
     """That minus the tuned model's."""
     target_change: Quantity | None
-    """Score on the target minus the tuned model's; of text, the share of its bits that is saved."""
+    """What it has gained on the target more than the tuned model."""
 
 
 class CellFigures(Record):
@@ -172,8 +175,8 @@ class FrontPoint(Record):
     target: Quantity | None
     """Score on the target; null for a way of asking that the target does not know."""
     target_change: Quantity | None
-    """That against the tuned model; of text the share of its bits that is saved; simultaneous over
-    all points and both axes."""
+    """What it has gained on the target more than the tuned model; simultaneous over all points and
+    both axes."""
     is_on_front: bool
     """Whether no other point has more of both."""
     cells: list[CellFigures]
@@ -187,7 +190,7 @@ class Choice(Record):
     """What the rule says: which member restores enough, or that none does."""
 
     outcome: Literal["good", "none", "inconclusive"]
-    """``inconclusive``: the examples are too few to exclude a fall of the margin."""
+    """``inconclusive``: the examples are too few to exclude a fall of the margin, or to show it."""
     name: str | None
     """The member that was chosen on the first half, whatever came of it on the second."""
     reason: str
@@ -218,7 +221,7 @@ class Restoration(Record):
     plain: Plain
     """Base against tuned on the suite."""
     target_gain: Quantity
-    """Of the tuned model on the base: accuracy, or the share of its bits that is saved."""
+    """What the tuned model has gained on the target."""
     points: list[FrontPoint]
     choice: Choice
     cure: Cure

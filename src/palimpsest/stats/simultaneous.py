@@ -74,11 +74,11 @@ def pairs_to_exclude(
 
     .. math:: n = \lceil (z\, s / (m - \bar d))^2 \rceil
 
-    With the mean and the standard deviation of the differences, to which a pair of each kind of
-    flip is added, so that none seen does not mean that there are none.
+    With the mean and the standard deviation of the differences. To those of right and wrong a pair
+    of each kind of flip is added, so that none seen does not mean that there are none.
 
     Args:
-        differences: First minus second score of each pair, from −1 to 1.
+        differences: First minus second score of each pair.
         margin: The fall that is to be excluded.
         confidence: Of the two-sided interval whose upper end has to stay below the margin.
 
@@ -95,7 +95,8 @@ def pairs_to_exclude(
     room = margin - float(seen.mean())
     if room <= 0:
         return None
-    spread = float(np.std(np.append(seen, (1.0, -1.0))))
+    are_flips = bool(np.isin(seen, (-1, 0, 1)).all())
+    spread = float(np.std(np.append(seen, (1.0, -1.0)) if are_flips else seen))
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     return math.ceil((z * spread / room) ** 2)
 

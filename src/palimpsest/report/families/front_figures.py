@@ -87,10 +87,9 @@ def front(found: Restoration) -> Drawing:
         )
         axes.grid(visible=True, axis="both")
 
-    unit = "%" if found.target.unit == "bits a byte" else "points"
     said = (
         f"{visible(place.label)}: {percent(place.y)} % {percent_interval(place.upright)} kept, "
-        f"target {percent(place.x, signed=True)} {unit} "
+        f"target {percent(place.x, signed=True)} points "
         f"{percent_interval(place.across, signed=True)}".rstrip()
         for place in places
     )
@@ -211,13 +210,10 @@ def _is_free(
 
 
 def _x_label(found: Restoration, sheet: Sheet) -> str:
-    if found.target.unit == "bits a byte":
-        return (
-            "bits saved on the target, %"
-            if sheet.is_narrow
-            else ("target: bits saved against the tuned model, %")
-        )
-    return "target, points" if sheet.is_narrow else "target: change against the tuned model, points"
+    what = "bits saved" if found.target.unit == "bits a byte" else "target"
+    if sheet.is_narrow:
+        return f"{what}, points"
+    return f"{what}: change against the tuned model, points"
 
 
 def _handle(pen: _Pen) -> Line2D:

@@ -105,7 +105,7 @@ def _key_numbers(found: Restoration) -> Iterator[KeyNumber]:
     yield KeyNumber(
         "Target: gain of the tuned model",
         percent(found.target_gain.value, signed=True),
-        "% bits saved" if text else "points",
+        "% of its bits" if text else "points",
         percent_interval(found.target_gain.ci95, signed=True),
     )
     chosen = found.point(found.choice.name)

@@ -94,8 +94,7 @@ def target_score(found: Restoration, point: FrontPoint) -> tuple[str, str]:
 
 def margin_text(found: Restoration) -> str:
     """Return the margin of the target with its unit."""
-    size = number(100 * found.choice.margin, 1).removesuffix(".0")
-    return f"{size} %" if found.target.unit == "bits a byte" else f"{size} points"
+    return f"{number(100 * found.choice.margin, 1).removesuffix('.0')} points"
 
 
 def mark_of(found: Restoration, point: FrontPoint) -> str:
@@ -117,7 +116,7 @@ class FrontTable(FittedTable):
             "Model": [(self._name(point), "") for point in found.points],
             "Kept, %": [_percent(point.kept) for point in found.points],
             "Recovery": [_ratio(point.recovery) for point in found.points],
-            "Bits saved, %" if text else "Target, points": [
+            "Bits saved, points" if text else "Target, points": [
                 _percent(point.target_change, signed=True) for point in found.points
             ],
             "Bits a byte" if text else "Target, %": [

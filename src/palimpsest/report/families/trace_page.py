@@ -195,7 +195,7 @@ def _key_numbers(found: Trace) -> Iterator[KeyNumber]:
         yield KeyNumber("Longest window", span, "", f"of steps, under {longest.via}")
     gain = end.target_gain
     if gain is not None and found.target is not None:
-        unit = "% of bits" if found.target.unit == "bits a byte" else "points"
+        unit = "% of its bits" if found.target.unit == "bits a byte" else "points"
         value = percent(gain.value, signed=True)
         yield KeyNumber("Target gained", value, unit, percent_interval(gain.ci95, signed=True))
 
