@@ -29,7 +29,7 @@ def figures(rows: list[tuple[float, ...]]) -> CellFigures:
 
 
 def test_the_four_figures_by_hand() -> None:
-    #        base, tuned, member: healed, not healed, preserved, newly damaged, learnt and lost again
+    # Base, tuned, member: healed twice, not healed, preserved, newly damaged, lost again, won.
     rows = [(1, 0, 1), (1, 0, 1), (1, 0, 0), (1, 1, 1), (1, 1, 0), (0, 1, 0), (0, 0, 1)]
     found = figures([tuple(map(float, row)) for row in rows])
     assert (found.n, found.n_fallen) == (7, 3)

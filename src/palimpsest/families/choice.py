@@ -154,14 +154,14 @@ class _Wording:
         self.margin = margin
 
     @property
-    def fall(self) -> str:
-        """A change of the target by the margin, for the worse."""
-        return f"a fall of {number(100 * self.margin, 1).removesuffix('.0')} points"
+    def size(self) -> str:
+        """The margin with its unit."""
+        return f"{number(100 * self.margin, 1).removesuffix('.0')} points"
 
     def good(self, name: str, half: Half) -> str:
         """Say what was confirmed."""
         return (
-            f"'{name}' brings {self._gain(half)} back, and {self._target(half)}; {self.fall} is "
+            f"'{name}' brings {self._gain(half)} back, and {self._target(half)}; a fall of {self.size} is "
             "excluded. Measured on the half that did not choose it."
         )
 
@@ -188,9 +188,9 @@ class _Wording:
                 f"{self._too_few(half, n_needed)}"
             )
         return (
-            f"None is good enough: with every member that brings something back the target falls by "
-            f"more than {self.fall.removeprefix('a fall of ')}. Nearest comes '{name}': it brings {self._gain(half)} back, and "
-            f"{self._target(half)}."
+            "None is good enough: with every member that brings something back the target falls by "
+            f"more than {self.size}. Nearest comes '{name}': it brings {self._gain(half)} back, "
+            f"and {self._target(half)}."
         )
 
     def prompting(self, via: str, half: Half) -> str:
@@ -244,7 +244,7 @@ class _Wording:
 
     def _too_few(self, half: Half, n_needed: int | None) -> str:
         about = "" if n_needed is None else f"; about {_rounded(n_needed):,} a half would"
-        return f"{half.n_target} examples of the target do not exclude {self.fall}{about}."
+        return f"{half.n_target} examples of the target do not exclude a fall of {self.size}{about}."
 
 
 def _points(value: float, ends: tuple[float, float] | None) -> str:
