@@ -17,6 +17,7 @@ class _End(Member):
     """A model as it is; it takes no settings."""
 
     source: ClassVar[str] = "the model as it was given"
+    scales: ClassVar[bool] = True
 
     @property
     def spec(self) -> str:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from palimpsest.families.member import Member, Rows, TensorPair, fraction, shortest
+from palimpsest.families.member import Member, Rows, TensorPair, fraction, scaled, shortest
 
 if TYPE_CHECKING:
-    import torch
-
     from palimpsest.specs import Spec
 
 
@@ -23,6 +21,8 @@ class Interpolation(Member):
     name: ClassVar[str] = "interpolate"
     source: ClassVar[str] = "WiSE-FT, Wortsman et al. 2022, arXiv 2109.01903"
     formula: ClassVar[str] = "W = W_base + α (W_tuned − W_base)"
+
+    scales: ClassVar[bool] = True
 
     @property
     def spec(self) -> str:  # noqa: D102
@@ -41,9 +41,4 @@ class Interpolation(Member):
 
     def rows(self, pair: TensorPair) -> Rows:
         """Return a function that is exact at both ends."""
-        import torch
-
-        def mixed(base: torch.Tensor, tuned: torch.Tensor, first: int) -> torch.Tensor:
-            return torch.lerp(base, tuned, self.share, out=tuned)
-
-        return mixed
+        return scaled(self.share)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -18,6 +18,11 @@ Rows = Callable[["torch.Tensor", "torch.Tensor", int], "torch.Tensor"]
 """Given some rows of a tensor in the base and in the tuned model, in float32, and the number of the
 first of them: the member's rows. Those of the tuned model may be overwritten, and the result may be
 one of the arguments."""
+
+
+SMALL_SIDE = 1536
+"""Of matrices up to this size on their smaller side, each core takes one of its own: what they need
+is 40 MB at most. A larger one has all cores."""
 
 
 class TensorPair(Protocol):
@@ -57,6 +62,13 @@ class Member(ABC):
     version: ClassVar[int] = 1
     """Counts the changes of the formula; stored answers are found by it."""
 
+    looks_at_whole: ClassVar[bool] = False
+    """Whether all of a tensor must have been read before any of it can be made."""
+
+    scales: ClassVar[bool] = False
+    """Whether it multiplies the change of each tensor by one number, so that of an adapter's change
+    it makes one that is an adapter."""
+
     @property
     @abstractmethod
     def spec(self) -> str:
@@ -83,6 +95,13 @@ class Member(ABC):
     def identity(self) -> object:
         """Return what tells its weights from others, of the same base and tuned model."""
         return [self.spec, self.version]
+
+    def expected_seconds(self, shapes: Sequence[tuple[int, ...]]) -> float:
+        """Return about how long the arithmetic for tensors of these shapes takes on this machine.
+
+        Zero where it is no more than reading them.
+        """
+        return 0.0
 
     def tensor(
         self,
@@ -134,6 +153,14 @@ class MemberChain(Member):
     name: ClassVar[str] = "chain"
 
     @property
+    def looks_at_whole(self) -> bool:  # type: ignore[override]  # noqa: D102
+        return any(link.looks_at_whole for link in self.links)
+
+    @property
+    def scales(self) -> bool:  # type: ignore[override]  # noqa: D102
+        return all(link.scales for link in self.links)
+
+    @property
     def spec(self) -> str:  # noqa: D102
         return "|".join(link.spec for link in self.links)
 
@@ -156,6 +183,10 @@ class MemberChain(Member):
     def identity(self) -> object:
         """Return that of every link."""
         return [link.identity() for link in self.links]
+
+    def expected_seconds(self, shapes: Sequence[tuple[int, ...]]) -> float:
+        """Return the sum over the links."""
+        return sum(link.expected_seconds(shapes) for link in self.links)
 
     def rows(self, pair: TensorPair) -> Rows:
         """Let every link look at what the one before it made."""
@@ -201,6 +232,18 @@ def _apply(
         # The next link may overwrite what it is given, but not the base.
         tuned = tuned.copy_(made) if made is base else made
     return tuned
+
+
+def scaled(share: float) -> Rows:
+    """Return the function of a tensor whose change is multiplied; exact where that is by 0 or 1."""
+    import torch
+
+    def rows(base: torch.Tensor, tuned: torch.Tensor, first: int) -> torch.Tensor:
+        if share in (0, 1):
+            return tuned if share else base
+        return torch.lerp(base, tuned, share, out=tuned)
+
+    return rows
 
 
 def fraction(text: str, spec: Spec, *, what: str, above_zero: bool = False) -> float:

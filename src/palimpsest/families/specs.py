@@ -19,6 +19,11 @@ MEMBERS: Registry[type[Member]] = Registry(
         "tuned": f"{_HERE}.ends:Tuned",
         "checkpoints": f"{_HERE}.checkpoints:TrainingCheckpoint",
         "interpolate": f"{_HERE}.interpolate:Interpolation",
+        "lines": f"{_HERE}.lines:LayerScaling",
+        "dg-hard": f"{_HERE}.spectral:SpectralDenoising",
+        "ties": f"{_HERE}.ties:LargestChanges",
+        "dare": f"{_HERE}.dare:DropAndRescale",
+        "only": f"{_HERE}.only:PartOfChange",
     },
 )
 """Names to classes, each with a ``parse``; plugins use ``palimpsest.members``."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -24,9 +26,28 @@ if TYPE_CHECKING:
 
     from palimpsest.lm.models.huggingface.model import HuggingFaceModel
 
-Weights = Callable[[], Iterator[tuple[str, torch.Tensor]]]
-"""Gives every tensor with its name in the checkpoint's files, in the dtype in which it would be
-stored. A tensor may be gone when the next one is asked for."""
+Put = Callable[[str, tuple[int, ...], int, torch.Tensor], None]
+"""Takes rows of a tensor: its name in the checkpoint's files, its shape, the number of the first
+row, and the rows in the dtype in which they would be stored. Several threads may call it at once,
+and the rows are gone when it returns."""
+
+Weights = Callable[[Put], None]
+"""Hands over tensors, in pieces."""
+
+_PEFT = re.compile(
+    r"^base_model\.model\.|\.base_layer|\.original_module|\.modules_to_save\.default"
+)
+_ADAPTER = "default"
+"""What PEFT calls the one adapter of a network."""
+
+
+class Background(NamedTuple):
+    """Tensors below those of an adapter."""
+
+    key: str
+    """Tells them from others; what is in the network already is not put again."""
+
+    weights: Weights
 
 
 class SharedNetwork:
@@ -36,16 +57,19 @@ class SharedNetwork:
 
     Args:
         original: The model whose network it is.
+        background: The key of the background that it has when it is loaded.
     """
 
-    def __init__(self, original: HuggingFaceModel) -> None:
+    def __init__(self, original: HuggingFaceModel, *, background: str = "") -> None:
         self.original = original
         self.n_loaded = 0
         """How often the network was read from its files."""
-        self.borrower: object = None
+        self.borrower: ReweightedModel | None = None
         """Whose weights are in it."""
+        self._first_background = background
+        self._background: str | None = None
         self._network: PreTrainedModel | None = None
-        self._places: Mapping[str, torch.Tensor] = {}
+        self._places: Mapping[str, list[torch.Tensor]] = {}
         self._fused_by: ReweightedModel | None = None
 
     def fuse(self, borrower: ReweightedModel) -> None:
@@ -58,15 +82,16 @@ class SharedNetwork:
         """Return the network with the borrower's weights in it.
 
         Raises:
-            UserError: A tensor has no place in the network.
+            UserError: A tensor of the network is stored under another name.
         """
         if self._network is None:
             self._network = self.original.open_network()
             self._places = _places(self._network)
+            self._background = self._first_background
             self.n_loaded += 1
         if self.borrower is not borrower:
             self.borrower = None  # while weights are being replaced they are nobody's
-            self._put(borrower.weights)
+            self._fill(borrower)
             config = generation_settings(borrower.original.checkpoint, borrower.config)
             self._network.generation_config = config
             self.borrower = borrower
@@ -77,35 +102,52 @@ class SharedNetwork:
         self._network, self._places, self.borrower = None, {}, None
         free_memory(self.original.device)
 
-    def _put(self, weights: Weights) -> None:
-        missing = set(self._places)
+    def _fill(self, borrower: ReweightedModel) -> None:
+        background, filled = borrower.background, set[int]()
+        if background is not None and background.key != self._background:
+            self._background = None
+            self._put(background.weights, filled)
+            self._background = background.key
+        self._put(borrower.weights, filled)
+        if background is None:
+            left = {
+                place.data_ptr(): name for name, places in self._places.items() for place in places
+            }
+            if missing := sorted(name for place, name in left.items() if place not in filled):
+                raise UserError(
+                    f"The network of '{self.original.spec}' has a tensor '{missing[0]}' that its "
+                    "files store under another name, so that it cannot be replaced in place.",
+                    hint="Write the member to a folder, and ask that.",
+                )
+
+    def _put(self, weights: Weights, filled: set[int]) -> None:
+        def put(name: str, shape: tuple[int, ...], first: int, rows: torch.Tensor) -> None:
+            for place in self._places.get(name, ()):
+                target = place if place.ndim else place.view(1)
+                target[first : first + len(rows)].copy_(rows)
+                filled.add(place.data_ptr())
+
         with torch.no_grad():
-            for name, tensor in weights():
-                place = self._places.get(name)
-                if place is not None:
-                    place.copy_(tensor)
-                    missing.discard(name)
-        left = {self._places[name].data_ptr() for name in missing} - {
-            place.data_ptr() for name, place in self._places.items() if name not in missing
-        }
-        if left:
-            name = min(name for name in missing if self._places[name].data_ptr() in left)
-            raise UserError(
-                f"The network of '{self.original.spec}' has a tensor '{name}' that its files store "
-                "under another name, so that it cannot be replaced in place.",
-                hint="Write the member to a folder, and ask that.",
-            )
+            weights(put)
 
 
-def _places(network: PreTrainedModel) -> Mapping[str, torch.Tensor]:
-    """Return the tensors of a network by name, also without the prefix that files may leave out."""
+def _places(network: PreTrainedModel) -> Mapping[str, list[torch.Tensor]]:
+    """Return the tensors of a network by the names that files may have for them.
+
+    That is also without the prefix that some leave out, and for an adapted network both as the base
+    and as the adapter have it.
+    """
+    found: dict[str, list[torch.Tensor]] = defaultdict(list)
     named = network.state_dict()
     prefix = f"{network.base_model_prefix}."
-    return named | {
-        name.removeprefix(prefix): tensor
-        for name, tensor in named.items()
-        if name.startswith(prefix) and name.removeprefix(prefix) not in named
-    }
+    for name, tensor in named.items():
+        as_in_base = _PEFT.sub("", name)
+        without = as_in_base.removeprefix(prefix) if as_in_base.startswith(prefix) else name
+        as_in_adapter = name.replace(f".modules_to_save.{_ADAPTER}", "")
+        as_in_adapter = as_in_adapter.replace(f".{_ADAPTER}", "")
+        for each in {name, as_in_base, without, as_in_adapter}:
+            found[each].append(tensor)
+    return found
 
 
 class ReweightedModel(CausalModel):
@@ -114,9 +156,12 @@ class ReweightedModel(CausalModel):
     Args:
         original: From files; whose tokenizer, form, dtype and end tokens it has.
         shared: The network, of the same architecture.
-        weights: Gives its tensors; called when it is asked and the network has others.
+        weights: Hands over its tensors; called when it is asked and the network has others.
         spec: What to call it in records.
         fingerprint: Identifies these weights and the rest that decides answers.
+        background: Of an adapter, the tensors below it; the weights are then the adapter's alone.
+        plain: Hands over all tensors by the names of a whole model's files; ``None`` where there is
+            no such model.
         facts: For the report, besides the original's.
     """
 
@@ -128,6 +173,8 @@ class ReweightedModel(CausalModel):
         *,
         spec: str,
         fingerprint: str,
+        background: Background | None = None,
+        plain: Weights | None = None,
         facts: Mapping[str, str] | None = None,
     ) -> None:
         options = original.options
@@ -147,7 +194,9 @@ class ReweightedModel(CausalModel):
         )
         self.original = original
         self.weights = weights
+        self.background = background
         self._shared = shared
+        self._plain = plain
         self._facts = facts or {}
         self._can_fuse = True
 
@@ -181,7 +230,7 @@ class ReweightedModel(CausalModel):
             prompts, max_new_tokens=max_new_tokens, stop=stop, decided=decided
         ):
             yield answer
-            if self._fast is None and self._shared.borrower is not self:
+            if self._fast is None and self._shared.borrower not in (self, None):
                 raise RuntimeError(
                     f"'{self.spec}' lost its weights to another member while it was answering."
                 )
@@ -201,11 +250,17 @@ class ReweightedModel(CausalModel):
     def _load_fused(self) -> FusedLlama | None:
         config = self.config
         if (
-            isinstance(config, PlainLlamaConfig)
+            self._plain is not None
+            and isinstance(config, PlainLlamaConfig)
             and self._dtype == torch.float32
-            and self.original.adapter is None
         ):
-            weights = {name: tensor.float().clone() for name, tensor in self.weights()}
+            weights: dict[str, torch.Tensor] = {}
+
+            def put(name: str, shape: tuple[int, ...], first: int, rows: torch.Tensor) -> None:
+                whole = weights.setdefault(name, torch.empty(shape))
+                whole.view(-1, *shape[1:])[first : first + len(rows)].copy_(rows)
+
+            self._plain(put)
             return fuse_plain(weights, self.original.checkpoint, config) or super()._load_fused()
         return super()._load_fused()
 

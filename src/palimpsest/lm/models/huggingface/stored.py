@@ -195,9 +195,14 @@ class TensorReader:
     ) -> torch.Tensor:
         """Return those rows in ``dtype``, in the tensor's shape; gone with the next of the slot."""
         raw = self.rows(tensor, first, end, slot=slot)
-        if tensor.dtype != dtype:
-            raw = self._buffer(f"{slot} {dtype}", len(raw), dtype).copy_(raw)
-        return raw.view(end - first, *tensor.shape[1:])
+        return self.converted(raw, dtype, slot=slot).view(end - first, *tensor.shape[1:])
+
+    def converted(self, numbers: torch.Tensor, dtype: torch.dtype, *, slot: str) -> torch.Tensor:
+        """Return a tensor in another dtype, in memory of its slot; itself where it is that."""
+        if numbers.dtype == dtype:
+            return numbers
+        buffer = self._buffer(f"{slot} {dtype}", numbers.numel(), dtype)
+        return buffer.view(numbers.shape).copy_(numbers)
 
     def _buffer(self, slot: str, n_numbers: int, dtype: torch.dtype) -> torch.Tensor:
         found = self._buffers.get(slot)
