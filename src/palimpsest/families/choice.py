@@ -161,8 +161,8 @@ class _Wording:
     def good(self, name: str, half: Half) -> str:
         """Say what was confirmed."""
         return (
-            f"'{name}' brings {self._gain(half)} back, and {self._target(half)}; a fall of {self.size} is "
-            "excluded. Measured on the half that did not choose it."
+            f"'{name}' brings {self._gain(half)} back, and {self._target(half)}; a fall of "
+            f"{self.size} is excluded. Measured on the half that did not choose it."
         )
 
     def not_healed(self, name: str, half: Half) -> str:
@@ -244,7 +244,9 @@ class _Wording:
 
     def _too_few(self, half: Half, n_needed: int | None) -> str:
         about = "" if n_needed is None else f"; about {_rounded(n_needed):,} a half would"
-        return f"{half.n_target} examples of the target do not exclude a fall of {self.size}{about}."
+        return (
+            f"{half.n_target} examples of the target do not exclude a fall of {self.size}{about}."
+        )
 
 
 def _points(value: float, ends: tuple[float, float] | None) -> str:

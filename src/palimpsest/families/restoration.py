@@ -46,6 +46,9 @@ DEFAULT_MEMBERS = ("interpolate:0.2,0.4,0.6,0.8,0.9", "lines", "dg-hard", "ties:
 MARGIN = 0.02
 """The fall of the target that is allowed where none is named."""
 
+LONG_SECONDS = 60.0
+"""A member whose making takes so long is named beforehand."""
+
 N_WAYS = 2
 """So many of the best ways of asking are put to the target as well."""
 
@@ -207,6 +210,7 @@ def restore(
         ends = {BASE: family.base, TUNED: family.tuned}
         findings = examine_quickly(ends, built)
         warnings = [each.sentence for each in findings if each.severity in ("note", "no verdict")]
+        warnings += [*family.notes, *_long_work(family, wanted)]
         if notify is not None:
             notify(warnings)
         asking = _Asking(
@@ -260,6 +264,14 @@ def restore(
         if run.is_kept:
             write_restoration(run.folder.path, restoration)
         return restoration
+
+
+def _long_work(family: Family, members: Sequence[Member]) -> Iterator[str]:
+    """Say beforehand which members take long to make."""
+    for member in members:
+        seconds = family.expected_seconds(member)
+        if seconds >= LONG_SECONDS:
+            yield f"Making '{member.spec}' takes about {seconds / 60:.0f} minutes on this machine."
 
 
 def _check_margin(margin: float) -> None:

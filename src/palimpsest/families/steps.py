@@ -21,6 +21,9 @@ SETTLED_SECONDS = 10.0
 STATE = "trainer_state.json"
 """What a Trainer writes when all else of a checkpoint is there."""
 
+_OF_A_TRAINER = ("training_args.bin", "optimizer.pt", "scheduler.pt", "rng_state.pth")
+"""What a Trainer writes before its last file."""
+
 _STEP = re.compile(r"(\d+)$")
 
 
@@ -33,6 +36,9 @@ class Step:
 
     spec: str
     """Of the model."""
+
+    folder: Path | None = None
+    """Where it lies, if that is known."""
 
 
 def find_steps(base: str, named: Sequence[str]) -> list[Step]:
@@ -48,7 +54,7 @@ def find_steps(base: str, named: Sequence[str]) -> list[Step]:
     folder = output_folder(named)
     if folder is not None:
         return [
-            Step(each.step, spec_of(each.folder, base))
+            Step(each.step, spec_of(each.folder, base), each.folder)
             for each in saved_steps(folder)
             if each.is_whole and is_settled(each.folder)
         ]
@@ -89,6 +95,8 @@ def is_settled(folder: Path) -> bool:
     """Return whether nothing is being written in a checkpoint any more."""
     if (folder / STATE).is_file():
         return _last_step(folder) is not None
+    if any((folder / name).is_file() for name in _OF_A_TRAINER):
+        return False
     try:
         newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
     except OSError:  # a file that was there is gone: the training works on it

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from palimpsest.errors import UserError
 from palimpsest.families.text_rows import read_text_suite
 from palimpsest.judging import Settings, settings_for
 from palimpsest.lm.models import LanguageModel
@@ -37,8 +38,19 @@ class Target:
     """Of the continuation of each example of text, in UTF-8."""
 
     def settings(self, models: Iterable[LanguageModel]) -> Settings:
-        """Return how the models are asked, all alike."""
-        return settings_for(self.suite, models)
+        """Return how the models are asked, all alike.
+
+        Raises:
+            UserError: The likelihood of text is wanted of a model that cannot tell.
+        """
+        settings = settings_for(self.suite, models)
+        if self.is_text and not settings.by_likelihood:
+            raise UserError(
+                f"How likely the text of '{self.suite.name}' is cannot be asked: a model gives "
+                "answers alone.",
+                hint="Name a suite with --target, or models as files: hf:FOLDER_OR_ID.",
+            )
+        return settings
 
     def scores(self, rows: Iterable[AnswerRow]) -> dict[str, float]:
         """Return a number for each example: a score from 0 to 1; of text, bits a byte.

@@ -12,7 +12,7 @@ from typing import Protocol
 from palimpsest.errors import UserError
 from palimpsest.families.finished import TRACE_FILE
 from palimpsest.families.steps import Step, find_steps, has_ended, output_folder
-from palimpsest.families.target import Target, load_target
+from palimpsest.families.target import Target, load_target, score_of
 from palimpsest.families.training_curve import Asked, traced
 from palimpsest.judging import (
     PLAIN,
@@ -59,6 +59,7 @@ class _Tracing:
     target: Target | None
     margin: float
     progress: TraceProgress | None
+    base_rows: list[AnswerRow] = field(default_factory=list)
     asked: dict[int, Asked] = field(default_factory=dict)
     """By step; 0 is the base."""
     warnings: list[str] = field(default_factory=list)
@@ -68,14 +69,19 @@ class _Tracing:
         with closing(model):
             rows = self._rows(step, model)
             target = self._target_scores(step, model)
-        base = self.asked.get(0)
+        scores: dict[str, dict[str, float]] = {via.name: {} for via in self.vias}
+        for row in rows:
+            scores[row.via][row.key.source_id] = score_of(row)
         self.asked[step] = Asked(
             step=step,
             model=model_info(model, rows),
-            rows=rows,
+            scores=scores,
+            cells={row.key.source_id: row.cell for row in rows if row.via == PLAIN},
             target=target,
-            analysis=None if base is None else self._compared(base.rows, rows),
+            analysis=self._compared(rows) if step else None,
         )
+        if not step:
+            self.base_rows = rows
 
     def found(self, *, is_running: bool) -> Trace:
         """Return what the checkpoints that were asked say, and write it."""
@@ -132,9 +138,9 @@ class _Tracing:
         name = name if self.target is None else f"{name}, {what}"
         return lambda n_done, n_total, n_reused: progress(name, n_done, n_total, n_reused)
 
-    def _compared(self, base: Sequence[AnswerRow], rows: Sequence[AnswerRow]) -> Analysis:
+    def _compared(self, rows: Sequence[AnswerRow]) -> Analysis:
         return analyse(
-            [row._replace(cell="all") for row in (*base, *rows)],
+            [row._replace(cell="all") for row in (*self.base_rows, *rows)],
             vias=self.vias[1:],
             seed=self.run.seed,
             n_resamples=self.run.n_resamples,
@@ -211,12 +217,18 @@ def trace(
         steps = _watched(base, checkpoints, patience_seconds, look_seconds) if watch else None
         for batch in steps or [find_steps(base, checkpoints)]:
             for each in batch:
-                model = _different(each, opened)
-                if len(tracing.asked) == 1:
-                    tracing.warnings += _findings(opened, model, built)
-                    if notify is not None:
-                        notify(tracing.warnings)
-                tracing.ask(each.step, model)
+                try:
+                    model = _different(each, opened)
+                    if len(tracing.asked) == 1:
+                        tracing.warnings += _findings(opened, model, built)
+                        if notify is not None:
+                            notify(tracing.warnings)
+                    tracing.ask(each.step, model)
+                except UserError:
+                    if not watch or each.folder is None or each.folder.exists():
+                        raise
+                    tracing.warnings.append(_gone(each))
+                    continue
                 if watch and told is not None:
                     told(tracing.found(is_running=True))
         if len(tracing.asked) < 2:
@@ -261,6 +273,13 @@ def _none(checkpoints: Sequence[str]) -> UserError:
     return UserError(
         f"There is no checkpoint in '{' '.join(checkpoints)}' that is wholly written.",
         hint="Wait for the first, with --watch, or name a folder that has some.",
+    )
+
+
+def _gone(step: Step) -> str:
+    return (
+        f"The checkpoint of step {step.step:,} was removed before it was asked: the training keeps "
+        "only its newest ones (save_total_limit)."
     )
 
 

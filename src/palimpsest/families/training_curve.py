@@ -7,12 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from palimpsest.families.target import Array, ScoredExamples, Target, score_of, together
+from palimpsest.families.target import Array, ScoredExamples, Target, together
 from palimpsest.judging import PLAIN, Analysis, Via, suite_info
 from palimpsest.lm.suites import Suite
 from palimpsest.records import (
     THRESHOLDS,
-    AnswerRow,
     ConjugationResult,
     Curve,
     Interval,
@@ -39,8 +38,11 @@ class Asked(NamedTuple):
     """0 for the base."""
 
     model: ModelInfo
-    rows: list[AnswerRow]
-    """On the suite, under every way of asking."""
+    scores: Mapping[str, Mapping[str, float]]
+    """On the suite: by way of asking, then by source example."""
+
+    cells: Mapping[str, str]
+    """The cell of each source example."""
 
     target: Mapping[str, float] | None
     """Scores on the target."""
@@ -115,14 +117,7 @@ class _Bands(NamedTuple):
 
     def scores(self, asked: Sequence[Asked], via: str) -> ScoredExamples:
         """Return everybody's scores under one way of asking."""
-        return together(
-            {
-                str(one.step): {
-                    row.key.source_id: score_of(row) for row in one.rows if row.via == via
-                }
-                for one in asked
-            }
-        )
+        return together({str(one.step): one.scores[via] for one in asked})
 
     def curve(self, asked: Sequence[Asked], via: str) -> Curve:
         """Return the accuracy over the steps under one way of asking."""
@@ -187,10 +182,9 @@ def _checkpoint(
 ) -> TraceCheckpoint:
     found = one.analysis
     assert found is not None
-    plain = [row for row in one.rows if row.via == PLAIN]
     cells: dict[str, list[float]] = {}
-    for row in plain:
-        cells.setdefault(row.cell, []).append(score_of(row))
+    for source, score in one.scores[PLAIN].items():
+        cells.setdefault(one.cells[source], []).append(score)
     return TraceCheckpoint(
         step=one.step,
         model=one.model,
