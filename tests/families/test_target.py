@@ -11,7 +11,7 @@ from palimpsest.errors import UserError
 from palimpsest.families.target import Target, load_target, together
 from palimpsest.judging import evaluate, parse_via
 from palimpsest.lm import Prompt
-from palimpsest.lm.models import ScriptedModel, load_model
+from palimpsest.lm.models import ScoringUnavailableError, ScriptedModel, load_model
 from palimpsest.lm.suites import Suite
 from palimpsest.records import AnswerRow, AnswerStore
 
@@ -71,6 +71,15 @@ class NoRoom(ScriptedModel):
         return [[-math.inf] * len(texts) for texts in candidates]
 
 
+class Mute(ScriptedModel):
+    """A model that gives answers alone."""
+
+    def score(
+        self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]
+    ) -> list[list[float]]:
+        raise ScoringUnavailableError("no likelihoods")
+
+
 def test_gains_are_differences_of_accuracy_and_shares_of_bits() -> None:
     suite = Suite(name="t", examples=())
     assert Target(suite).gain(0.9, 0.4) == pytest.approx(0.5)
@@ -88,4 +97,4 @@ def test_a_model_that_gives_no_likelihoods_cannot_be_measured_on_text(tmp_path: 
     file = tmp_path / "rows.jsonl"
     file.write_text(json.dumps({"text": "b"}), "utf-8")
     with pytest.raises(UserError, match="a model gives answers alone"):
-        load_target(f"text:{file}").settings([ScriptedModel(lambda prompt: "x")])
+        load_target(f"text:{file}").settings([Mute(lambda prompt: "x")])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,8 @@ def test_every_form_of_tuning_data_is_read(fields: dict[str, Any], prompt: Any, 
     ],
 )
 def test_what_is_in_none_of_them_is_refused_in_words(fields: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=".") as error:
+    with pytest.raises(ValueError, match=re.escape(said)):
         parse_text_row(fields)
-    assert said in str(error.value)
 
 
 def write(path: Path, rows: list[Any], *, as_list: bool = False) -> Path:

@@ -183,8 +183,8 @@ def _checkpoint(
     found = one.analysis
     assert found is not None
     cells: dict[str, list[float]] = {}
-    for source, score in one.scores[PLAIN].items():
-        cells.setdefault(one.cells[source], []).append(score)
+    for source, right in one.scores[PLAIN].items():
+        cells.setdefault(one.cells[source], []).append(right)
     return TraceCheckpoint(
         step=one.step,
         model=one.model,
