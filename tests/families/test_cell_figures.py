@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,14 +17,14 @@ patterns = st.lists(st.tuples(*[st.booleans()] * 3), min_size=1, max_size=40)
 grades = st.lists(st.tuples(*[st.floats(0, 1)] * 3), min_size=1, max_size=20)
 
 
-def scored(rows: list[tuple[float, ...]]) -> ScoredExamples:
+def scored(rows: Sequence[tuple[float, ...]]) -> ScoredExamples:
     """Return examples with the scores of base, tuned and member."""
     names = [f"{i:03}" for i in range(len(rows))]
     values = np.array(rows, dtype=np.float64).reshape(len(rows), 3)
     return ScoredExamples(names, values, ["base", "tuned", "member"])
 
 
-def figures(rows: list[tuple[float, ...]]) -> CellFigures:
+def figures(rows: Sequence[tuple[float, ...]]) -> CellFigures:
     cells = dict.fromkeys(scored(rows).names, "all")
     [found] = cell_figures(scored(rows), "member", cells, part="suite", n_resamples=100)
     return found

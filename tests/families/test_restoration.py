@@ -149,6 +149,10 @@ def test_killed_at_any_moment_it_continues_and_ends_the_same(tmp_path: Path) -> 
     for out in (killed, fresh):
         subprocess.run([*command, "--out", str(out)], check=True, capture_output=True)
     assert n_kills
-    excluded = {"provenance": True, "base": {"usage"}, "tuned": {"usage"}}
-    one, other = (read_restoration(out).model_dump(exclude=excluded) for out in (killed, fresh))
+    one, other = (
+        read_restoration(out).model_dump(
+            exclude={"provenance": True, "base": {"usage"}, "tuned": {"usage"}}
+        )
+        for out in (killed, fresh)
+    )
     assert one == other

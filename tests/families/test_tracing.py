@@ -64,7 +64,7 @@ def run(training: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_trace_says_when_it_went_and_what_reads_it_back(run: Path) -> None:
     found = read_trace(run)
     assert [one.step for one in found.checkpoints] == list(STEPS)
-    falls = [one.fall.value for one in found.checkpoints]
+    falls = [one.fall.value or 0.0 for one in found.checkpoints]
     assert falls == sorted(falls)  # the further on the way, the more is gone
     # A tenth of the change does nothing (and 40 examples are too few to exclude 5 points); nine
     # tenths leave a fifth, which leet brings back.
@@ -72,7 +72,7 @@ def test_a_trace_says_when_it_went_and_what_reads_it_back(run: Path) -> None:
     assert found.windows[0].via == "leet"
     assert 30 in found.windows[0].steps
     assert [curve.steps for curve in found.curves] == [[0, *STEPS]] * 2
-    gains = [one.target_gain.value for one in found.checkpoints if one.target_gain]
+    gains = [one.target_gain.value or 0.0 for one in found.checkpoints if one.target_gain]
     assert gains == sorted(gains)
     assert "The first clear fall is at step" in found.summary[0]
     for name in ("trace.html", "trace.csv", "figures/trace.png", "figures/trace-target.svg"):

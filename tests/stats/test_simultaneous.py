@@ -70,7 +70,8 @@ def related(rng: np.random.Generator, n: int, accuracies: Array, together: float
     hidden = np.sqrt(together) * shared + np.sqrt(1 - together) * rng.normal(
         size=(n, len(accuracies))
     )
-    return (hidden < norm.ppf(accuracies)).astype(np.float64)
+    right: Array = (hidden < norm.ppf(accuracies)).astype(np.float64)
+    return right
 
 
 @pytest.mark.slow

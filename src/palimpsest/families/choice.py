@@ -19,6 +19,7 @@ with the highest accuracy on the first half is compared with the member on the s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from palimpsest.families.front import Evidence
 from palimpsest.records import Choice, Cure, FrontPoint, Half, Quantity
@@ -48,6 +49,7 @@ def choose(points: Sequence[FrontPoint], evidence: Evidence, margin: float) -> C
         return _none_eligible(members, healing, evidence, wording)
     best = max(eligible, key=_merit)
     half = evidence.half(best.name, 2)
+    outcome: Literal["good", "none", "inconclusive"]
     healed, kept = _heals(half), _keeps_target(half, margin)
     if healed and kept:
         outcome, reason = "good", wording.good(best.name, half)
@@ -70,6 +72,7 @@ def compare_cures(points: Sequence[FrontPoint], evidence: Evidence, choice: Choi
     prompts = best is not None and _heals(half)
     weights = choice.outcome == "good" and choice.name is not None
     via = best.name if best is not None else None
+    outcome: Literal["weights", "prompting", "either", "none"]
     if best is None or half is None or not prompts:
         reason = wording.by_weights(choice) if weights else wording.neither(via)
         outcome = "weights" if weights else "none"
@@ -101,14 +104,14 @@ def _heals(half: Half | None) -> bool:
 
 
 def _keeps_target(half: Half | None, margin: float) -> bool:
-    change = half and half.target_change
-    return change is not None and change.ci95 is not None and change.ci95[0] > -margin
+    ends = _target_ends(half)
+    return ends is not None and ends[0] > -margin
 
 
 def _is_open(half: Half | None, margin: float) -> bool:
     """Say whether a fall of the margin is neither excluded nor shown."""
-    change = half and half.target_change
-    return change is not None and change.ci95 is not None and change.ci95[1] > -margin
+    ends = _target_ends(half)
+    return ends is not None and ends[1] > -margin
 
 
 def _n_needed(evidence: Evidence, name: str, which: int, margin: float) -> int | None:
@@ -143,8 +146,13 @@ def _none_eligible(
 
 
 def _low(half: Half | None) -> float:
-    change = half and half.target_change
-    return change.ci95[0] if change is not None and change.ci95 is not None else -1.0
+    ends = _target_ends(half)
+    return -1.0 if ends is None else ends[0]
+
+
+def _target_ends(half: Half | None) -> tuple[float, float] | None:
+    change = None if half is None else half.target_change
+    return None if change is None else change.ci95
 
 
 class _Wording:
@@ -258,5 +266,5 @@ def _points(value: float, ends: tuple[float, float] | None) -> str:
 
 def _rounded(n: int) -> int:
     """Return a number to two digits, upwards."""
-    step = 10 ** max(0, len(str(n)) - 2)
+    step = int(10 ** max(0, len(str(n)) - 2))
     return -(-n // step) * step

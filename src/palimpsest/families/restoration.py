@@ -56,7 +56,7 @@ N_WAYS = 2
 class FamilyProgress(Protocol):
     """Told how far the asking of one model has come."""
 
-    def __call__(self, name: str, n_done: int, n_total: int, n_reused: int) -> None:
+    def __call__(self, name: str, n_done: int, n_total: int, n_reused: int, /) -> None:
         """Show it; the name is a member's, or ``tuned, conjugated``."""
 
 

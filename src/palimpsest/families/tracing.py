@@ -44,7 +44,7 @@ LOOK_SECONDS = 5.0
 class TraceProgress(Protocol):
     """Told how far the asking of one checkpoint has come."""
 
-    def __call__(self, name: str, n_done: int, n_total: int, n_reused: int) -> None:
+    def __call__(self, name: str, n_done: int, n_total: int, n_reused: int, /) -> None:
         """Show it; the name is ``base`` or ``step N``."""
 
 

@@ -93,7 +93,7 @@ def traced(
     found = Trace(
         base=asked[0].model,
         suite=suite_info(suite),
-        target=target and target.info(),
+        target=None if target is None else target.info(),
         base_target=scores[0] if scores else None,
         margin=margin,
         checkpoints=checkpoints,

@@ -36,7 +36,7 @@ ALWAYS_VIA = ("leet", "pig-latin")
 class DiagnosisProgress(Protocol):
     """Told how far a diagnosis has come."""
 
-    def __call__(self, role: str, n_done: int, n_total: int, n_reused: int) -> None:
+    def __call__(self, role: str, n_done: int, n_total: int, n_reused: int, /) -> None:
         """Show it; the role is ``base`` or ``tuned``."""
 
 

@@ -111,7 +111,7 @@ def _places(found: Restoration) -> Iterator[_Place]:
         assert point.kept.value is not None
         change = point.target_change
         label = _label(point)
-        pen = "everywhere" if point.kind == "prompting" else point.kind
+        pen: str = "everywhere" if point.kind == "prompting" else point.kind
         if point.kind == "member" and point.name == _chosen(found):
             pen = "chosen"
         if change is not None and change.value is not None:

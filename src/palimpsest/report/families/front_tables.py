@@ -33,10 +33,10 @@ def csv_front(found: Restoration) -> str:
                 "kind": point.kind,
                 "chosen": point.name == found.choice.name,
                 "is_on_front": point.is_on_front,
-                **_csv("kept", point.kept),
-                **_csv("recovery", point.recovery),
-                **_csv("target", point.target),
-                **_csv("target_change", point.target_change),
+                **csv_quantity("kept", point.kept),
+                **csv_quantity("recovery", point.recovery),
+                **csv_quantity("target", point.target),
+                **csv_quantity("target_change", point.target_change),
                 **_csv_half("selection", point.selection),
                 **_csv_half("report", point.report),
                 "formula": visible(point.formula),
@@ -57,10 +57,10 @@ def csv_front_cells(found: Restoration) -> str:
             "cell": visible(cell.cell),
             "n": cell.n,
             "n_fallen": cell.n_fallen,
-            **_csv("healed", cell.healed),
-            **_csv("preserved", cell.preserved),
-            **_csv("damaged", cell.damaged),
-            **_csv("target_kept", cell.target_kept),
+            **csv_quantity("healed", cell.healed),
+            **csv_quantity("preserved", cell.preserved),
+            **csv_quantity("damaged", cell.damaged),
+            **csv_quantity("target_kept", cell.target_kept),
         }
         for point in found.points
         for cell in point.cells
@@ -68,17 +68,20 @@ def csv_front_cells(found: Restoration) -> str:
     return csv_text(rows, names=["name", "part", "cell"] if not rows else ())
 
 
-def _csv(name: str, found: Quantity | None) -> dict[str, object]:
-    return csv_interval(name, found and found.value, found and found.ci95)
+def csv_quantity(name: str, found: Quantity | None) -> dict[str, object]:
+    """Return the three fields of a quantity; empty ones if there is none."""
+    if found is None:
+        return csv_interval(name, None, None)
+    return csv_interval(name, found.value, found.ci95)
 
 
 def _csv_half(name: str, half: Half | None) -> dict[str, object]:
+    names = ("n", "n_target", "kept")
+    numbers = (None,) * 3 if half is None else (half.n, half.n_target, half.kept)
     return {
-        f"{name}_n": half and half.n,
-        f"{name}_n_target": half and half.n_target,
-        f"{name}_kept": half and half.kept,
-        **_csv(f"{name}_gain", half and half.gain),
-        **_csv(f"{name}_target_change", half and half.target_change),
+        **{f"{name}_{each}": number for each, number in zip(names, numbers, strict=True)},
+        **csv_quantity(f"{name}_gain", None if half is None else half.gain),
+        **csv_quantity(f"{name}_target_change", None if half is None else half.target_change),
     }
 
 

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from palimpsest.report.families.front_tables import csv_quantity
 from palimpsest.report.families.trace_figures import PLAIN, drawn_curves
 from palimpsest.report.page import KeyNumber, NextStep, PageFigure, render
 from palimpsest.report.terminal import FittedTable, TextColumn
@@ -113,22 +114,24 @@ def csv_trace(found: Trace) -> str:
                 {
                     "step": step,
                     "conjugation": conjugation_label(curve.via),
-                    **_csv("accuracy", accuracy),
-                    **_csv("fall", one.fall if one is not None and is_plain else None),
-                    **csv_interval(
-                        "recovery", under and under.recovery, under and under.recovery_ci95
-                    ),
-                    **csv_interval("did", under and under.did, under and under.did_ci95),
-                    **_csv("target", score if is_plain else None),
-                    **_csv("target_gain", one.target_gain if one and is_plain else None),
+                    **csv_quantity("accuracy", accuracy),
+                    **csv_quantity("fall", one.fall if one is not None and is_plain else None),
+                    **_csv_under(under),
+                    **csv_quantity("target", score if is_plain else None),
+                    **csv_quantity("target_gain", one.target_gain if one and is_plain else None),
                     "verdict": one.verdict if one is not None and is_plain else None,
                 }
             )
     return csv_text(rows)
 
 
-def _csv(name: str, found: Quantity | None) -> dict[str, object]:
-    return csv_interval(name, found and found.value, found and found.ci95)
+def _csv_under(found: ConjugationResult | None) -> dict[str, object]:
+    if found is None:
+        return csv_interval("recovery", None, None) | csv_interval("did", None, None)
+    return {
+        **csv_interval("recovery", found.recovery, found.recovery_ci95),
+        **csv_interval("did", found.did, found.did_ci95),
+    }
 
 
 class TraceTable(FittedTable):
