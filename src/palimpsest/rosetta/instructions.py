@@ -24,7 +24,7 @@ _STREAMS = {"select": 1, "report": 2, "train": 3}
 
 def build(
     *,
-    n: Annotated[PositiveInt, Field(le=MOST)] = 100,
+    n: Annotated[PositiveInt, Field(le=MOST)] = MOST,
     seed: NonNegativeInt = 0,
     split: Split = "report",
 ) -> Suite:
