@@ -266,7 +266,7 @@ class Family:
             plain = background.weights if original.adapter is None else None  # type: ignore[assignment]
         elif self.is_adapter:
             background = Background(member.spec, weights)
-            weights = self._weights(Base(), self._match.tensors)
+            weights = self._weights(Base(), self._low_rank)
         return ReweightedModel(
             original,
             self._shared,
@@ -299,6 +299,13 @@ class Family:
         from palimpsest.families.adapters import match_merged
 
         return match_merged(self.base, self.tuned)
+
+    @property
+    def _low_rank(self) -> tuple[MatchedTensor, ...]:
+        """The tensors of the adapter that are zero in the base."""
+        from palimpsest.families.adapters import Zeros
+
+        return tuple(each for each in self._match.tensors if isinstance(each.base, Zeros))
 
     @cached_property
     def _base_tensors(self) -> tuple[MatchedTensor, ...]:
