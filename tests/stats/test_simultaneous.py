@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import norm
 
 from palimpsest.stats.bootstrap import Array, bootstrap_means
-from palimpsest.stats.simultaneous import pairs_to_exclude, simultaneous_intervals
+from palimpsest.stats.simultaneous import simultaneous_intervals
 
 
 def generator() -> np.random.Generator:
@@ -99,23 +99,3 @@ def test_all_accuracies_and_falls_are_covered_together(accuracies: Array, n: int
     for name, hit in hits.items():
         # Long runs give 0.93 to 0.99; two standard errors of 200 samples are 0.035.
         assert np.mean(hit) >= 0.895, (name, np.mean(hit))
-
-
-def test_so_many_pairs_do_exclude_the_margin() -> None:
-    rng = generator()
-    few = rng.choice([1.0, -1.0, 0.0], p=[0.02, 0.02, 0.96], size=300)
-    few -= few.mean()  # the two models are equally good
-    n = pairs_to_exclude(few, 0.02)
-    assert n is not None
-    many = rng.choice(few, size=n)
-    upper = many.mean() + 1.96 * many.std() / np.sqrt(n)
-    # The number is what it takes on average: half of all samples need a few more.
-    assert upper == pytest.approx(0.02, abs=0.012)
-
-
-def test_more_flips_need_more_pairs() -> None:
-    calm, wild = [0.0] * 98 + [1.0, -1.0], [0.0] * 80 + [1.0, -1.0] * 10
-    first, second = pairs_to_exclude(calm, 0.02), pairs_to_exclude(wild, 0.02)
-    assert first is not None
-    assert second is not None
-    assert first < second

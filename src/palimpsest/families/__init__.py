@@ -12,16 +12,25 @@ if TYPE_CHECKING:
         read_trace,
         rewrite_family_reports,
     )
-    from palimpsest.families.member import Member, Rows, TensorPair, fraction, shortest
+    from palimpsest.families.member import (
+        Member,
+        MemberChain,
+        Rows,
+        TensorPair,
+        fraction,
+        scaled,
+        shortest,
+    )
     from palimpsest.families.restoration import DEFAULT_MEMBERS, MARGIN, restore
+    from palimpsest.families.restored import check_new_folder, write_member
     from palimpsest.families.specs import MEMBERS, parse_members
     from palimpsest.families.tracing import trace
-    from palimpsest.families.writing import check_new_folder, write_member
 
 __all__ = [
-    "DEFAULT_MEMBERS", "MARGIN", "MEMBERS", "Family", "Member", "Rows", "SavedStep", "TensorPair",
-    "check_new_folder", "fraction", "parse_members", "read_restoration", "read_trace", "restore",
-    "rewrite_family_reports", "saved_steps", "shortest", "trace", "write_member",
+    "DEFAULT_MEMBERS", "MARGIN", "MEMBERS", "Family", "Member", "MemberChain", "Rows", "SavedStep",
+    "TensorPair", "check_new_folder", "fraction", "parse_members", "read_restoration", "read_trace",
+    "restore", "rewrite_family_reports", "saved_steps", "scaled", "shortest", "trace",
+    "write_member",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -12,10 +12,12 @@ import torch
 
 from palimpsest.errors import UserError
 from palimpsest.families.matching import (
+    BaseNames,
     Match,
     MatchedTensor,
     Stored,
     check_not_quantised,
+    is_tied,
     shown,
 )
 from palimpsest.families.parts import is_head
@@ -92,6 +94,7 @@ def match_adapter(base: HuggingFaceModel, tuned: HuggingFaceModel) -> Match:
     notes = list(_check_change(base, adapter))
     own = stored_weights(base.checkpoint).tensors
     check_not_quantised(base, own)
+    names = BaseNames(own, is_tied=is_tied(base))
     matched = []
     for name, tensor in stored_weights(adapter).tensors.items():
         pair = _PAIR.fullmatch(name)
@@ -102,7 +105,7 @@ def match_adapter(base: HuggingFaceModel, tuned: HuggingFaceModel) -> Match:
             zeros = Zeros(tensor.shape)
             matched.append(MatchedTensor(name, tensor, zeros, Stored(tensor), tensor.n_rows))
             continue
-        of_base = own.get(_ADDED.sub("", name))
+        of_base = names.of(_ADDED.sub("", name))
         if of_base is None or of_base.shape[1:] != tensor.shape[1:]:
             what = "none" if of_base is None else shown(of_base.shape)
             raise UserError(
@@ -117,7 +120,7 @@ def match_adapter(base: HuggingFaceModel, tuned: HuggingFaceModel) -> Match:
                 "mixture: the base has none."
             )
         matched.append(MatchedTensor(name, tensor, Stored(of_base), Stored(tensor), n_mixed))
-    return Match(tuple(matched), tuple(notes))
+    return Match(tuple(matched), (*notes, *names.notes))
 
 
 def match_merged(base: HuggingFaceModel, tuned: HuggingFaceModel) -> Match:
@@ -134,7 +137,9 @@ def match_merged(base: HuggingFaceModel, tuned: HuggingFaceModel) -> Match:
     for name, tensor in own.items():
         layer = next((each for each in _layer_names(name) if each in pairs), None)
         if layer is not None:
-            tuned_tensor: Stored | Adapted = _adapted(tensor, layer, pairs.pop(layer), config)
+            # Of embeddings that it adapts, an adapter may have saved a copy, perhaps with new rows.
+            under = others.pop(name, tensor)
+            tuned_tensor: Stored | Adapted = _adapted(under, layer, pairs.pop(layer), config)
         elif name in others:
             tuned_tensor = Stored(others.pop(name))
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,6 +15,8 @@ from palimpsest.files import digest_json
 from palimpsest.lm.models import LanguageModel, load_model, parse_model_spec
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from palimpsest.families.matching import Match, MatchedTensor
     from palimpsest.lm.models.huggingface import HuggingFaceModel, Put, ReweightedModel, Weights
 
@@ -132,6 +134,59 @@ class Family:
             self._models[member.spec] = self._new_model(member)
         return self._models[member.spec]
 
+    def write(
+        self,
+        member: Member,
+        directory: Path,
+        *,
+        card: str = "",
+        progress: Callable[[float], None] | None = None,
+    ) -> None:
+        """Write a member as a checkpoint of its own, in the shards of the tuned model.
+
+        Of an adapter, members that scale its change become an adapter, others a whole model in the
+        shards of the base. The folder is there whole or not at all.
+
+        Args:
+            member: No end of the family and no checkpoint: these are folders already.
+            directory: Must not exist.
+            card: Markdown for the model card, such as what was measured of the member.
+            progress: Told the share that is done.
+
+        Raises:
+            UserError: The folder exists, the disk is full, or a tensor has NaN or infinity.
+        """
+        from palimpsest.families.card import model_card
+        from palimpsest.families.writing import write_checkpoint
+        from palimpsest.lm.models.huggingface import stored_weights
+
+        self._refuse_written(member)
+        tuned, adapter = self.tuned.checkpoint, self.tuned.adapter
+        weights_of = tuned if adapter is None or not member.scales else adapter
+        write_checkpoint(
+            directory,
+            member=member,
+            tensors=self.tensors(member),
+            config=self.config,
+            files=stored_weights(weights_of).files,
+            weights_of=weights_of,
+            tokenizer_of=adapter if adapter is not None and adapter.has_tokenizer else weights_of,
+            card=model_card(self, member, name=directory.name, measured=card),
+            progress=progress,
+        )
+
+    def _refuse_written(self, member: Member) -> None:
+        folder: Path | None = None
+        if isinstance(member, Base | Tuned):
+            folder = (self.base if isinstance(member, Base) else self.tuned).checkpoint.folder
+        elif isinstance(member, TrainingCheckpoint):
+            folder = member.folder
+        if folder is not None:
+            raise UserError(
+                f"The member '{member.spec}' is a model that lies in '{folder}' already.",
+                hint="Use that folder, or copy it.",
+            )
+
     def close(self) -> None:
         """Free the network; a later question would load it again."""
         for model in self._models.values():
@@ -211,7 +266,7 @@ class Family:
             plain = background.weights if original.adapter is None else None  # type: ignore[assignment]
         elif self.is_adapter:
             background = Background(member.spec, weights)
-            weights = self._weights(Base(), self._match.tensors)
+            weights = self._weights(Base(), self._low_rank)
         return ReweightedModel(
             original,
             self._shared,
@@ -244,6 +299,13 @@ class Family:
         from palimpsest.families.adapters import match_merged
 
         return match_merged(self.base, self.tuned)
+
+    @property
+    def _low_rank(self) -> tuple[MatchedTensor, ...]:
+        """The tensors of the adapter that are zero in the base."""
+        from palimpsest.families.adapters import Zeros
+
+        return tuple(each for each in self._match.tensors if isinstance(each.base, Zeros))
 
     @cached_property
     def _base_tensors(self) -> tuple[MatchedTensor, ...]:

@@ -72,14 +72,10 @@ class Evidence:
 
     def points(self) -> list[FrontPoint]:
         """Return every candidate's place, with intervals that hold together."""
-        kept_ends, change_ends = self._simultaneous()
-        changes = dict(zip(self.on_target.models, self._changes(), strict=True))
+        kept_ends, changes = self._simultaneous()
         means = dict(zip(self.kept.models, self.kept.values.mean(axis=0).tolist(), strict=True))
         found = []
         for one in self.candidates:
-            change = None
-            if one.name in changes:
-                change = Quantity(value=changes[one.name], ci95=change_ends[one.name])
             found.append(
                 FrontPoint(
                     name=one.name,
@@ -91,7 +87,7 @@ class Evidence:
                     kept=Quantity(value=means[one.name], ci95=kept_ends[one.name]),
                     recovery=self._recovery(one.name),
                     target=None if one.target is None else self._score(one.name),
-                    target_change=change,
+                    target_change=changes.get(one.name),
                     is_on_front=False,
                     cells=list(self._cells(one)),
                     selection=None if one.name in (BASE, TUNED) else self.half(one.name, 1),
@@ -104,56 +100,38 @@ class Evidence:
         ]
 
     def half(self, name: str, which: Literal[1, 2]) -> Half:
-        """Return a candidate on the first half of the examples, or on the second."""
+        """Return a candidate on the first half of the suite, or on the second."""
         kept = self.kept.among(_half(self.kept.names, which))
-        target = self.on_target.among(_half(self.on_target.names, which))
-        stream = f"half {which} {name}"
-        mine = kept.of(name)
-        asked = name in target.models and bool(target.names)
+        mine, stream = kept.of(name), f"gain half {which} {name}"
         return Half(
             n=len(kept.names),
-            n_target=len(target.names) if asked else 0,
             kept=float(mine.mean()),
-            gain=self._difference(mine, kept.of(TUNED), kept.names, f"gain {stream}"),
-            target_change=self.change(name, TUNED, target, stream) if asked else None,
+            gain=self._difference(mine, kept.of(TUNED), kept.names, stream),
         )
 
-    def change(
-        self, name: str, reference: str, scored: ScoredExamples, stream: str = ""
-    ) -> Quantity:
-        """Return what one has gained on the target more than another.
+    def tuned_gain(self) -> Quantity:
+        """Return what the tuned model has gained on the target.
 
-        On a suite that is the difference of their accuracies, and the interval the hull of
-        bootstrap and Newcombe's, as everywhere; of text, the interval is the bootstrap's.
+        On a suite the interval is the hull of bootstrap and Newcombe's, as everywhere; of text, the
+        bootstrap's.
         """
-        mine, other = scored.of(name), scored.of(reference)
+        scored = self.on_target
+        base, tuned = scored.of(BASE), scored.of(TUNED)
         if not self.target.is_text:
-            return self._difference(mine, other, scored.names, f"target {stream}")
+            return self._difference(tuned, base, scored.names, "target gain")
         weights = self.target.weights(scored.names)[:, None]
-        columns = weights * np.column_stack([mine, other, scored.of(BASE)])
-        rng = named_stream(self.seed, f"target {stream}")
+        columns = weights * np.column_stack([tuned, base])
+        rng = named_stream(self.seed, "target gain")
         means = bootstrap_means(columns, scored.names, rng=rng, n_resamples=self.n_resamples)
-        gains = self.target.gain(means[:, :2], means[:, 2:])
-        drawn = gains[:, 0] - gains[:, 1]
-        whole = columns.sum(axis=0)
-        value = float(np.subtract(*self.target.gain(whole[:2], whole[2])))
-        return Quantity(value=value, ci95=percentile_interval(drawn))
+        drawn = self.target.gain(means[:, 0], means[:, 1])
+        value = self.target.gain(*columns.sum(axis=0))
+        return Quantity(value=float(value), ci95=percentile_interval(drawn))
 
     def compared(self, name: str, other: str, which: Literal[1, 2]) -> Quantity:
         """Return the accuracy of one minus that of another on the suite, on one half."""
         kept = self.kept.among(_half(self.kept.names, which))
         stream = f"half {which} {name} against {other}"
         return self._difference(kept.of(name), kept.of(other), kept.names, stream)
-
-    def target_differences(self, name: str, which: Literal[1, 2]) -> Array:
-        """Return what a candidate is worse than the tuned model, example by example of one half."""
-        scored = self.on_target.among(_half(self.on_target.names, which))
-        mine, tuned = scored.of(name), scored.of(TUNED)
-        if not self.target.is_text:
-            return tuned - mine
-        weights = self.target.weights(scored.names)
-        found: Array = (mine - tuned) * weights / float(np.mean(scored.of(BASE) * weights))
-        return found
 
     def _difference(self, one: Array, other: Array, names: Sequence[str], stream: str) -> Quantity:
         found = estimate_forgetting(
@@ -167,7 +145,14 @@ class Evidence:
         ends = min(low, found.interval.low), max(high, found.interval.high)
         return Quantity(value=found.value, ci95=ends)
 
-    def _simultaneous(self) -> tuple[dict[str, Interval], dict[str, Interval]]:
+    def target_changes(self) -> dict[str, Quantity]:
+        """Return what each has gained on the target more than the tuned model.
+
+        The intervals hold together with those of what is kept.
+        """
+        return self._simultaneous()[1]
+
+    def _simultaneous(self) -> tuple[dict[str, Interval], dict[str, Quantity]]:
         kept = bootstrap_means(
             self.kept.values,
             self.kept.names,
@@ -189,16 +174,14 @@ class Evidence:
         gains = self.target.gain(means, means[:, [base]])
         changes = gains - gains[:, [tuned]]
         kept_ends, change_ends = simultaneous_intervals([kept, changes])
-        return (
-            dict(zip(self.kept.models, kept_ends, strict=True)),
-            dict(zip(scored.models, change_ends, strict=True)),
-        )
-
-    def _changes(self) -> list[float]:
-        scored = self.on_target
-        means = self.target.means(scored.values, scored.names)
-        gains = self.target.gain(means, means[scored.models.index(BASE)])
-        return [float(value) for value in gains - gains[scored.models.index(TUNED)]]
+        whole = self.target.means(scored.values, scored.names)
+        gained = self.target.gain(whole, whole[base])
+        return dict(zip(self.kept.models, kept_ends, strict=True)), {
+            name: Quantity(value=float(value), ci95=ends)
+            for name, value, ends in zip(
+                scored.models, gained - gained[tuned], change_ends, strict=True
+            )
+        }
 
     def _score(self, name: str) -> Quantity:
         scored, mine = self.on_target, self.on_target.of(name)

@@ -101,7 +101,7 @@ def match_models(base: HuggingFaceModel, tuned: HuggingFaceModel) -> Match:
     for model, tensors in ((base, one), (tuned, other)):
         check_not_quantised(model, tensors)
     notes = [*_vocabulary_notes(base, tuned), *_configuration_notes(base, tuned)]
-    names = _Names(one, is_tied=_is_tied(base))
+    names = BaseNames(one, is_tied=is_tied(base))
     matched: list[MatchedTensor] = []
     problems: list[str] = []
     for name, tensor in other.items():
@@ -145,7 +145,7 @@ def shown(shape: Sequence[int]) -> str:
     return " × ".join(f"{size:,}" for size in shape) or "a single number"
 
 
-class _Names:
+class BaseNames:
     """The base's tensors, found by the names that the tuned model's files use."""
 
     def __init__(self, tensors: Mapping[str, StoredTensor], *, is_tied: bool) -> None:
@@ -153,7 +153,7 @@ class _Names:
         self._inner: dict[str, str] = {}
         for name in tensors:
             self._inner.setdefault(name.partition(".")[2], name)
-        self._is_tied = is_tied
+        self.is_tied = is_tied
         self._used: set[str] = set()
         self.notes: list[str] = []
 
@@ -163,7 +163,7 @@ class _Names:
             if found and found in self._tensors:
                 self._used.add(found)
                 return self._tensors[found]
-        if self._is_tied and is_head(name):
+        if self.is_tied and is_head(name):
             found = next(filter(is_input_embedding, self._tensors), None)
             if found is not None:
                 self.notes.append(
@@ -173,15 +173,17 @@ class _Names:
                 return self._tensors[found]
         return None
 
-    def unused(self) -> Iterator[str]:
-        """Yield the names that nothing asked for."""
-        yield from (name for name in self._tensors if name not in self._used)
+    def unused(self) -> Iterator[tuple[str, StoredTensor]]:
+        """Yield the tensors that nothing asked for."""
+        yield from (item for item in self._tensors.items() if item[0] not in self._used)
 
 
-def _left_over(names: _Names, tuned: HuggingFaceModel) -> Iterator[str]:
-    for name in names.unused():
-        if not _BUFFERS.search(name) and not (is_head(name) and _is_tied(tuned)):
-            yield f"'{name}' {shown(names._tensors[name].shape)} is in the base alone"
+def _left_over(names: BaseNames, tuned: HuggingFaceModel) -> Iterator[str]:
+    for name, tensor in names.unused():
+        # Where both are tied, a head in a file is a copy of the embeddings.
+        is_copy = is_head(name) and names.is_tied and is_tied(tuned)
+        if not _BUFFERS.search(name) and not is_copy:
+            yield f"'{name}' {shown(tensor.shape)} is in the base alone"
 
 
 def _fits(name: str, base: StoredTensor, tuned: StoredTensor) -> bool:
@@ -203,7 +205,8 @@ def _do_not_fit(
     )
 
 
-def _is_tied(model: HuggingFaceModel) -> bool:
+def is_tied(model: HuggingFaceModel) -> bool:
+    """Return whether the embeddings that are read also give the logits."""
     config: Any = model.config
     inner = config.get_text_config(decoder=True)
     return bool(

@@ -141,7 +141,8 @@ class LoadedPair:
     def pieces(self) -> Iterator[tuple[int, torch.Tensor, torch.Tensor]]:
         """Yield all of it at once, in copies."""
         rows = self.shape if self.shape else (1,)
-        yield 0, *(each.float().clone().view(rows) for each in (self.base, self.tuned))
+        base, tuned = (each.float().clone().view(rows) for each in (self.base, self.tuned))
+        yield 0, base, tuned
 
 
 @dataclass(frozen=True)

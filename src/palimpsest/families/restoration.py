@@ -364,7 +364,7 @@ def _gain(both: Sequence[Candidate], target: Target, seed: int, n_resamples: int
     """
     evidence = Evidence(both, target, {}, {}, seed, n_resamples)
     _check_number(len(evidence.on_target.names), target.suite.name)
-    gain = evidence.change(TUNED, BASE, evidence.on_target, "gain")
+    gain = evidence.tuned_gain()
     assert gain.value is not None
     assert gain.ci95 is not None
     if gain.ci95[0] > 0:

@@ -4,9 +4,9 @@ Only a fifth or so of the singular vectors is kept, so no singular value decompo
 squares of the singular values are the eigenvalues of the change's Gram matrix on its smaller side,
 summed up in float64, where squaring costs no digit that counts: a singular value at the threshold
 keeps ten digits even if the largest is a thousand times as large. Reflections make the Gram matrix
-tridiagonal, once. All eigenvalues of that are cheap, their median gives the threshold, and the
-threshold the number of eigenvectors: those above it or those below it, whichever are fewer, are
-found by inverse iteration, and turned back. The change is multiplied by the projector on them.
+tridiagonal, once. All eigenvalues of that are cheap, their median gives the threshold, and only the
+eigenvectors above it, never more than half of them, are found by inverse iteration and turned back.
+The change is multiplied by the projector on them.
 """
 
 from __future__ import annotations
@@ -84,12 +84,10 @@ class SpectralDenoising(Member):
             return lambda base, tuned, first: tuned
         with one_blas_core() if min(pair.shape) <= SMALL_SIDE else nullcontext():
             spectrum = spectrum_of(gram(pair))
-            kept = spectrum.kept(threshold(spectrum.values, pair.shape))
-        if kept.is_all:
-            return lambda base, tuned, first: tuned
+            vectors = spectrum.above(threshold(spectrum.values, pair.shape))
         if pair.shape[0] < pair.shape[1]:
-            return _projected_from_left(pair, kept)
-        return _projected_from_right(kept)
+            return _projected_from_left(pair, vectors)
+        return _projected_from_right(vectors)
 
 
 def is_denoised(shape: tuple[int, ...]) -> bool:
@@ -180,42 +178,24 @@ def whole_change(pair: TensorPair) -> torch.Tensor:
     return change
 
 
-class KeptPart(NamedTuple):
-    """Which directions of the smaller side of a change are kept."""
-
-    vectors: torch.Tensor
-    """Orthonormal columns, in float32."""
-
-    is_rest: bool
-    """Whether they are those that are dropped."""
-
-    n_kept: int
-    is_all: bool
-
-
 class Spectrum(NamedTuple):
     """All singular values of a change, and how to come by its singular vectors."""
 
     values: np.ndarray
     """Ascending."""
 
-    vectors: Callable[[int, int], np.ndarray]
-    """Given the first and the last index, those singular vectors on the smaller side."""
+    vectors: Callable[[int], np.ndarray]
+    """Given how many of the largest, their singular vectors on the smaller side, as columns."""
 
-    def kept(self, least: float) -> KeptPart:
-        """Return the directions whose singular value is above ``least``."""
+    def above(self, least: float) -> torch.Tensor:
+        """Return the vectors whose singular value is above ``least``, in float32."""
         import numpy as np
         import torch
 
-        n = len(self.values)
         n_kept = int(np.count_nonzero(self.values > least))
-        is_rest = 2 * n_kept > n
-        if n_kept == n:
-            return KeptPart(torch.empty(n, 0), is_rest=True, n_kept=n, is_all=True)
-        first, last = (0, n - n_kept - 1) if is_rest else (n - n_kept, n - 1)
-        found = self.vectors(first, last) if last >= first else np.empty((n, 0))
-        vectors = torch.from_numpy(np.ascontiguousarray(found)).float()
-        return KeptPart(vectors, is_rest=is_rest, n_kept=n_kept, is_all=False)
+        if n_kept == 0:
+            return torch.empty(len(self.values), 0)
+        return torch.from_numpy(np.ascontiguousarray(self.vectors(n_kept))).float()
 
 
 def spectrum_of(gram: np.ndarray) -> Spectrum:
@@ -228,8 +208,8 @@ def spectrum_of(gram: np.ndarray) -> Spectrum:
     reflected, diagonal, off, factors, _ = lapack.dsytrd(gram, lower=1, lwork=n_work, overwrite_a=1)
     squares, _ = lapack.dsterf(diagonal, off)
 
-    def vectors(first: int, last: int) -> np.ndarray:
-        inner = np.asfortranarray(_inner_vectors(diagonal, off, squares, first, last))
+    def vectors(n_kept: int) -> np.ndarray:
+        inner = np.asfortranarray(_inner_vectors(diagonal, off, squares, n_kept))
         below = reflected[1:, : n - 1]
         n_work = int(lapack.dormqr("L", "N", below, factors, inner[1:], lwork=-1)[1][0])
         inner[1:], _, _ = lapack.dormqr("L", "N", below, factors, inner[1:], lwork=n_work)
@@ -239,9 +219,9 @@ def spectrum_of(gram: np.ndarray) -> Spectrum:
 
 
 def _inner_vectors(
-    diagonal: np.ndarray, off: np.ndarray, values: np.ndarray, first: int, last: int
+    diagonal: np.ndarray, off: np.ndarray, values: np.ndarray, n_kept: int
 ) -> np.ndarray:
-    """Return eigenvectors of a tridiagonal matrix whose eigenvalues are known, as columns.
+    """Return the last eigenvectors of a tridiagonal matrix of known eigenvalues, as columns.
 
     Inverse iteration takes an eighth of the time of LAPACK's more robust ``stemr``, which is used
     where the vectors come out neither orthogonal nor eigenvectors.
@@ -253,13 +233,14 @@ def _inner_vectors(
     blocks = np.ones(n, dtype=np.int32)
     ends = np.zeros(n, dtype=np.int32)
     ends[0] = n
-    wanted = values[first : last + 1]
+    wanted = values[n - n_kept :]
     found, info = lapack.dstein(diagonal, off, wanted, blocks, ends)
     if info == 0 and _are_eigenvectors(found, diagonal, off, wanted, np.abs(values).max()):
         return found
-    return eigh_tridiagonal(
-        diagonal, off, select="i", select_range=(first, last), lapack_driver="stemr"
-    )[1]
+    _, found = eigh_tridiagonal(
+        diagonal, off, select="i", select_range=(n - n_kept, n - 1), lapack_driver="stemr"
+    )
+    return found
 
 
 def _are_eigenvectors(
@@ -279,29 +260,23 @@ def _are_eigenvectors(
     return bool(np.abs(products).max() < _CLOSE)
 
 
-def _projected_from_right(kept: KeptPart) -> Rows:
-    vectors = kept.vectors
-
+def _projected_from_right(vectors: torch.Tensor) -> Rows:
     def projected(base: torch.Tensor, tuned: torch.Tensor, first: int) -> torch.Tensor:
-        change = tuned - base
-        part = (change @ vectors) @ vectors.T
-        return tuned.sub_(part) if kept.is_rest else part.add_(base)
+        return ((tuned - base) @ vectors @ vectors.T).add_(base)
 
     return projected
 
 
-def _projected_from_left(pair: TensorPair, kept: KeptPart) -> Rows:
+def _projected_from_left(pair: TensorPair, vectors: torch.Tensor) -> Rows:
     """Project a wide matrix, whose columns must be known as a whole."""
     import torch
 
-    vectors = kept.vectors
-    # Of rank r = number of vectors: r rows in place of the whole change.
+    # As many rows as there are vectors, in place of the whole change.
     inner = torch.zeros(vectors.shape[1], pair.shape[1])
     for first, base, tuned in pair.pieces():
         inner.addmm_(vectors[first : first + len(base)].T, tuned - base)
 
     def projected(base: torch.Tensor, tuned: torch.Tensor, first: int) -> torch.Tensor:
-        part = vectors[first : first + len(base)] @ inner
-        return tuned.sub_(part) if kept.is_rest else part.add_(base)
+        return (vectors[first : first + len(base)] @ inner).add_(base)
 
     return projected

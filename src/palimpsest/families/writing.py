@@ -1,145 +1,234 @@
-"""A member written as a checkpoint, with a card that says what was done and measured."""
+"""Members written to a folder, as checkpoints that are whole or not there at all."""
 
 from __future__ import annotations
 
-from contextlib import closing
+import errno
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from palimpsest.errors import UserError, did_you_mean
-from palimpsest.families.family import Family
-from palimpsest.families.member import Member
-from palimpsest.records import FrontPoint, Half, Quantity, Restoration
-from palimpsest.report import interval, number, percent
+from palimpsest.errors import UserError
+from palimpsest.families.mixing import mix_all
+from palimpsest.files import TEMPORARY
+
+if TYPE_CHECKING:
+    import torch
+
+    from palimpsest.families.matching import MatchedTensor
+    from palimpsest.families.member import Member
+    from palimpsest.lm.models.huggingface import Checkpoint, SafetensorsFile
+
+_BESIDE = ("LICENSE*", "NOTICE*", "USE_POLICY*", "*processor_config.json")
+"""What else is copied: terms of use must go with weights."""
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-def check_new_folder(path: Path) -> None:
-    """Raise :class:`UserError` if a folder to be written is there already."""
-    if path.exists() or path.is_symlink():
-        raise UserError(
-            f"'{path}' exists already; a model is never written over anything.",
-            hint="Name a new folder.",
-        )
+def write_checkpoint(
+    directory: Path,
+    *,
+    member: Member,
+    tensors: tuple[MatchedTensor, ...],
+    config: Mapping[str, Any],
+    files: tuple[SafetensorsFile, ...],
+    weights_of: Checkpoint,
+    tokenizer_of: Checkpoint,
+    card: str,
+    progress: Callable[[float], None] | None = None,
+) -> None:
+    """Write a member in the shards of the model that it is modelled on, with all that it needs.
 
+    Everything goes into a folder of another name beside ``directory``, weights first and the
+    configuration last, without which nothing opens a checkpoint. The folder is renamed when all of
+    it has reached the disk.
 
-def write_member(found: Restoration, spec: str, directory: Path) -> None:
-    """Write a member of the family that a restoration has asked.
+    Args:
+        directory: Must not exist.
+        member: To be made.
+        tensors: What it has.
+        config: Of the tuned model.
+        files: Whose headers, and so whose shards, it has.
+        weights_of: Whose configuration it has.
+        tokenizer_of: Whose tokenizer it has.
+        card: Text of its ``README.md``.
+        progress: Told the share that is done.
 
     Raises:
-        UserError: Base or tuned model are other ones by now, no such member, or a folder that
-            cannot be written.
+        UserError: The folder exists, the disk is full, or a number is not finite.
     """
-    family = Family(found.base.spec, found.tuned.spec)
-    with closing(family):
-        for role, then, now in (
-            ("base", found.base.fingerprint, family.base.fingerprint),
-            ("tuned", found.tuned.fingerprint, family.tuned.fingerprint),
-        ):
-            if then != now:
-                raise UserError(
-                    f"The {role} model '{getattr(found, role).spec}' is another one than was "
-                    "measured: its files have changed.",
-                    hint="Run palimpsest restore again, with the files as they are now.",
-                )
-        members = family.members([spec])
-        if len(members) != 1:
+    n_bytes = sum(file.n_bytes for file in files)
+    with new_folder(directory, n_bytes=n_bytes) as folder:
+        with ExitStack() as stack:
+            descriptors = {
+                file.path: stack.enter_context(_allotted(folder / file.path.name, file))
+                for file in files
+            }
+            n_done = 0
+
+            def put(matched: MatchedTensor, first: int, rows: torch.Tensor) -> None:
+                nonlocal n_done
+                place = matched.place
+                start = place.start + first * place.row_numbers * place.dtype.itemsize
+                data = _bytes_of(rows)
+                _write_all(descriptors[place.path], data, start)
+                n_done += len(data)
+                if progress is not None:
+                    progress(n_done / n_bytes)
+
+            mix_all(member, tensors, config, put)
+            for descriptor in descriptors.values():
+                os.fsync(descriptor)
+        for path in _files_beside(tokenizer_of, weights_of):
+            _copy(path, folder / path.name)
+        (folder / "README.md").write_text(card, "utf-8")
+        # Last: a folder without it is no checkpoint to anybody.
+        name = "adapter_config.json" if _is_adapter(weights_of) else "config.json"
+        _copy(weights_of.folder / name, folder / name)
+
+
+@contextmanager
+def new_folder(directory: Path, *, n_bytes: int) -> Iterator[Path]:
+    """Give an empty folder that takes the place of ``directory`` at the end of the block.
+
+    Args:
+        directory: Must not exist; its parents are made.
+        n_bytes: How many will be written, about.
+
+    Raises:
+        UserError: There is something already, it cannot be written, or there is no room.
+    """
+    directory = directory.expanduser()
+    if directory.exists() or directory.is_symlink():
+        raise UserError(
+            f"'{directory}' exists already; a model is never written over another.",
+            hint="Name a folder that does not exist.",
+        )
+    temporary = directory.with_name(f".{directory.name}.{os.getpid()}{TEMPORARY}")
+    with _explained(directory):
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        _clear_rests(directory)
+        free = shutil.disk_usage(directory.parent).free
+        if free < n_bytes:
             raise UserError(
-                f"'{spec}' stands for {len(members)} members; one is written at a time."
-                f"{did_you_mean(spec, [point.name for point in found.points])}",
-                hint="Name one of them.",
+                f"The model takes {_gigabytes(n_bytes)}, and where '{directory}' would be, "
+                f"{_gigabytes(free)} are free.",
+                hint="Make room, or name a folder on another disk.",
             )
-        [member] = members
-        point = found.point(member.spec)
-        family.write(member, directory, card=card_of(found, member, point))
+        temporary.mkdir()
+        try:
+            yield temporary
+            _sync_folder(temporary)
+            if directory.exists():
+                raise UserError(
+                    f"'{directory}' was made by somebody else meanwhile.",
+                    hint="Name another folder.",
+                )
+            temporary.rename(directory)
+            _sync_folder(directory.parent)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
 
 
-def card_of(found: Restoration, member: Member, point: FrontPoint | None) -> str:
-    """Return the model card in Markdown."""
-    lines = [
-        f"# {member.title}: {found.tuned.spec} towards {found.base.spec}",
-        "",
-        f"Made by Palimpsest from two models, tensor by tensor: `{member.spec}`.",
-        "",
-        "| | |",
-        "| --- | --- |",
-        f"| formula | {_cell(member.formula)} |",
-        f"| source | {_cell(member.source)} |",
-        f"| base | `{found.base.spec}`, fingerprint `{found.base.fingerprint}` |",
-        f"| tuned | `{found.tuned.spec}`, fingerprint `{found.tuned.fingerprint}` |",
-        f"| command | `{_cell(found.provenance.command)}` |",
-        f"| made with | {', '.join(f'{name} {v}' for name, v in _versions(found))} |",
-        "",
-        "## What was measured",
-        "",
-        *_measured(found, point),
-    ]
-    return "\n".join(lines) + "\n"
+@contextmanager
+def _explained(directory: Path) -> Iterator[None]:
+    """Turn an error of the system about writing into a :class:`UserError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise UserError(
+                f"The disk was full before '{directory}' was whole; nothing is left of it.",
+                hint="Make room, or name a folder on another disk.",
+            ) from error
+        raise UserError(
+            f"'{directory}' could not be written: {error.strerror or error}.",
+            hint="Check the path and its permissions.",
+        ) from error
 
 
-def _versions(found: Restoration) -> list[tuple[str, str]]:
-    return list(found.provenance.versions.items())
+def _clear_rests(directory: Path) -> None:
+    """Remove what a process that was killed has left of the same folder."""
+    for rest in directory.parent.glob(f".{directory.name}.*{TEMPORARY}"):
+        process = rest.name.removesuffix(TEMPORARY).rpartition(".")[2]
+        if process.isdecimal() and not _is_running(int(process)):
+            shutil.rmtree(rest, ignore_errors=True)
 
 
-def _measured(found: Restoration, point: FrontPoint | None) -> list[str]:
-    if point is None:
-        return ["Nothing: this member was not asked."]
-    by_name = {one.name: one for one in found.points}
-    text = found.target.unit == "bits a byte"
-    unit = "bits a byte" if text else "%"
-    lines = [
-        f"What was lost: `{found.suite.name}`, {found.suite.n_source_examples:,} examples, right "
-        f"answers in %. What it was tuned for: `{found.target.name}`, "
-        f"{found.target.n_examples:,} examples, {unit}. 95 % intervals in brackets; those of what "
-        "is kept hold all together.",
-        "",
-        "| model | kept, % | target |",
-        "| --- | ---: | ---: |",
-    ]
-    for name in dict.fromkeys(["base", "tuned", point.name]):
-        one = by_name[name]
-        score = _number(one.target, text)
-        lines.append(f"| {name} | {_number(one.kept, False)} | {score} |")
-    if point.report is not None:
-        lines += ["", f"On the half that did not choose it: {_half(point.report)}."]
-    elif point.name not in ("base", "tuned"):
-        lines += ["", "This member was not the one that the rule chooses."]
-    return [*lines, "", *_cells(point)]
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
-def _cells(point: FrontPoint) -> list[str]:
-    if not point.cells:
-        return []
-    return [
-        "| cell | of | healed, % | preserved, % | newly damaged, % | target kept, % |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
-        *(
-            f"| {_cell(cell.cell)} | {'what was lost' if cell.part == 'suite' else 'the target'} | "
-            f"{percent(cell.healed.value)} | {percent(cell.preserved.value)} | "
-            f"{percent(cell.damaged.value)} | "
-            f"{percent(cell.target_kept.value if cell.target_kept else None)} |"
-            for cell in point.cells
-        ),
-    ]
+@contextmanager
+def _allotted(path: Path, like: SafetensorsFile) -> Iterator[int]:
+    """Give a new file with a header and room for the numbers."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0))
+    try:
+        _write_all(descriptor, memoryview(like.header), 0)
+        os.ftruncate(descriptor, like.n_bytes)
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
-def _half(half: Half) -> str:
-    text = f"{percent(half.kept)} % kept, {_points(half.gain)} more than the tuned model"
-    if half.target_change is None:
-        return text
-    return f"{text}; target {_points(half.target_change, signed=True)} against it"
+def _bytes_of(rows: torch.Tensor) -> memoryview:
+    import torch
+
+    flat = rows.contiguous().view(-1)
+    return memoryview(flat.view(torch.uint8).numpy()).cast("B")  # type: ignore[arg-type]
 
 
-def _points(found: Quantity, *, signed: bool = False) -> str:
-    ends = found.ci95 and (100 * found.ci95[0], 100 * found.ci95[1])
-    return f"{percent(found.value, signed=signed)} {interval(ends, 1, signed=signed)}"
+def _write_all(descriptor: int, data: memoryview, start: int) -> None:
+    while data:
+        n_written = os.pwrite(descriptor, data, start)
+        data, start = data[n_written:], start + n_written
 
 
-def _number(found: Quantity | None, text: bool) -> str:
-    if found is None:
-        return "–"
-    if text:
-        return f"{number(found.value, 3)} {interval(found.ci95, 3)}"
-    return _points(found)
+def _copy(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+    with target.open("rb+") as file:
+        os.fsync(file.fileno())
 
 
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+def _files_beside(tokenizer_of: Checkpoint, weights_of: Checkpoint) -> Iterator[Path]:
+    """Yield the files that make a checkpoint of weights, but for the configuration itself."""
+    taken = {"README.md", "config.json", "adapter_config.json"}
+    weights = {path.name for path in (*weights_of.weights, *tokenizer_of.weights)}
+    for checkpoint in (weights_of, tokenizer_of):
+        is_adapter = _is_adapter(checkpoint)
+        beside = [path for name in _BESIDE for path in sorted(checkpoint.folder.glob(name))]
+        if checkpoint is weights_of:
+            beside += sorted(checkpoint.folder.glob("*.safetensors.index.json"))
+        for path in (*checkpoint.files, *beside):
+            is_tokenizers = path in checkpoint.tokenizer_files
+            if path.name in taken | weights or (is_tokenizers and checkpoint is not tokenizer_of):
+                continue
+            if is_adapter is not _is_adapter(weights_of) and not is_tokenizers:
+                continue
+            taken.add(path.name)
+            yield path
+
+
+def _is_adapter(checkpoint: Checkpoint) -> bool:
+    return (checkpoint.folder / "adapter_config.json").is_file()
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _gigabytes(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:,.1f} GB" if n_bytes >= 1e8 else f"{n_bytes / 1e6:,.1f} MB"

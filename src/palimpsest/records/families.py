@@ -121,18 +121,14 @@ class Trace(Record):
 
 
 class Half(Record):
-    """A candidate on one half of the examples, against the tuned model asked plainly."""
+    """A candidate on one half of the suite, against the tuned model asked plainly."""
 
     n: int
-    """Source examples of the suite."""
-    n_target: int
-    """Examples of the target; 0 where it was not asked so."""
+    """Source examples."""
     kept: float
-    """Accuracy on the suite."""
+    """Accuracy."""
     gain: Quantity
     """That minus the tuned model's."""
-    target_change: Quantity | None
-    """What it has gained on the target more than the tuned model."""
 
 
 class CellFigures(Record):

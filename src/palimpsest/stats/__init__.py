@@ -23,13 +23,13 @@ if TYPE_CHECKING:
         estimate_recovery,
         mean_interval,
     )
-    from palimpsest.stats.simultaneous import pairs_to_exclude, simultaneous_intervals
+    from palimpsest.stats.simultaneous import simultaneous_intervals
 
 __all__ = [
     "N_PSEUDO", "Arms", "Array", "Interval", "Line", "Mean", "Point", "adjust_for_guessing",
     "adjusted_forgetting_interval", "bootstrap_means", "choose_best", "estimate_forgetting",
     "estimate_recovery", "holm", "in_first_half", "is_binary", "mean_interval", "mean_over_runs",
-    "named_stream", "pairs_to_exclude", "percentile_interval", "simultaneous_intervals",
+    "named_stream", "percentile_interval", "simultaneous_intervals",
     "wilson_interval",
 ]  # fmt: skip
 

@@ -21,9 +21,7 @@ Source: Montiel Olea and Plagborg-Møller, Journal of Applied Econometrics 34 (2
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -65,40 +63,6 @@ def simultaneous_intervals(
     every = [Interval(float(low), float(high)) for low, high in ends]
     stops = np.cumsum([each.shape[1] for each in sets]).tolist()
     return [every[stop - each.shape[1] : stop] for each, stop in zip(sets, stops, strict=True)]
-
-
-def pairs_to_exclude(
-    differences: npt.ArrayLike, margin: float, *, confidence: float = 0.95
-) -> int | None:
-    r"""Return how many pairs would exclude a fall of the margin, if they were like these.
-
-    .. math:: n = \lceil (z\, s / (m - \bar d))^2 \rceil
-
-    With the mean and the standard deviation of the differences. To those of right and wrong a pair
-    of each kind of flip is added, so that none seen does not mean that there are none.
-
-    Args:
-        differences: First minus second score of each pair.
-        margin: The fall that is to be excluded.
-        confidence: Of the two-sided interval whose upper end has to stay below the margin.
-
-    Returns:
-        The number; ``None`` where the fall itself is as large as the margin.
-
-    Example:
-        >>> pairs_to_exclude([0.0] * 96 + [1.0, -1.0], 0.02)
-        385
-        >>> pairs_to_exclude([1.0, 0.0], 0.02) is None
-        True
-    """
-    seen = np.asarray(differences, dtype=np.float64)
-    room = margin - float(seen.mean())
-    if room <= 0:
-        return None
-    are_flips = bool(np.isin(seen, (-1, 0, 1)).all())
-    spread = float(np.std(np.append(seen, (1.0, -1.0)) if are_flips else seen))
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    return math.ceil((z * spread / room) ** 2)
 
 
 def _n_outside(whole: Array, confidence: float) -> int:

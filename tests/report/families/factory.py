@@ -100,13 +100,7 @@ def point(
     """Return a point of a front."""
     score = None if change is None else quantity(0.7 - change if text else 0.9 + change)
     is_end = kind in ("base", "tuned")
-    half = Half(
-        n=200,
-        n_target=150,
-        kept=kept,
-        gain=quantity(kept - 0.1),
-        target_change=None if change is None else quantity(change, 0.02),
-    )
+    half = Half(n=200, kept=kept, gain=quantity(kept - 0.1))
     cell = CellFigures(
         cell="repeat/math",
         part="suite",

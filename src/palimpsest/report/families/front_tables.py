@@ -76,12 +76,10 @@ def csv_quantity(name: str, found: Quantity | None) -> dict[str, object]:
 
 
 def _csv_half(name: str, half: Half | None) -> dict[str, object]:
-    names = ("n", "n_target", "kept")
-    numbers = (None,) * 3 if half is None else (half.n, half.n_target, half.kept)
     return {
-        **{f"{name}_{each}": number for each, number in zip(names, numbers, strict=True)},
+        f"{name}_n": None if half is None else half.n,
+        f"{name}_kept": None if half is None else half.kept,
         **csv_quantity(f"{name}_gain", None if half is None else half.gain),
-        **csv_quantity(f"{name}_target_change", None if half is None else half.target_change),
     }
 
 

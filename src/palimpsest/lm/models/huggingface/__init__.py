@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from palimpsest.lm.models.huggingface.small_networks import one_core_threads
     from palimpsest.lm.models.huggingface.stored import (
         PIECE_NUMBERS,
+        SafetensorsFile,
         StoredTensor,
         StoredWeights,
         TensorReader,
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DTYPES", "PIECE_NUMBERS", "AdapterChange", "Background", "Checkpoint", "Finding",
-    "HuggingFaceModel", "InMemoryModel", "Put", "ReweightedModel", "Severity", "SharedNetwork",
+    "HuggingFaceModel", "InMemoryModel", "Put", "ReweightedModel", "SafetensorsFile", "Severity",
+    "SharedNetwork",
     "StoredTensor", "StoredWeights", "TensorReader", "WeightChange", "Weights", "adapter_change",
     "broken_weight", "check_complete", "check_pair", "check_templates", "choose_device",
     "explained", "find_model", "hash_files", "load", "one_core_threads", "quietly",

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from palimpsest.errors import UserError
 from palimpsest.lm.models.huggingface.causal import CausalModel
@@ -71,6 +73,7 @@ class SharedNetwork:
         self._network: PreTrainedModel | None = None
         self._places: Mapping[str, list[torch.Tensor]] = {}
         self._fused_by: ReweightedModel | None = None
+        self._lock = Lock()
 
     def fuse(self, borrower: ReweightedModel) -> None:
         """Let go of the fused form that another borrower has, before there is one more."""
@@ -103,32 +106,35 @@ class SharedNetwork:
         free_memory(self.original.device)
 
     def _fill(self, borrower: ReweightedModel) -> None:
-        background, filled = borrower.background, set[int]()
+        background, filled = borrower.background, defaultdict[int, int](int)
         if background is not None and background.key != self._background:
             self._background = None
             self._put(background.weights, filled)
             self._background = background.key
         self._put(borrower.weights, filled)
-        if background is None:
-            left = {
-                place.data_ptr(): name for name, places in self._places.items() for place in places
-            }
-            if missing := sorted(name for place, name in left.items() if place not in filled):
-                raise UserError(
-                    f"The network of '{self.original.spec}' has a tensor '{missing[0]}' that its "
-                    "files store under another name, so that it cannot be replaced in place.",
-                    hint="Write the member to a folder, and ask that.",
-                )
+        if background is None and self._network is not None:
+            for name, tensor in self._network.state_dict().items():
+                if filled[_storage(tensor)] < tensor.numel():
+                    raise UserError(
+                        f"The tensor '{name}' of the network of '{self.original.spec}' is put "
+                        "together of its files in a way that cannot be done in place.",
+                        hint="Write the member to a folder, and ask that.",
+                    )
 
-    def _put(self, weights: Weights, filled: set[int]) -> None:
+    def _put(self, weights: Weights, filled: dict[int, int]) -> None:
         def put(name: str, shape: tuple[int, ...], first: int, rows: torch.Tensor) -> None:
             for place in self._places.get(name, ()):
                 target = place if place.ndim else place.view(1)
                 target[first : first + len(rows)].copy_(rows)
-                filled.add(place.data_ptr())
+                with self._lock:
+                    filled[_storage(place)] += rows.numel()
 
         with torch.no_grad():
             weights(put)
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
 
 
 def _places(network: PreTrainedModel) -> Mapping[str, list[torch.Tensor]]:
@@ -140,14 +146,44 @@ def _places(network: PreTrainedModel) -> Mapping[str, list[torch.Tensor]]:
     found: dict[str, list[torch.Tensor]] = defaultdict(list)
     named = network.state_dict()
     prefix = f"{network.base_model_prefix}."
+    of_base: dict[str, torch.Tensor] = {}
     for name, tensor in named.items():
         as_in_base = _PEFT.sub("", name)
+        of_base[as_in_base] = tensor
         without = as_in_base.removeprefix(prefix) if as_in_base.startswith(prefix) else name
         as_in_adapter = name.replace(f".modules_to_save.{_ADAPTER}", "")
         as_in_adapter = as_in_adapter.replace(f".{_ADAPTER}", "")
         for each in {name, as_in_base, without, as_in_adapter}:
             found[each].append(tensor)
+    storages = {_storage(tensor) for tensor in named.values()}
+    for name, tensor in _as_saved(network, of_base).items():
+        # Parts of a tensor of the network, such as one expert of many: in place, if they are views.
+        if name not in found and _storage(tensor) in storages:
+            found[name].append(tensor)
     return found
+
+
+def _as_saved(
+    network: PreTrainedModel, tensors: Mapping[str, torch.Tensor]
+) -> Mapping[str, torch.Tensor]:
+    """Return tensors under the names, and in the parts, in which transformers saves them."""
+    try:
+        from transformers.core_model_loading import revert_weight_conversion
+    except ImportError:  # before 5.2 or so: names are as they are
+        return {}
+    inner = network.get_base_model() if hasattr(network, "peft_config") else network
+    with _Views():
+        saved: Mapping[str, torch.Tensor] = revert_weight_conversion(inner, dict(tensors))  # type: ignore[arg-type]
+    return saved
+
+
+class _Views(TorchFunctionMode):
+    """Lets parts of a tensor be views of it where they would be made copies."""
+
+    _COPYING = (torch.Tensor.contiguous, torch.Tensor.clone)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return args[0] if func in self._COPYING else func(*args, **(kwargs or {}))
 
 
 class ReweightedModel(CausalModel):

@@ -173,7 +173,7 @@ class TensorReader:
         if file is None:
             file = self._files[tensor.path] = tensor.path.open("rb", buffering=0)
         file.seek(tensor.start + first * tensor.row_numbers * tensor.dtype.itemsize)
-        view, n_read = memoryview(raw.numpy()), 0
+        view, n_read = memoryview(raw.numpy()).cast("B"), 0  # type: ignore[arg-type]
         while n_read < len(view):
             n_new = file.readinto(view[n_read:])  # type: ignore[attr-defined]
             if not n_new:
