@@ -1,8 +1,8 @@
 """Tuning of the real models: ``python -m experiments.real.tune CONFIG --seed N --models DIR``.
 
-Checkpoints stand in ``DIR/runs/CONFIG-seedN/checkpoint-STEP``; a run that was interrupted goes on at
-its last one. A step's loss is taken over the answers alone, and logits are computed nowhere else: of
-262,144 words, at every position, they would take longer than the rest of the network.
+Checkpoints stand in ``DIR/runs/CONFIG-seedN/checkpoint-STEP``; a run that was interrupted goes on
+at its last one. A step's loss is taken over the answers alone, and logits are computed nowhere
+else: of 262,144 words, at every position, they would take longer than the rest of the network.
 """
 
 from __future__ import annotations
@@ -224,9 +224,7 @@ def main() -> None:
     tuning = Tuning(**facts)
     for seed in given.seed or tuning.seeds:
         if not (given.models / "runs" / f"{given.config.stem}-seed{seed}" / "log.json").exists():
-            tune(
-                tuning, name=given.config.stem, seed=seed, models=given.models, data=given.data
-            )
+            tune(tuning, name=given.config.stem, seed=seed, models=given.models, data=given.data)
 
 
 if __name__ == "__main__":
