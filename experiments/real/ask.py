@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -131,7 +132,8 @@ def main() -> None:
                 if each.step and given.steps and each.step not in given.steps:
                     continue
                 write(lines_of(each, suite, ask(each, suite, store)))
-                print(f"{each.run} seed {each.seed} step {each.step}", flush=True)
+                sys.stdout.write(f"{each.run} seed {each.seed} step {each.step}\n")
+                sys.stdout.flush()
 
 
 if __name__ == "__main__":
