@@ -27,6 +27,8 @@ OUTCOMES = HERE / "tables" / "outcomes.csv"
 COLUMNS = ("model", "run", "seed", "step", "suite", "language", "cell", "outcomes")
 
 SUITE = "icl-vs-if,seed=7100"
+N_PROMPTS = 100
+"""A cell at the step that decides; a quarter of them at the others."""
 DTYPE = "bfloat16"
 
 LETTERS = {"right": "r", "intruded": "i", "broken": "b"}
@@ -91,7 +93,7 @@ def lines_of(asked: Asked, suite: Suite, rows: Iterable[AnswerRow]) -> Iterator[
         found[row.language, row.cell][row.key.source_id] = letter(row)
     for (language, cell), letters in found.items():
         text = "".join(letters[source] for source in sorted(letters))
-        yield (*asked[:4], suite.name, language, cell, text)
+        yield (*asked[:4], SUITE, language, cell, text)
 
 
 def write(lines: Iterable[Sequence[object]], path: Path = OUTCOMES) -> None:
@@ -120,15 +122,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", type=Path, nargs="+")
     parser.add_argument("--models", type=Path, required=True)
-    parser.add_argument("--languages", help="By default all, such as 'en fr leet'.")
+    parser.add_argument("--languages", help="By default all; such as en+fr+leet.")
+    parser.add_argument("--n", type=int, default=N_PROMPTS, help="Prompts a cell.")
     parser.add_argument("--steps", type=int, nargs="*", help="Of these checkpoints alone.")
+    parser.add_argument("--no-base", action="store_true", help="It has been asked.")
     given = parser.parse_args()
-    suite = load_suite(SUITE + (f",languages={given.languages}" if given.languages else ""))
+    languages = f",languages={given.languages}" if given.languages else ""
+    suite = load_suite(f"{SUITE},n={given.n}{languages}")
     with AnswerStore(given.models / "answers.sqlite") as store:
         for config in given.config:
-            asked = [base_of(str(read_toml(config)["model"]), given.models)]
-            asked += checkpoints_of(config, given.models)
-            for each in asked:
+            bases = (
+                [] if given.no_base else [base_of(str(read_toml(config)["model"]), given.models)]
+            )
+            for each in (*bases, *checkpoints_of(config, given.models)):
                 if each.step and given.steps and each.step not in given.steps:
                     continue
                 write(lines_of(each, suite, ask(each, suite, store)))
