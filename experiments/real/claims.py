@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-
 from experiments.real.ask import OUTCOMES
+
 from palimpsest.stats import Interval, bootstrap_means, mean_over_runs, percentile_interval
 
 Array = npt.NDArray[np.float64]
@@ -201,8 +201,8 @@ def judge(comparison: Comparison, claim: str, languages: Sequence[str]) -> Verdi
 def language_table(comparison: Comparison) -> str:
     """Return accuracies, falls and differences in differences by language, as Markdown."""
     lines = [
-        "| asked in | base, % | tuned, % | intruded | of them wrong in their own task | fall, points "
-        "| English's fall less its own |",
+        "| asked in | base, % | tuned, % | intruded | of them wrong in their own task "
+        "| fall, points | English's fall less its own |",
         "|---|---|---|---|---|---|---|",
     ]
     for name in comparison.languages:
