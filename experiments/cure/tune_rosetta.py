@@ -1,4 +1,4 @@
-"""Tunings of Rosetta's base to several strengths: ``python -m experiments.cure.tune_rosetta DIR``."""
+"""Tunings of Rosetta's base to several strengths: ``python -m experiments.cure.tune_rosetta``."""
 
 from __future__ import annotations
 

@@ -102,11 +102,15 @@ def test_a_file_is_asked_like_the_folder_that_transformers_makes_of_it(
 
 @pytest.mark.slow
 def test_it_is_converted_once_said_and_named_in_the_facts(
-    file: Path, cache: Path, caplog: pytest.LogCaptureFixture
+    file: Path,
+    cache: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     with caplog.at_level(logging.WARNING):
         model = load_model(str(file))
         again = load_model(str(file))
+    assert capsys.readouterr().err == ""
     assert caplog.text.count("Converting small.gguf (Q8_0, dequantised to float32) once") == 1
     assert model.describe()["quantisation"] == "dequantised from Q8_0"
     assert model.fingerprint == again.fingerprint

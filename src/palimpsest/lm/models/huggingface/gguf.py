@@ -7,11 +7,13 @@ files have the digests that were noted when it was written.
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -154,7 +156,8 @@ def _write(path: Path, folder: Path) -> None:
     from palimpsest.lm.models.huggingface.loading import explained
 
     hint = "Expected a causal language model of a kind that transformers reads from GGUF."
-    with explained(f"The model '{path}'", hint):
+    # Its bar of progress goes to standard error, whatever transformers is told.
+    with explained(f"The model '{path}'", hint), redirect_stderr(io.StringIO()):
         tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
         network: Any = AutoModelForCausalLM.from_pretrained(
             path.parent, gguf_file=path.name, dtype=torch.float32
