@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -238,11 +237,6 @@ def step_table(outcomes: Outcomes, model: str, run: str) -> str:
     return "\n".join(lines)
 
 
-@lru_cache
-def _outcomes() -> Outcomes:
-    return read()
-
-
 def verdicts(outcomes: Outcomes) -> list[Verdict]:
     """Return the verdicts that the tables allow."""
     found = []
@@ -254,6 +248,30 @@ def verdicts(outcomes: Outcomes) -> list[Verdict]:
         if any(key[:2] == (model, run) and key.step == DECIDES_AT for key in outcomes):
             found.append(judge(Comparison(outcomes, model, run, DECIDES_AT), claim, languages))
     return found
+
+
+def parts(outcomes: Outcomes) -> Mapping[str, str]:
+    """Return what the page on real models takes from the table, by the name of its place."""
+    found = verdicts(outcomes)
+    lines = [f"- **{each.claim}: {each.verdict}.** {each.reason}" for each in found]
+    languages, steps = [], []
+    for model, run in sorted({key[:2] for key in outcomes if key.run != "base"}):
+        if any(key[:2] == (model, run) and key.step == DECIDES_AT for key in outcomes):
+            comparison = Comparison(outcomes, model, run, DECIDES_AT)
+            n, n_seeds = comparison.n_prompts, comparison.n_seeds
+            head = f"`{run}`, {n} prompts a cell and language, {n_seeds} seeds of tuning:"
+            languages.append(f"{head}\n\n{language_table(comparison)}")
+        steps.append(f"`{run}`:\n\n{step_table(outcomes, model, run)}")
+    figure = (
+        "![In-context accuracy of Gemma by language, over the steps of tuning on English "
+        "instructions](figures/real-models.png)"
+    )
+    return {
+        "verdicts": "\n".join(lines),
+        "figure": figure,
+        "languages": "\n\n".join(languages),
+        "steps": "\n\n".join(steps),
+    }
 
 
 def _points(share: float, *, signed: bool = False) -> str:
