@@ -11,7 +11,7 @@ import argparse
 import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -217,14 +217,16 @@ def main() -> None:
     parser.add_argument("--models", type=Path, required=True)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/tuning"))
     parser.add_argument("--seed", type=int, action="append", help="By default all of them.")
-    parser.add_argument("--steps", type=int, help="End earlier; for trying.")
+    parser.add_argument("--until", type=int, help="Stop at this checkpoint for now.")
     given = parser.parse_args()
     facts: Any = read_toml(given.config)
-    if given.steps:
-        facts["save_at"] = [given.steps]
     tuning = Tuning(**facts)
+    if given.until:
+        earlier = [step for step in tuning.save_at if step <= given.until]
+        tuning = replace(tuning, save_at=earlier)
     for seed in given.seed or tuning.seeds:
-        if not (given.models / "runs" / f"{given.config.stem}-seed{seed}" / "log.json").exists():
+        run = given.models / "runs" / f"{given.config.stem}-seed{seed}"
+        if not (run / f"checkpoint-{max(tuning.save_at)}" / "trainer_state.json").is_file():
             tune(tuning, name=given.config.stem, seed=seed, models=given.models, data=given.data)
 
 
