@@ -1,8 +1,8 @@
 """Closeness of prompts to the tuning data: ``python -m experiments.real.closeness CONFIG …``.
 
 How much likelier tuning made the text of each prompt, ``log p_tuned − log p_base`` in nats a
-character; one line a model, language and cell goes into ``tables/closeness.csv``. It measures S2: do
-the tasks that are closest to the tuning data suffer most?
+character; one line a model, language and cell goes into ``tables/closeness.csv``. It measures S2:
+do the tasks that are closest to the tuning data suffer most?
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import spearmanr
-
 from experiments.real.ask import HERE, N_PROMPTS, SUITE, Asked, base_of, checkpoints_of, write
 from experiments.real.claims import DECIDES_AT, Comparison, Model, Outcomes, Verdict, correct
+from scipy.stats import spearmanr
+
 from palimpsest.files import read_toml
 from palimpsest.lm.models import load_model
 from palimpsest.lm.suites import Suite, load_suite
