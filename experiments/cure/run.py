@@ -1,7 +1,7 @@
 """Verdicts and cures of the pairs: ``python -m experiments.cure.run --models DIR --pairs DIR``.
 
-Diagnoses each pair, asks its family, and writes a line a cell into ``tables/cells.csv``. A pair that
-is there already is left alone; runs continue where they were stopped.
+Diagnoses each pair, asks its family, and writes a line a cell into ``tables/cells.csv``. A pair
+that is there already is left alone; runs continue where they were stopped.
 """
 
 from __future__ import annotations
