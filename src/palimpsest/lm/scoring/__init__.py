@@ -17,12 +17,12 @@ if TYPE_CHECKING:
         scorer_class,
         scorer_for,
     )
-    from palimpsest.lm.scoring.words import stands_in
+    from palimpsest.lm.scoring.words import first_word, is_unspaced, stands_in
 
 __all__ = [
     "DEFAULT_SCORER", "FORMS", "SCORERS", "Asked", "Form", "FormedScorer", "PrefixScorer",
-    "ScoredAnswer", "Scorer", "Scoring", "form_for", "prepare_all", "scorer_class", "scorer_for",
-    "stands_in",
+    "ScoredAnswer", "Scorer", "Scoring", "first_word", "form_for", "is_unspaced", "prepare_all",
+    "scorer_class", "scorer_for", "stands_in",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -103,6 +103,31 @@ def stands_in(expected: str, answer: str) -> bool:
     return next(iter(found), None) is not None
 
 
+def first_word(text: str) -> tuple[int, int] | None:
+    """Return where the first word of a text begins and ends; nothing if it has none.
+
+    Where a script puts no spaces between words, each character is one.
+
+    Example:
+        >>> [text[slice(*first_word(text) or (0, 0))] for text in ("¡It's late!", "去年夏天", "…")]
+        ["It's", '去', '']
+    """
+    start = next((place for place, each in enumerate(text) if each.isalnum() or each == "_"), None)
+    if start is None:
+        return None
+    end = start + 1
+    while end < len(text):
+        following = text[end]
+        if not _is_word(following):
+            joins = following in _WORD_JOINERS and following != "\\"
+            if not joins or _boundary(text[start], text[end:], whole=True) == "yes":
+                break
+        elif not _continues(text[end - 1], following):
+            break
+        end += 1
+    return start, end
+
+
 def _begins(text: str, start: int) -> bool:
     """Say whether no word or number that stands before a place goes on there."""
     before, first = text[max(start - 2, 0) : start], text[start]
@@ -141,9 +166,11 @@ def _continues(last: str, following: str) -> bool:
     if unicodedata.category(following).startswith("M"):
         return True
     # Without spaces between words, only the longest match can tell where one ends.
-    return not (_is_unspaced(last) or _is_unspaced(following))
+    return not (is_unspaced(last) or is_unspaced(following))
 
 
 @lru_cache(maxsize=4096)
-def _is_unspaced(character: str) -> bool:
-    return unicodedata.name(character, "").startswith(_UNSPACED_SCRIPTS)
+def is_unspaced(character: str) -> bool:
+    """Return whether a character is of a script that puts no spaces between words."""
+    name = unicodedata.name(character, "") if character else ""
+    return name.startswith(_UNSPACED_SCRIPTS)
