@@ -166,10 +166,8 @@ def test_a_member_that_scales_multiplies_the_change_by_one_number(spec: str) -> 
     assert (max(spreads) < 1e-6) == member.scales
 
 
-@pytest.mark.parametrize(
-    "spec", [spec for spec in EVERY if "dg-hard" not in spec and "dare" not in spec]
-)
-@pytest.mark.parametrize("whole", ["tuned", "interpolate:1", "ties:1"])
+@pytest.mark.parametrize("spec", EVERY)
+@pytest.mark.parametrize("whole", ["lines:1", "interpolate:1", "ties:1"])
 def test_a_link_that_keeps_everything_changes_nothing(spec: str, whole: str) -> None:
     base, tuned = pair_of()
     member = member_of(spec)

@@ -18,6 +18,7 @@ class _End(Member):
 
     source: ClassVar[str] = "the model as it was given"
     scales: ClassVar[bool] = True
+    is_mixture: ClassVar[bool] = False
 
     @property
     def spec(self) -> str:

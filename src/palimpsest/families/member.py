@@ -62,6 +62,9 @@ class Member(ABC):
     version: ClassVar[int] = 1
     """Counts the changes of the formula; stored answers are found by it."""
 
+    is_mixture: ClassVar[bool] = True
+    """Whether its tensors are made of those of base and tuned model, and are none of a file."""
+
     looks_at_whole: ClassVar[bool] = False
     """Whether all of a tensor must have been read before any of it can be made."""
 

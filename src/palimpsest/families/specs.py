@@ -60,4 +60,10 @@ def _parse(text: str) -> list[Member]:
         parsed.append(MEMBERS.get(spec.name).parse(spec))
     if len(parsed) == 1:
         return list(parsed[0])
+    for member in (member for members in parsed for member in members):
+        if not member.is_mixture:
+            raise UserError(
+                f"The member '{member.spec}' is a model of its own, and no link of a chain.",
+                hint="Name it alone.",
+            )
     return [MemberChain(chain) for chain in product(*parsed)]
