@@ -135,7 +135,7 @@ def test_the_output_of_a_training_is_read_as_it_is_written(tmp_path: Path) -> No
             use_cpu=True, disable_tqdm=True, per_device_train_batch_size=2, logging_strategy="no",
             dataloader_pin_memory=False,
         ),
-        train_dataset=rows,  # type: ignore[arg-type]
+        train_dataset=rows,
         processing_class=byte_level_tokenizer(),
         data_collator=default_data_collator,
         callbacks=[Look()],

@@ -272,6 +272,7 @@ def _inner_vectors(
     ends = np.zeros(n, dtype=np.int32)
     ends[0] = n
     wanted = values[n - n_kept :]
+    found: np.ndarray
     found, info = lapack.dstein(diagonal, off, wanted, blocks, ends)
     if info == 0 and _are_eigenvectors(found, diagonal, off, wanted, np.abs(values).max()):
         return found
