@@ -17,6 +17,7 @@ BENCHMARKS = (
     "callback",
     "startup",
     "scoring",
+    "families",
 )
 
 if __name__ == "__main__":

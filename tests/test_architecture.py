@@ -27,12 +27,14 @@ LAYERS = {
     "training": "errors registry files records",
     "lm": "errors registry conjugation files specs stats records",
     "judging": "errors registry conjugation files specs stats records report engines lm",
+    "families": "errors registry files specs stats records report engines lm judging",
     "lab": "errors registry conjugation files specs stats records report engines training",
     "rosetta": "errors registry files specs stats records report training lm judging",
     "serve": "errors registry conjugation files specs records lm judging",
-    "integrations": "errors registry conjugation files specs stats records report lm judging",
+    "integrations": "errors registry conjugation files specs stats records report lm judging "
+    "families",
     "cli": "errors registry conjugation files specs stats records report engines training lm "
-    "judging lab rosetta serve integrations",
+    "judging families lab rosetta serve integrations",
 }
 """Each room of the package and the rooms that it may import from: the arrows of ARCHITECTURE.md.
 Every room stands below those that name it, so that there are no circles."""

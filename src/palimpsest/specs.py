@@ -73,6 +73,20 @@ class Spec:
             )
         return int(text)
 
+    def whole_number(self, name: str, default: int) -> int:
+        """Return an option that is a whole number from 0, such as a seed.
+
+        Raises:
+            UserError: It is none.
+        """
+        text = self.options.get(name, str(default))
+        if not (text.isascii() and text.isdecimal()):
+            raise UserError(
+                f"The option {name} is '{text}'; expected a whole number.",
+                hint=f"Write {name}={default}.",
+            )
+        return int(text)
+
     def seconds(self, name: str, default: float) -> float:
         """Return an option that is a time above zero.
 

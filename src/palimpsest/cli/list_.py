@@ -21,6 +21,7 @@ REGISTRIES = {
     "scorers": "palimpsest.lm.scoring.scorers:SCORERS",
     "forms": "palimpsest.lm.scoring.forms:FORMS",
     "log-formats": "palimpsest.integrations.logs.formats:LOG_FORMATS",
+    "members": "palimpsest.families.specs:MEMBERS",
     "distributions": "palimpsest.lab.problem.problem:DISTRIBUTIONS",
     "architectures": "palimpsest.lab.predictors.transformer:ARCHITECTURES",
     "remedies": "palimpsest.lab.training.remedies:REMEDIES",

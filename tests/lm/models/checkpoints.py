@@ -48,6 +48,12 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
+MIXTURE_OF_EXPERTS: tuple[str, dict[str, Any]] = (
+    "mixtral", {**_SIZE, "num_key_value_heads": 2, "num_local_experts": 4}
+)  # fmt: skip
+"""Its experts lie in files one by one, and in the network as one tensor."""
+
+
 def byte_level_tokenizer() -> PreTrainedTokenizerFast:
     """A byte-level BPE that puts a start token first, like Llama 3."""
     tokenizer = Tokenizer(models.BPE())
@@ -98,7 +104,7 @@ def _wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
 
 def random_network(architecture: str = "llama", *, seed: int = 0, **changes: Any) -> Any:
     """Return an untrained network whose answers nevertheless vary."""
-    kind, options = ARCHITECTURES[architecture]
+    kind, options = {**ARCHITECTURES, "mixtral": MIXTURE_OF_EXPERTS}[architecture]
     config = CONFIG_MAPPING[kind](**{**_COMMON, **options, **changes})
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)

@@ -17,6 +17,22 @@ if TYPE_CHECKING:
     from palimpsest.lm.models.huggingface.options import load
     from palimpsest.lm.models.huggingface.pair import Finding, Severity, check_pair, check_templates
     from palimpsest.lm.models.huggingface.quiet import quietly
+    from palimpsest.lm.models.huggingface.reweighted import (
+        Background,
+        Put,
+        ReweightedModel,
+        SharedNetwork,
+        Weights,
+    )
+    from palimpsest.lm.models.huggingface.small_networks import one_core_threads
+    from palimpsest.lm.models.huggingface.stored import (
+        PIECE_NUMBERS,
+        SafetensorsFile,
+        StoredTensor,
+        StoredWeights,
+        TensorReader,
+        stored_weights,
+    )
     from palimpsest.lm.models.huggingface.templates import render_messages
     from palimpsest.lm.models.huggingface.weights import (
         AdapterChange,
@@ -26,10 +42,13 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "DTYPES", "AdapterChange", "Checkpoint", "Finding", "HuggingFaceModel", "InMemoryModel",
-    "Severity", "WeightChange", "adapter_change", "broken_weight", "check_complete", "check_pair",
-    "check_templates", "choose_device", "explained", "find_model", "hash_files", "load",
-    "quietly", "render_messages", "weight_change",
+    "DTYPES", "PIECE_NUMBERS", "AdapterChange", "Background", "Checkpoint", "Finding",
+    "HuggingFaceModel", "InMemoryModel", "Put", "ReweightedModel", "SafetensorsFile", "Severity",
+    "SharedNetwork",
+    "StoredTensor", "StoredWeights", "TensorReader", "WeightChange", "Weights", "adapter_change",
+    "broken_weight", "check_complete", "check_pair", "check_templates", "choose_device",
+    "explained", "find_model", "hash_files", "load", "one_core_threads", "quietly",
+    "render_messages", "stored_weights", "weight_change",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -136,6 +136,26 @@ class CausalModel(ABC):
         return self._encoder.chat is True
 
     @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        return self._device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the network's weights."""
+        return self._dtype
+
+    @property
+    def n_embeddings(self) -> int:
+        """How many token ids the network knows."""
+        return self._encoder.n_embeddings
+
+    @property
+    def n_parameters(self) -> int:
+        """How many parameters the network has, tied ones once."""
+        return self._n_parameters
+
+    @property
     def form(self) -> bool | None:
         """Whether prompts go through the chat template: all, none, or only messages."""
         return self._encoder.chat

@@ -61,10 +61,16 @@ class Checkpoint:
     @property
     def files(self) -> tuple[Path, ...]:
         """The weights, the configuration and tokenizer files, and the code if it may run."""
-        names = ["config.json", "generation_config.json", "adapter_config.json", *TOKENIZER_FILES]
-        paths = [self.folder / name for name in names]
-        paths += sorted(self.folder.glob("*.py")) if self.code else []
-        return (*self.weights, *(path for path in paths if path.is_file()))
+        names = ["config.json", "generation_config.json", "adapter_config.json"]
+        paths = [path for path in (self.folder / name for name in names) if path.is_file()]
+        code = sorted(self.folder.glob("*.py")) if self.code else []
+        return (*self.weights, *paths, *self.tokenizer_files, *code)
+
+    @property
+    def tokenizer_files(self) -> tuple[Path, ...]:
+        """The files of the tokenizer and its templates."""
+        paths = (self.folder / name for name in TOKENIZER_FILES)
+        return tuple(path for path in paths if path.is_file())
 
     @property
     def has_tokenizer(self) -> bool:

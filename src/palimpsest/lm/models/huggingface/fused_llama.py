@@ -25,7 +25,7 @@ from palimpsest.lm.models.huggingface.checkpoint import Checkpoint
 from palimpsest.lm.models.huggingface.memory import reserved_cache
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import GenerationConfig, PreTrainedModel
 
 _TOLERANCE = 1e-4
 """Relative to the largest logit: float32 sums in another order stay well below it."""
@@ -259,21 +259,42 @@ def open_plain(checkpoint: Checkpoint, config: PlainLlamaConfig) -> FusedLlama |
         config: What :func:`plain_config` gave.
     """
     from safetensors.torch import load_file
-    from transformers import GenerationConfig
 
     weights: dict[str, torch.Tensor] = {}
     for path in checkpoint.weights:
         weights |= {name: tensor.float() for name, tensor in load_file(path).items()}
+    return fuse_plain(weights, checkpoint, config)
+
+
+def fuse_plain(
+    weights: Mapping[str, torch.Tensor], checkpoint: Checkpoint, config: PlainLlamaConfig
+) -> FusedLlama | None:
+    """Put the weights of a plain Llama into their fused form.
+
+    Args:
+        weights: By name, in float32.
+        checkpoint: Whose end tokens it has.
+        config: What :func:`plain_config` gave.
+
+    Returns:
+        ``None`` where the tensors are not as expected.
+    """
     shapes = plain_shapes(config)
     if {name: tuple(tensor.shape) for name, tensor in weights.items()} != shapes:
         return None
-    if (checkpoint.folder / "generation_config.json").is_file():
-        generation_config = GenerationConfig.from_pretrained(checkpoint.folder)
-    else:
-        generation_config = GenerationConfig.from_model_config(config)
+    generation_config = generation_settings(checkpoint, config)
     rotary = _Rotary(config.head_dim, config.rope_parameters["rope_theta"])
     with torch.inference_mode():
         return FusedLlama(config, weights, rotary, generation_config)
+
+
+def generation_settings(checkpoint: Checkpoint, config: PreTrainedConfig) -> GenerationConfig:
+    """Return the generation configuration that transformers gives a checkpoint's network."""
+    from transformers import GenerationConfig
+
+    if (checkpoint.folder / "generation_config.json").is_file():
+        return GenerationConfig.from_pretrained(checkpoint.folder)
+    return GenerationConfig.from_model_config(config)
 
 
 class _Rotary:

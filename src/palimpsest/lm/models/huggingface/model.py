@@ -53,6 +53,7 @@ class HuggingFaceModel(CausalModel):
 
     def __init__(self, spec: Spec, options: HuggingFaceOptions) -> None:
         pickle, code = options.pickle, options.trust_remote_code
+        self.options = options
         self._checkpoint = find_model(
             spec.target, revision=options.revision, pickle=pickle, code=code
         )
@@ -138,6 +139,14 @@ class HuggingFaceModel(CausalModel):
         free_memory(self._device)
 
     def _load(self) -> PreTrainedModel:
+        return self.open_network()
+
+    def open_network(self) -> PreTrainedModel:
+        """Return a network with the weights, for the caller alone.
+
+        Raises:
+            UserError: The files have changed, or cannot be loaded.
+        """
         self._check_unchanged()
         network = load_network(self._checkpoint, device=self._device, dtype=self._dtype)
         if self._adapter is not None:
