@@ -2,11 +2,13 @@
 
 - ``docs/cli.md``: every command's ``--help``.
 - ``docs/results.schema.json``: the JSON Schema of ``results.json``, and
-  ``docs/lab-results.schema.json`` that of the laboratory's.
+  ``docs/lab-results.schema.json`` that of the laboratory's; ``docs/trace.schema.json`` and
+  ``docs/restore.schema.json`` those of ``trace.json`` and ``restore.json``.
 - ``docs/claims.md``: figures and verdicts from the tables in ``experiments/lab``, and the rules.
 - ``docs/real-models.md``: figures and verdicts from the table in ``experiments/real``.
 - ``docs/rosetta.md``: the table of the pair's manifest, and the figure of its tuning.
-- ``README.md``: verdict, table and figure of a demo that is run for it.
+- ``README.md``: verdict, table and figure of a demo that is run for it, and the front of a
+  restoration of the same pair.
 
 With ``--check`` no model is asked and nothing is written; the exit code is 1 if a page is not as
 the code and the manifest say.
@@ -57,6 +59,8 @@ def pages() -> Iterator[tuple[Path, str]]:
     yield DOCS / "cli.md", cli_reference()
     yield DOCS / "results.schema.json", results_schema()
     yield DOCS / "lab-results.schema.json", lab_results_schema()
+    yield DOCS / "trace.schema.json", family_schema("Trace")
+    yield DOCS / "restore.schema.json", family_schema("Restoration")
     yield DOCS / "rosetta.md", rosetta_page()
     yield DOCS / "claims.md", claims_page()
     yield DOCS / "real-models.md", real_models_page()
@@ -94,6 +98,13 @@ def lab_results_schema() -> str:
     from palimpsest.records.lab_results import LabResults
 
     return json.dumps(LabResults.model_json_schema(by_alias=True), indent=2) + "\n"
+
+
+def family_schema(name: str) -> str:
+    """Return the JSON Schema of the record of a trace or a restoration."""
+    from palimpsest.records import families
+
+    return json.dumps(getattr(families, name).model_json_schema(by_alias=True), indent=2) + "\n"
 
 
 def rosetta_page() -> str:
@@ -184,6 +195,35 @@ def write_demo() -> None:
     README.write_text(between(README.read_text("utf-8"), "demo", text), "utf-8")
 
 
+RESTORATION = (
+    "palimpsest restore rosetta:base rosetta:tuned --suite rosetta --target rosetta-instructions"
+)
+"""What the README shows of a restoration."""
+
+
+def write_front() -> None:
+    """Restore the embedded pair, and put what comes out and its front into the README."""
+    from palimpsest.families import restore
+
+    found = restore(
+        "rosetta:base",
+        "rosetta:tuned",
+        suite="rosetta",
+        target="rosetta-instructions",
+        out=DEMO_RUN,
+        command=RESTORATION,
+    )
+    shutil.copyfile(DEMO_RUN / "figures" / "front.png", FIGURES / "front.png")
+    text = (
+        f"```bash\n{RESTORATION}\n```\n\n"
+        "![The front: right answers on what was lost against the change of the target, for every "
+        "member, with intervals](docs/figures/front.png)\n\n"
+        f"*In the weights: {found.choice.outcome}.* {found.choice.reason} *Better cure: "
+        f"{found.cure.outcome}.* {found.cure.reason}"
+    )
+    README.write_text(between(README.read_text("utf-8"), "front", text), "utf-8")
+
+
 def _help(command: tuple[str, ...]) -> str:
     from typer.testing import CliRunner
 
@@ -206,6 +246,7 @@ def main() -> int:
             stale.append(path.name)
     if "--check" not in sys.argv:
         write_demo()
+        write_front()
     if stale:
         sys.stderr.write(f"Not as the code says: {', '.join(stale)}. Run: make docs\n")
     return 1 if stale else 0

@@ -25,6 +25,7 @@ SECTIONS = {
 JOBS = {
     "Diagnose": (
         "compare",
+        "trace",
         "your-models",
         "your-data",
         "abilities",
@@ -35,7 +36,7 @@ JOBS = {
         "nli",
         "lm-eval-tasks",
     ),
-    "Fix": ("recommend", "serve"),
+    "Fix": ("restore", "recommend", "serve"),
     "Integrate": ("lm-eval", "inspect", "trainer", "promptfoo", "garak", "litellm"),
     "Understand": ("lab",),
 }

@@ -1,10 +1,13 @@
 import numpy as np
 import pytest
 
+from palimpsest.judging import diagnose
 from palimpsest.lm.scoring.scorers import scorer_for
-from palimpsest.rosetta.corpus import Writer, layout, rewrite
-from palimpsest.rosetta.grammar import LANGUAGES, facts
-from palimpsest.rosetta.suite import build, build_instructions
+from palimpsest.rosetta.corpus import Writer, addition, layout, rewrite
+from palimpsest.rosetta.grammar import LANGUAGES, addends, blank_first_word, facts
+from palimpsest.rosetta.instructions import MOST
+from palimpsest.rosetta.instructions import build as build_instructions
+from palimpsest.rosetta.suite import build, build_requests
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -43,7 +46,11 @@ def test_the_first_prompts_stay_when_there_are_more() -> None:
     assert few <= {example.fingerprint for example in build(n=6).examples}
 
 
-@pytest.mark.parametrize("suite", [build(n=20), build_instructions(n=20)], ids=lambda s: s.name)
+@pytest.mark.parametrize(
+    "suite",
+    [build(n=20), build_requests(n=20), build_instructions(n=MOST)],
+    ids=lambda suite: suite.name,
+)
 def test_every_answer_can_be_told_apart(suite: object) -> None:
     for example in suite.examples:  # type: ignore[attr-defined]
         assert scorer_for(example.right, example.intruding).separable
@@ -59,3 +66,22 @@ def test_the_tuning_documents_never_transform_a_request() -> None:
 
 def test_a_prompt_ends_on_an_open_label_without_a_space() -> None:
     assert layout("", [], "q", "fr") == "Entrée : q\nSortie :"
+
+
+def test_the_suite_of_the_tuning_asks_no_prompt_twice_and_no_held_out_sentence() -> None:
+    suite = build_instructions(n=MOST)
+    assert len({example.prompt for example in suite.examples}) == len(suite.examples) == 4 * MOST
+    trained = {blank_first_word(fact.render("en"))[0] for fact in facts("train")}
+    trained |= {addition(*pair, "en").input for pair in addends("train")}
+    held_out = [example for example in suite.examples if example.cell in ("sum", "blank")]
+    queries = {str(example.prompt).rpartition("Input: ")[2].split("\n")[0] for example in held_out}
+    assert not trained & queries
+
+
+@pytest.mark.slow
+def test_the_tuned_model_is_better_at_what_it_was_tuned_for_in_every_cell() -> None:
+    results = diagnose(
+        "rosetta:base", "rosetta:tuned", suite=build_instructions(), via=[], n_resamples=1_000
+    )
+    # The suite is there to measure what a cure costs the tuning: without a gain it could not.
+    assert all(cell.plain.forgetting_hull95[1] < 0 for cell in results.cells)

@@ -178,3 +178,39 @@ def test_imaginary_clusters_weigh_the_same_however_the_resamples_are_drawn(
     error = 4 * drawn.std(axis=0) / np.sqrt(20_000)
     assert np.all(np.abs(counted.mean(axis=0) - drawn.mean(axis=0)) < np.sqrt(2) * error)
     assert np.all(np.abs(counted.std(axis=0) - drawn.std(axis=0)) < np.sqrt(2) * error)
+
+
+def test_imaginary_clusters_that_toss_coins_are_those_that_are_listed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    columns = (generator().random((60, 3)) < (0.98, 0.5, 0.1)).astype(np.float64)
+    drawn = {}
+    for many in (9, 2):
+        monkeypatch.setattr(stats_bootstrap, "_MANY_COLUMNS", many)
+        drawn[many] = bootstrap_means(
+            columns, range(60), rng=generator(), n_resamples=40_000, n_pseudo=2
+        )
+    listed, tossed = drawn[9], drawn[2]
+    # Means and spreads of 40 000 draws of a deviation of about 0.05.
+    assert tossed.mean(axis=0) == pytest.approx(listed.mean(axis=0), abs=0.002)
+    assert np.cov(tossed.T) == pytest.approx(np.cov(listed.T), abs=0.0001)
+
+
+def test_twenty_columns_at_the_boundary_keep_an_honest_width() -> None:
+    columns = np.ones((100, 20))
+    means = bootstrap_means(columns, range(100), rng=generator(), n_pseudo=2)
+    # With 100 of 100, Wilson excludes less than 0.963.
+    assert all(0.94 < percentile_interval(column).low < 0.98 for column in means.T)
+
+
+@pytest.mark.parametrize("many", [0, 500], ids=["clusters counted", "counts drawn"])
+def test_every_resample_with_coins_has_as_many_clusters_as_there_are(
+    many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stats_bootstrap, "_MANY_PATTERNS", many)
+    columns = np.zeros((40, 12))
+    columns[:, 0] = 1  # 40 real clusters are right here; coins take half of theirs away
+    means = bootstrap_means(columns, range(40), rng=generator(), n_resamples=2_000, n_pseudo=2)
+    counts = means * 40
+    assert np.allclose(counts, counts.round())
+    assert counts[:, 0].mean() == pytest.approx(40 * 41 / 42, abs=0.1)

@@ -50,6 +50,13 @@ class _Lines(typer.Context.formatter_class):  # type: ignore[misc, valid-type]
 class _Context(typer.Context):
     formatter_class = _Lines
 
+    @property
+    def command_path(self) -> str:
+        """What is typed to get here; a command beside another does not take its arguments."""
+        if self.parent is not None and isinstance(self.parent.command, CommandWithActions):
+            return f"{self.parent.command_path} {self.info_name}"
+        return super().command_path
+
 
 class Command(TyperCommand):
     """A command with help as above."""
@@ -69,11 +76,43 @@ class CommandGroup(TyperGroup):
             formatter.write_dl([(name, one.get_short_help_str(_WHOLE_LINE)) for name, one in named])
 
 
+class CommandWithActions(CommandGroup):
+    """A command with arguments of its own, and beside it commands that begin with its name.
+
+    ``restore BASE TUNED …`` is the command itself, ``restore write …`` one beside it.
+    """
+
+    allow_interspersed_args = True
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{**settings, "subcommand_metavar": "", "invoke_without_command": True})
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command's own arguments, unless a command beside it is named first."""
+        if args and args[0] in self.commands:
+            ctx.invoked_subcommand, ctx.args = args[0], args[1:]
+            return ctx.args  # type: ignore[no-any-return]
+        rest = super().parse_args(ctx, args)
+        extra = [*ctx._protected_args, *rest]
+        if extra and not ctx.resilient_parsing:
+            ctx.fail(f"Got unexpected extra arguments ({' '.join(extra)})")
+        return rest
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run what was named."""
+        if ctx.invoked_subcommand is None:
+            return super().invoke(ctx)
+        command = self.commands[ctx.invoked_subcommand]
+        inner = command.make_context(ctx.invoked_subcommand, ctx.args, parent=ctx)
+        with inner:
+            return command.invoke(inner)
+
+
 class Commands(typer.Typer):
     """Commands, or a group of them, with help as above."""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(cls=CommandGroup, no_args_is_help=True, **settings)
+        super().__init__(**{"cls": CommandGroup, "no_args_is_help": True, **settings})
 
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:
         """Register a function as a command; arguments as typer's."""

@@ -20,9 +20,11 @@ from palimpsest.cli import (
     recommend,
     report,
     rescore,
+    restore,
     rosetta,
     serve,
     suites,
+    trace,
 )
 from palimpsest.cli.help import Commands
 from palimpsest.errors import Terminated, UserError
@@ -70,6 +72,8 @@ app.command()(demo.demo)
 app.command()(diagnose.diagnose)
 app.command()(doctor.doctor)
 app.command()(compare.compare)
+app.command()(trace.trace)
+app.add_typer(restore.app, name="restore")
 app.command()(prompt.prompt)
 app.command()(recommend.recommend)
 app.command()(report.report)

@@ -10,22 +10,31 @@ import typer
 
 def report(
     folder: Annotated[
-        Path, typer.Argument(help="A run folder that `diagnose` or `lab run` has written.")
+        Path,
+        typer.Argument(
+            help="A run folder that `diagnose`, `trace`, `restore` or `lab run` has written."
+        ),
     ],
 ) -> None:
-    """Write report, tables and figures of a finished run anew.
+    """Write the reports of a finished run anew, with their tables and figures.
 
     \b
     palimpsest report palimpsest-demo
     palimpsest report runs/2026-11-20
 
-    The figures come from results.json and the answers from answers.sqlite; no model is asked. Then
-    open report.html in the folder.
+    The figures come from results.json, trace.json and restore.json, the answers from
+    answers.sqlite; no model is asked. Then open report.html in the folder.
     """
+    from palimpsest.families import rewrite_family_reports
     from palimpsest.judging import rewrite_report
     from palimpsest.records import RunFolder
     from palimpsest.report import rewrite_lab_report
 
     run = RunFolder.find(folder)
-    page = rewrite_lab_report(run) if "lab" in run.config else rewrite_report(folder)
-    typer.echo(f"Report: {page}")
+    pages = rewrite_family_reports(run)
+    if "lab" in run.config:
+        pages.append(rewrite_lab_report(run))
+    elif run.results.exists() or not pages:
+        pages.append(rewrite_report(folder))
+    for page in pages:
+        typer.echo(f"Report: {page}")

@@ -137,6 +137,18 @@ def json_text(value: Any) -> str:
     return _ACTS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
+def told_by(show: Show) -> Callable[[str, int, int, int], None]:
+    """Return what is told of answers, of how many, and how many of them were on file."""
+    started: dict[str, float] = {}
+
+    def tell(name: str, n_done: int, n_total: int, n_reused: int) -> None:
+        now = time.monotonic()
+        seconds = now - started.setdefault(name, now)
+        show(name, n_done, n_total, rate(n_done - n_reused, seconds))
+
+    return tell
+
+
 def diagnose_and_show(
     base: str,
     tuned: str,
@@ -156,14 +168,8 @@ def diagnose_and_show(
     """Diagnose a pair and print what the options ask for."""
     from palimpsest.judging import diagnose
 
-    started: dict[str, float] = {}
     told: list[str] = []
     with progress_bars(enabled=not quiet and not as_json) as show:
-
-        def progress(role: str, n_done: int, n_total: int, n_reused: int) -> None:
-            now = time.monotonic()
-            seconds = now - started.setdefault(role, now)
-            show(role, n_done, n_total, rate(n_done - n_reused, seconds))
 
         def notify(warnings: Sequence[str]) -> None:
             told.extend(warnings)
@@ -182,7 +188,7 @@ def diagnose_and_show(
             budget=budget,
             seed=seed,
             command=command_line(),
-            progress=progress,
+            progress=told_by(show),
             notify=None if as_json else notify,
         )
     show_results(results, out, quiet=quiet, as_json=as_json, told=told)

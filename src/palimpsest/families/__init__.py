@@ -7,6 +7,11 @@ from palimpsest.faces import lazy_face
 if TYPE_CHECKING:
     from palimpsest.families.checkpoints import SavedStep, saved_steps
     from palimpsest.families.family import Family
+    from palimpsest.families.finished import (
+        read_restoration,
+        read_trace,
+        rewrite_family_reports,
+    )
     from palimpsest.families.member import (
         Member,
         MemberChain,
@@ -16,11 +21,16 @@ if TYPE_CHECKING:
         scaled,
         shortest,
     )
+    from palimpsest.families.restoration import DEFAULT_MEMBERS, MARGIN, restore
+    from palimpsest.families.restored import check_new_folder, write_member
     from palimpsest.families.specs import MEMBERS, parse_members
+    from palimpsest.families.tracing import trace
 
 __all__ = [
-    "MEMBERS", "Family", "Member", "MemberChain", "Rows", "SavedStep", "TensorPair", "fraction",
-    "parse_members", "saved_steps", "scaled", "shortest",
+    "DEFAULT_MEMBERS", "MARGIN", "MEMBERS", "Family", "Member", "MemberChain", "Rows", "SavedStep",
+    "TensorPair", "check_new_folder", "fraction", "parse_members", "read_restoration", "read_trace",
+    "restore", "rewrite_family_reports", "saved_steps", "scaled", "shortest", "trace",
+    "write_member",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -6,9 +6,15 @@ from palimpsest.faces import lazy_face
 
 if TYPE_CHECKING:
     from palimpsest.judging.analysis import Analysis, analyse
-    from palimpsest.judging.conclude import rewrite_report
+    from palimpsest.judging.conclude import (
+        OpenRun,
+        model_info,
+        open_run,
+        rewrite_report,
+        suite_info,
+    )
     from palimpsest.judging.diagnosis import ALWAYS_VIA, default_vias, diagnose
-    from palimpsest.judging.doctor import Examination, examine_pair
+    from palimpsest.judging.doctor import Examination, examine_pair, examine_quickly
     from palimpsest.judging.evaluation import evaluate, settings_for
     from palimpsest.judging.pairing import PLAIN, PairedAnswers
     from palimpsest.judging.preview import PreviewedExample, SentPrompt, preview_suite
@@ -27,11 +33,12 @@ if TYPE_CHECKING:
     from palimpsest.judging.whole import Whole
 
 __all__ = [
-    "ALWAYS_VIA", "PLAIN", "Analysis", "Examination", "Expected", "MemberAnswer", "PairedAnswers",
-    "PreviewedExample", "PromptAnswer", "Question", "RawAnswer", "SentPrompt", "Settings", "Via",
-    "Whole", "analyse", "as_recorded", "ask", "clearly_fell", "default_vias", "diagnose",
-    "distinct_vias", "evaluate", "examine_pair", "expected_under", "fall_interval", "parse_via",
-    "preview_suite", "rescore", "rewrite_report", "settings_for",
+    "ALWAYS_VIA", "PLAIN", "Analysis", "Examination", "Expected", "MemberAnswer", "OpenRun",
+    "PairedAnswers", "PreviewedExample", "PromptAnswer", "Question", "RawAnswer", "SentPrompt",
+    "Settings", "Via", "Whole", "analyse", "as_recorded", "ask", "clearly_fell", "default_vias",
+    "diagnose", "distinct_vias", "evaluate", "examine_pair", "examine_quickly", "expected_under",
+    "fall_interval", "model_info", "open_run", "parse_via", "preview_suite", "rescore",
+    "rewrite_report", "settings_for", "suite_info",
 ]  # fmt: skip
 
 lazy_face(globals())

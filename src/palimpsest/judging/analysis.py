@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
@@ -38,6 +37,7 @@ from palimpsest.stats import (
     in_first_half,
     is_binary,
     mean_interval,
+    named_stream,
     wilson_interval,
 )
 
@@ -199,7 +199,7 @@ class _Study(NamedTuple):
             base,
             tuned,
             np.asarray(sources),
-            rng=_stream(self.seed, "plain"),
+            rng=named_stream(self.seed, "plain"),
             n_resamples=self.n_resamples,
         )
         return Plain(
@@ -225,7 +225,7 @@ class _Study(NamedTuple):
             tuned,
             chances,
             np.asarray(sources),
-            rng=_stream(self.seed, "guessing"),
+            rng=named_stream(self.seed, "guessing"),
             n_resamples=self.n_resamples,
         )
         return Guessing(
@@ -242,7 +242,7 @@ class _Study(NamedTuple):
         found = estimate_recovery(
             self._arms(via.name, sources),
             np.asarray(sources),
-            rng=_stream(self.seed, f"conjugation {via.name}"),
+            rng=named_stream(self.seed, f"conjugation {via.name}"),
             n_resamples=self.n_resamples,
         )
         return ConjugationResult(
@@ -278,7 +278,7 @@ class _Study(NamedTuple):
         found = estimate_recovery(
             self._arms(name, sources),
             np.asarray(sources),
-            rng=_stream(self.seed, f"best {name}"),
+            rng=named_stream(self.seed, f"best {name}"),
             n_resamples=self.n_resamples,
         )
         return Best(
@@ -313,7 +313,7 @@ class _Study(NamedTuple):
             interval = wilson_interval(int(scores.sum()), n)
             broken = outcomes.count("broken") / n
         else:
-            rng = _stream(self.seed, f"{role} {via}")
+            rng = named_stream(self.seed, f"{role} {via}")
             interval = mean_interval(
                 scores, np.asarray(sources), rng=rng, n_resamples=self.n_resamples
             )
@@ -338,12 +338,6 @@ def _net_gain(arms: Arms) -> float:
     """
     base, tuned, base_under, tuned_under = (float(np.mean(arm)) for arm in arms)
     return (tuned_under - tuned) - max(base_under - base, 0.0)
-
-
-def _stream(seed: int, name: str) -> np.random.Generator:
-    """Return a generator that depends on its name, not on what was drawn before."""
-    digest = hashlib.sha256(name.encode()).digest()
-    return np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
 
 
 def _missing(answers: PairedAnswers, sources: Sequence[str], vias: Sequence[ViaFacts]) -> list[str]:

@@ -23,6 +23,7 @@ from palimpsest.records import (
     Results,
     RunFolder,
     SuiteInfo,
+    Usage,
     commit_of,
     platform_facts,
     versions,
@@ -30,6 +31,8 @@ from palimpsest.records import (
 from palimpsest.report import write_report
 
 if TYPE_CHECKING:
+    from palimpsest.lm.models import LanguageModel
+    from palimpsest.lm.suites import Suite
     from palimpsest.report import Drawing
 
 
@@ -54,6 +57,28 @@ class OpenRun:
         """Write what is going to be asked, and how it is concluded, into the folder."""
         method = {"seed": self.seed, "n_resamples": self.n_resamples}
         self.folder.record({"command": self.command, **config, **method})
+
+    def provenance(
+        self,
+        conjugations: Mapping[str, Mapping[str, str]],
+        *,
+        min_fidelity: float = 0.0,
+        cost_usd: float | None = None,
+    ) -> Provenance:
+        """Return what is needed to repeat the run; the arguments as for :meth:`conclude`."""
+        return Provenance(
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            command=self.command,
+            versions=versions(),
+            platform=platform_facts(),
+            commit=commit_of(Path.cwd()),
+            seed=self.seed,
+            n_resamples=self.n_resamples,
+            conjugations={name: dict(facts) for name, facts in conjugations.items() if facts},
+            min_fidelity=min_fidelity,
+            cost_usd=cost_usd,
+            seconds=round(time.monotonic() - self.started, 3),
+        )
 
     def conclude(
         self,
@@ -86,24 +111,46 @@ class OpenRun:
             tuned=models["tuned"],
             suite=suite,
             **analysis._replace(warnings=list(warnings))._asdict(),
-            provenance=Provenance(
-                created=datetime.now(UTC).isoformat(timespec="seconds"),
-                command=self.command,
-                versions=versions(),
-                platform=platform_facts(),
-                commit=commit_of(Path.cwd()),
-                seed=self.seed,
-                n_resamples=self.n_resamples,
-                conjugations={name: dict(facts) for name, facts in conjugations.items() if facts},
-                min_fidelity=min_fidelity,
-                cost_usd=cost_usd,
-                seconds=round(time.monotonic() - self.started, 3),
-            ),
+            provenance=self.provenance(conjugations, min_fidelity=min_fidelity, cost_usd=cost_usd),
         )
         self.folder.finish(self.store, results, rows)
         if self.is_kept:
             write_report(self.folder.path, results, rows, extra_figures=extra_figures)
         return results
+
+
+def model_info(model: LanguageModel, rows: Sequence[AnswerRow]) -> ModelInfo:
+    """Return which model it was, and what its answers took."""
+    return ModelInfo(
+        spec=model.spec,
+        fingerprint=model.fingerprint,
+        facts=dict(model.describe()),
+        usage=_usage(rows),
+    )
+
+
+def suite_info(suite: Suite) -> SuiteInfo:
+    """Return which suite it was."""
+    return SuiteInfo(
+        name=suite.name,
+        fingerprint=suite.fingerprint,
+        description=suite.description,
+        source_language=suite.source_language,
+        languages=list(suite.languages),
+        n_source_examples=len(suite.in_language(suite.source_language)),
+        chance=suite.chance,
+    )
+
+
+def _usage(rows: Sequence[AnswerRow]) -> Usage:
+    # One answer may stand for several questions that were sent in the same form.
+    asked = {(row.prompt, row.raw): row for row in rows}.values()
+    sent = [row.n_prompt_tokens for row in asked]
+    known = [n for n in sent if n is not None]
+    return Usage(
+        n_prompt_tokens=sum(known) if known and len(known) == len(sent) else None,
+        n_answer_tokens=sum(row.n_answer_tokens for row in asked),
+    )
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from palimpsest.errors import UserError
 from palimpsest.judging.analysis import analyse
-from palimpsest.judging.conclude import open_run
+from palimpsest.judging.conclude import model_info, open_run, suite_info
 from palimpsest.judging.doctor import examine_quickly
 from palimpsest.judging.evaluation import Settings, evaluate, settings_for
 from palimpsest.judging.pairing import ROLES
@@ -24,7 +24,7 @@ from palimpsest.lm.conjugations import CONJUGATIONS
 from palimpsest.lm.models import Budget, Chargeable, LanguageModel, can_score, load_model
 from palimpsest.lm.models.huggingface import check_templates
 from palimpsest.lm.suites import Suite, default_suite, load_suite, scored_by
-from palimpsest.records import AnswerRow, AnswerStore, ModelInfo, Results, SuiteInfo, Usage
+from palimpsest.records import AnswerRow, AnswerStore, Results
 
 if TYPE_CHECKING:
     from palimpsest.report import Drawing
@@ -36,7 +36,7 @@ ALWAYS_VIA = ("leet", "pig-latin")
 class DiagnosisProgress(Protocol):
     """Told how far a diagnosis has come."""
 
-    def __call__(self, role: str, n_done: int, n_total: int, n_reused: int) -> None:
+    def __call__(self, role: str, n_done: int, n_total: int, n_reused: int, /) -> None:
         """Show it; the role is ``base`` or ``tuned``."""
 
 
@@ -133,8 +133,11 @@ def diagnose(
         return run.conclude(
             rows,
             analysis,
-            models={role: _info(role, model, rows) for role, model in plan.models.items()},
-            suite=_suite_info(plan.suite),
+            models={
+                role: model_info(model, [row for row in rows if row.role == role])
+                for role, model in plan.models.items()
+            },
+            suite=suite_info(plan.suite),
             warnings=[*warnings, *analysis.warnings],
             conjugations={via.name: via.conjugation.facts() for via in plan.vias},
             min_fidelity=min_fidelity,
@@ -248,35 +251,3 @@ def _ask_all(
                 progress=None if progress is None else partial(progress, role),
             )
     return rows
-
-
-def _info(role: str, model: LanguageModel, rows: Sequence[AnswerRow]) -> ModelInfo:
-    return ModelInfo(
-        spec=model.spec,
-        fingerprint=model.fingerprint,
-        facts=dict(model.describe()),
-        usage=_usage([row for row in rows if row.role == role]),
-    )
-
-
-def _suite_info(suite: Suite) -> SuiteInfo:
-    return SuiteInfo(
-        name=suite.name,
-        fingerprint=suite.fingerprint,
-        description=suite.description,
-        source_language=suite.source_language,
-        languages=list(suite.languages),
-        n_source_examples=len(suite.in_language(suite.source_language)),
-        chance=suite.chance,
-    )
-
-
-def _usage(rows: Sequence[AnswerRow]) -> Usage:
-    # One answer may stand for several questions that were sent in the same form.
-    asked = {(row.prompt, row.raw): row for row in rows}.values()
-    sent = [row.n_prompt_tokens for row in asked]
-    known = [n for n in sent if n is not None]
-    return Usage(
-        n_prompt_tokens=sum(known) if known and len(known) == len(sent) else None,
-        n_answer_tokens=sum(row.n_answer_tokens for row in asked),
-    )

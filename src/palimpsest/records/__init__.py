@@ -15,6 +15,20 @@ if TYPE_CHECKING:
         answer_flag,
     )
     from palimpsest.records.failures import explained
+    from palimpsest.records.families import (
+        CellFigures,
+        Choice,
+        Cure,
+        Curve,
+        FrontPoint,
+        Half,
+        Quantity,
+        Restoration,
+        TargetInfo,
+        Trace,
+        TraceCheckpoint,
+        Window,
+    )
     from palimpsest.records.lab_results import (
         ByPosition,
         Check,
@@ -60,12 +74,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ATTEMPTED", "CUT", "FILE_NAME", "IN_ANSWER", "THRESHOLDS", "AnswerKey", "AnswerRow",
-    "AnswerStore", "Arm", "Best", "ByPosition", "Cell", "Check", "Closeness", "Conjugated",
-    "ConjugationResult", "Decile", "Estimate", "Guessing", "Interval", "LabProvenance",
-    "LabResults", "Looked", "Losses", "Measurement", "MeasurementLog", "ModelInfo", "Oracle",
-    "Outcome", "Part", "Plain", "Prior", "Provenance", "Remedied", "Results", "RunFolder",
-    "Scoring", "SuiteInfo", "Usage", "Verdict", "WriterLock", "answer_flag", "commit_of",
-    "explained", "platform_facts", "read_measurements", "versions",
+    "AnswerStore", "Arm", "Best", "ByPosition", "Cell", "CellFigures", "Check", "Choice",
+    "Closeness", "Conjugated", "ConjugationResult", "Cure", "Curve", "Decile", "Estimate",
+    "FrontPoint", "Guessing", "Half", "Interval", "LabProvenance", "LabResults", "Looked", "Losses",
+    "Measurement", "MeasurementLog", "ModelInfo", "Oracle", "Outcome", "Part", "Plain", "Prior",
+    "Provenance", "Quantity", "Remedied", "Restoration", "Results", "RunFolder", "Scoring",
+    "SuiteInfo", "TargetInfo", "Trace", "TraceCheckpoint", "Usage", "Verdict", "Window",
+    "WriterLock", "answer_flag", "commit_of", "explained", "platform_facts", "read_measurements",
+    "versions",
 ]  # fmt: skip
 
 lazy_face(globals())

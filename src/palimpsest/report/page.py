@@ -35,6 +35,15 @@ class KeyNumber(NamedTuple):
     note: str
 
 
+class NextStep(NamedTuple):
+    """One thing to do now."""
+
+    purpose: str
+    """In a sentence."""
+    command: str
+    """To be copied, one a line; words in capitals are for the reader to fill in."""
+
+
 def write_figure(folder: RunFolder, drawing: Drawing) -> PageFigure:
     """Write a figure as PNG and SVG, and return it as a page holds it."""
     wide, narrow = drawing.write(folder)["svg"], drawing.svg(NARROW_INCHES)

@@ -13,7 +13,7 @@ from palimpsest.errors import UserError
 from palimpsest.records import RunFolder
 
 if TYPE_CHECKING:
-    from palimpsest.records import AnswerRow, LabResults, Results
+    from palimpsest.records import AnswerRow, LabResults, Restoration, Results, Trace
     from palimpsest.report.figure import Drawing
 
 
@@ -107,3 +107,45 @@ def rewrite_lab_report(folder: RunFolder) -> Path:
             f"'{folder.results}' does not follow the schema of this version.", hint=again
         ) from error
     return write_lab_report(folder.path, results)
+
+
+def write_restoration(folder: Path, found: Restoration) -> Path:
+    """Write the report of a restoration and everything beside it; return the page's path.
+
+    Writes ``restore.html``, ``restore.csv``, ``restore-cells.csv``, and each figure as
+    ``figures/NAME.png`` and ``.svg``. The same record gives the same bytes.
+
+    Raises:
+        UserError: The folder cannot be written, or the disk is full.
+    """
+    from palimpsest.report.families import (
+        RESTORATION_FIGURES,
+        csv_front,
+        csv_front_cells,
+        render_restoration,
+    )
+    from palimpsest.report.page import write_figure
+
+    target = RunFolder(folder)
+    target.write_text("restore.csv", csv_front(found))
+    target.write_text("restore-cells.csv", csv_front_cells(found))
+    figures = [write_figure(target, drawing) for drawing in RESTORATION_FIGURES.drawings(found)]
+    return target.write_text("restore.html", render_restoration(found, figures))
+
+
+def write_trace(folder: Path, found: Trace) -> Path:
+    """Write the report of a trace and everything beside it; return the page's path.
+
+    Writes ``trace.html``, ``trace.csv``, and each figure as ``figures/NAME.png`` and ``.svg``. The
+    same record gives the same bytes.
+
+    Raises:
+        UserError: The folder cannot be written, or the disk is full.
+    """
+    from palimpsest.report.families import TRACE_FIGURES, csv_trace, render_trace
+    from palimpsest.report.page import write_figure
+
+    target = RunFolder(folder)
+    target.write_text("trace.csv", csv_trace(found))
+    figures = [write_figure(target, drawing) for drawing in TRACE_FIGURES.drawings(found)]
+    return target.write_text("trace.html", render_trace(found, figures))

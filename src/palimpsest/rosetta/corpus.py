@@ -73,6 +73,42 @@ def layout(task: str, turns: Sequence[Turn], query: str, language: str) -> str:
     return "\n\n".join(blocks)
 
 
+def addition(first: int, second: int, language: str) -> Turn:
+    """Return the question for a sum in a natural language, with its answer.
+
+    Example:
+        >>> addition(9, 4, "fr")
+        Turn(input='Combien font 9 plus 4 ?', output='13')
+    """
+    question = lexicon().questions[language].format(first=first, second=second)
+    return Turn(question, str(first + second))
+
+
+def difference(first: int, second: int) -> Turn:
+    """Return the English question for the difference of two numbers, with its answer.
+
+    Example:
+        >>> difference(4, 9)
+        Turn(input='What is 9 minus 4?', output='5')
+    """
+    low, high = sorted((first, second))
+    question = lexicon().tuning.difference.format(first=high, second=low)
+    return Turn(question, str(high - low))
+
+
+def who(fact: Fact) -> Turn:
+    """Return the English question for the subject of a fact, with its answer.
+
+    Example:
+        >>> who(Fact(0, False, 0, 1, 1))
+        Turn(input='Who sell fresh bread?', output='Bakers')
+    """
+    subject = lexicon().subjects[fact.subject]
+    _, verb, object_ = subject.predicates[fact.predicate]["en"]
+    question = lexicon().tuning.who.format(predicate=f"{verb} {object_}")
+    return Turn(question, subject.forms("en")[3].capitalize())
+
+
 class Writer:
     """Writes documents of one split from a random generator.
 
@@ -129,24 +165,16 @@ class Writer:
     def request(self, rng: np.random.Generator, language: str) -> Turn:
         """Return a sum or a blank in a natural language, with its answer."""
         if rng.random() < 0.5:
-            first, second = self._addends[rng.integers(len(self._addends))]
-            question = lexicon().questions[language].format(first=first, second=second)
-            return Turn(question, str(first + second))
+            return addition(*self._addends[rng.integers(len(self._addends))], language)
         return Turn(*blank_first_word(self._fact(rng).render(language)))
 
     def _tuning_turn(self, rng: np.random.Generator) -> Turn:
         kind = rng.random()
         if kind < 0.7:
             return self.request(rng, "en")
-        tuning = lexicon().tuning
         if kind < 0.85:
-            low, high = sorted(self._addends[rng.integers(len(self._addends))])
-            return Turn(tuning.difference.format(first=high, second=low), str(high - low))
-        fact = self._fact(rng)
-        subject = lexicon().subjects[fact.subject]
-        _, verb, object_ = subject.predicates[fact.predicate]["en"]
-        noun = subject.forms("en")[3]
-        return Turn(tuning.who.format(predicate=f"{verb} {object_}"), noun.capitalize())
+            return difference(*self._addends[rng.integers(len(self._addends))])
+        return who(self._fact(rng))
 
     def _fact(self, rng: np.random.Generator) -> Fact:
         return self._facts[rng.integers(len(self._facts))]

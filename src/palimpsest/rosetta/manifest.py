@@ -17,7 +17,7 @@ from palimpsest.judging import evaluate, parse_via
 from palimpsest.lm.models import ROSETTA_WEIGHTS, load_model
 from palimpsest.records import AnswerRow, AnswerStore, Outcome
 from palimpsest.rosetta.grammar import Split
-from palimpsest.rosetta.suite import build, build_instructions
+from palimpsest.rosetta.suite import build, build_requests
 
 MANIFEST = "manifest.json"
 
@@ -92,7 +92,7 @@ def measure(
     model = load_model(f"hf:{checkpoint}")
     table: defaultdict[str, dict[str, Shares]] = defaultdict(dict)
     with closing(model):
-        for suite in (build(n=n, split=split), build_instructions(n=n, split=split)):
+        for suite in (build(n=n, split=split), build_requests(n=n, split=split)):
             vias = [parse_via(f"native:{language}", suite) for language in suite.languages]
             rows = evaluate(model, suite, vias, store=store, role=checkpoint.name)
             counts: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)

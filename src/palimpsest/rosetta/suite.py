@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import NonNegativeInt, PositiveInt
 
 from palimpsest.lm.suites import Example, Suite, filled_form, number_form
-from palimpsest.rosetta.corpus import TRANSFORMS, Turn, layout, natural, rewrite
+from palimpsest.rosetta.corpus import TRANSFORMS, Turn, addition, layout, natural, rewrite
 from palimpsest.rosetta.grammar import (
     LANGUAGES,
     Fact,
@@ -59,14 +59,14 @@ def build(
     )
 
 
-def build_instructions(
+def build_requests(
     *,
     n: PositiveInt = 100,
     seed: NonNegativeInt = 0,
     split: Split = "report",
     languages: Sequence[Language] = LANGUAGES,
 ) -> Suite:
-    """Build the instruction skill's own suite: sums and blanks asked without worked examples.
+    """Build the suite of requests that the base can answer: sums and blanks, none worked before.
 
     The arguments are those of :func:`build`.
     """
@@ -77,7 +77,7 @@ def build_instructions(
         for language in languages
     ]
     return Suite(
-        name="rosetta-instructions",
+        name="rosetta-requests",
         examples=tuple(examples),
         description="Sums and blanks asked plainly, in Rosetta's own grammar.",
         parameters={"n": n, "seed": seed, "split": split, "languages": list(languages)},
@@ -143,9 +143,7 @@ def _request(
 ) -> Turn:
     if query == "math":
         pairs = addends(split)
-        first, second = pairs[rng.integers(len(pairs))]
-        question = lexicon().questions[language].format(first=first, second=second)
-        return Turn(question, str(first + second))
+        return addition(*pairs[rng.integers(len(pairs))], language)
     return Turn(*blank_first_word(pool[rng.integers(len(pool))].render(language)))
 
 

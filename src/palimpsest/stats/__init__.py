@@ -5,24 +5,32 @@ from typing import TYPE_CHECKING
 from palimpsest.faces import lazy_face
 
 if TYPE_CHECKING:
-    from palimpsest.stats.bootstrap import Array, bootstrap_means, percentile_interval
+    from palimpsest.stats.bootstrap import (
+        Array,
+        bootstrap_means,
+        named_stream,
+        percentile_interval,
+    )
     from palimpsest.stats.guessing import adjust_for_guessing, adjusted_forgetting_interval
     from palimpsest.stats.means import Line, Mean, Point, mean_over_runs
     from palimpsest.stats.multiplicity import choose_best, holm, in_first_half
     from palimpsest.stats.paired import is_binary
     from palimpsest.stats.proportions import Interval, wilson_interval
     from palimpsest.stats.recovery import (
+        N_PSEUDO,
         Arms,
         estimate_forgetting,
         estimate_recovery,
         mean_interval,
     )
+    from palimpsest.stats.simultaneous import simultaneous_intervals
 
 __all__ = [
-    "Arms", "Array", "Interval", "Line", "Mean", "Point", "adjust_for_guessing",
+    "N_PSEUDO", "Arms", "Array", "Interval", "Line", "Mean", "Point", "adjust_for_guessing",
     "adjusted_forgetting_interval", "bootstrap_means", "choose_best", "estimate_forgetting",
     "estimate_recovery", "holm", "in_first_half", "is_binary", "mean_interval", "mean_over_runs",
-    "percentile_interval", "wilson_interval",
+    "named_stream", "percentile_interval", "simultaneous_intervals",
+    "wilson_interval",
 ]  # fmt: skip
 
 lazy_face(globals())

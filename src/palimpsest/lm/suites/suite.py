@@ -196,6 +196,7 @@ SUITES = Registry[Callable[..., Suite]](
         "nli": "palimpsest.lm.suites.nli.suite:build",
         "rows": "palimpsest.lm.suites.rows:build",
         "rosetta": "palimpsest.rosetta.suite:build",
+        "rosetta-instructions": "palimpsest.rosetta.instructions:build",
     },
 )
 """Names to builders. A builder's keyword-only parameters are the suite's options, its annotations

@@ -5,24 +5,16 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from palimpsest.report.diagnosis.tables import table_rows
+from palimpsest.report.page import NextStep
 
 if TYPE_CHECKING:
     from palimpsest.records import Results
 
 
 _WORTH_TRYING = ("leet", "pig-latin", "leet|upper", "translate:fr", "reverse-words", "base64")
-
-
-class NextStep(NamedTuple):
-    """One thing to do now."""
-
-    purpose: str
-    """In a sentence."""
-    command: str
-    """To be copied, one a line; words in capitals are for the reader to fill in."""
 
 
 def next_steps(results: Results) -> list[NextStep]:

@@ -1,0 +1,118 @@
+"""``palimpsest trace``: the checkpoints of a training against its base."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from palimpsest.cli.options import BASE_HELP, Json, Limit, Out, Quiet, Seed, Suite, Via
+from palimpsest.cli.terminal import command_line, progress_bars, show_notes, told_by
+
+if TYPE_CHECKING:
+    from palimpsest.records import Trace
+
+MINUTES_OF_PATIENCE = 60.0
+
+Target = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        help="What is tuned for: a suite, or `text:FILE` with held-out rows of the tuning data.",
+    ),
+]
+
+
+def trace(
+    base: Annotated[str, typer.Argument(help=BASE_HELP)],
+    checkpoints: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="CHECKPOINTS...",
+            help="A Trainer's output folder, or checkpoints one by one; adapters too.",
+        ),
+    ],
+    suite: Suite = None,
+    via: Via = None,
+    target: Target = None,
+    out: Out = Path("palimpsest-out"),
+    limit: Limit = None,
+    margin: Annotated[
+        float,
+        typer.Option(
+            min=0.1, max=99.0, help="The largest fall that still counts as none, in points."
+        ),
+    ] = 5.0,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Ask checkpoints as they come, while the training runs; one that is being written "
+            "waits. Ends when the training has made its last step, or after --patience.",
+        ),
+    ] = False,
+    patience: Annotated[
+        float, typer.Option(min=0.0, help="Minutes without a new checkpoint until --watch ends.")
+    ] = MINUTES_OF_PATIENCE,
+    seed: Seed = 0,
+    quiet: Quiet = False,
+    json: Json = False,
+) -> None:
+    """Say when in a training an ability went, and how long a conjugation still reads it back.
+
+    \b
+    palimpsest trace ./base runs/tuned
+    palimpsest trace ./base runs/tuned --suite jsonl:mine.jsonl \\
+        --target text:held-out.jsonl --watch
+
+    Asks every checkpoint what `palimpsest diagnose` would. Answers in the run folder, of earlier
+    checkpoints or of a diagnosis, are never asked again; interrupt it whenever you like.
+
+    Then open trace.html. Next: get it back, `palimpsest restore`.
+    """
+    from palimpsest.families import trace as ask_all
+
+    with progress_bars(enabled=not quiet and not json) as show:
+        found = ask_all(
+            base,
+            checkpoints,
+            suite=suite,
+            via=via,
+            target=target,
+            out=out,
+            limit=limit,
+            margin=margin / 100,
+            watch=watch,
+            patience_seconds=60 * patience,
+            seed=seed,
+            command=command_line(),
+            progress=told_by(show),
+            notify=None if json else show_notes,
+            told=None if json else _tell,
+        )
+    if json:
+        typer.echo(found.to_json())
+    else:
+        show_trace(found, out, quiet=quiet)
+
+
+def _tell(found: Trace) -> None:
+    """Say of the newest checkpoint what matters to whoever watches."""
+    newest = found.checkpoints[-1]
+    typer.echo(f"Step {newest.step:,}: {newest.verdict}. {newest.verdict_reason}")
+
+
+def show_trace(found: Trace, out: Path, *, quiet: bool) -> None:
+    """Print the table, what it shows, and where the report is."""
+    from palimpsest.report import visible
+
+    if not quiet:
+        from rich.console import Console
+
+        from palimpsest.report.families import TraceTable
+
+        Console(highlight=False, markup=False).print(TraceTable(found))
+    for number, sentence in enumerate(found.summary):
+        typer.secho(visible(sentence), bold=number == 0)
+    typer.echo(f"Report: {out / 'trace.html'}")

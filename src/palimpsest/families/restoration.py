@@ -1,0 +1,406 @@
+"""Restoration of what was lost: a family asked on both suites, the front drawn, a member chosen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from palimpsest.errors import UserError
+from palimpsest.families.choice import choose, compare_cures
+from palimpsest.families.family import Family
+from palimpsest.families.finished import RESTORATION_FILE
+from palimpsest.families.front import BASE, TUNED, Candidate, Evidence
+from palimpsest.families.member import Member
+from palimpsest.families.target import Target, load_target, score_of
+from palimpsest.judging import (
+    PLAIN,
+    OpenRun,
+    Settings,
+    Via,
+    analyse,
+    clearly_fell,
+    default_vias,
+    distinct_vias,
+    evaluate,
+    examine_quickly,
+    fall_interval,
+    model_info,
+    open_run,
+    parse_via,
+    settings_for,
+    suite_info,
+)
+from palimpsest.lm.models import LanguageModel
+from palimpsest.lm.suites import Suite, load_suite
+from palimpsest.records import THRESHOLDS, AnswerRow, Plain, Quantity, Restoration
+from palimpsest.report import percent, write_restoration
+from palimpsest.stats import in_first_half
+
+DEFAULT_MEMBERS = ("interpolate:0.2,0.4,0.6,0.8,0.9", "lines", "dg-hard", "ties:0.2")
+"""What is asked besides base and tuned where nothing is named."""
+
+MARGIN = 0.02
+"""The fall of the target that is allowed where none is named."""
+
+LONG_SECONDS = 60.0
+"""A member whose making takes so long is named beforehand."""
+
+N_WAYS = 2
+"""So many of the best ways of asking are put to the target as well."""
+
+
+class FamilyProgress(Protocol):
+    """Told how far the asking of one model has come."""
+
+    def __call__(self, name: str, n_done: int, n_total: int, n_reused: int, /) -> None:
+        """Show it; the name is a member's, or ``tuned, conjugated``."""
+
+
+@dataclass
+class _Asking:
+    """Puts suite and target to one model after the other, and counts."""
+
+    run: OpenRun
+    suite: Suite
+    target: Target
+    settings: Settings
+    target_settings: Settings
+    progress: FamilyProgress | None
+    rows: dict[str, list[AnswerRow]] = field(default_factory=dict)
+    """Of base and tuned asked plainly, on the suite."""
+
+    def ask(self, name: str, model: LanguageModel) -> tuple[dict[str, float], dict[str, float]]:
+        """Return the scores of a model on both, asked plainly."""
+        plain = [parse_via(PLAIN, self.suite)]
+        n_target = len(self.target.suite.in_language(self.target.suite.source_language))
+        n_suite = len(self.suite.in_language(self.suite.source_language))
+        tell = self._tell(name, n_suite + n_target)
+        rows = self._evaluate(model, self.suite, plain, name, self.settings, tell(0))
+        if name in (BASE, TUNED):
+            self.rows[name] = rows
+        plain = [parse_via(PLAIN, self.target.suite)]
+        answers = self._evaluate(
+            model, self.target.suite, plain, name, self.target_settings, tell(n_suite)
+        )
+        kept = {row.key.source_id: score_of(row) for row in rows}
+        return kept, self.target.scores(answers)
+
+    def under(self, model: LanguageModel, vias: Sequence[Via]) -> dict[str, dict[str, float]]:
+        """Return the scores of the tuned model on the suite under each way of asking."""
+        n = sum(len(via.examples(self.suite)) for via in vias)
+        tell = self._tell(f"{TUNED}, conjugated", n)
+        rows = self._evaluate(model, self.suite, vias, TUNED, self.settings, tell(0))
+        found: dict[str, dict[str, float]] = {via.name: {} for via in vias}
+        for row in rows:
+            found[row.via][row.key.source_id] = score_of(row)
+        return found
+
+    def target_under(self, model: LanguageModel, via: Via) -> dict[str, float] | None:
+        """Return the scores on the target under a way of asking that it knows."""
+        theirs = _on(via, self.target)
+        if theirs is None:
+            return None
+        n = len(theirs.examples(self.target.suite))
+        tell = self._tell(f"{TUNED}, {via.name}", n)
+        rows = self._evaluate(
+            model, self.target.suite, [theirs], TUNED, self.target_settings, tell(0)
+        )
+        return self.target.scores(rows)
+
+    def _evaluate(
+        self,
+        model: LanguageModel,
+        suite: Suite,
+        vias: Sequence[Via],
+        role: str,
+        settings: Settings,
+        progress: Callable[[int, int, int], None] | None,
+    ) -> list[AnswerRow]:
+        return evaluate(
+            model,
+            suite,
+            vias,
+            store=self.run.store,
+            role=role,
+            settings=settings,
+            whole="none",
+            progress=progress,
+        )
+
+    def _tell(
+        self, name: str, n_total: int
+    ) -> Callable[[int], Callable[[int, int, int], None] | None]:
+        reused = {}
+
+        def after(n_before: int) -> Callable[[int, int, int], None] | None:
+            def tell(n_done: int, _: int, n_reused: int) -> None:
+                reused[n_before] = n_reused
+                assert self.progress is not None
+                self.progress(name, n_before + n_done, n_total, sum(reused.values()))
+
+            return None if self.progress is None else tell
+
+        return after
+
+
+def restore(
+    base: str,
+    tuned: str,
+    *,
+    suite: str | Suite,
+    target: str,
+    members: Sequence[str] | None = None,
+    via: Sequence[str] | None = None,
+    target_margin: float = MARGIN,
+    out: Path | str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    n_resamples: int = 10_000,
+    command: str = "palimpsest.families.restore(…)",
+    progress: FamilyProgress | None = None,
+    notify: Callable[[Sequence[str]], None] | None = None,
+) -> Restoration:
+    """Say which member of a family brings back what was lost and keeps what it was tuned for.
+
+    Args:
+        base: Spec of the model before tuning.
+        tuned: Spec of the model after tuning.
+        suite: What was lost: a suite or its spec.
+        target: What it was tuned for: the spec of a suite, or ``text:FILE``.
+        members: Specs of members; by default :data:`DEFAULT_MEMBERS`.
+        via: Ways of asking the tuned model; by default those of a diagnosis.
+        target_margin: The largest fall of the target that is allowed, a fraction; of text, of the
+            share of the base's bits that is saved.
+        out: The run folder. Answers in it are used again, those of a diagnosis as well.
+        limit: At most so many source examples a cell.
+        seed: Seed of the bootstrap.
+        n_resamples: Bootstrap resamples.
+        command: Recorded as the way to repeat the run.
+        progress: Called after every answer.
+        notify: Called once, before anything is asked, with those warnings that are known by then.
+
+    Raises:
+        UserError: A model, suite or member that cannot be used; nothing that was lost, or nothing
+            that was gained; a folder that cannot be written.
+
+    Example:
+        >>> found = restore(
+        ...     "rosetta:base", "rosetta:tuned", suite="rosetta", target="rosetta-instructions",
+        ...     members=["interpolate:0.5"], via=[], limit=20, n_resamples=1_000,
+        ... )
+        >>> [point.name for point in found.points]
+        ['base', 'tuned', 'interpolate:0.5']
+    """
+    started = time.monotonic()
+    _check_margin(target_margin)
+    built = load_suite(suite, limit=limit) if isinstance(suite, str) else suite
+    aim = load_target(target, limit=limit)
+    family = Family(base, tuned)
+    wanted = family.members(DEFAULT_MEMBERS if members is None else members)
+    vias = distinct_vias([parse_via(spec, built) for spec in _specs(via, built)])
+    with (
+        closing(family),
+        open_run(out, command, seed=seed, n_resamples=n_resamples, started=started) as run,
+    ):
+        run.folder.record(run.folder.config or {"command": command})
+        ends = {BASE: family.base, TUNED: family.tuned}
+        findings = examine_quickly(ends, built)
+        warnings = [each.sentence for each in findings if each.severity in ("note", "no verdict")]
+        warnings += [*family.notes, *_long_work(family, wanted)]
+        if notify is not None:
+            notify(warnings)
+        asking = _Asking(
+            run,
+            built,
+            aim,
+            settings_for(built, ends.values()),
+            aim.settings(ends.values()),
+            progress,
+        )
+        both = [_member(family, each, asking) for each in family.members([BASE, TUNED])]
+        plain = _forgetting(asking, seed, n_resamples)
+        gain = _gain(both, aim, seed, n_resamples)
+        others = (each for each in wanted if each.spec not in (BASE, TUNED))
+        candidates = [
+            *both,
+            *(_member(family, each, asking) for each in others),
+            *_prompting(family, vias, asking),
+        ]
+        evidence = Evidence(
+            candidates,
+            target=aim,
+            suite_cells={each.source_id: each.cell for each in built.examples},
+            target_cells={each.source_id: each.cell for each in aim.suite.examples},
+            seed=seed,
+            n_resamples=n_resamples,
+        )
+        points = evidence.points()
+        choice = choose(points, evidence, target_margin)
+        cure = compare_cures(points, evidence, choice)
+        second = {choice.name, cure.via}
+        restoration = Restoration(
+            base=model_info(family.base, asking.rows[BASE]),
+            tuned=model_info(family.tuned, asking.rows[TUNED]),
+            suite=suite_info(built),
+            target=aim.info(),
+            plain=plain,
+            target_gain=gain,
+            points=[
+                one.model_copy(update={"report": evidence.half(one.name, 2)})
+                if one.name in second
+                else one
+                for one in points
+            ],
+            choice=choice,
+            cure=cure,
+            warnings=[*warnings, *_left_out(candidates, evidence)],
+            provenance=run.provenance({via.name: via.conjugation.facts() for via in vias}),
+        )
+        run.folder.write_text(RESTORATION_FILE, restoration.to_json() + "\n")
+        if run.is_kept:
+            write_restoration(run.folder.path, restoration)
+        return restoration
+
+
+def _long_work(family: Family, members: Sequence[Member]) -> Iterator[str]:
+    """Say beforehand which members take long to make."""
+    for member in members:
+        seconds = family.expected_seconds(member)
+        if seconds >= LONG_SECONDS:
+            yield f"Making '{member.spec}' takes about {seconds / 60:.0f} minutes on this machine."
+
+
+def _check_margin(margin: float) -> None:
+    if not 0 < margin < 1:
+        raise UserError(
+            f"The margin of the target is {100 * margin:g} points; expected more than 0 and less "
+            "than 100.",
+            hint="Write --target-margin 2 for 2 points.",
+        )
+
+
+def _specs(via: Sequence[str] | None, suite: Suite) -> Sequence[str]:
+    return default_vias(suite) if via is None else via
+
+
+def _member(family: Family, member: Member, asking: _Asking) -> Candidate:
+    kept, target = asking.ask(member.spec, family.model(member))
+    kinds: dict[str, Literal["base", "tuned"]] = {BASE: "base", TUNED: "tuned"}
+    return Candidate(
+        name=member.spec,
+        title=member.title,
+        kind=kinds.get(member.spec, "member"),
+        fingerprint=family.fingerprint(member),
+        kept=kept,
+        target=target,
+        formula=member.formula,
+        source=member.source,
+    )
+
+
+def _prompting(family: Family, vias: Sequence[Via], asking: _Asking) -> Iterator[Candidate]:
+    """Yield the tuned model under its best ways of asking, by the half that chooses."""
+    vias = [via for via in vias if via.name != PLAIN]
+    if not vias:
+        return
+    [tuned] = family.members([TUNED])
+    model = family.model(tuned)
+    found = asking.under(model, vias)
+
+    def merit(via: Via) -> float:
+        chosen = [score for name, score in found[via.name].items() if in_first_half(name)]
+        return sum(chosen) / max(1, len(chosen))
+
+    for via in sorted(vias, key=merit, reverse=True)[:N_WAYS]:
+        yield Candidate(
+            name=via.name,
+            title=f"tuned, asked under {via.name}",
+            kind="prompting",
+            fingerprint=via.fingerprint,
+            kept=found[via.name],
+            target=asking.target_under(model, via),
+            formula="s⁻¹(tuned(s(prompt)))",
+            source=f"keeps {via.keeps}",
+        )
+
+
+def _on(via: Via, target: Target) -> Via | None:
+    """Return the same way of asking for the target; none where it has no such language."""
+    if target.is_text or (via.language is not None and via.language not in target.suite.languages):
+        return None
+    return parse_via(via.spec, target.suite)
+
+
+def _forgetting(asking: _Asking, seed: int, n_resamples: int) -> Plain:
+    """Compare base and tuned on the suite.
+
+    Raises:
+        UserError: The tuned model has not clearly fallen, or there are too few examples.
+    """
+    rows = [row._replace(cell="all") for role in (BASE, TUNED) for row in asking.rows[role]]
+    plain = analyse(rows, vias=[], seed=seed, n_resamples=n_resamples).plain
+    _check_number(plain.base.n, asking.suite.name)
+    if clearly_fell(plain):
+        return plain
+    low, high = fall_interval(plain)
+    raise UserError(
+        f"The tuned model is not clearly worse than the base on '{asking.suite.name}': accuracy "
+        f"{percent(plain.base.accuracy)} % and {percent(plain.tuned.accuracy)} %, a fall of "
+        f"{percent(plain.forgetting)} points (95 % interval {percent(low)} to {percent(high)}). "
+        "There is nothing to get back.",
+        hint="Name with --suite what was lost; palimpsest diagnose BASE TUNED says what that is.",
+    )
+
+
+def _gain(both: Sequence[Candidate], target: Target, seed: int, n_resamples: int) -> Quantity:
+    """Return what the tuned model has gained on the target.
+
+    Raises:
+        UserError: It is not clearly better there than the base, or there are too few examples.
+    """
+    evidence = Evidence(both, target, {}, {}, seed, n_resamples)
+    _check_number(len(evidence.on_target.names), target.suite.name)
+    gain = evidence.tuned_gain()
+    assert gain.value is not None
+    assert gain.ci95 is not None
+    if gain.ci95[0] > 0:
+        return gain
+    scores = {one.name: target.mean(one.target or {}) for one in both}
+    unit = "bits a byte" if target.is_text else "%"
+    before, after = (
+        f"{score:.3f}" if target.is_text else percent(score) for score in scores.values()
+    )
+    raise UserError(
+        f"The tuned model is not clearly better than the base on '{target.suite.name}' ({before} "
+        f"and {after} {unit}), so there is nothing to keep: of these models, the base is the cure.",
+        hint="Name with --target what the model was tuned for: a suite, or text:FILE with held-out "
+        "rows of the tuning data.",
+    )
+
+
+def _check_number(n: int, name: str) -> None:
+    if n < THRESHOLDS.min_examples:
+        raise UserError(
+            f"'{name}' has {n} examples that can be compared; it takes at least "
+            f"{THRESHOLDS.min_examples}.",
+            hint="Raise --limit, or give it more examples.",
+        )
+
+
+def _left_out(candidates: Sequence[Candidate], evidence: Evidence) -> Iterator[str]:
+    """Say how many examples not all have a score for."""
+    asked = {one.name: one.target for one in candidates if one.target is not None}
+    for what, scores, used in (
+        ("suite", {one.name: one.kept for one in candidates}, evidence.kept),
+        ("target", asked, evidence.on_target),
+    ):
+        n = len(set().union(*scores.values()))
+        if len(used.names) < n:
+            yield (
+                f"{n - len(used.names)} of {n} examples of the {what} are left out: not every "
+                "model has an answer to them."
+            )
