@@ -11,8 +11,10 @@ if TYPE_CHECKING:
         Generation,
         Joint,
         LanguageModel,
+        NextToken,
         ScoringUnavailableError,
         ShowsTokens,
+        TellsNextTokens,
         WritesPrompts,
         can_score,
     )
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ROSETTA_WEIGHTS", "Budget", "Chargeable", "Decided", "Generation", "Joint", "LanguageModel",
-    "PriceTable", "ScoringUnavailableError", "ScriptedModel", "ShowsTokens", "WritesPrompts",
-    "can_score", "in_form", "load_model", "parse_model_spec",
+    "NextToken", "PriceTable", "ScoringUnavailableError", "ScriptedModel", "ShowsTokens",
+    "TellsNextTokens", "WritesPrompts", "can_score", "in_form", "load_model", "parse_model_spec",
 ]  # fmt: skip
 
 lazy_face(globals())
