@@ -29,8 +29,9 @@ _CHOICE = re.compile(
 )
 
 
-_MORE = ("", " and so on", ", then")
-"""How an answer may go on: what has a form with all of them has it by how it begins."""
+_MORE = ("", " xyz")
+"""Ends of an answer, none and a word that no form expects: what has a form with both has it by how
+it begins."""
 
 
 class Form(ABC):

@@ -189,6 +189,11 @@ def test_candidates_are_no_thoughts(folders: dict[str, Path]) -> None:
     assert opening.score(["a"], candidates) == closed.score(
         ["a<think>\n\n</think>\n\n"], candidates
     )
+    told, expected = (
+        model.next_tokens([prompt], [()], n=3)
+        for model, prompt in ((opening, "a"), (closed, "a<think>\n\n</think>\n\n"))
+    )
+    assert told == expected
 
 
 def test_marks_of_thoughts_are_shown_where_they_are_special_tokens() -> None:

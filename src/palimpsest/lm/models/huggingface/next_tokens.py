@@ -64,7 +64,7 @@ def _read(
         last = logits[:, -1].float()
         totals = last.logsumexp(-1, keepdim=True)
         if not bool(totals.isfinite().all()):
-            raise NotFiniteError(rows[len(found) + int((~totals.isfinite()).flatten().argmax())])
+            raise NotFiniteError(rows[len(found) + int(totals.isfinite().flatten().long().argmin())])
         values, tokens = last.topk(min(n, last.shape[-1]))
         pairs = zip(tokens.tolist(), (values - totals).tolist(), strict=True)
         found += [list(zip(*pair, strict=True)) for pair in pairs]
