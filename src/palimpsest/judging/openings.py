@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Literal, Self
 
 from palimpsest.judging.questions import Question
-from palimpsest.lm import ConjugationError, first_stop
+from palimpsest.lm import ConjugationError, first_stop, glue
 from palimpsest.lm.scoring import Match, accepted_form, answer_form, match_at_start, scorer_class
 
 Side = Literal["right", "intruding", "other"]
@@ -130,6 +130,5 @@ def forced(question: Question) -> tuple[str, str] | None:
         opening = " ".join(image.split()[: len(texts[0].split())])
     if not image.startswith(opening) or not image[len(opening) :].strip():
         return None
-    sent = question.sent
-    glue = " " if isinstance(sent, str) and sent and not sent[-1].isspace() else ""
-    return glue + opening, glue + image
+    between = glue(question.sent)
+    return between + opening, between + image

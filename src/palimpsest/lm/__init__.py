@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         choices_as_raw,
         chosen,
         continue_all,
+        glue,
         joined_choices,
         sent_choices,
     )
@@ -36,7 +37,7 @@ __all__ = [
     "CANNOT_HONOUR", "SPOKEN_ROLES", "TOOLS_AND_VOTES", "ConjugationError", "Continued",
     "Exchange", "Fidelity", "Form", "Message", "Prompt", "Reader", "TextCache", "answer_start", "asks_for",
     "choice_scores", "choices_as_raw", "chosen", "continue_all", "cut", "first_stop",
-    "is_loopback", "joined_choices", "judge_of", "off_loop", "open_client", "plain_text", "prepare_answers",
+    "glue", "is_loopback", "joined_choices", "judge_of", "off_loop", "open_client", "plain_text", "prepare_answers",
     "read_together", "sent_choices", "shared_stops", "strict_json", "texts_of",
 ]  # fmt: skip
 

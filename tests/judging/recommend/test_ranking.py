@@ -8,7 +8,6 @@ import pytest
 
 from palimpsest.errors import UserError
 from palimpsest.judging.recommend.ranking import Recommendation, recommend
-from palimpsest.judging.recommend.score import Gates
 from palimpsest.lm.conjugations.specs import CONJUGATIONS
 from palimpsest.lm.conjugations.text import TextConjugation
 from palimpsest.lm.models.protocol import ScoringUnavailableError
@@ -32,114 +31,131 @@ def prompts(*texts: Prompt, **others: Sequence[str]) -> Suite:
     )
 
 
-class Likely(ScriptedModel):
-    """Needs as many bits for a text, from its beginning, as a function says."""
+class Speaker(ScriptedModel):
+    """Answers by what it is sent, and finds an opening as likely as a function says."""
 
-    def __init__(self, bits: Callable[[str], float], *, name: str) -> None:
-        super().__init__(lambda prompt: "", name=name)
-        self._bits = bits
-        self.asked: list[str] = []
+    def __init__(
+        self,
+        answer: Callable[[str], str],
+        likely: Callable[[str, str], float] = lambda prompt, text: 0.5,
+        *,
+        name: str,
+    ) -> None:
+        super().__init__(lambda prompt: answer(text_of(prompt)), name=name)
+        self._likely = likely
+        self.scored: list[tuple[Prompt, str]] = []
         self.n_closed = 0
-        self.words: frozenset[str] | None = None
+        self.counts_words = False
 
     def score(
         self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]
     ) -> list[list[float]]:
-        assert set(prompts) <= {""}
-        self.asked += [text for texts in candidates for text in texts]
-        return [[-self._bits(text) * math.log(2) for text in texts] for texts in candidates]
+        pairs = [(p, text) for p, texts in zip(prompts, candidates, strict=True) for text in texts]
+        self.scored += pairs
+        return [[math.log(self._likely(text_of(p), text))] for p, text in pairs]
 
     def count_tokens(self, texts: Sequence[str]) -> list[int] | None:
-        return None if self.words is None else [len(text.split()) for text in texts]
-
-    def vocabulary(self) -> frozenset[str] | None:
-        return self.words
+        return [len(text.split()) for text in texts] if self.counts_words else None
 
     def close(self) -> None:
         self.n_closed += 1
 
 
-def bits_by_kind(plain: float, leet: float, other: float) -> Callable[[str], float]:
-    """Bits a character for plain prompts, for leetspeak and for everything else."""
-
-    def bits(text: str) -> float:
-        kind = plain if text in PLAIN else leet if text.startswith("T3ll") else other
-        return kind * len(text)
-
-    return bits
+def text_of(prompt: Prompt) -> str:
+    return prompt if isinstance(prompt, str) else prompt[-1].content
 
 
-def pair() -> dict[str, Likely]:
-    """The tuning made plain prompts likelier; the base cannot read what is neither nor leet."""
+def by_kind(plain: float, leet: float, other: float) -> Callable[[str, str], float]:
+    """How likely the base's answer is after plain prompts, leetspeak, and all else."""
+
+    def likely(prompt: str, text: str) -> float:
+        if prompt in PLAIN:
+            return plain
+        return leet if prompt.startswith("T3ll") and text == " B3c4u53" else other
+
+    return likely
+
+
+def pair(tuned: Callable[[str, str], float] | None = None) -> dict[str, Speaker]:
+    """The base explains; the tuned model says a number, but in leetspeak."""
     return {
-        "base": Likely(bits_by_kind(1.0, 1.1, 7.0), name="base"),
-        "tuned": Likely(bits_by_kind(0.5, 1.4, 7.5), name="tuned"),
+        "base": Speaker(lambda _: " Because, well", lambda *_: 0.9, name="base"),
+        "tuned": Speaker(lambda _: " 12.", tuned or by_kind(0.1, 0.7, 0.02), name="tuned"),
     }
 
 
-def ranked(models: Mapping[str, Likely] | None = None, **options: Any) -> Recommendation:
+def ranked(models: Mapping[str, Speaker] | None = None, **options: Any) -> Recommendation:
     given: dict[str, Any] = {"prompts": prompts(), **(models or pair()), **options}
     return recommend(**given)
 
 
-def test_what_is_far_from_the_tuning_and_still_understood_comes_first() -> None:
+def test_what_brings_the_bases_answer_back_comes_first() -> None:
     found = ranked(via=["rot13", "leet", "identity"])
     assert [one.name for one in found.candidates] == ["leet", "rot13"]
     leet, rot13 = found.candidates
-    assert found.ranked == (leet,)
-    # Leetspeak takes some characters more; bits are per byte of the plain prompt.
-    assert leet.shift.value == pytest.approx(0.5 + 0.3 * 1.05, abs=0.01)
-    assert leet.best_share == 1.0
-    assert leet.is_clear
-    assert rot13.excluded == "the base model cannot handle it (0.14 is below 0.50)"
-    assert found.warnings == ()
+    assert leet.score.value == pytest.approx(0.6 / 0.8)
+    assert rot13.score.value == pytest.approx(-0.08 / 0.8)
+    assert (leet.best_share, leet.is_clear, rot13.is_clear) == (1.0, True, False)
+    assert (leet.n_prompts, found.warnings) == (24, ())
 
 
-def test_every_text_is_scored_once_by_each_model_and_both_are_closed() -> None:
+def test_the_base_is_asked_plainly_and_in_other_languages_alone() -> None:
     models = pair()
     ranked(models, via=["leet", "upper"])
-    for model in models.values():
-        assert sorted(model.asked) == sorted(set(model.asked))
-        assert len(model.asked) == 3 * len(PLAIN)
-        assert model.n_closed == 1
+    assert models["base"].scored == [(prompt, " Because") for prompt in PLAIN]
+    assert len(models["tuned"].scored) == 3 * len(PLAIN)
+    assert [model.n_closed for model in models.values()] == [1, 1]
 
 
-def test_without_a_base_model_it_says_that_it_is_a_rule_of_thumb() -> None:
-    found = recommend(pair()["tuned"], prompts=prompts(), via=["leet"])
-    assert found.base is None
-    assert "Without a base model" in found.warnings[0]
-    assert found.candidates[0].shift.value == pytest.approx(0.9 + 1.4 * 0.05, abs=0.02)
+def test_in_another_language_the_bases_own_answer_there_is_the_one_to_bring_back() -> None:
+    models = {
+        "base": Speaker(
+            lambda prompt: {"fr": " Parce que", "nl": " 12"}.get(prompt[-2:], " Because"),
+            lambda *_: 0.9,
+            name="base",
+        ),
+        "tuned": Speaker(
+            lambda _: " 12",
+            lambda prompt, text: 0.1 if prompt == "Say it." else 0.9,
+            name="tuned",
+        ),
+    }
+    suite = prompts("Say it.", fr=["Dis-le. fr"], nl=["Zeg het. nl"])
+    french, dutch = ranked(models, prompts=suite, via=["fr", "nl"]).candidates
+    assert ("Dis-le. fr", " Parce") in models["tuned"].scored
+    assert (french.name, french.score.value) == ("fr", pytest.approx(1.0))
+    # There the base says what the tuned model says plainly: the other task is not the lost one.
+    assert (dutch.name, dutch.score.value) == ("nl", pytest.approx(-1 / 8))
 
 
 def test_by_default_other_languages_and_every_text_conjugation_are_tried() -> None:
-    suite = prompts("Say it.", fr=["Dis-le."])
-    found = ranked(prompts=suite)
+    found = ranked(prompts=prompts("Say it.", fr=["Dis-le."]))
     names = {one.name for one in found.candidates}
     assert names == {"fr", *CONJUGATIONS} - {"identity"}
     assert {one.kind for one in found.candidates if one.name == "fr"} == {"native"}
 
 
 def test_prompts_without_a_version_in_a_language_do_not_count_there() -> None:
-    models = {role: Likely(len, name=role) for role in ("base", "tuned")}
     suite = prompts("a b", "c d", "e f", fr=["a b fr", "c d fr"])
-    [french] = ranked(models, prompts=suite, via=["fr"]).candidates
+    [french] = ranked(pair(lambda *_: 0.3), prompts=suite, via=["fr"]).candidates
     assert (french.n_prompts, french.excluded) == (2, None)
 
 
-def test_prompts_that_are_too_long_are_left_out_and_counted() -> None:
-    def bits(text: str) -> float:
-        return math.inf if "17" in text or text.startswith("T3ll m3 why 1") else float(len(text))
-
-    models = {name: Likely(bits, name=name) for name in ("base", "tuned")}
+def test_prompts_without_an_answer_of_the_base_are_left_out_and_counted() -> None:
+    models = pair()
+    models["base"] = Speaker(
+        lambda prompt: "" if "17" in prompt else " Because", lambda *_: 0.9, name="base"
+    )
     found = ranked(models, via=["leet"])
-    assert found.n_prompts == len(PLAIN) - 1
-    assert any("1 of 24 prompts are too long" in warning for warning in found.warnings)
+    assert found.candidates[0].n_prompts == len(PLAIN) - 1
+    assert any("To 1 of 24 prompts the base model has no answer" in w for w in found.warnings)
 
 
-def test_if_no_prompt_fits_that_is_a_users_mistake() -> None:
-    endless = Likely(lambda text: math.inf, name="short-sighted")
-    with pytest.raises(UserError, match="None of the 24 prompts fits into the context"):
-        recommend(endless, prompts=prompts(), via=["leet"])
+def test_if_the_base_answers_no_prompt_that_is_a_users_mistake() -> None:
+    silent = Speaker(lambda _: "", name="silent")
+    with pytest.raises(UserError, match="answers none of the 24 prompts"):
+        ranked({**pair(), "base": silent}, via=["leet"])
+    assert silent.n_closed == 1
 
 
 def test_a_conjugation_that_changes_nothing_is_excluded() -> None:
@@ -148,67 +164,51 @@ def test_a_conjugation_that_changes_nothing_is_excluded() -> None:
     assert "No conjugation is left to recommend." in found.warnings
 
 
-def test_fidelity_is_that_of_the_round_trip_and_the_gate_can_be_moved() -> None:
-    found = ranked(via=["upper"], gates=Gates(0.0, 0.99))
-    [upper] = found.candidates
-    assert 0.5 < upper.fidelity.value < 0.99
-    assert upper.excluded is not None
-    assert "too little comes back" in upper.excluded
+def test_where_nothing_was_lost_there_is_nothing_to_recommend() -> None:
+    same = {role: Speaker(lambda _: " Because", name="same") for role in ("base", "tuned")}
+    found = ranked(same, via=["leet"])
+    assert found.warnings[0] == "Base and tuned are the same model: nothing was lost."
+    assert found.ranked == ()
+    assert "nothing to bring back" in str(found.candidates[0].excluded)
 
 
-def test_equal_models_and_few_prompts_are_pointed_out() -> None:
-    same = {role: Likely(lambda text: float(len(text)), name="same") for role in ("base", "tuned")}
-    warnings = ranked(same, prompts=prompts("Say it."), via=["leet"]).warnings
-    assert warnings[0] == "Base and tuned are the same model: every shift is zero."
-    assert "Intervals from 1 prompts are too narrow; give at least 20." in warnings
-    assert "No conjugation clearly takes these prompts away" in warnings[-1]
+def test_few_prompts_and_a_score_that_is_not_clear_are_pointed_out() -> None:
+    warnings = ranked(prompts=prompts(PLAIN[0], PLAIN[1]), via=["rot13"]).warnings
+    assert any("answer on 2 prompts. Intervals from so few" in warning for warning in warnings)
+    assert "No conjugation clearly brings the base's answers back" in warnings[-1]
 
 
 def test_cost_counts_the_tuned_models_tokens_else_bytes() -> None:
-    models = pair()
+    models = pair(lambda *_: 0.3)
     suite = prompts("a b", fr=["a b c d"])
     assert ranked(models, prompts=suite, via=["fr"]).candidates[0].cost == 7 / 3
-    models["tuned"].words = frozenset("a")
+    models["tuned"].counts_words = True
     found = ranked(models, prompts=suite, via=["fr"])
     assert (found.cost_unit, found.candidates[0].cost) == ("tokens", 2.0)
 
 
-def test_different_tokenizers_are_comparable_and_it_says_why() -> None:
+def test_messages_are_asked_as_messages() -> None:
+    messages = (Message("system", "Be brief."), Message("user", PLAIN[0]))
     models = pair()
-    for role, model in models.items():
-        model.words = frozenset([role])
-    warnings = ranked(models, via=["leet"]).warnings
-    assert ["different tokenizers. Bits of whole texts are comparable" in w for w in warnings] == [
-        True
-    ]
+    ranked(models, prompts=prompts(messages), via=["rot13"])
+    # An answer to messages begins a line of its own.
+    assert models["base"].scored == [(messages, "Because")]
+    [_, (sent, text)] = models["tuned"].scored
+    assert (sent[0], text) == (Message("system", "Or oevrs."), "Orpnhfr")
 
 
-def test_messages_are_ranked_as_plain_text() -> None:
-    suite = prompts((Message("system", "Be brief."), Message("user", "Say it.")))
-    models = pair()
-    found = ranked(models, prompts=suite, via=["rot13"])
-    assert models["base"].asked == ["Be brief.\n\nSay it.", "Or oevrs.\n\nFnl vg."]
-    assert any("without their chat template" in warning for warning in found.warnings)
-
-
-def test_a_model_opened_with_its_chat_template_is_refused() -> None:
-    chatting = pair()["tuned"]
-    chatting.chat = True
-    with pytest.raises(UserError, match="is opened with chat=true"):
-        recommend(chatting, prompts=prompts(), via=["leet"])
-
-
-def test_an_endpoint_without_likelihoods_is_explained_and_closed() -> None:
-    class Mute(Likely):
+def test_an_endpoint_without_likelihoods_is_explained_before_anything_is_asked() -> None:
+    class Mute(Speaker):
         def score(self, prompts: Any, candidates: Any) -> list[list[float]]:
             raise ScoringUnavailableError("'gpt' ignores echo.", hint="Use a local model.")
 
-    mute = Mute(len, name="mute")
+    def never(prompt: str) -> str:
+        raise AssertionError(prompt)
+
     with pytest.raises(ScoringUnavailableError) as error:
-        recommend(mute, prompts=prompts(), via=["leet"])
-    assert "ranked by the likelihood of whole prompts. 'gpt' ignores echo." in str(error.value)
+        ranked({"base": Speaker(never, name="base"), "tuned": Mute(never, name="mute")})
+    assert "ranked by how likely answers are. 'gpt' ignores echo." in str(error.value)
     assert str(error.value).endswith("Use a local model.")
-    assert mute.n_closed == 1
 
 
 @pytest.mark.parametrize(
@@ -267,17 +267,11 @@ def test_a_plugin_that_fails_is_named_and_one_that_doubts_is_quoted(
 
 
 def test_the_json_has_no_undefined_numbers() -> None:
-    def bits(text: str) -> float:
-        return float(len(text)) if text in PLAIN else math.inf
-
-    models = {name: Likely(bits, name=name) for name in ("base", "tuned")}
-    found = ranked(models, via=["leet"]).to_json()
+    found = ranked(pair(lambda *_: 0.95), via=["leet"]).to_json()
     text = json.dumps(found, allow_nan=False)
     [leet] = json.loads(text)["candidates"]
     assert leet["score"] == {"value": None, "ci95": None}
-    assert leet["cost"] is None
-    assert leet["excluded"] == "usable for only 0 of 24 prompts"
-    assert found["schema"] == "palimpsest.recommendation/1"
+    assert found["schema"] == "palimpsest.recommendation/2"
 
 
 def test_the_seed_gives_the_same_ranking_again() -> None:
@@ -288,19 +282,22 @@ def test_the_seed_gives_the_same_ranking_again() -> None:
 def test_progress_is_told_for_each_model() -> None:
     told: list[tuple[str, int, int]] = []
     ranked(via=["leet"], progress=lambda *given: told.append(given))
-    assert told == [("base", 48, 48), ("tuned", 48, 48)]
+    assert told[0] == ("base", 1, 48)
+    assert [each for each in told if each[1] == each[2]] == [("base", 48, 48), ("tuned", 72, 72)]
 
 
 @pytest.mark.slow
-def test_rosetta_can_handle_its_own_languages_and_not_what_it_never_read() -> None:
+def test_rosettas_best_conjugation_comes_first_and_what_it_never_read_brings_nothing_back() -> None:
     found = recommend(
         "rosetta:tuned",
         base="rosetta:base",
-        prompts=load_suite("rosetta:n=1,languages=en+fr"),
-        via=["fr", "leet", "pig-latin", "rot13", "base64"],
+        prompts=load_suite("rosetta:n=5,languages=en+fr"),
+        via=["fr", "leet", "rot13", "base64"],
     )
-    assert {one.name for one in found.ranked} == {"fr", "leet", "pig-latin"}
-    assert all(one.handling.value > 0.98 for one in found.ranked)
+    # By the labels leetspeak recovers 0.94, French 0.68, the others nothing (experiments/LOG.md).
+    assert [one.name for one in found.ranked][:2] == ["leet", "fr"]
+    assert [one.is_clear for one in found.ranked] == [True, True, False, False]
+    assert found.ranked[0].score.value == pytest.approx(0.94, abs=0.1)
     assert found.cost_unit == "tokens"
 
 
@@ -314,7 +311,8 @@ def test_a_file_is_read_with_its_limit(tmp_path: Path) -> None:
 
 @pytest.mark.apertium
 def test_translations_are_ranked_too() -> None:
-    found = ranked(prompts=prompts(*PLAIN[:3]), via=["translate:es"])
+    models = pair(lambda *_: 0.3)
+    found = ranked(models, prompts=prompts(*PLAIN[:3]), via=["translate:es"])
     [spanish] = found.candidates
     assert spanish.kind == "lossy"
-    assert 0.3 < spanish.fidelity.value < 1
+    assert models["tuned"].scored[-1][1] == " Porque"

@@ -1,32 +1,33 @@
-"""Evidence for a ranking of conjugations: prompts under each, and how likely they are."""
+"""Evidence for a ranking of conjugations: the base's answers, and how likely they are."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from palimpsest.errors import UserError
 from palimpsest.judging.recommend.score import Evidence
-from palimpsest.judging.via import Via
-from palimpsest.lm import Exchange, Prompt, texts_of
+from palimpsest.judging.via import Via, parse_via
+from palimpsest.lm import Exchange, Prompt, glue, texts_of
 from palimpsest.lm.models import LanguageModel, ScoringUnavailableError
 from palimpsest.lm.suites import Suite
 from palimpsest.stats import Array
 
-_BATCH = 256
-"""Texts scored between two reports of progress."""
+_BATCH = 64
+"""Prompts scored between two reports of progress."""
+
+_PUNCTUATION = re.compile(r"(?<=\w)[^\w\s]+$")
 
 
-class ScoringProgress(Protocol):
-    """Told how far the scoring of one model has come."""
+class RecommendProgress(Protocol):
+    """Told how far the questions to one model have come."""
 
     def __call__(self, role: str, n_done: int, n_total: int, /) -> None:
         """Show it; the role is ``base`` or ``tuned``."""
@@ -39,112 +40,28 @@ class SentPrompts:
     via: Via
     """How they are asked."""
 
-    texts: Sequence[str | None]
+    exchange: Exchange
+    """How answers come back."""
+
+    prompts: Sequence[Prompt | None]
     """As the model sees them; ``None`` where the suite has no version in the via's language."""
 
-    fidelity: Array
-    """chrF of the round trip of each; 1 in another language, where there is none."""
-
-    survival: Array
-    """Share of the protected spans of each that it still has; 1 for exact conjugations."""
+    n_changed: int
+    """How many of them are other than the plain ones."""
 
     flags: Mapping[str, int]
     """What the conjugation flags, and for how many prompts."""
 
 
-@dataclass(frozen=True)
-class Likelihoods:
-    """What one model says of texts."""
+def opening(text: str) -> str:
+    """Return an answer's first word, without the punctuation behind it.
 
-    bits: Mapping[str, float]
-    """Bits of each text; infinite where it does not fit into the context."""
-
-    n_tokens: Mapping[str, int] | None
-    """Tokens of each text; ``None`` where the back end has no tokenizer to ask."""
-
-    vocabulary: frozenset[str] | None
-    """The tokens that there are; ``None`` as above."""
-
-
-@dataclass(frozen=True)
-class Study:
-    """The plain prompts and what the models say of all texts.
-
-    Raises:
-        UserError: No plain prompt fits into the contexts of all models.
+    Example:
+        >>> opening(" Paris, of course"), opening("___ barks."), opening("\\n")
+        ('Paris', '___', '')
     """
-
-    plain: Sequence[str]
-    """The prompts as plain text."""
-
-    found: Mapping[str, Likelihoods]
-    """By role: ``tuned``, and ``base`` if there is one."""
-
-    def __post_init__(self) -> None:
-        if not self.fits.any():
-            raise UserError(
-                f"None of the {len(self.plain)} prompts fits into the context of the models.",
-                hint="Shorten the prompts, or use models with a longer context.",
-            )
-
-    @cached_property
-    def fits(self) -> npt.NDArray[np.bool_]:
-        """Which plain prompts fit into the contexts of all models; the others are left out."""
-        bits = [[one.bits[text] for text in self.plain] for one in self.found.values()]
-        return np.asarray(np.isfinite(bits).all(axis=0))
-
-    def evidence(self, sent: SentPrompts) -> Evidence:
-        """Return what is known of one conjugation, on the prompts that fit."""
-        tuned = self.found["tuned"].bits
-        base = self.found["base"].bits if "base" in self.found else tuned
-
-        def bits(of: Mapping[str, float], texts: Sequence[str | None]) -> Array:
-            return np.array([of[text] if text else np.nan for text in texts])[self.fits]
-
-        return Evidence(
-            n_bytes=np.array([float(_n_bytes(text)) for text in self.plain])[self.fits],
-            plain_base=bits(base, self.plain),
-            plain_tuned=bits(tuned, self.plain),
-            base=bits(base, sent.texts),
-            tuned=bits(tuned, sent.texts),
-            fidelity=sent.fidelity[self.fits],
-            has_base="base" in self.found,
-        )
-
-    def n_changed(self, sent: SentPrompts) -> int:
-        """Return how many prompts a conjugation changes."""
-        return sum(text != plain for text, plain in zip(sent.texts, self.plain, strict=True))
-
-    def mean_survival(self, sent: SentPrompts) -> float:
-        """Return the mean share of protected spans that a conjugation leaves."""
-        counts = self._counts(sent)
-        return float(np.mean(sent.survival[counts])) if counts.any() else math.nan
-
-    def cost(self, sent: SentPrompts) -> float:
-        """Return the length of conjugated prompts over that of plain ones, in tokens or bytes."""
-        n_tokens = self.found["tuned"].n_tokens
-        counts = self._counts(sent)
-
-        def total(texts: Sequence[str | None]) -> int:
-            used = [text for text, counted in zip(texts, counts, strict=True) if text and counted]
-            return sum(_n_bytes(text) if n_tokens is None else n_tokens[text] for text in used)
-
-        before = total(self.plain)
-        return total(sent.texts) / before if before else math.nan
-
-    def _counts(self, sent: SentPrompts) -> npt.NDArray[np.bool_]:
-        counts = self.fits.copy()
-        counts[self.fits] = self.evidence(sent).included
-        return counts
-
-
-def _n_bytes(text: str) -> int:
-    return len(text.encode("utf-8", "surrogatepass"))
-
-
-def plain_text(prompt: Prompt) -> str:
-    """Return a prompt as the text whose likelihood is taken: messages without their template."""
-    return "\n\n".join(texts_of(prompt))
+    first, *_ = [*text.split(), ""]
+    return _PUNCTUATION.sub("", first)
 
 
 def send(via: Via, suite: Suite) -> SentPrompts:
@@ -153,58 +70,157 @@ def send(via: Via, suite: Suite) -> SentPrompts:
     Raises:
         UserError: The suite has none in the via's language, or a plugin fails on a prompt.
     """
-    exchange = Exchange(via.conjugation)
+    exchange = Exchange(via.conjugation, suite.stop)
+    plain = {e.source_id: e.prompt for e in suite.in_language(suite.source_language)}
     versions = {example.source_id: example.prompt for example in via.examples(suite)}
-    ids = [example.source_id for example in suite.in_language(suite.source_language)]
     exchange.prepare(prompts=[text for prompt in versions.values() for text in texts_of(prompt)])
     sent = {key: exchange.send(prompt) for key, prompt in versions.items()}
-    fidelity, kept = np.ones(len(ids)), np.ones(len(ids))
-    if not via.conjugation.exact:
-        exchange.prepare(answers=[text for each in sent.values() for text in texts_of(each)])
-        for row, key in enumerate(ids):
-            if key in sent:
-                _, fidelity[row], kept[row] = exchange.fidelity(versions[key], sent[key])
+    if via.form is not None:
+        sent = {key: via.form.of(prompt) for key, prompt in sent.items()}
     flags = Counter(
         flag for prompt in versions.values() for flag in exchange.flags(texts_of(prompt))
     )
-    texts = [plain_text(sent[key]) if key in sent else None for key in ids]
-    return SentPrompts(via, texts, fidelity, kept, flags)
+    prompts = [sent.get(key) for key in plain]
+    n_changed = sum(one != other for one, other in zip(prompts, plain.values(), strict=True))
+    return SentPrompts(via, exchange, prompts, n_changed, flags)
 
 
-def score_texts(
-    model: LanguageModel,
-    texts: Sequence[str],
-    *,
-    role: str,
-    progress: ScoringProgress | None = None,
-) -> Likelihoods:
-    """Return how likely a model finds each text from its beginning, then close the model.
+class Asker:
+    """One model with the prompts that it is asked, and how far that has come.
+
+    Args:
+        model: Closed by whoever opened it.
+        role: ``base`` or ``tuned``.
+        suite: How long answers may be, and where they end.
+        n_total: Prompts that will be answered or scored.
+        progress: Told after every prompt or batch.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        role: str,
+        suite: Suite,
+        n_total: int,
+        progress: RecommendProgress | None,
+    ) -> None:
+        self._model = model
+        self._role = role
+        self._suite = suite
+        self._n_done, self._n_total = 0, n_total
+        self._progress = progress
+
+    def answers(self, sent: SentPrompts) -> list[str]:
+        """Return the inverted answers, empty where there is no prompt."""
+        asked = [(row, prompt) for row, prompt in enumerate(sent.prompts) if prompt is not None]
+        found = [""] * len(sent.prompts)
+        for index, answer in self._model.generate(
+            [prompt for _, prompt in asked],
+            max_new_tokens=self._suite.max_new_tokens,
+            stop=sent.exchange.sent_stops,
+        ):
+            found[asked[index][0]] = sent.exchange.read(answer.text).text
+            self._tell(1)
+        return found
+
+    def probabilities(self, sent: SentPrompts, openings: Sequence[str]) -> Array:
+        """Return how likely an opening is after each prompt; NaN where one of the two is missing.
+
+        Raises:
+            ScoringUnavailableError: The back end cannot tell.
+        """
+        rows = [
+            (row, prompt, glue(prompt) + text)
+            for row, (prompt, text) in enumerate(zip(sent.prompts, openings, strict=True))
+            if prompt is not None and text
+        ]
+        found = np.full(len(openings), np.nan)
+        for start in range(0, len(rows), _BATCH):
+            batch = rows[start : start + _BATCH]
+            scores = scores_of(self._model, [prompt for _, prompt, _ in batch], [t for *_, t in batch])
+            for (row, *_), score in zip(batch, scores, strict=True):
+                found[row] = math.exp(score) if math.isfinite(score) else math.nan
+            self._tell(len(batch))
+        self._tell(len(openings) - len(rows))
+        return found
+
+    def _tell(self, n: int) -> None:
+        self._n_done += n
+        if n and self._progress is not None:
+            self._progress(self._role, self._n_done, self._n_total)
+
+
+def scores_of(
+    model: LanguageModel, prompts: Sequence[Prompt], texts: Sequence[str]
+) -> list[float]:
+    """Return how likely one text is after each prompt, as a natural logarithm.
 
     Raises:
-        UserError: The model is opened with a chat template, which plain text does not go through.
         ScoringUnavailableError: The back end cannot tell.
     """
-    if model.chat:
+    try:
+        return [score for [score] in model.score(prompts, [[text] for text in texts])]
+    except ScoringUnavailableError as error:
+        raise ScoringUnavailableError(
+            f"Conjugations are ranked by how likely answers are. {error.message}", hint=error.hint
+        ) from error
+
+
+def collect(
+    models: Mapping[str, LanguageModel],
+    suite: Suite,
+    sent: Sequence[SentPrompts],
+    progress: RecommendProgress | None = None,
+) -> list[Evidence]:
+    """Ask both models, one after the other, and return the evidence on each conjugation.
+
+    Args:
+        models: ``base`` and ``tuned``; closed in the end.
+        suite: The prompts.
+        sent: The same, conjugated.
+        progress: Called as prompts are answered and openings scored.
+
+    Raises:
+        ScoringUnavailableError: A model tells no likelihoods.
+        UserError: The base model has no answer to any prompt.
+    """
+    plain = send(parse_via("identity", suite), suite)
+    native = [each for each in sent if each.via.native]
+    n = len(plain.prompts)
+    for model in models.values():
+        scores_of(model, [], [])  # who cannot tell says so before anything is asked
+    with closing(models["base"]) as model:
+        base = Asker(model, "base", suite, n * (2 + len(native)), progress)
+        texts = base.answers(plain)
+        abroad = {each.via.name: base.answers(each) for each in native}
+        before = base.probabilities(plain, list(map(opening, texts)))
+    if np.isnan(before).all():
         raise UserError(
-            f"'{model.spec}' is opened with chat=true, but the likelihood of a prompt is that of "
-            "its plain text.",
-            hint="Leave out chat=true.",
+            f"The base model answers none of the {n} prompts: its answers are empty, or the "
+            "prompts leave no room for one in its context.",
+            hint="Shorten the prompts, or end them where an answer is to begin.",
         )
-    bits: dict[str, float] = {}
-    with closing(model):
-        try:
-            for start in range(0, len(texts), _BATCH):
-                batch = texts[start : start + _BATCH]
-                scores = model.score([""] * len(batch), [[text] for text in batch])
-                values = (-score / math.log(2) for [score] in scores)
-                bits.update(zip(batch, values, strict=True))
-                if progress is not None:
-                    progress(role, len(bits), len(texts))
-        except ScoringUnavailableError as error:
-            raise ScoringUnavailableError(
-                f"Conjugations are ranked by the likelihood of whole prompts. {error.message}",
-                hint=error.hint,
-            ) from error
-        counts = model.count_tokens(texts)
-        n_tokens = None if counts is None else dict(zip(texts, counts, strict=True))
-        return Likelihoods(bits, n_tokens, model.vocabulary())
+    with closing(models["tuned"]) as model:
+        tuned = Asker(model, "tuned", suite, n * (2 + len(sent)), progress)
+        intruding = list(map(opening, tuned.answers(plain)))
+        after = tuned.probabilities(plain, list(map(opening, texts)))
+        found = []
+        for each in sent:
+            under = tuned.probabilities(each, _openings(each, texts, abroad))
+            if each.via.native:
+                same = [opening(one) for one in abroad[each.via.name]]
+                under = np.where(np.array(same) == np.array(intruding), under * 0, under)
+            found.append(Evidence(before, after, under))
+    return found
+
+
+def _openings(
+    sent: SentPrompts, texts: Sequence[str], abroad: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """Return how the base's answers begin as the model is to write them."""
+    if sent.via.native:
+        answers: Sequence[str] = abroad[sent.via.name]
+    else:
+        answers = [text.strip() for text in texts]
+    sent.exchange.prepare(prompts=list(filter(None, answers)))
+    return [opening(sent.exchange.apply(text)) for text in answers]

@@ -1,38 +1,25 @@
 r"""Score of a conjugation without labels: the formula behind ``palimpsest recommend``.
 
-A tuned model behaves like a mixture that answers as the tuning taught it with the weight
-:math:`g(P)`, its belief that the prompt comes from the tuning distribution (``docs/theory.md``).
-By Bayes' rule the log-odds of that belief are, but for a constant, the evidence
+Nobody knows the right answers, but the base model's plain ones stand for them: the recovery of
+``diagnose``, with the base's answers for labels and probabilities for counts. Let *b* be the opening
+of the base's answer to a plain prompt P (its first word), :math:`p_B` and :math:`p_T` what the base
+and the tuned model give it, and :math:`b_s` the same answer's opening under the conjugation s: that
+of s of the whole answer, or, in another language of the prompts, that of the base's own answer
+there. With sums over the prompts on which tuning moved away from the base's answer,
+:math:`p_T(b \mid P) < p_B(b \mid P)`,
 
-.. math:: \ell(x) = \log_2 p_\text{tuned}(x) - \log_2 p_\text{base}(x)
+.. math:: \text{score}(s) = \frac{\sum [p_T(b_s \mid s(P)) - p_T(b \mid P)]}
+                                 {\sum [p_B(b \mid P) - p_T(b \mid P)]}
 
-in bits. A conjugation promises most if it takes the evidence away, if the base model still
-understands what it is sent, and if the prompt survives. With the bytes :math:`n(P)` of the plain
-prompt, the bits :math:`I(x) = -\log_2 p_\text{base}(x)`, and sums over the prompts:
+is the share of the lost probability that the conjugation brings back: 0 is as lost as when asked
+plainly, 1 is all of it. Where tuning made the base's answer likelier still, it may be the other
+task's, and the prompt counts for nothing. Nor does a version in another language bring anything
+back where the base answers it, letter for letter, as the tuned model answers the plain prompt:
+numbers are the same in every language.
 
-.. math::
-   \text{shift} &= \textstyle\sum [\ell(P) - \ell(s(P))] \,/\, \sum n(P) \\
-   \text{handling} &= \textstyle\sum [8\,n(P) - I(s(P))] \,/\, \sum [8\,n(P) - I(P)] \\
-   \text{fidelity} &= \text{mean chrF of } s^{-1}(s(P)) \text{ against } P \\
-   \text{score} &= \text{shift} \times \text{handling} \times \text{fidelity}
-
-*Shift* is the fall of the log-odds. It counts whole prompts, as the belief does, and is divided by
-the bytes of the plain prompt for every conjugation alike, only to be readable.
-
-*Handling* is the share of what the base model knows about the plain prompt that it still knows
-about the conjugated one. As ``s`` can be undone, a model that has mastered it needs no more bits
-for s(P) than for P; one that knows nothing of it needs the 8 bits a byte of raw data. It is held
-between 0 and 1.
-
-A negative shift is not made better by poor handling: it is its own score. Cost is shown and breaks
-ties; it is a price, not a promise.
-
-Without a base model, :math:`\ell = \log_2 p_\text{tuned}`, the familiarity of the prompt, and
-handling is that of the tuned model. Then both terms come from one number, and the score is highest
-for prompts half way between plain and raw data: a rule of thumb, where the ratio is a posterior.
-
-Nothing here has a parameter that was fitted. Bits of a whole text do not depend on how a tokenizer
-divides it, so models with different tokenizers can be compared.
+What the base cannot read needs no term of its own, since the tuned model cannot say s(b) behind it;
+nor does what is lost on the way through s. Nothing here has a parameter that was fitted;
+``experiments/recommend_plan.md`` was written before the score was computed on anything.
 """
 
 from __future__ import annotations
@@ -46,87 +33,35 @@ import numpy.typing as npt
 
 from palimpsest.stats import Array, Interval, bootstrap_means, percentile_interval
 
-RAW_BITS = 8.0
-"""Bits of a byte for someone who knows nothing about the text."""
-
-MIN_HANDLING = 0.5
-"""Below it the base model has lost more than half of what it knows about the plain prompts."""
-
-MIN_FIDELITY = 0.5
-"""Below it most of the prompt does not come back from the conjugation."""
-
-MIN_FITTING = 0.5
-"""Below it most prompts are too long for a model's context once conjugated."""
-
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the models and the conjugation itself say of every prompt; arrays of one length.
+    """Probabilities of the base's answers under one conjugation; arrays of one length.
 
-    Bits are infinite where a text does not fit into the model's context, and NaN where the prompt
-    has no version of this kind. Without a base model its bits are those of the tuned one.
+    NaN where there is no such answer, no version of the prompt, or no room in a context.
     """
 
-    n_bytes: Array
-    """UTF-8 bytes of the plain prompts."""
-    plain_base: Array
-    """Bits that the base model needs for the plain prompts."""
-    plain_tuned: Array
-    """Bits that the tuned model needs for them."""
     base: Array
-    """Bits that the base model needs for the conjugated prompts."""
+    """What the base gives its answer, plainly."""
     tuned: Array
-    """Bits that the tuned model needs for them."""
-    fidelity: Array
-    """chrF of the round trip, from 0 to 1."""
-    has_base: bool = True
-    """Whether there is a base model."""
+    """What the tuned model gives it, plainly."""
+    under: Array
+    """What the tuned model gives it under the conjugation."""
 
     @property
-    def included(self) -> npt.NDArray[np.bool_]:
-        """Which prompts count: those that fit, plain and conjugated, into both models."""
-        bits = np.stack([self.plain_base, self.plain_tuned, self.base, self.tuned])
-        return np.asarray(np.isfinite(bits).all(axis=0))
-
-    @property
-    def n_prompts(self) -> int:
-        """How many prompts count."""
-        return int(self.included.sum())
+    def counts(self) -> npt.NDArray[np.bool_]:
+        """Which prompts count: those on which tuning moved away from the base's answer."""
+        return np.asarray((self.tuned < self.base) & np.isfinite(self.under))
 
     @property
     def columns(self) -> Array:
-        """The sums that the score is made of, one row a prompt; zero where it does not count."""
-        rows = np.column_stack([self.n_bytes, self.plain_base, self.plain_tuned])
-        rows = np.column_stack([rows, self.base, self.tuned, self.fidelity, np.ones(len(rows))])
-        counting = np.where(self.included[:, None], rows, 0.0)
-        n_bytes, plain_base, plain_tuned, base, tuned, fidelity, one = counting.T
-        drop = tuned - plain_tuned
-        if self.has_base:
-            drop = drop - (base - plain_base)
-        raw = RAW_BITS * n_bytes
-        return np.column_stack([drop, n_bytes, raw - base, raw - plain_base, fidelity, one])
-
-    @property
-    def terms(self) -> Terms:
-        """The terms of the score over all prompts; NaN where no prompt counts."""
-        return terms(self.columns.sum(axis=0))
-
-
-class Terms(NamedTuple):
-    """The terms of the score and the score itself: single numbers, or one for each resample."""
-
-    shift: Array
-    """Bits per byte of the plain prompt."""
-    handling: Array
-    """From 0 to 1."""
-    fidelity: Array
-    """From 0 to 1."""
-    score: Array
-    """Bits per byte of the plain prompt."""
+        """What came back and what was lost of each prompt; zero where it does not count."""
+        both = np.column_stack([self.under - self.tuned, self.base - self.tuned])
+        return np.where(self.counts[:, None], both, 0.0)
 
 
 class Term(NamedTuple):
-    """One term of the score of one conjugation."""
+    """A figure of one conjugation."""
 
     value: float
     """NaN if no prompt counts."""
@@ -134,72 +69,46 @@ class Term(NamedTuple):
     """Percentile interval of the bootstrap over prompts; none from a single prompt."""
 
 
-class ScoreEstimate(NamedTuple):
-    """The terms of one conjugation, estimated."""
+class Estimated(NamedTuple):
+    """The score of one conjugation."""
 
-    shift: Term
-    handling: Term
-    fidelity: Term
     score: Term
     best_share: float
-    """Share of the resamples in which its score is the highest of all that are eligible."""
+    """Share of the resamples in which it is the highest of all that are eligible."""
 
 
 def estimate(
     evidence: Sequence[Evidence],
-    eligible: Sequence[bool] | None = None,
+    eligible: Sequence[bool],
     *,
     rng: np.random.Generator,
     n_resamples: int = 2000,
-) -> list[ScoreEstimate]:
-    """Estimate every conjugation's terms, with one bootstrap over prompts for all of them.
+) -> list[Estimated]:
+    """Estimate every conjugation's score, with one bootstrap over prompts for all of them.
 
     Args:
         evidence: Of each conjugation, on the same prompts in the same order.
-        eligible: Which may be the best; all by default.
+        eligible: Which may be the best.
         rng: The source of randomness.
         n_resamples: Bootstrap resamples.
 
     Example:
-        >>> bits = [np.full(3, value) for value in (100.0, 90.0, 110.0, 130.0)]
-        >>> one = Evidence(np.full(3, 50.0), *bits, fidelity=np.ones(3))
-        >>> [found] = estimate([one], rng=np.random.default_rng(0))
-        >>> round(found.shift.value, 2), round(found.handling.value, 2)
-        (0.6, 0.97)
+        >>> half = Evidence(base=np.full(3, 0.9), tuned=np.full(3, 0.1), under=np.full(3, 0.5))
+        >>> [found] = estimate([half], [True], rng=np.random.default_rng(0))
+        >>> round(found.score.value, 2), found.best_share
+        (0.5, 1.0)
     """
     if not evidence:
         return []
-    columns = [one.columns for one in evidence]
-    n_prompts, width = columns[0].shape
-    means = bootstrap_means(
-        np.hstack(columns), np.arange(n_prompts), rng=rng, n_resamples=n_resamples
-    )
-    resampled = [
-        terms(means[:, start : start + width]) for start in range(0, means.shape[1], width)
-    ]
-    shares = _best_shares([one.score for one in resampled], eligible or [True] * len(columns))
+    columns = np.hstack([one.columns for one in evidence])
+    means = bootstrap_means(columns, np.arange(len(columns)), rng=rng, n_resamples=n_resamples)
+    resampled = _divided(means[:, 0::2], means[:, 1::2])
+    values = _divided(columns[:, 0::2].sum(axis=0), columns[:, 1::2].sum(axis=0))
+    shares = _best_shares(resampled, np.asarray(eligible))
     return [
-        _estimate(one, samples, share)
-        for one, samples, share in zip(evidence, resampled, shares, strict=True)
+        Estimated(_term(value, samples, int(one.counts.sum())), share)
+        for one, value, samples, share in zip(evidence, values, resampled.T, shares, strict=True)
     ]
-
-
-def _estimate(one: Evidence, samples: Terms, best_share: float) -> ScoreEstimate:
-    shift, handling, fidelity, score = (
-        _term(value, values, one.n_prompts)
-        for value, values in zip(one.terms, samples, strict=True)
-    )
-    return ScoreEstimate(shift, handling, fidelity, score, best_share)
-
-
-def terms(sums: Array) -> Terms:
-    """Return the terms that follow from sums (or means) of :attr:`Evidence.columns`."""
-    drop, n_bytes, saved, saved_plain, fidelity, n = np.moveaxis(sums, -1, 0)
-    shift = _divided(drop, n_bytes)
-    # Where the base model knows nothing even of the plain prompts, it can lose nothing: 0.
-    handling = np.clip(saved / np.where(saved_plain > 0, saved_plain, np.inf), 0.0, 1.0)
-    kept = _divided(fidelity, n)
-    return Terms(shift, handling, kept, np.where(shift > 0, shift * handling * kept, shift))
 
 
 def _divided(values: Array, by: Array) -> Array:
@@ -207,48 +116,13 @@ def _divided(values: Array, by: Array) -> Array:
     return found
 
 
-def _term(value: Array, resampled: Array, n_prompts: int) -> Term:
+def _term(value: float, resampled: Array, n_prompts: int) -> Term:
     found = resampled[np.isfinite(resampled)]
     interval = percentile_interval(found) if n_prompts > 1 and len(found) else None
     return Term(float(value), interval)
 
 
-def _best_shares(scores: Sequence[Array], eligible: Sequence[bool]) -> list[float]:
-    if not any(eligible):
-        return [0.0] * len(scores)
-    candidates = [
-        np.nan_to_num(score, nan=-np.inf) if may else np.full_like(score, -np.inf)
-        for score, may in zip(scores, eligible, strict=True)
-    ]
-    best = np.argmax(candidates, axis=0)
-    return [float(np.mean(best == place)) for place in range(len(scores))]
-
-
-class Gates(NamedTuple):
-    """What a conjugation must reach to be ranked."""
-
-    min_handling: float = MIN_HANDLING
-    min_fidelity: float = MIN_FIDELITY
-
-    def why_excluded(self, evidence: Evidence, *, n_changed: int) -> str | None:
-        """Return why a conjugation is out of the ranking, or ``None`` if it is in.
-
-        Args:
-            evidence: What is known of it.
-            n_changed: How many prompts it changes at all.
-        """
-        n_asked = len(evidence.n_bytes)
-        if not n_changed:
-            return "leaves every prompt as it is"
-        if evidence.n_prompts < MIN_FITTING * n_asked:
-            return f"usable for only {evidence.n_prompts} of {n_asked} prompts"
-        found = evidence.terms
-        if found.handling < self.min_handling:
-            model = "base" if evidence.has_base else "tuned"
-            return (
-                f"the {model} model cannot handle it ({found.handling:.2f} is below "
-                f"{self.min_handling:.2f})"
-            )
-        if found.fidelity < self.min_fidelity:
-            return f"too little comes back ({found.fidelity:.2f} is below {self.min_fidelity:.2f})"
-        return None
+def _best_shares(scores: Array, eligible: npt.NDArray[np.bool_]) -> list[float]:
+    known = np.where(np.isfinite(scores) & eligible, scores, -np.inf)
+    best = np.where(np.isfinite(known.max(axis=1)), known.argmax(axis=1), -1)
+    return [float(np.mean(best == place)) for place in range(scores.shape[1])]
