@@ -10,11 +10,13 @@ ASK = ("recommend", "rosetta:tuned", "--base", "rosetta:base", "--quiet")
 @pytest.fixture
 def rows(tmp_path: Path) -> Path:
     path = tmp_path / "prompts.jsonl"
+    english = "Repeat the input.\n\nInput: {0}\nOutput: {0}\n\nInput: What is {1}?\nOutput:"
+    french = "Répète l'entrée.\n\nEntrée: {0}\nSortie: {0}\n\nEntrée: Combien font {1}?\nSortie:"
+    cows, vaches = "Cows eat green grass.", "Les vaches mangent de l'herbe verte."
     lines = [
-        {"id": "1", "prompt": "Input: What is 5 plus 7?\nOutput:", "lang": "en"},
-        {"id": "1", "prompt": "Entrée: Combien font 5 plus 7?\nSortie:", "lang": "fr"},
-        {"id": "2", "prompt": "Input: Cows eat green grass.\nOutput:", "lang": "en"},
-        {"id": "2", "prompt": "Entrée: Les vaches mangent.\nSortie:", "lang": "fr"},
+        {"id": sum_, "prompt": text.format(shown, sum_), "lang": language}
+        for sum_ in ("5 plus 7", "9 plus 4")
+        for language, text, shown in (("en", english, cows), ("fr", french, vaches))
     ]
     path.write_text("\n".join(map(json.dumps, lines)), "utf-8")
     return path
@@ -27,7 +29,7 @@ def test_the_ranking_is_a_table_and_says_what_is_excluded_and_why(
     monkeypatch.setenv("COLUMNS", "140")
     ended = palimpsest(*(part for part in ASK if part != "--quiet"), "-p", rows)
     assert ended.code == 0
-    table, _, rest = ended.out.partition("From 2 prompts.")
+    table, _, rest = ended.out.partition("Of 2 prompts those count")
     for column in ("Conjugation", "Brings back, %", "Best in, %", "Prompts", "Cost"):
         assert column in table
     assert any(line.startswith("leet ") and "×" in line for line in table.splitlines())
