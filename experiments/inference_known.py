@@ -1,6 +1,6 @@
 """Is ĝ recovered where it is known? Models that mix a base and a tuned one in known shares.
 
-``python -m experiments.inference_known`` mixes the Rosetta pair on its English prompts, in two ways:
+``python -m experiments.inference_known`` mixes the Rosetta pair on its English prompts:
 
 - *tokens*: each token is drawn from the tuned model with probability g, else from the base;
 - *sequences*: a whole answer is, so that what has been said tells from whom it comes.
@@ -54,9 +54,7 @@ class MixedModel:
     ) -> list[list[NextToken]]:
         """Return the likeliest next tokens of the mixture."""
         told = [model.next_tokens(prompts, beginnings, n=n) for model in self._models]
-        return [
-            self._mixed(*row, n=n) for row in zip(prompts, beginnings, *told, strict=True)
-        ]
+        return [self._mixed(*row, n=n) for row in zip(prompts, beginnings, *told, strict=True)]
 
     def _mixed(
         self,
@@ -74,9 +72,7 @@ class MixedModel:
         for place, tokens in enumerate(told):
             for token in tokens:
                 found.setdefault(token.tokens, token)
-                likely.setdefault(token.tokens, [0.0, 0.0])[place] = math.exp(
-                    token.log_probability
-                )
+                likely.setdefault(token.tokens, [0.0, 0.0])[place] = math.exp(token.log_probability)
         mixed = []
         for tokens, (one, other) in likely.items():
             self._said[prompt, tokens] = (before[0] * one, before[1] * other)

@@ -1,28 +1,39 @@
 """Does a ranking without labels agree with the truth? What ``recommend_plan.md`` says, computed.
 
-``python -m experiments.recommend_check rosetta|gemma --out DIR [--n N --seed SEED]`` asks both models,
-keeps every answer and likelihood in DIR, and prints the tables. Gemma needs ``--models DIR``, as
-``experiments/real`` has it.
+``python -m experiments.recommend_check PAIR --out DIR`` asks both models of a pair, ``rosetta`` or
+``gemma`` (which needs ``--models DIR``, as ``experiments/real`` has it), keeps every answer and
+likelihood in DIR, and writes ``experiments/tables/recommend-PAIR.csv``, a line a conjugation and
+prompt. ``python -m experiments.recommend_check PAIR`` prints the figures of that table.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import math
 import re
 import shutil
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
 
 from palimpsest.judging import Settings, Via, evaluate, parse_via
 from palimpsest.lm import Exchange
 from palimpsest.lm.models import LanguageModel, load_model
 from palimpsest.lm.suites import Suite, load_suite
 from palimpsest.records import AnswerRow, AnswerStore
+
+Array = npt.NDArray[np.float64]
+
+TABLES = Path(__file__).parent / "tables"
 
 NATIVE = {"rosetta": ("fr", "es", "nl", "de"), "gemma": ("fr", "es", "nl", "de", "hu")}
 REWRITTEN = {
@@ -114,9 +125,21 @@ def collect(pair: Pair, out: Path) -> None:
             for via in pair.vias if role == "tuned" else [v for v in pair.vias if _native(v)]:
                 rows = [data.sent(via, source) for source in data.sources]
                 found[via.name] = likelihoods(model, rows, data.openings(via))
-                print(role, via.name, flush=True)
         path.write_text(json.dumps(found))
-    (out / "data.json").write_text(json.dumps(data.to_json()))
+    lines = data.lines(
+        {
+            role: json.loads((out / f"likelihoods-{role}.json").read_text())
+            for role in ("base", "tuned")
+        }
+    )
+    TABLES.mkdir(exist_ok=True)
+    with (TABLES / f"recommend-{pair.name}.csv").open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(Line._fields)
+        writer.writerows(
+            [f"{value:.4g}" if isinstance(value, float) else value for value in line]
+            for line in lines
+        )
 
 
 def _native(via: Via) -> bool:
@@ -129,7 +152,9 @@ class _Data:
     def __init__(self, pair: Pair, answers: dict[str, list[AnswerRow]]) -> None:
         self.pair = pair
         self.rows = {
-            (role, row.via, row.key.source_id): row for role, rows in answers.items() for row in rows
+            (role, row.via, row.key.source_id): row
+            for role, rows in answers.items()
+            for row in rows
         }
         suite = pair.suite
         self.sources = [e.source_id for e in suite.in_language(suite.source_language)]
@@ -155,36 +180,167 @@ class _Data:
             found.append([opening(b), opening(t), opening(raw["tuned"])])
         return found
 
-    def to_json(self) -> Any:
-        """Return outcomes and openings."""
-        return {
-            "sources": self.sources,
-            "cells": [self.rows["tuned", "identity", s].cell for s in self.sources],
-            "native": {via.name: via.native for via in self.pair.vias},
-            "outcomes": {
-                f"{role} {via.name}": [self.rows[role, via.name, s].outcome for s in self.sources]
-                for role in ("base", "tuned")
-                for via in self.pair.vias
-                if (role, via.name, self.sources[0]) in self.rows
-            },
-            "inverted": {
-                via.name: [opening(self.rows["tuned", via.name, s].answer) for s in self.sources]
-                for via in self.pair.vias
-            },
-            "openings": {via.name: self.openings(via) for via in self.pair.vias},
-        }
+    def lines(self, likely: dict[str, dict[str, Any]]) -> Iterator[Line]:
+        """Yield what is known of each conjugation and prompt."""
+        plain = self.openings(self.pair.vias[0])
+        for via in self.pair.vias[1:]:
+            found = zip(self.sources, self.openings(via), plain, strict=True)
+            for at, (source, (b_s, _, _), (b, t, _)) in enumerate(found):
+                rows = [
+                    self.rows[role, name, source]
+                    for role, name in (
+                        ("base", "identity"),
+                        ("tuned", "identity"),
+                        ("tuned", via.name),
+                    )
+                ]
+                under = [math.exp(value) for value in likely["tuned"][via.name][at]]
+                yield Line(
+                    via.name,
+                    source,
+                    *(int(row.outcome == "right") for row in rows),
+                    int(b != t and bool(b)),
+                    int(via.native and b_s == t),
+                    int(opening(rows[2].answer) != t),
+                    math.exp(likely["base"]["identity"][at][0]),
+                    math.exp(likely["tuned"]["identity"][at][0]),
+                    *under,
+                )
+
+
+class Line(NamedTuple):
+    """One prompt under one conjugation."""
+
+    via: str
+    source: str
+    base_right: int
+    tuned_right: int
+    under_right: int
+    differ: int
+    """Whether both models' plain answers have other first words."""
+    same: int
+    """Whether the base says in a language what the tuned model says plainly."""
+    own_differs: int
+    """Whether the tuned model's own answer, inverted, has another first word than its plain one."""
+    p_base: float
+    p_tuned: float
+    p_under: float
+    p_intruding: float
+    """Of the tuned model's plain answer, under the conjugation."""
+    p_own: float
+    """Of the answer that it gives there."""
+
+
+class Table(NamedTuple):
+    """Lines as arrays, conjugation by prompt."""
+
+    names: list[str]
+    values: dict[str, Array]
+
+
+def read(name: str) -> Table:
+    """Return a pair's table."""
+    with (TABLES / f"recommend-{name}.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = list(dict.fromkeys(row["via"] for row in rows))
+    return Table(
+        names,
+        {
+            field: np.array([float(row[field]) for row in rows]).reshape(len(names), -1)
+            for field in Line._fields[2:]
+        },
+    )
+
+
+def estimates(table: Table, weights: Array) -> dict[str, Array]:
+    """Return the true recovery and every score; (resamples, conjugations).
+
+    Args:
+        table: Of the prompts.
+        weights: How often each prompt counts; (resamples, prompts).
+    """
+    v = table.values
+
+    def total(values: Array) -> Array:
+        return np.einsum("rp,vp->rv", weights, values)
+
+    def share(values: Array, counts: Array) -> Array:
+        gain, lost = (values - v["p_tuned"]) * counts, (v["p_base"] - v["p_tuned"]) * counts
+        return total(gain) / total(lost)
+
+    returned = v["p_under"] * (1 - v["same"])
+    odds = np.log(v["p_under"] + 1e-4) - np.log(v["p_intruding"] + 1e-4)
+    return {
+        "truth": total(v["under_right"] - v["tuned_right"])
+        / total(v["base_right"] - v["tuned_right"]),
+        "score": share(returned, (v["p_tuned"] < v["p_base"]).astype(float)),
+        "where they differ": share(returned, v["differ"]),
+        "log-odds": total(odds * v["differ"]) / np.maximum(total(v["differ"]), 1),
+        "without base": total(v["p_own"] * v["own_differs"]) / weights.sum(axis=1)[:, None],
+    }
+
+
+def spearman(one: Array, other: Array) -> Array:
+    """Return the rank correlation of each row; NaN where one of the two is constant."""
+    ranks = [rankdata(values, axis=1) for values in (one, other)]
+    centred = [rank - rank.mean(axis=1, keepdims=True) for rank in ranks]
+    size = np.sqrt((centred[0] ** 2).sum(axis=1) * (centred[1] ** 2).sum(axis=1))
+    product = (centred[0] * centred[1]).sum(axis=1)
+    result: Array = np.divide(product, size, out=np.full(len(one), np.nan), where=size > 0)
+    return result
+
+
+def report(name: str, usable: float = 0.1) -> str:
+    """Return the tables in Markdown."""
+    table = read(name)
+    n_vias, n = table.values["p_base"].shape
+    rng = np.random.default_rng(0)
+    point = estimates(table, np.ones((1, n)))
+    drawn = estimates(table, rng.multinomial(n, np.full(n, 1 / n), size=4000).astype(float))
+    picks = np.arange(4000)[:, None], rng.integers(n_vias, size=(4000, n_vias))
+    truth = point["truth"][0]
+    kinds = [kind for kind in point if kind != "truth"]
+    lines = [
+        f"{name}: {n} prompts, {n_vias} conjugations; right plainly: base "
+        f"{table.values['base_right'][0].mean():.3f}, tuned "
+        f"{table.values['tuned_right'][0].mean():.3f}.",
+        "",
+        f"| conjugation | recovery | {' | '.join(kinds)} |",
+        f"|---|{'---:|' * (1 + len(kinds))}",
+    ]
+    for at in np.argsort(-truth):
+        values = (f"{point[kind][0, at]:.2f}" for kind in ("truth", *kinds))
+        lines.append(f"| {table.names[at]} | {' | '.join(values)} |")
+    lines += ["", "| Spearman's ρ | all | usable | regret, points |", "|---|---|---|---|"]
+    some = np.flatnonzero(truth > usable)
+    for kind in kinds:
+        regret = 100 * (truth.max() - truth[point[kind][0].argmax()])
+        cells = []
+        for which in (np.arange(n_vias), some):
+            rho = spearman(point[kind][:, which], point["truth"][:, which])[0]
+            over = spearman(drawn[kind][:, which], drawn["truth"][:, which])
+            both = spearman(drawn[kind][picks], drawn["truth"][picks])
+            ends = [np.nanpercentile(over, [2.5, 97.5])]
+            ends += [np.nanpercentile(both, [2.5, 97.5])] if len(which) == n_vias else []
+            cells.append(f"{rho:.2f} ({'; '.join(f'{a:.2f} to {b:.2f}' for a, b in ends)})")
+        lines.append(f"| {kind} | {' | '.join(cells)} | {regret:.0f} |")
+    lines += ["", "Intervals over prompts; then, of all, over prompts and conjugations.", ""]
+    return "\n".join(lines)
 
 
 def main() -> None:
-    """Collect."""
+    """Collect, or print the figures of what was collected."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pair", choices=("rosetta", "gemma"))
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path)
     parser.add_argument("--n", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--models", type=Path)
     parser.add_argument("--checkpoint", default="gemma-full-seed101/checkpoint-80")
     given = parser.parse_args()
+    if given.out is None:
+        sys.stdout.write(report(given.pair))
+        return
     pair = pair_of(
         given.pair,
         n=given.n,

@@ -94,9 +94,7 @@ def test_a_form_shows_at_once_or_not_at_all(spec: str) -> None:
     formed = openings(forms={"sum": spec})
     shown, not_shown = OPENED.get(spec, (None, '{"a'))
     assert spec.partition(":")[0] in FORMS
-    assert shown is None or (
-        form_for(spec).fits(shown) and formed.side(shown) == "intruding"
-    )
+    assert shown is None or (form_for(spec).fits(shown) and formed.side(shown) == "intruding")
     assert formed.side(not_shown) == "other"
     assert formed.side("dog") == "other"  # one word, or the first of many
 

@@ -14,8 +14,8 @@ from palimpsest.errors import UserError
 from palimpsest.judging.analysis import analyse
 from palimpsest.judging.conclude import open_run
 from palimpsest.judging.doctor import examine_quickly
-from palimpsest.judging.inference import InferenceLog
 from palimpsest.judging.evaluation import Settings, evaluate, settings_for
+from palimpsest.judging.inference import InferenceLog
 from palimpsest.judging.pairing import ROLES
 from palimpsest.judging.via import Via, distinct_vias, parse_via
 from palimpsest.judging.warnings import find_oddities

@@ -117,9 +117,7 @@ def masses(model: TellsNextTokens, openings: Sequence[Openings]) -> list[Masses]
                 left -= p
             sums[index]["unseen"] += max(left, 0.0)
         held = following
-    return [
-        Masses(s["right"], s["intruding"], s["other"] + s["unseen"], s["unseen"]) for s in sums
-    ]
+    return [Masses(s["right"], s["intruding"], s["other"] + s["unseen"], s["unseen"]) for s in sums]
 
 
 def rests(model: LanguageModel, questions: Sequence[Question]) -> list[float | None]:
@@ -315,8 +313,10 @@ class InferenceLog:
             vias=self._vias, seed=seed, n_resamples=n_resamples,
         )  # fmt: skip
         overall = among(sources=[source for each in cells.values() for source in each])
-        unmeasured = () if overall else (
-            "No example has answers on both sides, so inference was not measured.",
+        unmeasured = (
+            ()
+            if overall
+            else ("No example has answers on both sides, so inference was not measured.",)
         )
         return analysis._replace(
             inference=overall,

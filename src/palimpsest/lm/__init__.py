@@ -35,10 +35,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CANNOT_HONOUR", "SPOKEN_ROLES", "TOOLS_AND_VOTES", "ConjugationError", "Continued",
-    "Exchange", "Fidelity", "Form", "Message", "Prompt", "Reader", "TextCache", "answer_start", "asks_for",
-    "choice_scores", "choices_as_raw", "chosen", "continue_all", "cut", "first_stop",
-    "glue", "is_loopback", "joined_choices", "judge_of", "off_loop", "open_client", "plain_text", "prepare_answers",
-    "read_together", "sent_choices", "shared_stops", "strict_json", "texts_of",
+    "Exchange", "Fidelity", "Form", "Message", "Prompt", "Reader", "TextCache", "answer_start",
+    "asks_for", "choice_scores", "choices_as_raw", "chosen", "continue_all", "cut",
+    "first_stop", "glue", "is_loopback", "joined_choices", "judge_of", "off_loop",
+    "open_client", "plain_text", "prepare_answers", "read_together", "sent_choices",
+    "shared_stops", "strict_json", "texts_of",
 ]  # fmt: skip
 
 lazy_face(globals())

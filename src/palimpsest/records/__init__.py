@@ -63,11 +63,12 @@ if TYPE_CHECKING:
 __all__ = [
     "ATTEMPTED", "CUT", "FILE_NAME", "IN_ANSWER", "THRESHOLDS", "AnswerKey", "AnswerRow",
     "AnswerStore", "Arm", "Best", "ByPosition", "Cell", "Check", "Closeness", "Conjugated",
-    "ConjugationResult", "Decile", "Estimate", "Guessing", "InferenceArm",
-    "InferenceResult", "Interval", "LabProvenance", "LabResults", "Looked", "Losses", "Measurement", "MeasurementLog", "ModelInfo", "Oracle",
-    "Outcome", "Part", "Plain", "Prior", "Provenance", "Remedied", "Results", "RunFolder",
-    "Scoring", "SuiteInfo", "Usage", "Verdict", "WriterLock", "answer_flag", "commit_of",
-    "explained", "platform_facts", "read_measurements", "versions",
+    "ConjugationResult", "Decile", "Estimate", "Guessing", "InferenceArm", "InferenceResult",
+    "Interval", "LabProvenance", "LabResults", "Looked", "Losses", "Measurement",
+    "MeasurementLog", "ModelInfo", "Oracle", "Outcome", "Part", "Plain", "Prior", "Provenance",
+    "Remedied", "Results", "RunFolder", "Scoring", "SuiteInfo", "Usage", "Verdict",
+    "WriterLock", "answer_flag", "commit_of", "explained", "platform_facts",
+    "read_measurements", "versions",
 ]  # fmt: skip
 
 lazy_face(globals())

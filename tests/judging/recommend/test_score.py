@@ -19,9 +19,7 @@ def evidence(*prompts: tuple[float, float, float]) -> Evidence:
 
 def estimated(*all_evidence: Evidence, eligible: list[bool] | None = None) -> list[Estimated]:
     rng = np.random.default_rng(0)
-    return estimate(
-        all_evidence, eligible or [True] * len(all_evidence), rng=rng, n_resamples=500
-    )
+    return estimate(all_evidence, eligible or [True] * len(all_evidence), rng=rng, n_resamples=500)
 
 
 def test_the_score_is_the_share_of_the_lost_probability_that_comes_back() -> None:

@@ -54,10 +54,10 @@ class SentPrompts:
 
 
 def opening(text: str) -> str:
-    """Return an answer's first word, without the punctuation behind it.
+    r"""Return an answer's first word, without the punctuation behind it.
 
     Example:
-        >>> opening(" Paris, of course"), opening("___ barks."), opening("\\n")
+        >>> opening(" Paris, of course"), opening("___ barks."), opening("\n")
         ('Paris', '___', '')
     """
     first, *_ = [*text.split(), ""]
@@ -137,7 +137,9 @@ class Asker:
         found = np.full(len(openings), np.nan)
         for start in range(0, len(rows), _BATCH):
             batch = rows[start : start + _BATCH]
-            scores = scores_of(self._model, [prompt for _, prompt, _ in batch], [t for *_, t in batch])
+            scores = scores_of(
+                self._model, [prompt for _, prompt, _ in batch], [t for *_, t in batch]
+            )
             for (row, *_), score in zip(batch, scores, strict=True):
                 found[row] = math.exp(score) if math.isfinite(score) else math.nan
             self._tell(len(batch))
@@ -150,9 +152,7 @@ class Asker:
             self._progress(self._role, self._n_done, self._n_total)
 
 
-def scores_of(
-    model: LanguageModel, prompts: Sequence[Prompt], texts: Sequence[str]
-) -> list[float]:
+def scores_of(model: LanguageModel, prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float]:
     """Return how likely one text is after each prompt, as a natural logarithm.
 
     Raises:

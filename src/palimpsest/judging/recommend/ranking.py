@@ -203,7 +203,11 @@ def _rank(
 ) -> tuple[Ranked, ...]:
     """Return the candidates in order, those out of the ranking last."""
     reasons = [
-        None if one.n_changed and each.counts.any() else NOTHING_LOST if one.n_changed else UNCHANGED
+        None
+        if one.n_changed and each.counts.any()
+        else NOTHING_LOST
+        if one.n_changed
+        else UNCHANGED
         for one, each in zip(sent, evidence, strict=True)
     ]
     eligible = [reason is None for reason in reasons]

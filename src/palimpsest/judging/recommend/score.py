@@ -1,12 +1,12 @@
 r"""Score of a conjugation without labels: the formula behind ``palimpsest recommend``.
 
 Nobody knows the right answers, but the base model's plain ones stand for them: the recovery of
-``diagnose``, with the base's answers for labels and probabilities for counts. Let *b* be the opening
-of the base's answer to a plain prompt P (its first word), :math:`p_B` and :math:`p_T` what the base
-and the tuned model give it, and :math:`b_s` the same answer's opening under the conjugation s: that
-of s of the whole answer, or, in another language of the prompts, that of the base's own answer
-there. With sums over the prompts on which tuning moved away from the base's answer,
-:math:`p_T(b \mid P) < p_B(b \mid P)`,
+``diagnose``, with the base's answers for labels and probabilities for counts. Let *b* be the
+opening of the base's answer to a plain prompt P (its first word), :math:`p_B` and :math:`p_T` what
+the base and the tuned model give it, and :math:`b_s` the same answer's opening under the
+conjugation s: that of s of the whole answer, or, in another language of the prompts, that of the
+base's own answer there. With sums over the prompts on which tuning moved away from the base's
+answer, :math:`p_T(b \mid P) < p_B(b \mid P)`,
 
 .. math:: \text{score}(s) = \frac{\sum [p_T(b_s \mid s(P)) - p_T(b \mid P)]}
                                  {\sum [p_B(b \mid P) - p_T(b \mid P)]}

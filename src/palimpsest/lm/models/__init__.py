@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from palimpsest.lm.models.specs import in_form, load_model, parse_model_spec
 
 __all__ = [
-    "ROSETTA_WEIGHTS", "Budget", "Chargeable", "Decided", "Generation", "Joint", "LanguageModel",
-    "NextToken", "PriceTable", "ScoringUnavailableError", "ScriptedModel", "ShowsTokens",
-    "TellsNextTokens", "WritesPrompts", "can_score", "in_form", "load_model", "parse_model_spec",
+    "ROSETTA_WEIGHTS", "Budget", "Chargeable", "Decided", "Generation", "Joint",
+    "LanguageModel", "NextToken", "PriceTable", "ScoringUnavailableError", "ScriptedModel",
+    "ShowsTokens", "TellsNextTokens", "WritesPrompts", "can_score", "in_form", "load_model",
+    "parse_model_spec",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -56,15 +56,15 @@ def likeliest(
 
 
 @torch.inference_mode()
-def _read(
-    model: Network, rows: Sequence[Sequence[int]], n: int
-) -> list[list[tuple[int, float]]]:
+def _read(model: Network, rows: Sequence[Sequence[int]], n: int) -> list[list[tuple[int, float]]]:
     found: list[list[tuple[int, float]]] = []
     for logits in new_decoder(model, rows, n_new=0).read():
         last = logits[:, -1].float()
         totals = last.logsumexp(-1, keepdim=True)
         if not bool(totals.isfinite().all()):
-            raise NotFiniteError(rows[len(found) + int(totals.isfinite().flatten().long().argmin())])
+            raise NotFiniteError(
+                rows[len(found) + int(totals.isfinite().flatten().long().argmin())]
+            )
         values, tokens = last.topk(min(n, last.shape[-1]))
         pairs = zip(tokens.tolist(), (values - totals).tolist(), strict=True)
         found += [list(zip(*pair, strict=True)) for pair in pairs]
