@@ -23,8 +23,8 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-
 from experiments.recommend_check import TABLES, Pair, pair_of
+
 from palimpsest.judging import evaluate, parse_via
 from palimpsest.judging.inference import FLOOR, Inferred, measure
 from palimpsest.lm import TextCache

@@ -5,8 +5,7 @@ They show what the results hold and compute nothing. ``docs/adding/figure.md`` a
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
@@ -19,6 +18,7 @@ from palimpsest.report.figure import (
     BAND,
     BASE,
     BROKEN,
+    INK,
     INTRUDED,
     MUTED,
     ON_DARK,
@@ -42,7 +42,7 @@ from palimpsest.report.text import (
 )
 
 if TYPE_CHECKING:
-    from palimpsest.records import Arm, ConjugationResult, InferenceResult, Results
+    from palimpsest.records import Arm, ConjugationResult, InferenceArm, InferenceResult, Results
 
 FIGURES: FigureRegistry[Results] = FigureRegistry()
 
@@ -190,31 +190,14 @@ def cells(results: Results) -> Drawing | None:
     found = results.cells
     if results.suite.scoring != "abilities" or not 1 < len(found) <= MAX_PANELS:
         return None
-    tables = [table_rows(cell) for cell in found]
-    rows = itertools.chain(table_rows(results), *tables)
-    names = list(dict.fromkeys(row.name for row in rows))
+    groups = {
+        cell.name: [(row.name, _triple(row.base), _triple(row.tuned)) for row in table_rows(cell)]
+        for cell in found
+    }
 
     def draw(sheet: Sheet) -> None:
-        n_columns = min(len(found), 2 if sheet.is_narrow else 4)
-        panels = sheet.panels(
-            len(found),
-            0.45 + 0.2 * len(names),
-            _outcome_legend(),
-            n_columns=n_columns,
-            margin=0.25,
-            sharex=True,
-            sharey=True,
-        )
-        for cell, table, panel in zip(found, tables, panels, strict=True):
-            places = [names.index(row.name) for row in table]
-            for role, offset in (("base", -0.19), ("tuned", 0.19)):
-                shares = [_triple(getattr(row, role)) for row in table]
-                _draw_shares(panel, shares, [at + offset for at in places], 0.34)
-            panel.set_title(clipped(visible(cell.name), round(sheet.width * 10 / n_columns)))
-            panel.grid(visible=False)
-            name_rows(panel, [_short(name, sheet) for name in names])
-            _percent_axis(panel, "", step=0.5)
-        sheet.figure.supxlabel("share of answers; upper bar base, lower bar tuned", size=9)
+        label = "share of answers; upper bar base, lower bar tuned"
+        _draw_panels(sheet, groups, _outcome_legend(), label)
 
     said = (
         f"{visible(cell.name)}, asked plainly: base {_shares(cell.plain.base)}; "
@@ -246,8 +229,9 @@ def inference(results: Results) -> Drawing | None:
             axes.text(0, 3 * index + 0.05, name, weight="bold", va="center")
         arms = [arm for each in found for arm in (each.base, each.tuned)]
         places = [3 * index + below for index in range(len(found)) for below in (0.85, 1.75)]
-        triples = [(arm.right, arm.intruding, arm.other) for arm in arms]
-        _draw_shares(axes, triples, places, 0.8, label_from=0.45 / sheet.width)
+        _draw_shares(axes, list(map(_masses, arms)), places, 0.8, label_from=0.45 / sheet.width)
+        ends = [arm.right_ci95 for arm in arms]
+        draw_intervals(axes, [arm.right for arm in arms], ends, places, color=INK, fmt="none")
         axes.set_yticks(places, ["base", "tuned"] * len(found))
         axes.set_ylim(3 * len(found) - 0.6, -0.6)
         axes.grid(visible=False)
@@ -257,9 +241,10 @@ def inference(results: Results) -> Drawing | None:
         name="inference",
         title="Which task the models infer, before and after tuning, by how they are asked",
         caption="Probability, before anything is said, of answers that begin as right ones do, as "
-        "those of other abilities do, and of all others. The shift is the mean change of the "
-        "log-odds of the other abilities against the right one, in nats; drift is the change of "
-        "the log-likelihood, a token, of the rest of the right answer once it has begun.",
+        "those of other abilities do, and of all others; bars are 95 % intervals of the first "
+        "(bootstrap over source examples). The shift is the mean change of the log-odds of the "
+        "other abilities against the right one, in nats; drift is the change of the "
+        "log-likelihood, a token, of the rest of the right answer once it has begun.",
         alternative=f"Inference. {'. '.join(map(_inferred, found))}.",
         draw=draw,
     )
@@ -299,6 +284,31 @@ def forgetting(results: Results) -> Drawing | None:
         caption="Base minus tuned accuracy, in points, with 95 % intervals, "
         "not adjusted for the number of tasks. To the right of zero the tuned model is worse.",
         alternative=f"Forgetting. {'; '.join(said)}.",
+        draw=draw,
+    )
+
+
+@FIGURES.register
+def inference_cells(results: Results) -> Drawing | None:
+    """The same masses for each cell, as small multiples."""
+    found = [cell for cell in results.cells if cell.inference]
+    if not 1 < len(found) <= MAX_PANELS:
+        return None
+    groups = {
+        cell.name: [(one.via, _masses(one.base), _masses(one.tuned)) for one in cell.inference]
+        for cell in found
+    }
+
+    def draw(sheet: Sheet) -> None:
+        label = "probability at the beginning; upper bar base, lower bar tuned"
+        _draw_panels(sheet, groups, _outcome_legend(_MASSES), label)
+
+    said = (f"{visible(cell.name)}: {'. '.join(map(_inferred, cell.inference))}" for cell in found)
+    return Drawing(
+        name="inference-cells",
+        title="Which task the models infer in each cell",
+        caption="Of each pair of bars the upper is the base model, the lower the tuned model.",
+        alternative=f"Inference in each cell. {'. '.join(said)}.",
         draw=draw,
     )
 
@@ -344,6 +354,40 @@ def _draw_shares(
                 style: dict[str, Any] = {"ha": "center", "va": "center", "size": 8}
                 axes.text(start + share / 2, place, f"{100 * share:.0f}", color=on_color, **style)
         starts = [start + share for start, share in zip(starts, shares, strict=True)]
+
+
+_Row = tuple[str, tuple[float, float, float], tuple[float, float, float]]
+"""A way of asking, with the three shares of the base and of the tuned model."""
+
+
+def _draw_panels(
+    sheet: Sheet, groups: Mapping[str, Sequence[_Row]], legend: Sequence[Patch], label: str
+) -> None:
+    """Draw a panel for each cell, in it a pair of bars for each way of asking."""
+    names = list(dict.fromkeys(name for rows in groups.values() for name, *_ in rows))
+    n_columns = min(len(groups), 2 if sheet.is_narrow else 4)
+    panels = sheet.panels(
+        len(groups),
+        0.45 + 0.2 * len(names),
+        legend,
+        n_columns=n_columns,
+        margin=0.25,
+        sharex=True,
+        sharey=True,
+    )
+    for (cell, rows), panel in zip(groups.items(), panels, strict=True):
+        for which, offset in ((1, -0.19), (2, 0.19)):
+            places = [names.index(row[0]) + offset for row in rows]
+            _draw_shares(panel, [row[which] for row in rows], places, 0.34)
+        panel.set_title(clipped(visible(cell), round(sheet.width * 10 / n_columns)))
+        panel.grid(visible=False)
+        name_rows(panel, [_short(name, sheet) for name in names])
+        _percent_axis(panel, "", step=0.5)
+    sheet.figure.supxlabel(label, size=9)
+
+
+def _masses(arm: InferenceArm) -> tuple[float, float, float]:
+    return arm.right, arm.intruding, arm.other
 
 
 def _triple(arm: Arm) -> tuple[float, float, float]:
