@@ -26,7 +26,7 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 from palimpsest.judging import Settings, Via, evaluate, parse_via
-from palimpsest.lm import Exchange
+from palimpsest.lm import Exchange, Prompt
 from palimpsest.lm.models import LanguageModel, load_model
 from palimpsest.lm.suites import Suite, load_suite
 from palimpsest.records import AnswerRow, AnswerStore
@@ -47,7 +47,7 @@ REWRITTEN = {
         "base64",
         "reverse-words",
     ),
-    "gemma": ("leet", "pig-latin", "upper", "reverse-words"),
+    "gemma": ("leet", "pig-latin"),
 }
 TRANSLATED = ("translate:fr", "translate:es")
 
@@ -62,6 +62,12 @@ class Pair:
     suite: Suite
     vias: Sequence[Via]
     """Plain first."""
+
+    def generated(self, role: str) -> Sequence[Via]:
+        """Return under which of them a model answers; of Gemma the truth is known otherwise."""
+        if role == "tuned":
+            return self.vias if self.name == "rosetta" else self.vias[:1]
+        return [via for via in self.vias if via.native or via.name == "identity"]
 
 
 def pair_of(name: str, *, n: int, seed: int, models: Path | None, checkpoint: str) -> Pair:
@@ -88,7 +94,7 @@ def opening(text: str) -> str:
 
 
 def likelihoods(
-    model: LanguageModel, prompts: Sequence[str], openings: Sequence[Sequence[str]]
+    model: LanguageModel, prompts: Sequence[Prompt], openings: Sequence[Sequence[str]]
 ) -> list[list[float]]:
     """Return the log-probability of each opening after each prompt; none of an empty one."""
     asked = [[f" {each}" for each in row] for row in openings]
@@ -110,7 +116,7 @@ def collect(pair: Pair, out: Path) -> None:
     answers: dict[str, list[AnswerRow]] = {}
     with AnswerStore(out / "answers.sqlite") as store:
         for role in ("base", "tuned"):
-            vias = pair.vias if role == "tuned" else [v for v in pair.vias if _native(v)]
+            vias = pair.generated(role)
             with closing(load_model(getattr(pair, role))) as model:
                 answers[role] = evaluate(
                     model, pair.suite, vias, store=store, role=role, settings=settings, whole="none"
@@ -122,7 +128,7 @@ def collect(pair: Pair, out: Path) -> None:
             continue
         found = {}
         with closing(load_model(getattr(pair, role))) as model:
-            for via in pair.vias if role == "tuned" else [v for v in pair.vias if _native(v)]:
+            for via in pair.vias if role == "tuned" else pair.vias[:1]:
                 rows = [data.sent(via, source) for source in data.sources]
                 found[via.name] = likelihoods(model, rows, data.openings(via))
         path.write_text(json.dumps(found))
@@ -142,10 +148,6 @@ def collect(pair: Pair, out: Path) -> None:
         )
 
 
-def _native(via: Via) -> bool:
-    return via.native or via.name == "identity"
-
-
 class _Data:
     """Answers by role, via and source."""
 
@@ -159,8 +161,9 @@ class _Data:
         suite = pair.suite
         self.sources = [e.source_id for e in suite.in_language(suite.source_language)]
 
-    def sent(self, via: Via, source: str) -> str:
-        return self.rows["tuned", via.name, source].prompt
+    def sent(self, via: Via, source: str) -> Prompt:
+        example = next(e for e in via.examples(self.pair.suite) if e.source_id == source)
+        return Exchange(via.conjugation).send(example.prompt)
 
     def openings(self, via: Via) -> list[list[str]]:
         """Return, of each source, b_s, t_s and the tuned model's own opening there."""
@@ -177,7 +180,7 @@ class _Data:
                 b, t = apply(b.strip()), apply(t.strip())
             elif via.native:
                 b = raw["base"]
-            found.append([opening(b), opening(t), opening(raw["tuned"])])
+            found.append([opening(b), opening(t), opening(raw.get("tuned", ""))])
         return found
 
     def lines(self, likely: dict[str, dict[str, Any]]) -> Iterator[Line]:
@@ -186,22 +189,17 @@ class _Data:
         for via in self.pair.vias[1:]:
             found = zip(self.sources, self.openings(via), plain, strict=True)
             for at, (source, (b_s, _, _), (b, t, _)) in enumerate(found):
-                rows = [
-                    self.rows[role, name, source]
-                    for role, name in (
-                        ("base", "identity"),
-                        ("tuned", "identity"),
-                        ("tuned", via.name),
-                    )
-                ]
+                asked = (("base", "identity"), ("tuned", "identity"), ("tuned", via.name))
+                rows = [self.rows.get((role, name, source)) for role, name in asked]
+                own = rows[2]
                 under = [math.exp(value) for value in likely["tuned"][via.name][at]]
                 yield Line(
                     via.name,
                     source,
-                    *(int(row.outcome == "right") for row in rows),
+                    *(-1 if row is None else int(row.outcome == "right") for row in rows),
                     int(b != t and bool(b)),
                     int(via.native and b_s == t),
-                    int(opening(rows[2].answer) != t),
+                    -1 if own is None else int(opening(own.answer) != t),
                     math.exp(likely["base"]["identity"][at][0]),
                     math.exp(likely["tuned"]["identity"][at][0]),
                     *under,
@@ -216,6 +214,7 @@ class Line(NamedTuple):
     base_right: int
     tuned_right: int
     under_right: int
+    """−1 where the tuned model did not answer."""
     differ: int
     """Whether both models' plain answers have other first words."""
     same: int
