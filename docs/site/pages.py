@@ -28,6 +28,7 @@ JOBS = {
         "your-models",
         "your-data",
         "abilities",
+        "inference",
         "scorers",
         "thinking",
         "endpoint",

@@ -85,8 +85,8 @@ def test_inline_every_colour_follows_the_page_and_nothing_breaks_its_policy(
 def test_the_title_stands_in_the_figure_and_an_axis_says_what_it_measures(drawing: Drawing) -> None:
     found = texts(drawing)
     assert drawing.title in found
-    words = ("accuracy", "recovery", "share", "forgetting", "error", "steps", "loss", "exemplars")
-    words += ("probability",)
+    words = ["accuracy", "recovery", "share", "forgetting", "error", "steps", "loss", "exemplars"]
+    words.append("probability")
     assert any(word in text for text in found if text != drawing.title for word in words)
 
 

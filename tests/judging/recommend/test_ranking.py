@@ -123,9 +123,10 @@ def test_in_another_language_the_bases_own_answer_there_is_the_one_to_bring_back
     suite = prompts("Say it.", fr=["Dis-le. fr"], nl=["Zeg het. nl"])
     french, dutch = ranked(models, prompts=suite, via=["fr", "nl"]).candidates
     assert ("Dis-le. fr", " Parce") in models["tuned"].scored
-    assert (french.name, french.score.value) == ("fr", pytest.approx(1.0))
+    assert [french.name, dutch.name] == ["fr", "nl"]
+    assert french.score.value == pytest.approx(1.0)
     # There the base says what the tuned model says plainly: the other task is not the lost one.
-    assert (dutch.name, dutch.score.value) == ("nl", pytest.approx(-1 / 8))
+    assert dutch.score.value == pytest.approx(-1 / 8)
 
 
 def test_by_default_other_languages_and_every_text_conjugation_are_tried() -> None:

@@ -376,9 +376,9 @@ def _draw_panels(
         sharey=True,
     )
     for (cell, rows), panel in zip(groups.items(), panels, strict=True):
-        for which, offset in ((1, -0.19), (2, 0.19)):
-            places = [names.index(row[0]) + offset for row in rows]
-            _draw_shares(panel, [row[which] for row in rows], places, 0.34)
+        places = [names.index(name) for name, *_ in rows]
+        _draw_shares(panel, [base for _, base, _ in rows], [at - 0.19 for at in places], 0.34)
+        _draw_shares(panel, [tuned for *_, tuned in rows], [at + 0.19 for at in places], 0.34)
         panel.set_title(clipped(visible(cell), round(sheet.width * 10 / n_columns)))
         panel.grid(visible=False)
         name_rows(panel, [_short(name, sheet) for name in names])

@@ -19,7 +19,7 @@ TEXTS = [prompt for prompt in PROMPTS if isinstance(prompt, str) and prompt]
 
 def naive(folder: Path, tokens: list[int]) -> torch.Tensor:
     with torch.no_grad():
-        logits = theirs(folder)[0](input_ids=torch.tensor([tokens])).logits
+        logits: torch.Tensor = theirs(folder)[0](input_ids=torch.tensor([tokens])).logits
     return logits[0, -1].log_softmax(-1)
 
 
