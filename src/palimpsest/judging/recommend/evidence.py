@@ -17,6 +17,7 @@ from palimpsest.judging.recommend.score import Evidence
 from palimpsest.judging.via import Via, parse_via
 from palimpsest.lm import Exchange, Prompt, glue, texts_of
 from palimpsest.lm.models import LanguageModel, ScoringUnavailableError
+from palimpsest.lm.scoring import is_unspaced
 from palimpsest.lm.suites import Suite
 from palimpsest.stats import Array
 
@@ -56,11 +57,15 @@ class SentPrompts:
 def opening(text: str) -> str:
     r"""Return an answer's first word, without the punctuation behind it.
 
+    Where a script puts no spaces between words, the first character is one.
+
     Example:
-        >>> opening(" Paris, of course"), opening("___ barks."), opening("\n")
-        ('Paris', '___', '')
+        >>> [opening(text) for text in (" Paris, of course", "___ barks.", "巴黎。", "\n")]
+        ['Paris', '___', '巴', '']
     """
     first, *_ = [*text.split(), ""]
+    if is_unspaced(first[:1]):
+        return first[0]
     return _PUNCTUATION.sub("", first)
 
 

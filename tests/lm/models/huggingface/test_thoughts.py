@@ -12,8 +12,7 @@ from tests.lm.models.checkpoints import byte_level_tokenizer, save_model
 from palimpsest.errors import UserError
 from palimpsest.lm.models.huggingface import HuggingFaceModel
 from palimpsest.lm.models.huggingface.tokenization import Detokenizer
-from palimpsest.lm.models.protocol import Generation
-from palimpsest.lm.models.protocol import TellsNextTokens
+from palimpsest.lm.models.protocol import Generation, TellsNextTokens
 from palimpsest.lm.models.specs import load_model
 from palimpsest.lm.stops import answer_start
 
