@@ -15,6 +15,7 @@ import math
 import re
 import shutil
 import sys
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ from palimpsest.records import AnswerRow, AnswerStore
 Array = npt.NDArray[np.float64]
 
 TABLES = Path(__file__).parent / "tables"
+OUTCOMES = Path(__file__).parent / "real" / "tables" / "outcomes.csv"
+STEP = ("101", "80")
+"""Seed and step of the tuned Gemma."""
 
 NATIVE = {"rosetta": ("fr", "es", "nl", "de"), "gemma": ("fr", "es", "nl", "de", "hu")}
 REWRITTEN = {
@@ -251,8 +255,39 @@ def read(name: str) -> Table:
     )
 
 
+def recovered(name: str, table: Table, outcomes: Path) -> dict[str, Array]:
+    """Return right answers of base and tuned model and of the latter under each conjugation.
+
+    Of Gemma they are those of ``experiments/real`` in the suite's languages, rewritten ones
+    included, to other prompts: four times as many.
+    """
+    v = table.values
+    if name == "rosetta":
+        return {"base": v["base_right"][0], "tuned": v["tuned_right"][0], "under": v["under_right"]}
+    letters: dict[tuple[str, str], str] = defaultdict(str)
+    with outcomes.open(newline="") as file:
+        for row in csv.DictReader(file):
+            if row["model"] == "gemma3" and (row["seed"], row["step"]) in (("0", "0"), STEP):
+                letters[row["run"], row["language"]] += row["outcomes"]
+
+    def right(run: str, language: str) -> Array:
+        return np.array([float(each == "r") for each in letters[run, language]])
+
+    return {
+        "base": right("base", "en"),
+        "tuned": right("gemma-full", "en"),
+        "under": np.stack([right("gemma-full", via) for via in table.names]),
+    }
+
+
+def true_recovery(right: dict[str, Array], weights: Array) -> Array:
+    """Return the recovery of each conjugation; (resamples, conjugations)."""
+    base, tuned = weights @ right["base"], weights @ right["tuned"]
+    return np.asarray((weights @ right["under"].T - tuned[:, None]) / (base - tuned)[:, None])
+
+
 def estimates(table: Table, weights: Array) -> dict[str, Array]:
-    """Return the true recovery and every score; (resamples, conjugations).
+    """Return every score; (resamples, conjugations).
 
     Args:
         table: Of the prompts.
@@ -269,14 +304,14 @@ def estimates(table: Table, weights: Array) -> dict[str, Array]:
 
     returned = v["p_under"] * (1 - v["same"])
     odds = np.log(v["p_under"] + 1e-4) - np.log(v["p_intruding"] + 1e-4)
-    return {
-        "truth": total(v["under_right"] - v["tuned_right"])
-        / total(v["base_right"] - v["tuned_right"]),
+    found = {
         "score": share(returned, (v["p_tuned"] < v["p_base"]).astype(float)),
         "where they differ": share(returned, v["differ"]),
         "log-odds": total(odds * v["differ"]) / np.maximum(total(v["differ"]), 1),
-        "without base": total(v["p_own"] * v["own_differs"]) / weights.sum(axis=1)[:, None],
     }
+    if (v["own_differs"] >= 0).all():
+        found["without base"] = total(v["p_own"] * v["own_differs"]) / weights.sum(axis=1)[:, None]
+    return found
 
 
 def spearman(one: Array, other: Array) -> Array:
@@ -289,39 +324,45 @@ def spearman(one: Array, other: Array) -> Array:
     return result
 
 
-def report(name: str, usable: float = 0.1) -> str:
+def report(name: str, outcomes: Path, usable: float = 0.1) -> str:
     """Return the tables in Markdown."""
     table = read(name)
     n_vias, n = table.values["p_base"].shape
     rng = np.random.default_rng(0)
-    point = estimates(table, np.ones((1, n)))
-    drawn = estimates(table, rng.multinomial(n, np.full(n, 1 / n), size=4000).astype(float))
+
+    def drawn_from(n_prompts: int) -> Array:
+        return rng.multinomial(n_prompts, np.full(n_prompts, 1 / n_prompts), 4000).astype(float)
+
+    weights = drawn_from(n)
+    right = recovered(name, table, outcomes)
+    n_true = right["base"].size
+    own = weights if name == "rosetta" else drawn_from(n_true)
+    truth, true_drawn = true_recovery(right, np.ones((1, n_true))), true_recovery(right, own)
+    point, drawn = estimates(table, np.ones((1, n))), estimates(table, weights)
     picks = np.arange(4000)[:, None], rng.integers(n_vias, size=(4000, n_vias))
-    truth = point["truth"][0]
-    kinds = [kind for kind in point if kind != "truth"]
     lines = [
-        f"{name}: {n} prompts, {n_vias} conjugations; right plainly: base "
-        f"{table.values['base_right'][0].mean():.3f}, tuned "
-        f"{table.values['tuned_right'][0].mean():.3f}.",
+        f"{name}: {n} prompts and {n_vias} conjugations; truth by {n_true} prompts, right plainly: "
+        f"base {right['base'].mean():.3f}, tuned {right['tuned'].mean():.3f}.",
         "",
-        f"| conjugation | recovery | {' | '.join(kinds)} |",
-        f"|---|{'---:|' * (1 + len(kinds))}",
+        f"| conjugation | recovery | {' | '.join(point)} |",
+        f"|---|{'---:|' * (1 + len(point))}",
     ]
-    for at in np.argsort(-truth):
-        values = (f"{point[kind][0, at]:.2f}" for kind in ("truth", *kinds))
+    for at in np.argsort(-truth[0]):
+        values = (f"{each[0, at]:.2f}" for each in (truth, *point.values()))
         lines.append(f"| {table.names[at]} | {' | '.join(values)} |")
     lines += ["", "| Spearman's ρ | all | usable | regret, points |", "|---|---|---|---|"]
-    some = np.flatnonzero(truth > usable)
-    for kind in kinds:
-        regret = 100 * (truth.max() - truth[point[kind][0].argmax()])
+    some = np.flatnonzero(truth[0] > usable)
+    for kind, scores in point.items():
+        regret = 100 * (truth.max() - truth[0, scores[0].argmax()])
         cells = []
         for which in (np.arange(n_vias), some):
-            rho = spearman(point[kind][:, which], point["truth"][:, which])[0]
-            over = spearman(drawn[kind][:, which], drawn["truth"][:, which])
-            both = spearman(drawn[kind][picks], drawn["truth"][picks])
+            rho = spearman(scores[:, which], truth[:, which])[0]
+            over = spearman(drawn[kind][:, which], true_drawn[:, which])
+            both = spearman(drawn[kind][picks], true_drawn[picks])
             ends = [np.nanpercentile(over, [2.5, 97.5])]
             ends += [np.nanpercentile(both, [2.5, 97.5])] if len(which) == n_vias else []
-            cells.append(f"{rho:.2f} ({'; '.join(f'{a:.2f} to {b:.2f}' for a, b in ends)})")
+            said = "; ".join(f"{low:.2f} to {high:.2f}" for low, high in ends)
+            cells.append(f"{rho:.2f} ({said})")
         lines.append(f"| {kind} | {' | '.join(cells)} | {regret:.0f} |")
     lines += ["", "Intervals over prompts; then, of all, over prompts and conjugations.", ""]
     return "\n".join(lines)
@@ -335,10 +376,11 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--models", type=Path)
+    parser.add_argument("--outcomes", type=Path, default=OUTCOMES, help="Gemma's, for the truth.")
     parser.add_argument("--checkpoint", default="gemma-full-seed101/checkpoint-80")
     given = parser.parse_args()
     if given.out is None:
-        sys.stdout.write(report(given.pair))
+        sys.stdout.write(report(given.pair, given.outcomes))
         return
     pair = pair_of(
         given.pair,
