@@ -16,7 +16,7 @@ import re
 import shutil
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,9 +68,9 @@ class Pair:
     """Plain first."""
 
     def generated(self, role: str) -> Sequence[Via]:
-        """Return under which of them a model answers; of Gemma the truth is known otherwise."""
+        """Return under which of them a model answers."""
         if role == "tuned":
-            return self.vias if self.name == "rosetta" else self.vias[:1]
+            return self.vias
         return [via for via in self.vias if via.native or via.name == "identity"]
 
 
@@ -97,6 +97,13 @@ def opening(text: str) -> str:
     return re.sub(r"(?<=\w)[^\w\s]+$", "", first)
 
 
+def hit(own: AnswerRow, native: bool, a_s: str, b_s: str, b: str, t: str) -> int:
+    """Return whether the base's answer came back, as :mod:`palimpsest.judging.recommend` has it."""
+    if native:
+        return int(a_s == b_s and b_s not in ("", t))
+    return int(a_s == b_s or opening(own.answer) == b)
+
+
 def likelihoods(
     model: LanguageModel, prompts: Sequence[Prompt], openings: Sequence[Sequence[str]]
 ) -> list[list[float]]:
@@ -111,8 +118,8 @@ def likelihoods(
     ]
 
 
-def collect(pair: Pair, out: Path) -> None:
-    """Ask, and write ``data.json``: rows of prompts, one a source, with all that was found."""
+def collect(pair: Pair, out: Path, *, counts_only: bool) -> list[Line]:
+    """Ask both models; with counts only, no likelihoods."""
     out.mkdir(parents=True, exist_ok=True)
     settings = Settings(
         max_new_tokens=pair.suite.max_new_tokens, stop=pair.suite.stop, stop_when_decided=False
@@ -128,7 +135,7 @@ def collect(pair: Pair, out: Path) -> None:
     data = _Data(pair, answers)
     for role in ("base", "tuned"):
         path = out / f"likelihoods-{role}.json"
-        if path.exists():
+        if path.exists() or counts_only:
             continue
         found = {}
         with closing(load_model(getattr(pair, role))) as model:
@@ -136,20 +143,20 @@ def collect(pair: Pair, out: Path) -> None:
                 rows = [data.sent(via, source) for source in data.sources]
                 found[via.name] = likelihoods(model, rows, data.openings(via))
         path.write_text(json.dumps(found))
-    lines = data.lines(
-        {
-            role: json.loads((out / f"likelihoods-{role}.json").read_text())
-            for role in ("base", "tuned")
-        }
-    )
+    if counts_only:
+        return list(data.lines(None))
+    paths = {role: out / f"likelihoods-{role}.json" for role in ("base", "tuned")}
+    return list(data.lines({role: json.loads(path.read_text()) for role, path in paths.items()}))
+
+
+def write(name: str, lines: Iterable[Line]) -> None:
+    """Write a pair's table."""
     TABLES.mkdir(exist_ok=True)
-    with (TABLES / f"recommend-{pair.name}.csv").open("w", newline="") as file:
+    with (TABLES / f"recommend-{name}.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(Line._fields)
-        writer.writerows(
-            [f"{value:.4g}" if isinstance(value, float) else value for value in line]
-            for line in lines
-        )
+        for line in lines:
+            writer.writerow(f"{v:.4g}" if isinstance(v, float) else v for v in line)
 
 
 class _Data:
@@ -187,26 +194,28 @@ class _Data:
             found.append([opening(b), opening(t), opening(raw.get("tuned", ""))])
         return found
 
-    def lines(self, likely: dict[str, dict[str, Any]]) -> Iterator[Line]:
+    def lines(self, likely: dict[str, dict[str, Any]] | None) -> Iterator[Line]:
         """Yield what is known of each conjugation and prompt."""
         plain = self.openings(self.pair.vias[0])
         for via in self.pair.vias[1:]:
             found = zip(self.sources, self.openings(via), plain, strict=True)
-            for at, (source, (b_s, _, _), (b, t, _)) in enumerate(found):
+            for at, (source, (b_s, _, a_s), (b, t, _)) in enumerate(found):
                 asked = (("base", "identity"), ("tuned", "identity"), ("tuned", via.name))
                 rows = [self.rows.get((role, name, source)) for role, name in asked]
                 own = rows[2]
-                under = [math.exp(value) for value in likely["tuned"][via.name][at]]
+                p = [math.nan] * 5
+                if likely is not None:
+                    plainly = [likely[role]["identity"][at][0] for role in ("base", "tuned")]
+                    p = [math.exp(v) for v in (*plainly, *likely["tuned"][via.name][at])]
                 yield Line(
                     via.name,
                     source,
                     *(-1 if row is None else int(row.outcome == "right") for row in rows),
                     int(b != t and bool(b)),
                     int(via.native and b_s == t),
+                    -1 if own is None else hit(own, via.native, a_s, b_s, b, t),
                     -1 if own is None else int(opening(own.answer) != t),
-                    math.exp(likely["base"]["identity"][at][0]),
-                    math.exp(likely["tuned"]["identity"][at][0]),
-                    *under,
+                    *p,
                 )
 
 
@@ -223,9 +232,12 @@ class Line(NamedTuple):
     """Whether both models' plain answers have other first words."""
     same: int
     """Whether the base says in a language what the tuned model says plainly."""
+    hit: int
+    """Whether the tuned model's answer begins as the base's, under the conjugation; −1 as above."""
     own_differs: int
     """Whether the tuned model's own answer, inverted, has another first word than its plain one."""
     p_base: float
+    """Probabilities are NaN where they were not asked for."""
     p_tuned: float
     p_under: float
     p_intruding: float
@@ -262,7 +274,7 @@ def recovered(name: str, table: Table, outcomes: Path) -> dict[str, Array]:
     included, to other prompts: four times as many.
     """
     v = table.values
-    if name == "rosetta":
+    if name.startswith("rosetta"):
         return {"base": v["base_right"][0], "tuned": v["tuned_right"][0], "under": v["under_right"]}
     letters: dict[tuple[str, str], str] = defaultdict(str)
     with outcomes.open(newline="") as file:
@@ -305,13 +317,13 @@ def estimates(table: Table, weights: Array) -> dict[str, Array]:
     returned = v["p_under"] * (1 - v["same"])
     odds = np.log(v["p_under"] + 1e-4) - np.log(v["p_intruding"] + 1e-4)
     found = {
+        "counts": total(v["hit"] * v["differ"]) / total(v["differ"]),
         "score": share(returned, (v["p_tuned"] < v["p_base"]).astype(float)),
         "where they differ": share(returned, v["differ"]),
-        "log-odds": total(odds * v["differ"]) / np.maximum(total(v["differ"]), 1),
+        "log-odds": total(odds * v["differ"]) / total(v["differ"]),
+        "without base": total(v["p_own"] * v["own_differs"]) / weights.sum(axis=1)[:, None],
     }
-    if (v["own_differs"] >= 0).all():
-        found["without base"] = total(v["p_own"] * v["own_differs"]) / weights.sum(axis=1)[:, None]
-    return found
+    return {kind: values for kind, values in found.items() if not np.isnan(values).all()}
 
 
 def spearman(one: Array, other: Array) -> Array:
@@ -336,7 +348,7 @@ def report(name: str, outcomes: Path, usable: float = 0.1) -> str:
     weights = drawn_from(n)
     right = recovered(name, table, outcomes)
     n_true = right["base"].size
-    own = weights if name == "rosetta" else drawn_from(n_true)
+    own = weights if name.startswith("rosetta") else drawn_from(n_true)
     truth, true_drawn = true_recovery(right, np.ones((1, n_true))), true_recovery(right, own)
     point, drawn = estimates(table, np.ones((1, n))), estimates(table, weights)
     picks = np.arange(4000)[:, None], rng.integers(n_vias, size=(4000, n_vias))
@@ -372,7 +384,9 @@ def main() -> None:
     """Collect, or print the figures of what was collected."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pair", choices=("rosetta", "gemma"))
+    parser.add_argument("--table", help="By default named for the pair.")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--counts-only", action="store_true", help="No likelihoods.")
     parser.add_argument("--n", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--models", type=Path)
@@ -380,7 +394,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="gemma-full-seed101/checkpoint-80")
     given = parser.parse_args()
     if given.out is None:
-        sys.stdout.write(report(given.pair, given.outcomes))
+        sys.stdout.write(report(given.table or given.pair, given.outcomes))
         return
     pair = pair_of(
         given.pair,
@@ -389,7 +403,7 @@ def main() -> None:
         models=given.models,
         checkpoint=given.checkpoint,
     )
-    collect(pair, given.out)
+    write(given.table or given.pair, collect(pair, given.out, counts_only=given.counts_only))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Evidence for a ranking of conjugations: the base's answers, and how likely they are."""
+"""Evidence for a ranking of conjugations: which of the base's answers come back."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,16 +13,12 @@ from typing import Protocol
 import numpy as np
 
 from palimpsest.errors import UserError
-from palimpsest.judging.recommend.score import Evidence
 from palimpsest.judging.via import Via, parse_via
-from palimpsest.lm import Exchange, Prompt, glue, texts_of
-from palimpsest.lm.models import LanguageModel, ScoringUnavailableError
+from palimpsest.lm import Exchange, Prompt, answer_start, texts_of
+from palimpsest.lm.models import LanguageModel
 from palimpsest.lm.scoring import is_unspaced
 from palimpsest.lm.suites import Suite
 from palimpsest.stats import Array
-
-_BATCH = 64
-"""Prompts scored between two reports of progress."""
 
 _PUNCTUATION = re.compile(r"(?<=\w)[^\w\s]+$")
 
@@ -90,85 +86,33 @@ def send(via: Via, suite: Suite) -> SentPrompts:
     return SentPrompts(via, exchange, prompts, n_changed, flags)
 
 
-class Asker:
-    """One model with the prompts that it is asked, and how far that has come.
+class _Counter:
+    """How far the questions to one model have come."""
 
-    Args:
-        model: Closed by whoever opened it.
-        role: ``base`` or ``tuned``.
-        suite: How long answers may be, and where they end.
-        n_total: Prompts that will be answered or scored.
-        progress: Told after every prompt or batch.
-    """
+    def __init__(self, role: str, n_total: int, progress: RecommendProgress | None) -> None:
+        self._role, self._n_total, self._progress = role, n_total, progress
+        self._n_done = 0
 
-    def __init__(
-        self,
-        model: LanguageModel,
-        role: str,
-        suite: Suite,
-        n_total: int,
-        progress: RecommendProgress | None,
-    ) -> None:
-        self._model = model
-        self._role = role
-        self._suite = suite
-        self._n_done, self._n_total = 0, n_total
-        self._progress = progress
-
-    def answers(self, sent: SentPrompts) -> list[str]:
-        """Return the inverted answers, empty where there is no prompt."""
-        asked = [(row, prompt) for row, prompt in enumerate(sent.prompts) if prompt is not None]
-        found = [""] * len(sent.prompts)
-        for index, answer in self._model.generate(
-            [prompt for _, prompt in asked],
-            max_new_tokens=self._suite.max_new_tokens,
-            stop=sent.exchange.sent_stops,
-        ):
-            found[asked[index][0]] = sent.exchange.read(answer.text).text
-            self._tell(1)
-        return found
-
-    def probabilities(self, sent: SentPrompts, openings: Sequence[str]) -> Array:
-        """Return how likely an opening is after each prompt; NaN where one of the two is missing.
-
-        Raises:
-            ScoringUnavailableError: The back end cannot tell.
-        """
-        rows = [
-            (row, prompt, glue(prompt) + text)
-            for row, (prompt, text) in enumerate(zip(sent.prompts, openings, strict=True))
-            if prompt is not None and text
-        ]
-        found = np.full(len(openings), np.nan)
-        for start in range(0, len(rows), _BATCH):
-            batch = rows[start : start + _BATCH]
-            scores = scores_of(
-                self._model, [prompt for _, prompt, _ in batch], [t for *_, t in batch]
-            )
-            for (row, *_), score in zip(batch, scores, strict=True):
-                found[row] = math.exp(score) if math.isfinite(score) else math.nan
-            self._tell(len(batch))
-        self._tell(len(openings) - len(rows))
-        return found
-
-    def _tell(self, n: int) -> None:
+    def add(self, n: int) -> None:
         self._n_done += n
         if n and self._progress is not None:
             self._progress(self._role, self._n_done, self._n_total)
 
 
-def scores_of(model: LanguageModel, prompts: Sequence[Prompt], texts: Sequence[str]) -> list[float]:
-    """Return how likely one text is after each prompt, as a natural logarithm.
-
-    Raises:
-        ScoringUnavailableError: The back end cannot tell.
-    """
-    try:
-        return [score for [score] in model.score(prompts, [[text] for text in texts])]
-    except ScoringUnavailableError as error:
-        raise ScoringUnavailableError(
-            f"Conjugations are ranked by how likely answers are. {error.message}", hint=error.hint
-        ) from error
+def answers(model: LanguageModel, sent: SentPrompts, suite: Suite, counter: _Counter) -> list[str]:
+    """Return a model's answers as it gave them, without thoughts; empty where it was not asked."""
+    asked = [(row, prompt) for row, prompt in enumerate(sent.prompts) if prompt is not None]
+    counter.add(len(sent.prompts) - len(asked))
+    found = [""] * len(sent.prompts)
+    for index, answer in model.generate(
+        [prompt for _, prompt in asked],
+        max_new_tokens=suite.max_new_tokens,
+        stop=sent.exchange.sent_stops,
+    ):
+        start = answer_start(answer.text)
+        found[asked[index][0]] = "" if start is None else answer.text[start:]
+        counter.add(1)
+    return found
 
 
 def collect(
@@ -176,56 +120,71 @@ def collect(
     suite: Suite,
     sent: Sequence[SentPrompts],
     progress: RecommendProgress | None = None,
-) -> list[Evidence]:
-    """Ask both models, one after the other, and return the evidence on each conjugation.
+) -> list[Array]:
+    """Ask both models, and return for each conjugation which of the base's answers come back.
 
     Args:
         models: ``base`` and ``tuned``; closed in the end.
         suite: The prompts.
         sent: The same, conjugated.
-        progress: Called as prompts are answered and openings scored.
+        progress: Called as prompts are answered.
+
+    Returns:
+        For each conjugation an array, (prompts,): 1 or 0, and NaN where the prompt does not count
+        since both models answer it alike, the base not at all, or it has no such version.
 
     Raises:
-        ScoringUnavailableError: A model tells no likelihoods.
         UserError: The base model has no answer to any prompt.
     """
     plain = send(parse_via("identity", suite), suite)
     native = [each for each in sent if each.via.native]
     n = len(plain.prompts)
-    for model in models.values():
-        scores_of(model, [], [])  # who cannot tell says so before anything is asked
     with closing(models["base"]) as model:
-        base = Asker(model, "base", suite, n * (2 + len(native)), progress)
-        texts = base.answers(plain)
-        abroad = {each.via.name: base.answers(each) for each in native}
-        before = base.probabilities(plain, list(map(opening, texts)))
-    if np.isnan(before).all():
+        counter = _Counter("base", n * (1 + len(native)), progress)
+        texts = answers(model, plain, suite, counter)
+        abroad = {each.via.name: answers(model, each, suite, counter) for each in native}
+    if not any(map(opening, texts)):
         raise UserError(
             f"The base model answers none of the {n} prompts: its answers are empty, or the "
             "prompts leave no room for one in its context.",
             hint="Shorten the prompts, or end them where an answer is to begin.",
         )
+    found = []
     with closing(models["tuned"]) as model:
-        tuned = Asker(model, "tuned", suite, n * (2 + len(sent)), progress)
-        intruding = list(map(opening, tuned.answers(plain)))
-        after = tuned.probabilities(plain, list(map(opening, texts)))
-        found = []
+        counter = _Counter("tuned", n * (1 + len(sent)), progress)
+        intruding = list(map(opening, answers(model, plain, suite, counter)))
         for each in sent:
-            under = tuned.probabilities(each, _openings(each, texts, abroad))
-            if each.via.native:
-                same = [opening(one) for one in abroad[each.via.name]]
-                under = np.where(np.array(same) == np.array(intruding), under * 0, under)
-            found.append(Evidence(before, after, under))
+            mine = answers(model, each, suite, counter)
+            hits = _returned(each, texts, abroad.get(each.via.name), mine, intruding)
+            found.append(np.array(list(hits), dtype=np.float64))
     return found
 
 
-def _openings(
-    sent: SentPrompts, texts: Sequence[str], abroad: Mapping[str, Sequence[str]]
-) -> list[str]:
-    """Return how the base's answers begin as the model is to write them."""
-    if sent.via.native:
-        answers: Sequence[str] = abroad[sent.via.name]
-    else:
-        answers = [text.strip() for text in texts]
-    sent.exchange.prepare(prompts=list(filter(None, answers)))
-    return [opening(sent.exchange.apply(text)) for text in answers]
+def _returned(
+    sent: SentPrompts,
+    base: Sequence[str],
+    abroad: Sequence[str] | None,
+    mine: Sequence[str],
+    intruding: Sequence[str],
+) -> Iterator[float]:
+    """Yield whether each of the base's answers comes back under a conjugation.
+
+    Args:
+        sent: The conjugated prompts.
+        base: The base's plain answers.
+        abroad: Its answers to the sent prompts, where they are in another language.
+        mine: The tuned model's answers to the sent prompts.
+        intruding: How its plain answers begin.
+    """
+    if abroad is None:
+        texts = [text.strip() for text in base]
+        sent.exchange.prepare(prompts=list(filter(None, texts)), answers=list(filter(None, mine)))
+        abroad = [sent.exchange.apply(text) for text in texts]
+    for prompt, b, b_s, answer, t in zip(sent.prompts, base, abroad, mine, intruding, strict=True):
+        if prompt is None or not opening(b) or opening(b) == t:
+            yield math.nan
+        elif sent.via.native:
+            yield float(opening(answer) == opening(b_s) not in ("", t))
+        else:
+            read = sent.exchange.read(answer).text
+            yield float(opening(answer) == opening(b_s) or opening(read) == opening(b))

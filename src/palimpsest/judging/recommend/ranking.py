@@ -13,20 +13,21 @@ import numpy as np
 from palimpsest.errors import UserError
 from palimpsest.judging.recommend.evidence import RecommendProgress, SentPrompts, collect, send
 from palimpsest.judging.recommend.prompts import read_prompts
-from palimpsest.judging.recommend.score import Evidence, Term, estimate
+from palimpsest.judging.recommend.score import Term, estimate
 from palimpsest.judging.via import Via, distinct_vias, parse_via
 from palimpsest.lm import texts_of
 from palimpsest.lm.conjugations import CONJUGATIONS
 from palimpsest.lm.models import LanguageModel, load_model
 from palimpsest.lm.suites import Suite
+from palimpsest.stats import Array
 
 SCHEMA = "palimpsest.recommendation/2"
 
 FEW_PROMPTS = 20
-"""With fewer, intervals of a bootstrap are too narrow to be believed."""
+"""With fewer, conjugations are hardly told apart."""
 
 UNCHANGED = "leaves every prompt as it is"
-NOTHING_LOST = "tuning left the base's answers as they are: there is nothing to bring back"
+NOTHING_LOST = "both models answer alike: there is nothing to bring back"
 """Why a conjugation is not recommended."""
 
 
@@ -44,8 +45,8 @@ class Ranked:
     """Why it is not recommended, if it is not."""
 
     score: Term
-    """Share of the lost probability of the base's answers that it brings back; see
-    :mod:`palimpsest.judging.recommend.score`."""
+    """Share of the base's answers that it brings back, of those that the tuned model does not give
+    plainly; see :mod:`palimpsest.judging.recommend.score`."""
 
     cost: float
     """Length of the conjugated prompts as a multiple of the plain ones'."""
@@ -58,8 +59,8 @@ class Ranked:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the score is above zero, its whole interval included."""
-        return self.score.ci95 is not None and self.score.ci95.low > 0
+        """Whether it brings any answer back."""
+        return self.score.value > 0
 
 
 @dataclass(frozen=True)
@@ -138,11 +139,11 @@ def recommend(
         limit: At most so many prompts of the file, the first ones.
         seed: Of the bootstrap.
         n_resamples: Bootstrap resamples.
-        progress: Called as prompts are answered and answers scored.
+        progress: Called as prompts are answered.
 
     Raises:
-        UserError: No prompts, or a model or conjugation that cannot be used;
-            :class:`ScoringUnavailableError` if a model tells no likelihoods.
+        UserError: No prompts, none that the base answers, or a model or conjugation that cannot be
+            used.
 
     Example:
         >>> pair = {"base": "rosetta:base", "tuned": "rosetta:tuned"}
@@ -158,11 +159,11 @@ def recommend(
         for role, model in (("base", base), ("tuned", tuned))
     }
     sent = [send(each, suite) for each in vias]
-    evidence = collect(models, suite, sent, progress)
+    returned = collect(models, suite, sent, progress)
     plain = [example.prompt for example in suite.in_language(suite.source_language)]
     unit, lengths = _lengths(models["tuned"], suite, sent)
     rng = np.random.default_rng(seed)
-    candidates = _rank(sent, evidence, lengths, rng, n_resamples)
+    candidates = _rank(sent, returned, lengths, rng, n_resamples)
     return Recommendation(
         tuned=models["tuned"].spec,
         base=models["base"].spec,
@@ -172,7 +173,7 @@ def recommend(
         candidates=candidates,
         warnings=(
             *_about_models(models),
-            *_about_prompts(evidence),
+            *_about_prompts(returned),
             *_about_candidates(sent, candidates),
         ),
         seed=seed,
@@ -196,34 +197,27 @@ def _vias(specs: Sequence[str] | None, suite: Suite) -> list[Via]:
 
 def _rank(
     sent: Sequence[SentPrompts],
-    evidence: Sequence[Evidence],
+    returned: Sequence[Array],
     lengths: Sequence[float],
     rng: np.random.Generator,
     n_resamples: int,
 ) -> tuple[Ranked, ...]:
     """Return the candidates in order, those out of the ranking last."""
     reasons = [
-        None
-        if one.n_changed and each.counts.any()
-        else NOTHING_LOST
-        if one.n_changed
-        else UNCHANGED
-        for one, each in zip(sent, evidence, strict=True)
+        UNCHANGED if not one.n_changed else None if np.isfinite(each).any() else NOTHING_LOST
+        for one, each in zip(sent, returned, strict=True)
     ]
     eligible = [reason is None for reason in reasons]
-    estimates = estimate(evidence, eligible, rng=rng, n_resamples=n_resamples)
+    estimates = estimate(returned, eligible, rng=rng, n_resamples=n_resamples)
     candidates = [
         Ranked(
             name=one.via.name,
             kind="native" if one.via.native else "exact" if one.via.exact else "lossy",
             excluded=reason,
             cost=cost,
-            n_prompts=int(each.counts.sum()),
             **found._asdict(),
         )
-        for one, each, reason, cost, found in zip(
-            sent, evidence, reasons, lengths, estimates, strict=True
-        )
+        for one, reason, cost, found in zip(sent, reasons, lengths, estimates, strict=True)
     ]
     return tuple(sorted(candidates, key=_order))
 
@@ -259,22 +253,14 @@ def _about_models(models: Mapping[str, LanguageModel]) -> list[str]:
     return []
 
 
-def _about_prompts(evidence: Sequence[Evidence]) -> list[str]:
-    first = evidence[0]
-    n_without = int(np.isnan(first.base).sum())
-    n_counting = int((first.tuned < first.base).sum())
-    sentences = []
-    if n_without:
-        sentences.append(
-            f"To {n_without} of {len(first.base)} prompts the base model has no answer, or they "
-            "leave no room for one."
-        )
-    if 0 < n_counting < FEW_PROMPTS:
-        sentences.append(
-            f"Tuning moved away from the base's answer on {n_counting} prompts. Intervals from so "
-            f"few are too narrow; give more, so that there are at least {FEW_PROMPTS}."
-        )
-    return sentences
+def _about_prompts(returned: Sequence[Array]) -> list[str]:
+    n_counting = max(int(np.isfinite(each).sum()) for each in returned)
+    if not 0 < n_counting < FEW_PROMPTS:
+        return []
+    return [
+        f"Only {n_counting} prompts are answered otherwise by the tuned model than by the base. "
+        f"That is few to rank by; give more, so that there are at least {FEW_PROMPTS}."
+    ]
 
 
 def _about_candidates(sent: Sequence[SentPrompts], candidates: Sequence[Ranked]) -> list[str]:
@@ -287,8 +273,5 @@ def _about_candidates(sent: Sequence[SentPrompts], candidates: Sequence[Ranked])
     if candidates[0].excluded is not None:
         sentences.append("No conjugation is left to recommend.")
     elif not candidates[0].is_clear:
-        sentences.append(
-            "No conjugation clearly brings the base's answers back: the interval of the best score "
-            "reaches down to zero or below."
-        )
+        sentences.append("No conjugation brings any of the base's answers back.")
     return list(dict.fromkeys(sentences))
