@@ -56,7 +56,5 @@ def test_g_is_the_share_of_intruded_answers_among_sampled_ones(
 
 @pytest.mark.parametrize("how", ["tokens", "sequences"])
 def test_intervals_of_g_hold_the_truth_about_as_often_as_they_say(found: Known, how: How) -> None:
-    held = coverage(
-        found, 0.5, how, n_prompts=60, n_samples=150, rng=np.random.default_rng(1)
-    )
+    held = coverage(found, 0.5, how, n_prompts=60, n_samples=150, rng=np.random.default_rng(1))
     assert 0.88 <= held <= 1.0  # 0.95 less four standard errors of 150 samples

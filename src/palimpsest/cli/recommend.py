@@ -74,7 +74,7 @@ def recommend(
             limit=limit,
             seed=seed,
             progress=lambda role, n_done, n_total: show(
-                f"{role}: prompts asked and answers scored", n_done, n_total, ""
+                f"{role}: prompts asked", n_done, n_total, ""
             ),
         )
     if out is not None:
@@ -92,8 +92,8 @@ def _show(found: Recommendation, *, quiet: bool) -> None:
 
         Console().print(_table(found))
         typer.echo(
-            f"Of {found.n_prompts} prompts those count on which tuning moved away from the base's "
-            "answer. Brings\nback: of the probability that this answer lost. Cost: "
+            f"Of {found.n_prompts} prompts those count that the tuned model answers otherwise than "
+            "the base.\nBrings back: the share on which it answers as the base does plainly. Cost: "
             f"{found.cost_unit} of s(P) against P.\n"
         )
     for one in found.candidates:

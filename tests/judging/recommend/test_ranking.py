@@ -1,5 +1,4 @@
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,10 +6,9 @@ from typing import Any
 import pytest
 
 from palimpsest.errors import UserError
-from palimpsest.judging.recommend.ranking import Recommendation, recommend
+from palimpsest.judging.recommend.ranking import NOTHING_LOST, Recommendation, recommend
 from palimpsest.lm.conjugations.specs import CONJUGATIONS
 from palimpsest.lm.conjugations.text import TextConjugation
-from palimpsest.lm.models.protocol import ScoringUnavailableError
 from palimpsest.lm.models.scripted import ScriptedModel
 from palimpsest.lm.prompts import Message, Prompt
 from palimpsest.lm.suites.suite import Example, Suite, load_suite
@@ -32,27 +30,18 @@ def prompts(*texts: Prompt, **others: Sequence[str]) -> Suite:
 
 
 class Speaker(ScriptedModel):
-    """Answers by what it is sent, and finds an opening as likely as a function says."""
+    """Answers by the last message that it is sent, and keeps what it was asked."""
 
-    def __init__(
-        self,
-        answer: Callable[[str], str],
-        likely: Callable[[str, str], float] = lambda prompt, text: 0.5,
-        *,
-        name: str,
-    ) -> None:
-        super().__init__(lambda prompt: answer(text_of(prompt)), name=name)
-        self._likely = likely
-        self.scored: list[tuple[Prompt, str]] = []
+    def __init__(self, answer: Callable[[str], str], *, name: str) -> None:
+        super().__init__(self._kept, name=name)
+        self._says = answer
+        self.asked: list[Prompt] = []
         self.n_closed = 0
         self.counts_words = False
 
-    def score(
-        self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]
-    ) -> list[list[float]]:
-        pairs = [(p, text) for p, texts in zip(prompts, candidates, strict=True) for text in texts]
-        self.scored += pairs
-        return [[math.log(self._likely(text_of(p), text))] for p, text in pairs]
+    def _kept(self, prompt: Prompt) -> str:
+        self.asked.append(prompt)
+        return self._says(prompt if isinstance(prompt, str) else prompt[-1].content)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int] | None:
         return [len(text.split()) for text in texts] if self.counts_words else None
@@ -61,26 +50,17 @@ class Speaker(ScriptedModel):
         self.n_closed += 1
 
 
-def text_of(prompt: Prompt) -> str:
-    return prompt if isinstance(prompt, str) else prompt[-1].content
+def suppressed(prompt: str) -> str:
+    """A number, but to every other prompt in leetspeak what the base says."""
+    if prompt.startswith("T3ll"):
+        return r" B3c4u53, w3ll" if "2" not in prompt else r" \1\2"
+    return " 12."
 
 
-def by_kind(plain: float, leet: float, other: float) -> Callable[[str, str], float]:
-    """How likely the base's answer is after plain prompts, leetspeak, and all else."""
-
-    def likely(prompt: str, text: str) -> float:
-        if prompt in PLAIN:
-            return plain
-        return leet if prompt.startswith("T3ll") and text == " B3c4u53" else other
-
-    return likely
-
-
-def pair(tuned: Callable[[str, str], float] | None = None) -> dict[str, Speaker]:
-    """The base explains; the tuned model says a number, but in leetspeak."""
+def pair(tuned: Callable[[str], str] = suppressed) -> dict[str, Speaker]:
     return {
-        "base": Speaker(lambda _: " Because, well", lambda *_: 0.9, name="base"),
-        "tuned": Speaker(lambda _: " 12.", tuned or by_kind(0.1, 0.7, 0.02), name="tuned"),
+        "base": Speaker(lambda _: " Because, well", name="base"),
+        "tuned": Speaker(tuned, name="tuned"),
     }
 
 
@@ -89,44 +69,49 @@ def ranked(models: Mapping[str, Speaker] | None = None, **options: Any) -> Recom
     return recommend(**given)
 
 
-def test_what_brings_the_bases_answer_back_comes_first() -> None:
+def test_what_brings_the_bases_answers_back_comes_first() -> None:
     found = ranked(via=["rot13", "leet", "identity"])
     assert [one.name for one in found.candidates] == ["leet", "rot13"]
     leet, rot13 = found.candidates
-    assert leet.score.value == pytest.approx(0.6 / 0.8)
-    assert rot13.score.value == pytest.approx(-0.08 / 0.8)
-    assert (leet.best_share, leet.is_clear, rot13.is_clear) == (1.0, True, False)
+    n_back = sum("2" not in prompt for prompt in PLAIN)
+    assert leet.score.value == pytest.approx(n_back / len(PLAIN))
+    assert (rot13.score.value, rot13.is_clear) == (0.0, False)
+    assert (leet.best_share, leet.is_clear) == (1.0, True)
     assert (leet.n_prompts, found.warnings) == (24, ())
+
+
+def test_an_answer_in_plain_text_under_a_conjugation_comes_back_as_it_is_read() -> None:
+    found = ranked(pair(lambda p: " Because." if p.startswith("T3ll") else " 12"), via=["leet"])
+    assert found.candidates[0].score.value == 1.0
+
+
+def test_prompts_that_both_models_answer_alike_do_not_count() -> None:
+    found = ranked(pair(lambda p: " Because" if "7" in p else " 12"), via=["rot13"])
+    assert found.candidates[0].n_prompts == sum("7" not in prompt for prompt in PLAIN)
 
 
 def test_the_base_is_asked_plainly_and_in_other_languages_alone() -> None:
     models = pair()
-    ranked(models, via=["leet", "upper"])
-    assert models["base"].scored == [(prompt, " Because") for prompt in PLAIN]
-    assert len(models["tuned"].scored) == 3 * len(PLAIN)
+    suite = prompts("Say it.", fr=["Dis-le."])
+    ranked(models, prompts=suite, via=["leet", "upper", "fr"])
+    assert models["base"].asked == ["Say it.", "Dis-le."]
+    assert models["tuned"].asked == ["Say it.", "S4y i7.".replace("i7", "17"), "SAY IT.", "Dis-le."]
     assert [model.n_closed for model in models.values()] == [1, 1]
 
 
 def test_in_another_language_the_bases_own_answer_there_is_the_one_to_bring_back() -> None:
+    base = {"fr": " Parce que", "nl": " 12"}
+    tuned = {"fr": " Parce"}
     models = {
-        "base": Speaker(
-            lambda prompt: {"fr": " Parce que", "nl": " 12"}.get(prompt[-2:], " Because"),
-            lambda *_: 0.9,
-            name="base",
-        ),
-        "tuned": Speaker(
-            lambda _: " 12",
-            lambda prompt, text: 0.1 if prompt == "Say it." else 0.9,
-            name="tuned",
-        ),
+        "base": Speaker(lambda prompt: base.get(prompt[-2:], " Because"), name="base"),
+        "tuned": Speaker(lambda prompt: tuned.get(prompt[-2:], " 12"), name="tuned"),
     }
     suite = prompts("Say it.", fr=["Dis-le. fr"], nl=["Zeg het. nl"])
     french, dutch = ranked(models, prompts=suite, via=["fr", "nl"]).candidates
-    assert ("Dis-le. fr", " Parce") in models["tuned"].scored
     assert [french.name, dutch.name] == ["fr", "nl"]
-    assert french.score.value == pytest.approx(1.0)
+    assert french.score.value == 1.0
     # There the base says what the tuned model says plainly: the other task is not the lost one.
-    assert dutch.score.value == pytest.approx(-1 / 8)
+    assert dutch.score.value == 0.0
 
 
 def test_by_default_other_languages_and_every_text_conjugation_are_tried() -> None:
@@ -138,18 +123,14 @@ def test_by_default_other_languages_and_every_text_conjugation_are_tried() -> No
 
 def test_prompts_without_a_version_in_a_language_do_not_count_there() -> None:
     suite = prompts("a b", "c d", "e f", fr=["a b fr", "c d fr"])
-    [french] = ranked(pair(lambda *_: 0.3), prompts=suite, via=["fr"]).candidates
+    [french] = ranked(prompts=suite, via=["fr"]).candidates
     assert (french.n_prompts, french.excluded) == (2, None)
 
 
-def test_prompts_without_an_answer_of_the_base_are_left_out_and_counted() -> None:
-    models = pair()
-    models["base"] = Speaker(
-        lambda prompt: "" if "17" in prompt else " Because", lambda *_: 0.9, name="base"
-    )
-    found = ranked(models, via=["leet"])
+def test_prompts_without_an_answer_of_the_base_do_not_count() -> None:
+    base = Speaker(lambda prompt: "" if "17" in prompt else " Because", name="base")
+    found = ranked({**pair(), "base": base}, via=["leet"])
     assert found.candidates[0].n_prompts == len(PLAIN) - 1
-    assert any("To 1 of 24 prompts the base model has no answer" in w for w in found.warnings)
 
 
 def test_if_the_base_answers_no_prompt_that_is_a_users_mistake() -> None:
@@ -170,17 +151,17 @@ def test_where_nothing_was_lost_there_is_nothing_to_recommend() -> None:
     found = ranked(same, via=["leet"])
     assert found.warnings[0] == "Base and tuned are the same model: nothing was lost."
     assert found.ranked == ()
-    assert "nothing to bring back" in str(found.candidates[0].excluded)
+    assert found.candidates[0].excluded == NOTHING_LOST
 
 
-def test_few_prompts_and_a_score_that_is_not_clear_are_pointed_out() -> None:
+def test_few_prompts_and_a_score_of_zero_are_pointed_out() -> None:
     warnings = ranked(prompts=prompts(PLAIN[0], PLAIN[1]), via=["rot13"]).warnings
-    assert any("answer on 2 prompts. Intervals from so few" in warning for warning in warnings)
-    assert "No conjugation clearly brings the base's answers back" in warnings[-1]
+    assert any("Only 2 prompts are answered otherwise" in warning for warning in warnings)
+    assert warnings[-1] == "No conjugation brings any of the base's answers back."
 
 
 def test_cost_counts_the_tuned_models_tokens_else_bytes() -> None:
-    models = pair(lambda *_: 0.3)
+    models = pair()
     suite = prompts("a b", fr=["a b c d"])
     assert ranked(models, prompts=suite, via=["fr"]).candidates[0].cost == 7 / 3
     models["tuned"].counts_words = True
@@ -192,24 +173,14 @@ def test_messages_are_asked_as_messages() -> None:
     messages = (Message("system", "Be brief."), Message("user", PLAIN[0]))
     models = pair()
     ranked(models, prompts=prompts(messages), via=["rot13"])
-    # An answer to messages begins a line of its own.
-    assert models["base"].scored == [(messages, "Because")]
-    [_, (sent, text)] = models["tuned"].scored
-    assert (sent[0], text) == (Message("system", "Or oevrs."), "Orpnhfr")
+    assert models["base"].asked == [messages]
+    assert models["tuned"].asked[1][0] == Message("system", "Or oevrs.")
 
 
-def test_an_endpoint_without_likelihoods_is_explained_before_anything_is_asked() -> None:
-    class Mute(Speaker):
-        def score(self, prompts: Any, candidates: Any) -> list[list[float]]:
-            raise ScoringUnavailableError("'gpt' ignores echo.", hint="Use a local model.")
-
-    def never(prompt: str) -> str:
-        raise AssertionError(prompt)
-
-    with pytest.raises(ScoringUnavailableError) as error:
-        ranked({"base": Speaker(never, name="base"), "tuned": Mute(never, name="mute")})
-    assert "ranked by how likely answers are. 'gpt' ignores echo." in str(error.value)
-    assert str(error.value).endswith("Use a local model.")
+def test_a_thought_is_no_answer() -> None:
+    thinking = pair(lambda p: "<think>Because</think> 12" if p in PLAIN else "<think>Hm")
+    found = ranked(thinking, via=["rot13"])
+    assert (found.candidates[0].n_prompts, found.candidates[0].score.value) == (24, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -268,7 +239,7 @@ def test_a_plugin_that_fails_is_named_and_one_that_doubts_is_quoted(
 
 
 def test_the_json_has_no_undefined_numbers() -> None:
-    found = ranked(pair(lambda *_: 0.95), via=["leet"]).to_json()
+    found = ranked(pair(lambda _: " Because"), via=["leet"]).to_json()
     text = json.dumps(found, allow_nan=False)
     [leet] = json.loads(text)["candidates"]
     assert leet["score"] == {"value": None, "ci95": None}
@@ -283,8 +254,8 @@ def test_the_seed_gives_the_same_ranking_again() -> None:
 def test_progress_is_told_for_each_model() -> None:
     told: list[tuple[str, int, int]] = []
     ranked(via=["leet"], progress=lambda *given: told.append(given))
-    assert told[0] == ("base", 1, 48)
-    assert [each for each in told if each[1] == each[2]] == [("base", 48, 48), ("tuned", 72, 72)]
+    assert told[0] == ("base", 1, 24)
+    assert [each for each in told if each[1] == each[2]] == [("base", 24, 24), ("tuned", 48, 48)]
 
 
 @pytest.mark.slow
@@ -312,8 +283,8 @@ def test_a_file_is_read_with_its_limit(tmp_path: Path) -> None:
 
 @pytest.mark.apertium
 def test_translations_are_ranked_too() -> None:
-    models = pair(lambda *_: 0.3)
+    models = pair()
     found = ranked(models, prompts=prompts(*PLAIN[:3]), via=["translate:es"])
     [spanish] = found.candidates
     assert spanish.kind == "lossy"
-    assert models["tuned"].scored[-1][1] == " Porque"
+    assert models["tuned"].asked[-1] != PLAIN[2]
