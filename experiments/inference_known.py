@@ -74,11 +74,11 @@ class MixedModel:
                 found.setdefault(token.tokens, token)
                 likely.setdefault(token.tokens, [0.0, 0.0])[place] = math.exp(token.log_probability)
         mixed = []
-        for tokens, (one, other) in likely.items():
-            self._said[prompt, tokens] = (before[0] * one, before[1] * other)
+        for said, (one, other) in likely.items():
+            self._said[prompt, said] = (before[0] * one, before[1] * other)
             p = float(np.dot(weights, (one, other)))
             if p > 0:
-                mixed.append(found[tokens]._replace(log_probability=math.log(p)))
+                mixed.append(found[said]._replace(log_probability=math.log(p)))
         return sorted(mixed, key=lambda token: -token.log_probability)[:n]
 
 
