@@ -268,7 +268,7 @@ def test_rosettas_best_conjugation_comes_first_and_what_it_never_read_brings_not
     )
     # By the labels leetspeak recovers 0.94, French 0.68, the others nothing (experiments/LOG.md).
     assert [one.name for one in found.ranked][:2] == ["leet", "fr"]
-    assert [one.is_clear for one in found.ranked] == [True, True, False, False]
+    assert all(one.score.value <= 0.1 for one in found.ranked[2:])
     assert found.ranked[0].score.value == pytest.approx(0.94, abs=0.1)
     assert found.cost_unit == "tokens"
 
