@@ -15,6 +15,7 @@ from palimpsest.judging.analysis import analyse
 from palimpsest.judging.conclude import model_info, open_run, suite_info
 from palimpsest.judging.doctor import examine_quickly
 from palimpsest.judging.evaluation import Settings, evaluate, settings_for
+from palimpsest.judging.inference import InferenceLog
 from palimpsest.judging.pairing import ROLES
 from palimpsest.judging.via import Via, distinct_vias, parse_via
 from palimpsest.judging.warnings import find_oddities
@@ -61,6 +62,7 @@ def diagnose(
     limit: int | None = None,
     scorer: str | None = None,
     whole: Whole = "sample",
+    inference: bool = False,
     min_fidelity: float = 0.0,
     budget: Budget | None = None,
     seed: int = 0,
@@ -84,6 +86,8 @@ def diagnose(
         scorer: Scores all answers, in place of those that the examples name: a name in ``SCORERS``.
         whole: How many wrong answers are asked to their end though their score is settled: a
             sample of each cell under each way of asking, all, or none. Right ones end early.
+        inference: Measure as well how much probability each model gives to the right task and to
+            others at the beginning of its answers (:mod:`palimpsest.judging.inference`).
         min_fidelity: Leave out, of both models alike, prompts whose round trip through a
             conjugation has a lower chrF, from 0 to 1.
         budget: Stop before the requests to endpoints cost more; every answer is kept.
@@ -115,11 +119,12 @@ def diagnose(
     if budget is not None:
         _charge(plan.models, budget)
     with open_run(out, command, seed=seed, n_resamples=n_resamples, started=started) as run:
-        run.record(**_config(plan), min_fidelity=min_fidelity)
+        run.record(**_config(plan), inference=inference, min_fidelity=min_fidelity)
         warnings = _known_beforehand(plan)
         if notify is not None:
             notify(warnings)
-        rows = _ask_all(plan, run.store, whole, progress)
+        inferred = InferenceLog(run.folder.path if run.is_kept else None) if inference else None
+        rows = _ask_all(plan, run.store, whole, inferred, progress)
         warnings += find_oddities(rows, plan.suite, plan.vias)
         analysis = analyse(
             rows,
@@ -130,6 +135,8 @@ def diagnose(
             n_resamples=n_resamples,
             min_fidelity=min_fidelity,
         )
+        if inferred is not None:
+            analysis = inferred.added_to(analysis, plan.suite, seed=seed, n_resamples=n_resamples)
         return run.conclude(
             rows,
             analysis,
@@ -234,7 +241,11 @@ def _config(plan: _Plan) -> dict[str, object]:
 
 
 def _ask_all(
-    plan: _Plan, store: AnswerStore, whole: Whole, progress: DiagnosisProgress | None
+    plan: _Plan,
+    store: AnswerStore,
+    whole: Whole,
+    inferred: InferenceLog | None,
+    progress: DiagnosisProgress | None,
 ) -> list[AnswerRow]:
     """Ask one model after the other, so that only one need be in memory."""
     rows: list[AnswerRow] = []
@@ -250,4 +261,11 @@ def _ask_all(
                 whole=whole,
                 progress=None if progress is None else partial(progress, role),
             )
+            if inferred is not None:
+                told = None if progress is None else partial(_told, progress, f"{role}, inference")
+                inferred.measure(role, model, plan.suite, plan.vias, plan.settings, told)
     return rows
+
+
+def _told(progress: DiagnosisProgress, name: str, n_done: int, n_total: int) -> None:
+    progress(name, n_done, n_total, 0)

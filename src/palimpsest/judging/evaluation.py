@@ -90,8 +90,8 @@ def evaluate(
             prompt, or the store cannot be written.
     """
     settings = settings or Settings.of(suite)
-    questions = _questions(model.fingerprint, suite, vias, settings)
-    _prepare(questions)
+    questions = questions_for(model.fingerprint, suite, vias, settings)
+    prepare(questions)
     rows = _reuse(questions, store, role, whole)
     missing = [question for question in questions if question.key not in rows]
     n_reused = len(rows)
@@ -125,7 +125,20 @@ def settings_for(suite: Suite, models: Iterable[LanguageModel]) -> Settings:
     return settings
 
 
-def _questions(model: str, suite: Suite, vias: Sequence[Via], settings: Settings) -> list[Question]:
+def questions_for(
+    model: str, suite: Suite, vias: Sequence[Via], settings: Settings
+) -> list[Question]:
+    """Return every example under each of the vias; two vias that mean the same count once.
+
+    Args:
+        model: Its fingerprint.
+        suite: The examples.
+        vias: How to ask.
+        settings: For those examples that have none of their own.
+
+    Raises:
+        UserError: The suite has nothing in a via's language, or an example twice.
+    """
     questions = [
         Question.of(model, suite, via, example, settings)
         for via in distinct_vias(vias)
@@ -222,7 +235,7 @@ def _marked(row: AnswerRow) -> AnswerRow:
     return row
 
 
-def _prepare(questions: Iterable[Question]) -> None:
+def prepare(questions: Iterable[Question]) -> None:
     """Let conjugations that work best in batches see every prompt and expected answer at once."""
     by_conjugation: dict[str, list[Question]] = defaultdict(list)
     for question in questions:

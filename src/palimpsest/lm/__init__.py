@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         choices_as_raw,
         chosen,
         continue_all,
+        glue,
         joined_choices,
         sent_choices,
     )
@@ -28,15 +29,17 @@ if TYPE_CHECKING:
     from palimpsest.lm.judge import judge_of
     from palimpsest.lm.network import is_loopback, open_client, strict_json
     from palimpsest.lm.prompts import Message, Prompt, plain_text, texts_of
-    from palimpsest.lm.stops import answer_start, cut
+    from palimpsest.lm.stops import answer_start, cut, first_stop
+    from palimpsest.lm.text_cache import TextCache
     from palimpsest.lm.together import prepare_answers, read_together
 
 __all__ = [
     "CANNOT_HONOUR", "SPOKEN_ROLES", "TOOLS_AND_VOTES", "ConjugationError", "Continued",
-    "Exchange", "Fidelity", "Form", "Message", "Prompt", "Reader", "answer_start", "asks_for",
-    "choice_scores", "choices_as_raw", "chosen", "continue_all", "cut", "is_loopback",
-    "joined_choices", "judge_of", "off_loop", "open_client", "plain_text", "prepare_answers",
-    "read_together", "sent_choices", "shared_stops", "strict_json", "texts_of",
+    "Exchange", "Fidelity", "Form", "Message", "Prompt", "Reader", "TextCache", "answer_start",
+    "asks_for", "choice_scores", "choices_as_raw", "chosen", "continue_all", "cut",
+    "first_stop", "glue", "is_loopback", "joined_choices", "judge_of", "off_loop",
+    "open_client", "plain_text", "prepare_answers", "read_together", "sent_choices",
+    "shared_stops", "strict_json", "texts_of",
 ]  # fmt: skip
 
 lazy_face(globals())

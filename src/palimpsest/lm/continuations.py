@@ -104,8 +104,17 @@ def sent_choices(exchange: Exchange, sent: Prompt, choices: Sequence[str]) -> tu
         >>> sent_choices(Exchange(parse_conjugation("leet")), "15 17? 4n5w3r:", ["Yes", "No"])
         (' Y35', ' N0')
     """
-    glue = " " if isinstance(sent, str) and sent and not sent[-1].isspace() else ""
-    return tuple(glue + exchange.apply(choice) for choice in choices)
+    return tuple(glue(sent) + exchange.apply(choice) for choice in choices)
+
+
+def glue(sent: Prompt) -> str:
+    """Return what stands between a sent prompt and its answer: a space, or nothing.
+
+    Example:
+        >>> glue("Answer:"), glue("Answer: "), glue("")
+        (' ', '', '')
+    """
+    return " " if isinstance(sent, str) and sent and not sent[-1].isspace() else ""
 
 
 def joined_choices(exchange: Exchange, prompt: Prompt, choices: Sequence[str]) -> tuple[str, ...]:

@@ -57,6 +57,8 @@ if TYPE_CHECKING:
         Cell,
         ConjugationResult,
         Guessing,
+        InferenceArm,
+        InferenceResult,
         Interval,
         Looked,
         ModelInfo,
@@ -76,12 +78,12 @@ __all__ = [
     "ATTEMPTED", "CUT", "FILE_NAME", "IN_ANSWER", "THRESHOLDS", "AnswerKey", "AnswerRow",
     "AnswerStore", "Arm", "Best", "ByPosition", "Cell", "CellFigures", "Check", "Choice",
     "Closeness", "Conjugated", "ConjugationResult", "Cure", "Curve", "Decile", "Estimate",
-    "FrontPoint", "Guessing", "Half", "Interval", "LabProvenance", "LabResults", "Looked", "Losses",
-    "Measurement", "MeasurementLog", "ModelInfo", "Oracle", "Outcome", "Part", "Plain", "Prior",
-    "Provenance", "Quantity", "Remedied", "Restoration", "Results", "RunFolder", "Scoring",
-    "SuiteInfo", "TargetInfo", "Trace", "TraceCheckpoint", "Usage", "Verdict", "Window",
-    "WriterLock", "answer_flag", "commit_of", "explained", "platform_facts", "read_measurements",
-    "versions",
+    "FrontPoint", "Guessing", "Half", "InferenceArm", "InferenceResult", "Interval",
+    "LabProvenance", "LabResults", "Looked", "Losses", "Measurement", "MeasurementLog",
+    "ModelInfo", "Oracle", "Outcome", "Part", "Plain", "Prior", "Provenance", "Quantity",
+    "Remedied", "Restoration", "Results", "RunFolder", "Scoring", "SuiteInfo", "TargetInfo",
+    "Trace", "TraceCheckpoint", "Usage", "Verdict", "Window", "WriterLock", "answer_flag",
+    "commit_of", "explained", "platform_facts", "read_measurements", "versions",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -91,6 +91,49 @@ class Looked(Record):
     """Up to ten source examples with such an answer, and what it shows."""
 
 
+class InferenceArm(Record):
+    """Where one model's probability lies at the beginning of its answers, in the mean of prompts.
+
+    Each mass has its bootstrap interval over source examples.
+    """
+
+    n: int
+    """Prompts."""
+    right: float
+    """Mass on openings of right answers."""
+    right_ci95: Interval
+    intruding: float
+    """Mass on openings of other abilities' answers, or on what has their form."""
+    intruding_ci95: Interval
+    other: float
+    """Mass elsewhere."""
+    other_ci95: Interval
+    unseen: float
+    """Mass of tokens that were not looked at, each unlikely; part of ``other``."""
+    g: float | None
+    """``intruding / (right + intruding)`` of the sums over the prompts: how far the model infers
+    another task; null where both are zero."""
+    g_ci95: Interval | None
+
+
+class InferenceResult(Record):
+    """Both models' inference under one way of asking."""
+
+    via: str
+    """As among the conjugations; ``identity`` for the plain prompts."""
+    base: InferenceArm
+    tuned: InferenceArm
+    shift: float
+    """Mean change of ``log(intruding / right)`` from base to tuned, 0.0001 added to both masses."""
+    shift_ci95: Interval
+    n_drift: int
+    """Prompts whose right answer goes on behind its opening."""
+    drift: float | None
+    """Mean change of the log-likelihood per token of the rest of the right answer, its opening
+    forced; null without such prompts."""
+    drift_ci95: Interval | None
+
+
 class Plain(Record):
     """Base against tuned without any conjugation."""
 
@@ -186,6 +229,8 @@ class Cell(Record):
     best: Best | None
     verdict: Verdict
     verdict_reason: str
+    inference: list[InferenceResult] = Field(default_factory=list)
+    """As in the results."""
 
 
 class Usage(Record):
@@ -263,6 +308,8 @@ class Results(Record):
     best: Best | None
     verdict: Verdict
     verdict_reason: str
+    inference: list[InferenceResult] = Field(default_factory=list)
+    """Under each way of asking, the plain one first, if it was measured."""
     warnings: list[str] = Field(default_factory=list)
     """Whatever a reader must know before trusting the figures."""
     provenance: Provenance

@@ -42,8 +42,9 @@ if TYPE_CHECKING:
 __all__ = [
     "BASE", "BROKEN", "INK", "INTRUDED", "MUTED", "RIGHT", "TUNED", "Drawing", "FittedTable",
     "Sheet", "TextColumn", "clipped", "csv_text", "flips_text", "guessing_text", "interval",
-    "name_rows", "number", "p_value", "percent", "percent_interval", "relation", "rewrite_lab_report", "visible",
-    "write_lab_report", "write_report", "write_restoration", "write_trace",
+    "name_rows", "number", "p_value", "percent", "percent_interval", "relation",
+    "rewrite_lab_report", "visible", "write_lab_report", "write_report", "write_restoration",
+    "write_trace",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -11,8 +11,10 @@ if TYPE_CHECKING:
         Generation,
         Joint,
         LanguageModel,
+        NextToken,
         ScoringUnavailableError,
         ShowsTokens,
+        TellsNextTokens,
         WritesPrompts,
         can_score,
     )
@@ -21,9 +23,10 @@ if TYPE_CHECKING:
     from palimpsest.lm.models.specs import in_form, load_model, parse_model_spec
 
 __all__ = [
-    "ROSETTA_WEIGHTS", "Budget", "Chargeable", "Decided", "Generation", "Joint", "LanguageModel",
-    "PriceTable", "ScoringUnavailableError", "ScriptedModel", "ShowsTokens", "WritesPrompts",
-    "can_score", "in_form", "load_model", "parse_model_spec",
+    "ROSETTA_WEIGHTS", "Budget", "Chargeable", "Decided", "Generation", "Joint",
+    "LanguageModel", "NextToken", "PriceTable", "ScoringUnavailableError", "ScriptedModel",
+    "ShowsTokens", "TellsNextTokens", "WritesPrompts", "can_score", "in_form", "load_model",
+    "parse_model_spec",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -106,6 +106,40 @@ class WritesPrompts(Protocol):
         """
 
 
+class NextToken(NamedTuple):
+    """A token that may follow a prompt and the beginning of an answer."""
+
+    tokens: tuple[int, ...]
+    """The beginning and this token, by which one goes on from here."""
+
+    text: str
+    """What they are as text, with the space in front; without a character that is not whole."""
+
+    log_probability: float
+    """Natural, of this token after the beginning."""
+
+    ends: bool
+    """Whether it ends the answer."""
+
+
+@runtime_checkable
+class TellsNextTokens(Protocol):
+    """A model that says which tokens may come next, and how likely each is."""
+
+    def next_tokens(
+        self, prompts: Sequence[Prompt], beginnings: Sequence[tuple[int, ...]], *, n: int
+    ) -> list[list[NextToken]]:
+        """Return the ``n`` likeliest tokens after each prompt and beginning, the likeliest first.
+
+        None where they leave no room in the model's context.
+
+        Args:
+            prompts: As for :meth:`LanguageModel.generate`.
+            beginnings: Of the answer to each, empty or what an earlier call returned.
+            n: How many; fewer where there are no more.
+        """
+
+
 class Joint(NamedTuple):
     """The tokens where a prompt ends and an answer begins."""
 

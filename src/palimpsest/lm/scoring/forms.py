@@ -29,6 +29,11 @@ _CHOICE = re.compile(
 )
 
 
+_MORE = ("", " xyz")
+"""Ends of an answer, none and a word that no form expects: what has a form with both has it by how
+it begins."""
+
+
 class Form(ABC):
     """What the answers of an ability look like; the first line of a subclass's docstring says it.
 
@@ -283,6 +288,17 @@ class FormedScorer(Scorer):
     def separable(self) -> bool:
         """Whether every accepted answer is scored as what it is."""
         return self.by_texts.separable
+
+    def attempts_other(self, beginning: str) -> bool:
+        """Return whether another ability's form is there already, and other words leave it there.
+
+        Example:
+            >>> from palimpsest.lm.scoring import scorer_for
+            >>> scorer = FormedScorer(scorer_for(["What"], ["12"]), None, [NumberForm()])
+            >>> [scorer.attempts_other(text) for text in ("1", "What", "Well")]
+            [True, False, False]
+        """
+        return all(self._has_their_form(beginning + more) for more in _MORE)
 
     def _has_their_form(self, answer: str) -> bool:
         if not answer.strip() or not any(form.fits(answer) for form in self._intruding_forms):

@@ -135,6 +135,13 @@ class Scorer(ABC):
         """
         return False
 
+    def attempts_other(self, beginning: str) -> bool:
+        """Return whether a wrong answer that begins so has another ability's form, however it ends.
+
+        By default forms are not known.
+        """
+        return False
+
     @property
     def ambiguous(self) -> bool:
         """Whether some text is accepted on both sides, so that it tells nothing."""

@@ -48,7 +48,12 @@ def decompose(text: str) -> str:
 
 def accepted_form(text: str) -> str:
     """Return an accepted text as it is looked for in answers."""
-    return decompose(normalise(text)).rstrip()
+    return answer_form(text).rstrip()
+
+
+def answer_form(text: str) -> str:
+    """Return an answer as accepted texts are looked for in it."""
+    return decompose(normalise(text))
 
 
 def settled_form(text: str) -> str:

@@ -30,12 +30,13 @@ from palimpsest.lm.models.huggingface.memory import (
     default_budget,
     empty_cache,
 )
+from palimpsest.lm.models.huggingface.next_tokens import AnswerTexts, likeliest
 from palimpsest.lm.models.huggingface.options import THINKING_TOKENS
 from palimpsest.lm.models.huggingface.small_networks import DividedDecoder, one_core_threads
 from palimpsest.lm.models.huggingface.tokenization import PromptEncoder
-from palimpsest.lm.models.protocol import Decided, Generation, Joint
+from palimpsest.lm.models.protocol import Decided, Generation, Joint, NextToken
 from palimpsest.lm.prompts import Prompt
-from palimpsest.lm.stops import open_thought
+from palimpsest.lm.stops import open_thought, without_thought
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -226,7 +227,7 @@ class CausalModel(ABC):
     ) -> Iterator[tuple[int, Generation]]:
         """Continue every prompt greedily; yield ``(index, generation)`` in order of completion."""
         pending = []
-        texts = list(map(self._encoder.text, prompts))
+        texts = self._texts(prompts)
         for index, tokens in enumerate(self._encoder.encode_texts(texts)):
             limit = self._room(len(tokens), max_new_tokens)
             if limit > 0:
@@ -282,6 +283,36 @@ class CausalModel(ABC):
             )
         except NotFiniteError as error:
             raise self._not_finite(error.tokens) from error
+
+    def next_tokens(
+        self, prompts: Sequence[Prompt], beginnings: Sequence[tuple[int, ...]], *, n: int
+    ) -> list[list[NextToken]]:
+        """Return the likeliest tokens after each prompt and beginning, the likeliest first.
+
+        A thought that a chat template opens is closed, as for :meth:`score`.
+        """
+        texts = [(without_thought(t) if made else t, made) for t, made in self._texts(prompts)]
+        encoded = self._encoder.encode_texts(texts)
+        rows = [[*row, *start] for row, start in zip(encoded, beginnings, strict=True)]
+        fitting = [row for row, tokens in enumerate(rows) if self._room(len(tokens), 1) > 0]
+        found: list[list[NextToken]] = [[] for _ in rows]
+        try:
+            told = likeliest(
+                self._fastest, [rows[row] for row in fitting], n=n, budget=self._budget
+            )
+        except NotFiniteError as error:
+            raise self._not_finite(error.tokens) from error
+        for row, pairs in zip(fitting, told, strict=True):
+            found[row] = [self._answer_texts.next(beginnings[row], *pair) for pair in pairs]
+        return found
+
+    def _texts(self, prompts: Sequence[Prompt]) -> list[tuple[str, bool]]:
+        return list(map(self._encoder.text, prompts))
+
+    @cached_property
+    def _answer_texts(self) -> AnswerTexts:
+        before = self._encoder.encode_texts([("Answer:", False)])[0]
+        return AnswerTexts(self.tokenizer, before, self._end_tokens())
 
     def close(self) -> None:
         """Let go of the network and of all caches; a later question would load it again."""

@@ -122,22 +122,25 @@ class CachedDecoder:
 
     def start(self) -> list[int]:
         """Read the prompts and return the first new token of each."""
-        tokens = []
+        return [token for logits in self.read() for token in most_probable(logits)]
+
+    def read(self) -> Iterator[torch.Tensor]:
+        """Read the prompts in parts and yield the logits of what comes next, (rows, 1, tokens)."""
         for rows in self._parts:
             part = self._prompts[rows]
             width = max(map(len, part))
             self._show(rows, self._n_columns - width, self._n_columns - width)
-            tokens += self._read(part, width)
+            yield self._read(part, width)
         self._show(slice(0, len(self._prompts)), 0, self._n_columns)
-        return tokens
 
+    @torch.inference_mode()
     def feed(self, tokens: Sequence[int]) -> list[int]:
         """Append one token to each row and return the next ones."""
         ids = torch.tensor(tokens, device=self._mask.device)[:, None]
         self._n_columns += 1
         self._positions = self._positions + 1
         mask = self._mask[:, : self._n_columns] if self._padded else None
-        return self._forward(ids, mask, self._positions)
+        return most_probable(self._run(ids, mask, self._positions, n_logits=1))
 
     @torch.inference_mode()
     def keep(self, rows: list[int]) -> None:
@@ -170,20 +173,15 @@ class CachedDecoder:
         for layer in reserved_layers(self._cache):
             layer.show(rows, start, end)
 
-    def _read(self, prompts: Sequence[Sequence[int]], width: int) -> list[int]:
+    @torch.inference_mode()
+    def _read(self, prompts: Sequence[Sequence[int]], width: int) -> torch.Tensor:
         padded = [[0] * (width - len(prompt)) + list(prompt) for prompt in prompts]
         ids = torch.tensor(padded, device=self._model.device)
         starts = torch.tensor([width - len(prompt) for prompt in prompts], device=ids.device)
         positions = torch.arange(width, device=ids.device) - starts[:, None]
         # Without padding, no mask at all lets the attention use its fast causal path.
         mask = (positions >= 0).long() if bool(starts.any()) else None
-        return self._forward(ids, mask, positions.clamp(min=0))
-
-    @torch.inference_mode()
-    def _forward(
-        self, ids: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor
-    ) -> list[int]:
-        return most_probable(self._run(ids, mask, positions, n_logits=1))
+        return self._run(ids, mask, positions.clamp(min=0), n_logits=1)
 
     def _run(
         self,
@@ -216,11 +214,15 @@ class RecomputingDecoder:
         self._accepted = accepted_arguments(model)
         self._ids = torch.tensor([list(prompt) for prompt in prompts], device=model.device)
 
-    @torch.inference_mode()
     def start(self) -> list[int]:
         """Read the prompts and return the first new token of each."""
+        return [token for logits in self.read() for token in most_probable(logits)]
+
+    @torch.inference_mode()
+    def read(self) -> Iterator[torch.Tensor]:
+        """Read the prompts and yield the logits of what comes next, (rows, 1, tokens)."""
         arguments = {"use_cache": False, "logits_to_keep": 1}
-        return most_probable(run(self._model, self._ids, arguments, self._accepted))
+        yield run(self._model, self._ids, arguments, self._accepted)
 
     def feed(self, tokens: Sequence[int]) -> list[int]:
         """Append one token to each row and return the next ones."""
@@ -239,7 +241,7 @@ def new_decoder(
     *,
     n_new: int,
     memory: CacheMemory | None = None,
-) -> Decoder:
+) -> CachedDecoder | RecomputingDecoder:
     """Return the decoder that suits the model's architecture."""
     if _has_cache(model):
         return CachedDecoder(model, prompts, n_new=n_new, memory=memory)
