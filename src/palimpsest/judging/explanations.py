@@ -13,6 +13,7 @@ REFUSAL: Final = "refusal"
 LANGUAGE: Final = "another language"
 CUT_OFF: Final = "cut off"
 IDENTICAL: Final = "identical"
+TIE: Final = "a tie"
 
 
 class _Explanation(NamedTuple):

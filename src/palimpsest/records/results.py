@@ -46,8 +46,8 @@ class Arm(Record):
     broken: float
     """Share of answers that are neither."""
     flags: dict[str, int] = Field(default_factory=dict)
-    """How many answers, right or wrong, are empty, cut off, refusals, in another language, or a
-    thought alone."""
+    """How many answers, right or wrong, are empty, cut off, refusals, in another language, a
+    thought alone, or chosen in a tie."""
 
 
 class Guessing(Record):

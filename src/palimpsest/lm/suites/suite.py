@@ -71,6 +71,9 @@ class Example:
     stop: tuple[str, ...] | None = None
     """An answer ends before the first of these, if they are others than the suite's."""
 
+    as_lm_eval: bool = False
+    """Whether it is asked to the token as lm-evaluation-harness asks it, where the back end can."""
+
     item: Any = field(default=None, compare=False, repr=False)
     """What a suite's own scorer has to know; for all others nothing."""
 
@@ -115,7 +118,8 @@ class Example:
         # The default is left out, so that answers of before there were others are still found.
         parts += [] if self.scorer == DEFAULT_SCORER else [self.scorer]
         own = (self.choices_joined, self.max_new_tokens, self.stop)
-        return digest_json([*parts, *([] if own == (False, None, None) else [list(own)])])
+        parts += [] if own == (False, None, None) else [list(own)]
+        return digest_json([*parts, *(["as lm-eval"] if self.as_lm_eval else [])])
 
 
 @dataclass(frozen=True)
