@@ -14,6 +14,7 @@ import lm_eval
 import pytest
 from lm_eval.api.model import LM
 from lm_eval.tasks import TaskManager
+from tests.integrations.harness.conftest import Recorder
 from tests.lm.models.checkpoints import save_model, sentencepiece_tokenizer
 
 from palimpsest.errors import UserError
@@ -21,8 +22,8 @@ from palimpsest.judging.evaluation import evaluate, settings_for
 from palimpsest.judging.questions import PROMPT_CUT
 from palimpsest.judging.via import parse_via
 from palimpsest.lm import TIED
-from palimpsest.lm.models.specs import load_model
-from palimpsest.lm.suites import load_suite
+from palimpsest.lm.models import LanguageModel, ScriptedModel, load_model
+from palimpsest.lm.suites import Suite, load_suite
 from palimpsest.records import AnswerRow, AnswerStore, answer_flag
 
 TASKS = [
@@ -88,8 +89,10 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def answers(spec: str, model_spec: str, tmp_path: Path) -> list[AnswerRow]:
-    suite = load_suite(spec)
-    model = load_model(model_spec)
+    return ask(load_model(model_spec), load_suite(spec), tmp_path)
+
+
+def ask(model: LanguageModel, suite: Suite, tmp_path: Path) -> list[AnswerRow]:
     with AnswerStore(tmp_path / "answers.sqlite") as store:
         return evaluate(
             model,
@@ -168,6 +171,39 @@ def assert_same_replies(row: AnswerRow, sample: dict[str, Any]) -> None:
     assert [ours[text][1] > 0 for text in sent] == [greedy for _, greedy in replies]
 
 
+def test_what_a_script_says_is_judged_as_the_harness_judges_it(
+    task_folder: Path, tmp_path: Path
+) -> None:
+    """The thin slice of the law: without a network, and without the harness's own model."""
+    suite = load_suite(f"lm-eval:plain_words+choice,include_path={task_folder}")
+    said = {each.prompt: f" {each.right[0] if n % 2 else 'No'} it is" for n, each in
+            enumerate(suite.examples)}  # fmt: skip
+    ours = ScriptedModel(lambda prompt: said[prompt])
+
+    def score(context: str, continuation: str) -> float:
+        return ours.score([context], [[continuation]])[0][0]
+
+    theirs = Recorder(say=said.__getitem__, score=score)
+    rows = ask(ours, suite, tmp_path)
+    logged = [
+        sample[metric]
+        for task, metric in (("plain_words", "exact_match"), ("choice", "acc"))
+        for sample in samples(theirs, task_folder, {}, task)
+    ]
+    assert [row.score for row in rows] == logged
+    assert set(logged) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize("spec", ["choice,metric=exact_match", "last_word"])
+def test_what_is_greedy_is_not_made_up_for_a_model_that_does_not_tell(
+    spec: str, task_folder: Path, tmp_path: Path
+) -> None:
+    suite = load_suite(f"lm-eval:{spec},include_path={task_folder}")
+    with pytest.raises(UserError, match="would give itself"):
+        ask(ScriptedModel(lambda _: "What"), suite, tmp_path)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", ["plain_words", "choice,metric=acc_norm"])
 def test_in_single_precision_samples_differ_in_ties_alone(
     spec: str, opened: Callable[[str], Pair], task_folder: Path, tmp_path: Path

@@ -75,11 +75,15 @@ class HarnessDocument:
         Raises:
             UserError: It depends on which is the greedy one, and the model does not tell.
         """
-        told = [
-            (each.log_probability, Untold(self) if each.greedy is None else each.greedy)
-            for each in likelihoods
-        ]
-        return self._grade(told)
+        # The harness computes all metrics at once, and this one may not be among those that ask.
+        asks = self.metric not in ("acc", "acc_norm", "acc_bytes") or self.kind == "loglikelihood"
+        untold = Untold(self) if asks or callable(self.task.config.process_results) else False
+        return self._grade(
+            [
+                (each.log_probability, untold if each.greedy is None else each.greedy)
+                for each in likelihoods
+            ]
+        )
 
     def choice(self, likelihoods: Sequence[Likelihood]) -> tuple[str, bool]:
         """Return the choice that the metric takes for the answer, and whether it is a tie.
