@@ -17,6 +17,7 @@ BENCHMARKS = (
     "callback",
     "startup",
     "scoring",
+    "lm_eval_tasks",
 )
 
 if __name__ == "__main__":
