@@ -33,7 +33,6 @@ from palimpsest.records import (
     answer_flag,
 )
 
-
 _N_TOGETHER = 4096
 """Answers that are read before they are scored: what lies between is not held for a million."""
 
