@@ -232,7 +232,7 @@ def _say_more(results: Results) -> bool:
 def _show_table(results: Results) -> None:
     from rich.console import Console
 
-    from palimpsest.report import flips_text, guessing_text
+    from palimpsest.report import agreement_text, flips_text, guessing_text, visible
     from palimpsest.report.diagnosis import TerminalTable
 
     console = Console(highlight=False, markup=False)
@@ -240,5 +240,7 @@ def _show_table(results: Results) -> None:
     console.print(f"From base to tuned, asked plainly: {flips_text(results.plain)}")
     if results.suite.chance is not None:
         typer.echo(f"Chance level: {100 * results.suite.chance:.1f} %")
+    for found in results.agreements:
+        typer.echo(visible(f"The scorer against people: {agreement_text(found)}"))
     if results.plain.adjusted is not None:
         typer.echo(f"Without guesses: {guessing_text(results.plain.adjusted)}")

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from palimpsest.errors import UserError
 from palimpsest.judging.analysis import Analysis
 from palimpsest.records import (
+    Agreement,
     AnswerRow,
     AnswerStore,
     ModelInfo,
@@ -65,6 +66,7 @@ class OpenRun:
         warnings: Sequence[str],
         conjugations: Mapping[str, Mapping[str, str]],
         min_fidelity: float = 0.0,
+        agreements: Sequence[Agreement] = (),
         cost_usd: float | None = None,
         extra_figures: Sequence[Drawing] = (),
     ) -> Results:
@@ -78,6 +80,7 @@ class OpenRun:
             warnings: What a reader must know, that of the analysis included.
             conjugations: Facts on those that stand on something else, by name.
             min_fidelity: Of the prompts that count.
+            agreements: Of the scorers with people.
             cost_usd: Of the requests to endpoints, where they have a price.
             extra_figures: Shown in the report after its own.
         """
@@ -86,6 +89,7 @@ class OpenRun:
             tuned=models["tuned"],
             suite=suite,
             **analysis._replace(warnings=list(warnings))._asdict(),
+            agreements=list(agreements),
             provenance=Provenance(
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
                 command=self.command,

@@ -11,6 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from palimpsest.errors import UserError
+from palimpsest.judging.agreement import (
+    agreement_with_people,
+    disagreements,
+    judged_by_itself,
+)
 from palimpsest.judging.analysis import analyse
 from palimpsest.judging.conclude import open_run
 from palimpsest.judging.doctor import examine_quickly
@@ -19,7 +24,6 @@ from palimpsest.judging.pairing import ROLES
 from palimpsest.judging.via import Via, distinct_vias, parse_via
 from palimpsest.judging.warnings import find_oddities
 from palimpsest.judging.whole import Whole
-from palimpsest.lm import judge_of
 from palimpsest.lm.conjugations import CONJUGATIONS
 from palimpsest.lm.models import Budget, Chargeable, LanguageModel, can_score, load_model
 from palimpsest.lm.models.huggingface import check_templates
@@ -121,6 +125,8 @@ def diagnose(
             notify(warnings)
         rows = _ask_all(plan, run.store, whole, progress)
         warnings += find_oddities(rows, plan.suite, plan.vias)
+        agreements = agreement_with_people(plan.suite)
+        warnings += disagreements(agreements)
         analysis = analyse(
             rows,
             vias=plan.vias[1:],
@@ -138,6 +144,7 @@ def diagnose(
             warnings=[*warnings, *analysis.warnings],
             conjugations={via.name: via.conjugation.facts() for via in plan.vias},
             min_fidelity=min_fidelity,
+            agreements=agreements,
             cost_usd=None if budget is None else float(budget.spent_usd),
             extra_figures=extra_figures,
         )
@@ -184,14 +191,10 @@ def _known_beforehand(plan: _Plan) -> list[str]:
 
 
 def _judged_by_itself(plan: _Plan) -> list[str]:
-    """Say so where a model judges its own answers."""
-    specs = {example.scorer.partition(":") for example in plan.suite.examples}
-    judges = {judge_of(spec).model.fingerprint for name, _, spec in specs if name == "judge"}
-    return [
-        f"The {role} model judges its own answers, which it may find too good. Name another judge."
-        for role, model in plan.models.items()
-        if model.fingerprint in judges
-    ]
+    scorers = {example.scorer for example in plan.suite.examples}
+    return judged_by_itself(
+        scorers, {role: model.fingerprint for role, model in plan.models.items()}
+    )
 
 
 def _method(plan: _Plan) -> list[str]:

@@ -15,9 +15,17 @@ from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from palimpsest.judging.explanations import CUT_OFF, EMPTY, LANGUAGE, REFUSAL, THOUGHT, TIE
+from palimpsest.judging.explanations import (
+    CUT_OFF,
+    EMPTY,
+    LANGUAGE,
+    REFUSAL,
+    THOUGHT,
+    TIE,
+    UNJUDGED,
+)
 from palimpsest.judging.word_lists import FUNCTION_WORDS, REFUSALS
-from palimpsest.lm import TIED, answer_start
+from palimpsest.lm import TIED, UNDECIDED, answer_start
 from palimpsest.records import AnswerRow, answer_flag
 
 if TYPE_CHECKING:
@@ -74,6 +82,7 @@ def flags_of(seen: SeenAnswer) -> tuple[str, ...]:
         EMPTY: is_empty,
         REFUSAL: not is_empty and _is_refusal(text),
         LANGUAGE: not is_empty and _is_foreign(seen),
+        UNJUDGED: answer_flag(UNDECIDED) in row.all_flags,
         CUT_OFF: row.finish == "length",  # of an empty one as well: it may have thought in silence
     }
     return tuple(flag for flag, applies in found.items() if applies)

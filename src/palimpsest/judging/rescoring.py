@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from palimpsest.errors import UserError
+from palimpsest.judging.agreement import judged_by_itself
 from palimpsest.judging.analysis import Analysis, analyse
 from palimpsest.judging.conclude import open_run, read_results
 from palimpsest.judging.pairing import PLAIN
@@ -101,6 +102,10 @@ def rescore(
             suite=before.suite.model_copy(update={"n_source_examples": n_examples}),
             warnings=[
                 *_said(judged, rows, scorer),
+                *judged_by_itself(
+                    [scorer],
+                    {"base": before.base.fingerprint, "tuned": before.tuned.fingerprint},
+                ),
                 *(warning for warning in before.warnings if warning in beside),
                 *analysis.warnings,
             ],

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         shared_stops,
     )
     from palimpsest.lm.honouring import CANNOT_HONOUR, TOOLS_AND_VOTES, asks_for
-    from palimpsest.lm.judge import judge_of
+    from palimpsest.lm.judge import UNDECIDED, judge_of
     from palimpsest.lm.likelihoods import (
         TIE,
         TIED,
@@ -38,12 +38,12 @@ if TYPE_CHECKING:
     from palimpsest.lm.together import prepare_answers, read_together
 
 __all__ = [
-    "CANNOT_HONOUR", "SPOKEN_ROLES", "TIE", "TIED", "TOOLS_AND_VOTES", "ConjugationError",
-    "Continued", "Exchange", "Fidelity", "Form", "Likelihood", "Message", "Prompt", "Reader",
-    "answer_start", "asks_for", "choice_likelihoods", "choices_as_raw", "continue_all", "cut",
-    "is_loopback", "is_tie", "joined_choices", "judge_of", "likeliest", "off_loop", "open_client",
-    "plain_text", "prepare_answers", "read_together", "sent_choices", "shared_stops", "strict_json",
-    "texts_of",
+    "CANNOT_HONOUR", "SPOKEN_ROLES", "TIE", "TIED", "TOOLS_AND_VOTES", "UNDECIDED",
+    "ConjugationError", "Continued", "Exchange", "Fidelity", "Form", "Likelihood", "Message",
+    "Prompt", "Reader", "answer_start", "asks_for", "choice_likelihoods", "choices_as_raw",
+    "continue_all", "cut", "is_loopback", "is_tie", "joined_choices", "judge_of", "likeliest",
+    "off_loop", "open_client", "plain_text", "prepare_answers", "read_together", "sent_choices",
+    "shared_stops", "strict_json", "texts_of",
 ]  # fmt: skip
 
 lazy_face(globals())

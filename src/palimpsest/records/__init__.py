@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     )
     from palimpsest.records.provenance import commit_of, platform_facts, versions
     from palimpsest.records.results import (
+        Agreement,
         Arm,
         Best,
         Cell,
@@ -59,11 +60,11 @@ if TYPE_CHECKING:
     from palimpsest.records.thresholds import THRESHOLDS
 
 __all__ = [
-    "ATTEMPTED", "CUT", "FILE_NAME", "IN_ANSWER", "THRESHOLDS", "AnswerKey", "AnswerRow",
-    "AnswerStore", "Arm", "Best", "ByPosition", "Cell", "Check", "Closeness", "Conjugated",
-    "ConjugationResult", "Decile", "Estimate", "Guessing", "Interval", "LabProvenance",
-    "LabResults", "Looked", "Losses", "Measurement", "MeasurementLog", "ModelInfo", "Oracle",
-    "Outcome", "Part", "Plain", "Prior", "Provenance", "Remedied", "Results", "RunFolder",
+    "ATTEMPTED", "CUT", "FILE_NAME", "IN_ANSWER", "THRESHOLDS", "Agreement", "AnswerKey",
+    "AnswerRow", "AnswerStore", "Arm", "Best", "ByPosition", "Cell", "Check", "Closeness",
+    "Conjugated", "ConjugationResult", "Decile", "Estimate", "Guessing", "Interval",
+    "LabProvenance", "LabResults", "Looked", "Losses", "Measurement", "MeasurementLog", "ModelInfo",
+    "Oracle", "Outcome", "Part", "Plain", "Prior", "Provenance", "Remedied", "Results", "RunFolder",
     "Scoring", "SuiteInfo", "Usage", "Verdict", "WriterLock", "answer_flag", "commit_of",
     "explained", "platform_facts", "read_measurements", "versions",
 ]  # fmt: skip

@@ -47,7 +47,7 @@ class Arm(Record):
     """Share of answers that are neither."""
     flags: dict[str, int] = Field(default_factory=dict)
     """How many answers, right or wrong, are empty, cut off, refusals, in another language, a
-    thought alone, or chosen in a tie."""
+    thought alone, chosen in a tie, or without a judgement."""
 
 
 class Guessing(Record):
@@ -188,6 +188,23 @@ class Cell(Record):
     verdict_reason: str
 
 
+class Agreement(Record):
+    """How far a scorer agrees with people on answers that both have judged."""
+
+    scorer: str
+    n: int
+    """Answers that people have judged."""
+    n_undecided: int = 0
+    """Those on which a judge gave no judgement; they count as disagreement."""
+    agreement: float
+    """Share of the answers on which both say the same: right, or not."""
+    ci95: Interval
+    """Wilson interval of it."""
+    kappa: float | None
+    """Cohen's κ: agreement beyond chance; null where both know but one category."""
+    kappa_ci95: Interval | None
+
+
 class Usage(Record):
     """What all answers of one model took, those included that an earlier run asked for."""
 
@@ -265,6 +282,8 @@ class Results(Record):
     verdict_reason: str
     warnings: list[str] = Field(default_factory=list)
     """Whatever a reader must know before trusting the figures."""
+    agreements: list[Agreement] = Field(default_factory=list)
+    """Of each scorer with people, where the suite has answers that people have judged."""
     provenance: Provenance
 
     def to_json(self) -> str:

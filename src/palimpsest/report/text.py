@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from palimpsest.records import Guessing, Interval, Plain
+    from palimpsest.records import Agreement, Guessing, Interval, Plain
 
 MISSING = "–"
 """Stands for a number that is not there."""
@@ -114,6 +114,20 @@ def flips_text(plain: Plain) -> str:
     return (
         f"{plain.n_lost:,} of {plain.base.n:,} items 1→0, {plain.n_gained:,} 0→1 "
         f"(exact McNemar test: p {p})"
+    )
+
+
+def agreement_text(found: Agreement) -> str:
+    """Return how far a scorer agrees with people."""
+    undecided = f", {found.n_undecided} without a judgement" if found.n_undecided else ""
+    kappa = (
+        "undefined"
+        if found.kappa is None
+        else f"{number(found.kappa, 2)} {interval(found.kappa_ci95, 2)}"
+    )
+    return (
+        f"{found.scorer}: {percent(found.agreement)} % {percent_interval(found.ci95)} of "
+        f"{found.n:,} answers that people have judged{undecided}; Cohen’s κ {kappa}"
     )
 
 

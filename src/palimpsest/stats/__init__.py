@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from palimpsest.faces import lazy_face
 
 if TYPE_CHECKING:
+    from palimpsest.stats.agreement import Kappa, cohens_kappa
     from palimpsest.stats.bootstrap import Array, bootstrap_means, percentile_interval
     from palimpsest.stats.guessing import adjust_for_guessing, adjusted_forgetting_interval
     from palimpsest.stats.means import Line, Mean, Point, mean_over_runs
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "Arms", "Array", "Interval", "Line", "Mean", "Point", "adjust_for_guessing",
-    "adjusted_forgetting_interval", "bootstrap_means", "choose_best", "estimate_forgetting",
-    "estimate_recovery", "holm", "in_first_half", "is_binary", "mean_interval", "mean_over_runs",
-    "percentile_interval", "wilson_interval",
+    "Arms", "Array", "Interval", "Kappa", "Line", "Mean", "Point", "adjust_for_guessing",
+    "adjusted_forgetting_interval", "bootstrap_means", "choose_best", "cohens_kappa",
+    "estimate_forgetting", "estimate_recovery", "holm", "in_first_half", "is_binary",
+    "mean_interval", "mean_over_runs", "percentile_interval", "wilson_interval",
 ]  # fmt: skip
 
 lazy_face(globals())

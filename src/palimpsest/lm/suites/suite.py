@@ -26,6 +26,14 @@ from palimpsest.specs import Spec, parse_spec
 
 
 @dataclass(frozen=True)
+class HumanLabel:
+    """What people say of an answer, so that a scorer can be held against them."""
+
+    answer: str
+    right: bool
+
+
+@dataclass(frozen=True)
 class Example:
     """One prompt with the answers that show which task the model inferred."""
 
@@ -73,6 +81,9 @@ class Example:
 
     as_lm_eval: bool = False
     """Whether it is asked to the token as lm-evaluation-harness asks it, where the back end can."""
+
+    human: tuple[HumanLabel, ...] = ()
+    """Answers that people have judged; nothing is asked for them."""
 
     item: Any = field(default=None, compare=False, repr=False)
     """What a suite's own scorer has to know; for all others nothing."""
