@@ -207,7 +207,7 @@ def show_results(
     if as_json:
         typer.echo(results.to_json())
         return
-    from palimpsest.report import p_value, relation, visible
+    from palimpsest.report import floor_text, p_value, relation, visible
 
     if not quiet:
         _show_table(results)
@@ -217,6 +217,8 @@ def show_results(
         if cell.p_holm is not None:
             line += f" Base against tuned: p {relation(p_value(cell.p_holm))} (Holm)."
         typer.echo(visible(line))
+    for found in results.at_floor:
+        typer.echo(visible(f"  {found.name}: not asked further. {floor_text(found).capitalize()}."))
     show_notes([warning for warning in results.warnings if warning not in told])
     cost = results.provenance.cost_usd
     if cost is not None:

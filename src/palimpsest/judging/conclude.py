@@ -19,6 +19,7 @@ from palimpsest.records import (
     Agreement,
     AnswerRow,
     AnswerStore,
+    FloorCell,
     ModelInfo,
     Provenance,
     Results,
@@ -66,6 +67,7 @@ class OpenRun:
         warnings: Sequence[str],
         conjugations: Mapping[str, Mapping[str, str]],
         min_fidelity: float = 0.0,
+        at_floor: Sequence[FloorCell] = (),
         agreements: Sequence[Agreement] = (),
         cost_usd: float | None = None,
         extra_figures: Sequence[Drawing] = (),
@@ -80,6 +82,7 @@ class OpenRun:
             warnings: What a reader must know, that of the analysis included.
             conjugations: Facts on those that stand on something else, by name.
             min_fidelity: Of the prompts that count.
+            at_floor: Cells of the suite that the base model cannot do; no answers are of them.
             agreements: Of the scorers with people.
             cost_usd: Of the requests to endpoints, where they have a price.
             extra_figures: Shown in the report after its own.
@@ -89,6 +92,7 @@ class OpenRun:
             tuned=models["tuned"],
             suite=suite,
             **analysis._replace(warnings=list(warnings))._asdict(),
+            at_floor=list(at_floor),
             agreements=list(agreements),
             provenance=Provenance(
                 created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -27,7 +27,6 @@ from palimpsest.lm import (
     Prompt,
     choices_as_raw,
     read_together,
-    shared_stops,
     texts_of,
 )
 from palimpsest.lm.models import AsksAsLmEval, LanguageModel, TellsMargins, can_score
@@ -209,10 +208,8 @@ def _ask_all(
     """
     generated = [question for question in questions if not question.by_likelihood]
     chosen = [question for question in questions if question.by_likelihood]
-    generations = (
-        _generate(model, group, settings, to_end) for settings, group in _by_settings(generated)
-    )
-    choices = (_choose(model, group, settings) for settings, group in _by_settings(chosen))
+    generations = (_generate(model, group, to_end) for group in _asked_alike(generated))
+    choices = (_choose(model, group) for group in _asked_alike(chosen))
     for replies in (*choices, *generations):
         # Closing this generator must free the model's batch at once, not at the next collection.
         try:
@@ -222,11 +219,17 @@ def _ask_all(
             replies.close()
 
 
-def _by_settings(questions: Sequence[Question]) -> Iterable[tuple[Settings, list[Question]]]:
-    alike: dict[Settings, list[Question]] = defaultdict(list)
+def _asked_alike(questions: Sequence[Question]) -> Iterable[list[Question]]:
+    """Return the questions in groups that a model can be asked in one call.
+
+    A call has one list of stop strings: where conjugations write them differently, answers in one
+    call with others could not be ended by them.
+    """
+    alike: dict[tuple[Settings, tuple[str, ...]], list[Question]] = defaultdict(list)
     for question in questions:
-        alike[question.settings].append(question)
-    return alike.items()
+        stops = () if question.by_likelihood else question.exchange.sent_stops
+        alike[question.settings, stops].append(question)
+    return alike.values()
 
 
 def _manner(model: LanguageModel, settings: Settings) -> AbstractContextManager[None]:
@@ -264,24 +267,19 @@ def _texts(example: Example) -> Iterator[str]:
 
 
 def _generate(
-    model: LanguageModel,
-    questions: Sequence[Question],
-    settings: Settings,
-    to_end: Container[AnswerKey],
+    model: LanguageModel, questions: Sequence[Question], to_end: Container[AnswerKey]
 ) -> Generator[tuple[_Group, RawAnswer]]:
+    settings = questions[0].settings
     askers: dict[Prompt, _Group] = defaultdict(list)
     for question in questions:
         askers[question.sent].append(question)
     groups = list(askers.values())
-    if not groups:
-        return
-
     n_answered = 0
     with _manner(model, settings), ExitStack() as stack:
         answers = model.generate(
             list(askers),
             max_new_tokens=settings.max_new_tokens,
-            stop=shared_stops(list(dict.fromkeys(each.exchange for each in questions))),
+            stop=questions[0].exchange.sent_stops,
             decided=_Settled(groups, to_end) if settings.stop_when_decided else None,
         )
         stack.callback(getattr(answers, "close", lambda: None))  # generators free their batch
@@ -325,8 +323,9 @@ class _Settled:
 
 
 def _choose(
-    model: LanguageModel, questions: Sequence[Question], settings: Settings
+    model: LanguageModel, questions: Sequence[Question]
 ) -> Generator[tuple[_Group, RawAnswer]]:
+    settings = questions[0].settings
     askers: dict[tuple[Prompt, tuple[str, ...]], _Group] = defaultdict(list)
     for question in questions:
         askers[question.sent, question.sent_choices].append(question)

@@ -109,6 +109,7 @@ def rescore(
                 *(warning for warning in before.warnings if warning in beside),
                 *analysis.warnings,
             ],
+            at_floor=before.at_floor,
             conjugations=facts.conjugations,
             min_fidelity=facts.min_fidelity,
         )

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         Best,
         Cell,
         ConjugationResult,
+        FloorCell,
         Guessing,
         Interval,
         Looked,
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ATTEMPTED", "CUT", "FILE_NAME", "IN_ANSWER", "THRESHOLDS", "Agreement", "AnswerKey",
     "AnswerRow", "AnswerStore", "Arm", "Best", "ByPosition", "Cell", "Check", "Closeness",
-    "Conjugated", "ConjugationResult", "Decile", "Estimate", "Guessing", "Interval",
+    "Conjugated", "ConjugationResult", "Decile", "Estimate", "FloorCell", "Guessing", "Interval",
     "LabProvenance", "LabResults", "Looked", "Losses", "Measurement", "MeasurementLog", "ModelInfo",
     "Oracle", "Outcome", "Part", "Plain", "Prior", "Provenance", "Remedied", "Results", "RunFolder",
     "Scoring", "SuiteInfo", "Usage", "Verdict", "WriterLock", "answer_flag", "commit_of",

@@ -188,6 +188,24 @@ class Cell(Record):
     verdict_reason: str
 
 
+class FloorCell(Record):
+    """A cell that the base model cannot do, so that there was nothing to lose.
+
+    Nothing else was asked in it, of either model; it is no part of any other figure.
+    """
+
+    name: str
+    n: int
+    """Plain prompts that the base model answered."""
+    accuracy: float
+    """Share that it has right."""
+    ci95: Interval
+    """Wilson interval of it."""
+    floor: float
+    """The lower end would have had to be above this: guessing among choices, or the least that
+    counts as an ability."""
+
+
 class Agreement(Record):
     """How far a scorer agrees with people on answers that both have judged."""
 
@@ -282,6 +300,8 @@ class Results(Record):
     verdict_reason: str
     warnings: list[str] = Field(default_factory=list)
     """Whatever a reader must know before trusting the figures."""
+    at_floor: list[FloorCell] = Field(default_factory=list)
+    """Cells in which the base model was asked plainly, and nothing else."""
     agreements: list[Agreement] = Field(default_factory=list)
     """Of each scorer with people, where the suite has answers that people have judged."""
     provenance: Provenance

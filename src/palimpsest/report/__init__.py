@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         clipped,
         csv_text,
         flips_text,
+        floor_text,
         guessing_text,
         interval,
         number,
@@ -35,9 +36,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BASE", "BROKEN", "INK", "INTRUDED", "MUTED", "RIGHT", "TUNED", "Drawing", "FittedTable",
-    "Sheet", "TextColumn", "agreement_text", "clipped", "csv_text", "flips_text", "guessing_text",
-    "interval", "name_rows", "number", "p_value", "percent", "relation", "rewrite_lab_report",
-    "visible", "write_lab_report", "write_report",
+    "Sheet", "TextColumn", "agreement_text", "clipped", "csv_text", "flips_text", "floor_text",
+    "guessing_text", "interval", "name_rows", "number", "p_value", "percent", "relation",
+    "rewrite_lab_report", "visible", "write_lab_report", "write_report",
 ]  # fmt: skip
 
 lazy_face(globals())

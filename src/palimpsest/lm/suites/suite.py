@@ -158,6 +158,9 @@ class Suite:
     description: str = ""
     """One sentence for listings and the report."""
 
+    skips_floor: bool = False
+    """Whether a cell that the base model cannot do is asked of nothing else."""
+
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """What the suite was built with: seed, counts, files and their hashes."""
 
