@@ -22,6 +22,7 @@ from palimpsest.judging.questions import UNINVERTIBLE, RawAnswer, settled_outcom
 from palimpsest.judging.via import parse_via
 from palimpsest.judging.whole import sample_rank
 from palimpsest.lm import Exchange
+from palimpsest.lm.conjugations import TextConjugation
 from palimpsest.lm.scoring import Asked, Scorer, Scoring, prepare_all, scorer_class
 from palimpsest.lm.suites import Example, Suite
 from palimpsest.records import (
@@ -197,6 +198,9 @@ def _read_again(
         row.scoring, name, row.right_answers, row.intruding_answers, row.language, prompt
     )
     answer = row.answer
+    own_stop = _own_stop(row.scoring)
+    if exchange is not None and own_stop is not None:
+        exchange = _stopping_at(exchange.conjugation, own_stop)
     if exchange is not None:
         answer = exchange.read(row.raw, cut_off=RawAnswer(row.raw, row.finish, 0).cut_off).text
     return _Read(row, exchange, scorer, scoring, answer)
@@ -219,6 +223,16 @@ def _rescored(read: _Read) -> _Rescored:
     if exchange is None:
         return _Rescored(new, open=not scorer.decided(answer))
     return _Rescored(new, open=settled_outcome(exchange, scorer, row.raw) is None)
+
+
+@lru_cache(maxsize=4096)
+def _own_stop(scoring: str) -> tuple[str, ...] | None:
+    return Scoring.from_json(scoring).stop
+
+
+@lru_cache(maxsize=256)
+def _stopping_at(conjugation: TextConjugation, stop: tuple[str, ...]) -> Exchange:
+    return Exchange(conjugation, stop)
 
 
 @lru_cache(maxsize=65536)

@@ -174,6 +174,9 @@ class Scoring:
     choices: tuple[str, ...] = ()
     """The answers to choose among, if there are any."""
 
+    stop: tuple[str, ...] | None = None
+    """Where an answer ends, if it is elsewhere than in its suite."""
+
     def scorer_of(
         self, right: Sequence[str], intruding: Sequence[str], asked: Asked | None = None
     ) -> Scorer:

@@ -116,7 +116,7 @@ class Example:
         """By what answers to it are scored."""
         forms = dict(self.forms)
         mine = forms.pop(next(iter(self.answers), ""), None)
-        return Scoring(self.scorer, mine, tuple(forms.values()), self.choices)
+        return Scoring(self.scorer, mine, tuple(forms.values()), self.choices, self.stop)
 
     @property
     def fingerprint(self) -> str:
