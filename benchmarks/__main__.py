@@ -18,6 +18,7 @@ BENCHMARKS = (
     "startup",
     "scoring",
     "families",
+    "lm_eval_tasks",
 )
 
 if __name__ == "__main__":

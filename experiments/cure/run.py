@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 from experiments.real.tune import DATA as TUNING_DATA
 from experiments.real.tune import prompt_of, rows_of, split
-from palimpsest.families import restore
 from transformers import AutoTokenizer
 
 import palimpsest
 from palimpsest.errors import UserError
+from palimpsest.families import restore
 from palimpsest.records import Restoration, Results
 
 HERE = Path(__file__).parent

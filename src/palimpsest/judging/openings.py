@@ -9,7 +9,7 @@ from typing import Literal, Self
 
 from palimpsest.judging.questions import Question
 from palimpsest.lm import ConjugationError, first_stop, glue
-from palimpsest.lm.scoring import Match, accepted_form, answer_form, match_at_start, scorer_class
+from palimpsest.lm.scoring import Match, accepted_form, compared_form, match_at_start, scorer_class
 
 Side = Literal["right", "intruding", "other"]
 """Whose answer an opening opens."""
@@ -66,7 +66,7 @@ class Openings:
         """
         stop = first_stop(text, self.question.exchange.sent_stops)
         text, ended = text[:stop], ended or stop is not None
-        body = answer_form(text)
+        body = compared_form(text)
         if not body.strip():
             return "other" if ended else None
         right, intruding = (_best(texts, body, ended) for texts in self._forms)

@@ -52,10 +52,12 @@ if TYPE_CHECKING:
     )
     from palimpsest.records.provenance import commit_of, platform_facts, versions
     from palimpsest.records.results import (
+        Agreement,
         Arm,
         Best,
         Cell,
         ConjugationResult,
+        FloorCell,
         Guessing,
         InferenceArm,
         InferenceResult,
@@ -75,11 +77,11 @@ if TYPE_CHECKING:
     from palimpsest.records.thresholds import THRESHOLDS
 
 __all__ = [
-    "ATTEMPTED", "CUT", "FILE_NAME", "IN_ANSWER", "THRESHOLDS", "AnswerKey", "AnswerRow",
-    "AnswerStore", "Arm", "Best", "ByPosition", "Cell", "CellFigures", "Check", "Choice",
-    "Closeness", "Conjugated", "ConjugationResult", "Cure", "Curve", "Decile", "Estimate",
-    "FrontPoint", "Guessing", "Half", "InferenceArm", "InferenceResult", "Interval",
-    "LabProvenance", "LabResults", "Looked", "Losses", "Measurement", "MeasurementLog",
+    "ATTEMPTED", "CUT", "FILE_NAME", "IN_ANSWER", "THRESHOLDS", "Agreement", "AnswerKey",
+    "AnswerRow", "AnswerStore", "Arm", "Best", "ByPosition", "Cell", "CellFigures", "Check",
+    "Choice", "Closeness", "Conjugated", "ConjugationResult", "Cure", "Curve", "Decile",
+    "Estimate", "FloorCell", "FrontPoint", "Guessing", "Half", "InferenceArm", "InferenceResult",
+    "Interval", "LabProvenance", "LabResults", "Looked", "Losses", "Measurement", "MeasurementLog",
     "ModelInfo", "Oracle", "Outcome", "Part", "Plain", "Prior", "Provenance", "Quantity",
     "Remedied", "Restoration", "Results", "RunFolder", "Scoring", "SuiteInfo", "TargetInfo",
     "Trace", "TraceCheckpoint", "Usage", "Verdict", "Window", "WriterLock", "answer_flag",

@@ -46,8 +46,8 @@ class Arm(Record):
     broken: float
     """Share of answers that are neither."""
     flags: dict[str, int] = Field(default_factory=dict)
-    """How many answers, right or wrong, are empty, cut off, refusals, in another language, or a
-    thought alone."""
+    """How many answers, right or wrong, are empty, cut off, refusals, in another language, a
+    thought alone, chosen in a tie, or without a judgement."""
 
 
 class Guessing(Record):
@@ -233,6 +233,41 @@ class Cell(Record):
     """As in the results."""
 
 
+class FloorCell(Record):
+    """A cell that the base model cannot do, so that there was nothing to lose.
+
+    Nothing else was asked in it, of either model; it is no part of any other figure.
+    """
+
+    name: str
+    n: int
+    """Plain prompts that the base model answered."""
+    accuracy: float
+    """Share that it has right."""
+    ci95: Interval
+    """Wilson interval of it."""
+    floor: float
+    """The lower end would have had to be above this: guessing among choices, or the least that
+    counts as an ability."""
+
+
+class Agreement(Record):
+    """How far a scorer agrees with people on answers that both have judged."""
+
+    scorer: str
+    n: int
+    """Answers that people have judged."""
+    n_undecided: int = 0
+    """Those on which a judge gave no judgement; they count as disagreement."""
+    agreement: float
+    """Share of the answers on which both say the same: right, or not."""
+    ci95: Interval
+    """Wilson interval of it."""
+    kappa: float | None
+    """Cohen's κ: agreement beyond chance; null where both know but one category."""
+    kappa_ci95: Interval | None
+
+
 class Usage(Record):
     """What all answers of one model took, those included that an earlier run asked for."""
 
@@ -312,6 +347,10 @@ class Results(Record):
     """Under each way of asking, the plain one first, if it was measured."""
     warnings: list[str] = Field(default_factory=list)
     """Whatever a reader must know before trusting the figures."""
+    at_floor: list[FloorCell] = Field(default_factory=list)
+    """Cells in which the base model was asked plainly, and nothing else."""
+    agreements: list[Agreement] = Field(default_factory=list)
+    """Of each scorer with people, where the suite has answers that people have judged."""
     provenance: Provenance
 
     def to_json(self) -> str:

@@ -7,6 +7,7 @@ from palimpsest.faces import lazy_face
 if TYPE_CHECKING:
     from palimpsest.lm.models.budget import Budget, Chargeable, PriceTable
     from palimpsest.lm.models.protocol import (
+        AsksAsLmEval,
         Decided,
         Generation,
         Joint,
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
         NextToken,
         ScoringUnavailableError,
         ShowsTokens,
+        TellsMargins,
         TellsNextTokens,
         WritesPrompts,
         can_score,
@@ -23,10 +25,10 @@ if TYPE_CHECKING:
     from palimpsest.lm.models.specs import in_form, load_model, parse_model_spec
 
 __all__ = [
-    "ROSETTA_WEIGHTS", "Budget", "Chargeable", "Decided", "Generation", "Joint",
+    "ROSETTA_WEIGHTS", "AsksAsLmEval", "Budget", "Chargeable", "Decided", "Generation", "Joint",
     "LanguageModel", "NextToken", "PriceTable", "ScoringUnavailableError", "ScriptedModel",
-    "ShowsTokens", "TellsNextTokens", "WritesPrompts", "can_score", "in_form", "load_model",
-    "parse_model_spec",
+    "ShowsTokens", "TellsMargins", "TellsNextTokens", "WritesPrompts", "can_score", "in_form",
+    "load_model", "parse_model_spec",
 ]  # fmt: skip
 
 lazy_face(globals())

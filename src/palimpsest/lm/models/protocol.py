@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from palimpsest.errors import UserError
+from palimpsest.lm.likelihoods import Likelihood
 from palimpsest.lm.prompts import Prompt
 
 Decided = Callable[[int, str], bool]
@@ -40,6 +42,9 @@ class Generation(NamedTuple):
 
     n_prompt_tokens: int | None = None
     """Tokens of the prompt, as the back end counts them; ``None`` where it does not say."""
+
+    cut: bool = False
+    """Whether the beginning of the prompt was left out, being more than the model can look back."""
 
 
 class LanguageModel(Protocol):
@@ -137,6 +142,29 @@ class TellsNextTokens(Protocol):
             prompts: As for :meth:`LanguageModel.generate`.
             beginnings: Of the answer to each, empty or what an earlier call returned.
             n: How many; fewer where there are no more.
+        """
+
+
+@runtime_checkable
+class TellsMargins(Protocol):
+    """A model that says of a continuation whether it would have said it itself."""
+
+    def likelihoods(
+        self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]
+    ) -> list[list[Likelihood]]:
+        """Return what :meth:`LanguageModel.score` does, with margins."""
+
+
+@runtime_checkable
+class AsksAsLmEval(Protocol):
+    """A model that can be asked to the token as lm-evaluation-harness asks it."""
+
+    def as_lm_eval(self) -> AbstractContextManager[None]:
+        """Ask so for a while; the fingerprint does not follow.
+
+        What a chat template wrote is read with the tokenizer's start token in front, unless it
+        begins with it; a prompt that leaves no room for the whole answer loses its beginning; an
+        answer is decoded without a look at the prompt.
         """
 
 

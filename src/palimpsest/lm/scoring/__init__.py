@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from palimpsest.lm.scoring.words import (
         Match,
         accepted_form,
-        answer_form,
+        compared_form,
         first_word,
         is_unspaced,
         match_at_start,
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "DEFAULT_SCORER", "FORMS", "SCORERS", "Asked", "Form", "FormedScorer", "Match",
-    "PrefixScorer", "ScoredAnswer", "Scorer", "Scoring", "accepted_form", "answer_form",
-    "first_word", "form_for", "is_unspaced", "match_at_start", "prepare_all", "scorer_class",
-    "scorer_for", "stands_in",
+    "DEFAULT_SCORER", "FORMS", "SCORERS", "Asked", "Form", "FormedScorer", "Match", "PrefixScorer",
+    "ScoredAnswer", "Scorer", "Scoring", "accepted_form", "compared_form", "first_word",
+    "form_for", "is_unspaced", "match_at_start", "prepare_all", "scorer_class", "scorer_for",
+    "stands_in",
 ]  # fmt: skip
 
 lazy_face(globals())

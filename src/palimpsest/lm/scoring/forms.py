@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar
 
 from palimpsest.errors import UserError
+from palimpsest.lm.likelihoods import Likelihood
 from palimpsest.lm.scoring.json_values import json_values, tool_calls
 from palimpsest.lm.scoring.numbers import announces_number, begins_with_number
 from palimpsest.lm.scoring.scorers import DEFAULT_SCORER, Asked, ScoredAnswer, Scorer, scorer_for
@@ -178,6 +179,9 @@ class Scoring:
     choices: tuple[str, ...] = ()
     """The answers to choose among, if there are any."""
 
+    stop: tuple[str, ...] | None = None
+    """Where an answer ends, if it is elsewhere than in its suite."""
+
     def scorer_of(
         self, right: Sequence[str], intruding: Sequence[str], asked: Asked | None = None
     ) -> Scorer:
@@ -266,9 +270,9 @@ class FormedScorer(Scorer):
         """Return the scorer's own, and whether an answer is intruded by its form alone."""
         return self.score(answer).flags
 
-    def of_likelihoods(self, scores: Sequence[float]) -> tuple[str, ScoredAnswer] | None:
+    def of_likelihoods(self, likelihoods: Sequence[Likelihood]) -> tuple[str, ScoredAnswer] | None:
         """Return what the scorer says: a choice has no form."""
-        return self.by_texts.of_likelihoods(scores)
+        return self.by_texts.of_likelihoods(likelihoods)
 
     def decided(self, certain_text: str) -> bool:
         """Return whether the scorer is sure, and no form could turn a broken answer.

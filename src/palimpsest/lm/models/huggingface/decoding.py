@@ -340,6 +340,9 @@ class PendingPrompt:
     opening: str = ""
     """The mark of a thought with which the prompt ends: it stands before the model's own text."""
 
+    cut: bool = False
+    """Whether it has lost its beginning."""
+
     thinks: bool = False
     """Whether its batch has room for the thought; without room, it leaves the batch."""
 
@@ -395,6 +398,7 @@ def decode_greedily(
     ends: frozenset[int],
     stop: Sequence[str],
     decided: Decided | None,
+    alone: bool = False,
 ) -> Iterator[tuple[int, Generation]]:
     """Continue every prompt; yield its place and its answer as soon as it is finished.
 
@@ -409,12 +413,14 @@ def decode_greedily(
         stop: An answer ends before the first of these behind its thought; none of them empty.
         decided: Told the text so far, without broken characters or half a stop string; ``True``
             ends the answer. Not asked while the model thinks.
+        alone: Whether answers are decoded without a look at the prompt, as transformers does it.
 
     Raises:
         NotFiniteError: The model gives NaN or infinity.
     """
     started = perf_counter()
-    detokenizer = Detokenizer(tokenizer, [prompt.tokens for prompt in prompts])
+    before = [[] if alone else prompt.tokens for prompt in prompts]
+    detokenizer = Detokenizer(tokenizer, before, tidy=alone)
     texts = [prompt.opening for prompt in prompts]
     held = list(range(len(prompts)))  # which prompt each row of the decoder belongs to
     alive = set(held)
@@ -441,7 +447,7 @@ def decode_greedily(
                 alive.discard(held[row])
                 seconds = perf_counter() - started
                 n_new, n_prompt = len(prompt.new), len(prompt.tokens)
-                yield prompt.index, Generation(*result, n_new, seconds, n_prompt)
+                yield prompt.index, Generation(*result, n_new, seconds, n_prompt, prompt.cut)
         if not alive:
             return
         if len(alive) <= (1 - _COMPACT_SHARE) * len(held):
