@@ -41,6 +41,12 @@ class Check(LabRecord):
 
     share_of_mixture: float
     """(L − L_mix) / (L_zero − L_mix) on ``D_mix``: 0 is the Bayes mixture, 1 predicting zero."""
+    alpha: Estimate = Estimate(value=None)
+    """α̂ on ``D_cont``, the prior that the model acts by."""
+    is_converged: bool = False
+    """Whether less than 1.5 % is missing on ``D_mix`` and the interval of α̂ holds α."""
+    convergence: str = ""
+    """The same in words."""
     g_hat_discrete: Estimate
     """ĝ on ``D_disc`` of the pretraining: near the Bayes mixture's if the tasks were learnt."""
     g_hat_mixture: float

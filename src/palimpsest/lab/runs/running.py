@@ -16,7 +16,14 @@ from typing import Any
 import torch
 
 from palimpsest.errors import UserError
-from palimpsest.lab.measuring import Bench, check_base, compare, curve_steps, measure_losses
+from palimpsest.lab.measuring import (
+    Bench,
+    check_base,
+    compare,
+    curve_steps,
+    measure_convergence,
+    measure_losses,
+)
 from palimpsest.lab.predictors import Transformer, load_transformer, save_transformer
 from palimpsest.lab.problem import Problem
 from palimpsest.lab.runs.config import Config
@@ -33,7 +40,10 @@ from palimpsest.records import (
     versions,
 )
 from palimpsest.report.lab import with_findings
-from palimpsest.training import Progress, chosen_device, differences, fingerprint
+from palimpsest.training import Progress, chosen_device, differences, fingerprint, saved_step
+
+_CRITERION_SEEDS = 2000
+"""Whether a model has converged is judged on prompts from seeds this much higher."""
 
 _MAY_DIFFER = ("name", "device", "n_threads", "tensorboard")
 """Keys that change nothing of the result; so do ``save_every`` and more or fewer remedies."""
@@ -63,18 +73,44 @@ class Stages:
             given: A model that was pretrained elsewhere by the same configuration.
         """
         path = given or self.folder.path / "base.safetensors"
-        problem = self.config.problem
+        if given is None:
+            self._reopen()
         if not path.exists():
-            with self.timed("pretraining") as name:
-                model = pretrain(
-                    problem,
-                    self.config.transformer,
-                    self.config.pretrain,
-                    running=self._running(name),
-                )
-                save_transformer(model, path, task_fingerprint=problem.task_fingerprint)
+            self._pretrain(path)
+        return self._loaded(path, self.config.problem.task_fingerprint)
+
+    def is_converged(self, model: Transformer) -> bool:
+        """Tell whether a base model has converged, on prompts that no report measures it on."""
+        return measure_convergence(model, self._criterion).holds
+
+    def _pretrain(self, path: Path) -> None:
+        """Pretrain; an unfinished state goes, but that of a model that has met its limit."""
+        config = self.config
+        with self.timed("pretraining") as name:
+            model = pretrain(
+                config.problem,
+                config.transformer,
+                config.pretrain,
+                is_converged=self.is_converged,
+                running=self._running(name),
+            )
+            n_steps = saved_step(self._state(name))
+            save_transformer(
+                model, path, task_fingerprint=config.problem.task_fingerprint, n_steps=n_steps
+            )
+        if config.pretrain.until == "steps" or n_steps < config.pretrain.n_steps:
             self._forget(name)
-        return self._loaded(path, problem.task_fingerprint)
+
+    def _reopen(self) -> None:
+        """Remove what was made of a model that met a lower limit before it had converged."""
+        state = self._state("pretraining")
+        if not state.exists() or saved_step(state) >= self.config.pretrain.n_steps:
+            return
+        for name in ("base.safetensors", "tuned.safetensors", "curve.json", "results.json"):
+            (self.folder.path / name).unlink(missing_ok=True)
+        for path in (*self.folder.path.glob("remedies/*"), *state.parent.iterdir()):
+            if path != state:
+                path.unlink()
 
     def tuned(self, base: Transformer) -> tuple[Transformer, list[Losses]]:
         """Return the tuned model, and how its losses went."""
@@ -128,6 +164,13 @@ class Stages:
             return {}
         found: dict[str, float] = json.loads(self.folder.read_text("seconds.json"))
         return found
+
+    @cached_property
+    def _criterion(self) -> Bench:
+        config = self.config
+        return Bench(
+            config.problem, config.measure, config.seed + _CRITERION_SEEDS, config.measure.n_prompts
+        )
 
     @cached_property
     def _curve_bench(self) -> Bench:
@@ -304,11 +347,14 @@ def _check_same(folder: RunFolder, config: Config) -> None:
 
 def config_differences(before: Mapping[str, Any], config: Config) -> str:
     """Return in words where an earlier configuration differs in what determines a run's figures."""
+    may_differ = {*_MAY_DIFFER}
+    if config.pretrain.has_limit:
+        may_differ.add("pretrain.n_steps")  # steps are continued where it was too low
     return differences(
         before,
         config.to_dict(),
         ignoring=lambda key: (
-            key in _MAY_DIFFER or key.startswith("remedies.") or key.endswith(".save_every")
+            key in may_differ or key.startswith("remedies.") or key.endswith(".save_every")
         ),
     )
 

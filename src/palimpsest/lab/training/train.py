@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -23,6 +23,7 @@ def pretrain(
     training: Training,
     *,
     distribution: str = "mix",
+    is_converged: Callable[[Transformer], bool] | None = None,
     running: Running = _PLAINLY,
 ) -> Transformer:
     r"""Train a new transformer, with the squared error at every position.
@@ -34,6 +35,9 @@ def pretrain(
         config: Its sizes.
         training: Steps, rates and seed.
         distribution: Of the tasks that it is trained on.
+        is_converged: Asked of the model so far, where the training ends as soon as it has
+            converged. Under a schedule that is constant, such a training can be continued from its
+            checkpoint with more steps.
         running: Checkpoint, device, whom to tell; changes nothing of the result.
 
     Raises:
@@ -50,6 +54,12 @@ def pretrain(
         torch.Size([7, 5])
     """
     check_fit(problem, config)
+    ends_early = training.until == "converged"
+    if ends_early and is_converged is None:
+        raise UserError(
+            "A training until it has converged needs 'is_converged', which tells when it has.",
+            hint="Give one, or a training with until='steps'.",
+        )
     model = new_transformer(config, seed=training.seed)
     kind = f"pretraining on {distribution}".removesuffix(" on mix")
     Loop(
@@ -59,6 +69,7 @@ def pretrain(
         processes=find_processes(running.device, batch_size=training.batch_size),
         running=running,
         identity=_identity(kind, problem, config, training),
+        is_done=is_converged if ends_early else None,
     ).run()
     return model
 
@@ -180,6 +191,8 @@ def _identity(
 ) -> dict[str, Any]:
     settings = asdict(training)
     del settings["save_every"]  # as often as one likes
+    if training.has_limit:
+        del settings["n_steps"]
     return {
         "kind": kind,
         "problem": _described(problem),

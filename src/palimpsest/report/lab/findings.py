@@ -18,6 +18,8 @@ def with_findings(results: LabResults) -> LabResults:
 def _findings(results: LabResults) -> Iterator[str]:
     """Yield what a reader should take away."""
     last = results.curve[-1].step
+    if results.check.is_converged:  # else it stands among the warnings
+        yield results.check.convergence
     if results.check.is_learnt:  # else it stands among the warnings
         yield results.check.sentence
     yield (
@@ -33,6 +35,8 @@ def _findings(results: LabResults) -> Iterator[str]:
 
 def _warnings(results: LabResults) -> Iterator[str]:
     """Yield what a reader must know before trusting the figures."""
+    if results.check.convergence and not results.check.is_converged:
+        yield results.check.convergence
     if not results.check.is_learnt:
         yield results.check.sentence
     if results.forgetting.ci95 is None or results.forgetting.ci95[0] <= 0:
