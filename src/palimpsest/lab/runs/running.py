@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 
 from palimpsest.errors import UserError
+from palimpsest.files import read_bytes
 from palimpsest.lab.measuring import (
     Bench,
     check_base,
@@ -66,25 +68,30 @@ class Stages:
     folder: RunFolder
     on_stage: OnStage
 
-    def base(self, given: Path | None = None) -> Transformer:
+    def base(self, given: Path | None = None, *, goes_on: bool = False) -> Transformer:
         """Return the pretrained model: trained, or taken up where it was left, or read.
 
         Args:
             given: A model that was pretrained elsewhere by the same configuration.
+            goes_on: Keep the state of the training, to be continued with more steps.
         """
-        path = given or self.folder.path / "base.safetensors"
-        if given is None:
-            self._reopen()
+        path = self.folder.path / "base.safetensors"
+        if given is not None:
+            model = self._loaded(given, self.config.problem.task_fingerprint)
+            if not path.exists():
+                self.folder.write_bytes(path.name, read_bytes(given))
+            return model
+        self._reopen()
         if not path.exists():
-            self._pretrain(path)
+            self._pretrain(path, goes_on=goes_on)
         return self._loaded(path, self.config.problem.task_fingerprint)
 
     def is_converged(self, model: Transformer) -> bool:
         """Tell whether a base model has converged, on prompts that no report measures it on."""
         return measure_convergence(model, self._criterion).holds
 
-    def _pretrain(self, path: Path) -> None:
-        """Pretrain; an unfinished state goes, but that of a model that has met its limit."""
+    def _pretrain(self, path: Path, *, goes_on: bool) -> None:
+        """Pretrain; the state is kept where the training may go on from it."""
         config = self.config
         with self.timed("pretraining") as name:
             model = pretrain(
@@ -98,7 +105,8 @@ class Stages:
             save_transformer(
                 model, path, task_fingerprint=config.problem.task_fingerprint, n_steps=n_steps
             )
-        if config.pretrain.until == "steps" or n_steps < config.pretrain.n_steps:
+        has_met_limit = config.pretrain.until == "converged" and n_steps == config.pretrain.n_steps
+        if not (goes_on or has_met_limit):
             self._forget(name)
 
     def _reopen(self) -> None:
@@ -348,8 +356,10 @@ def _check_same(folder: RunFolder, config: Config) -> None:
 def config_differences(before: Mapping[str, Any], config: Config) -> str:
     """Return in words where an earlier configuration differs in what determines a run's figures."""
     may_differ = {*_MAY_DIFFER}
-    if config.pretrain.has_limit:
-        may_differ.add("pretrain.n_steps")  # steps are continued where it was too low
+    if config.pretrain.until == "converged" and config.pretrain.is_open:
+        n_before = before.get("pretrain", {}).get("n_steps", math.inf)
+        if n_before < config.pretrain.n_steps:
+            may_differ.add("pretrain.n_steps")  # a limit: steps are continued where it was too low
     return differences(
         before,
         config.to_dict(),

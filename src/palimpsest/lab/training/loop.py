@@ -115,9 +115,9 @@ class Training:
             check_choice(name, getattr(self, name), choices)
 
     @property
-    def has_limit(self) -> bool:
-        """Whether ``n_steps`` is a mere limit, which no update depends on."""
-        return self.until == "converged" and self.schedule == "constant"
+    def is_open(self) -> bool:
+        """Whether no update depends on ``n_steps``, so that a training can be continued past it."""
+        return self.schedule == "constant"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,8 +36,8 @@ def pretrain(
         training: Steps, rates and seed.
         distribution: Of the tasks that it is trained on.
         is_converged: Asked of the model so far, where the training ends as soon as it has
-            converged. Under a schedule that is constant, such a training can be continued from its
-            checkpoint with more steps.
+            converged. A training of a constant rate can be continued from its checkpoint with more
+            steps.
         running: Checkpoint, device, whom to tell; changes nothing of the result.
 
     Raises:
@@ -191,7 +191,7 @@ def _identity(
 ) -> dict[str, Any]:
     settings = asdict(training)
     del settings["save_every"]  # as often as one likes
-    if training.has_limit:
+    if training.is_open:
         del settings["n_steps"]
     return {
         "kind": kind,
