@@ -129,7 +129,7 @@ def main() -> None:
             squares = squares * (weight / weight.mean())
         squares.mean().backward()
         nn.utils.clip_grad_norm_(model.parameters(), r.clip)
-        scale = rate_scale(r.schedule, step, n_steps=r.n_steps, n_warmup_steps=r.warmup, decay_share=r.decay_share)
+        scale = min((step + 1) / r.warmup, (r.warmup / (step + 1)) ** 0.5) if r.schedule == "inverse" else rate_scale(r.schedule, step, n_steps=r.n_steps, n_warmup_steps=r.warmup, decay_share=r.decay_share)
         for one in rated:
             update(one, scale)
         if r.ema and at >= r.ema_from:

@@ -23,7 +23,7 @@ def after(n_looks: int) -> tuple[list[Transformer], object]:
     """A criterion that holds at the n-th look, and the models that it was shown."""
     shown: list[Transformer] = []
 
-    def is_converged(model: Transformer) -> bool:
+    def is_converged(step: int, model: Transformer) -> bool:
         assert not model.training
         shown.append(model)
         return len(shown) >= n_looks
@@ -31,7 +31,7 @@ def after(n_looks: int) -> tuple[list[Transformer], object]:
     return shown, is_converged
 
 
-def never(model: Transformer) -> bool:
+def never(step: int, model: Transformer) -> bool:
     return False
 
 

@@ -288,11 +288,14 @@ def explained_validation(error: ValidationError, names: Iterable[str]) -> UserEr
 def _check(config: Config) -> None:
     """Refuse now what would fail only after the pretraining."""
     check_fit(config.problem, config.transformer)
-    if config.finetune.until != "steps":
-        raise UserError(
-            f"finetune.until is '{config.finetune.until}', but only a pretraining converges.",
-            hint="Leave it out, and set finetune.n_steps.",
-        )
+    plain = Training(n_steps=1)
+    for name in ("until", "targets", "full_every"):
+        found = getattr(config.finetune, name)
+        if found != getattr(plain, name):
+            raise UserError(
+                f"finetune.{name} is {found!r}, which only a pretraining can have.",
+                hint=f"Leave it out, or set pretrain.{name}.",
+            )
     _ = config.tried, Bench(config.tuned_problem, config.measure, config.seed, 1).ensemble
     if config.n_threads is not None:
         check_count("n_threads", config.n_threads)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from palimpsest.errors import UserError
-from palimpsest.files import read_bytes
+from palimpsest.files import read_bytes, sha256_of
 from palimpsest.lab.measuring import (
     Bench,
     check_base,
@@ -80,15 +80,40 @@ class Stages:
             model = self._loaded(given, self.config.problem.task_fingerprint)
             if not path.exists():
                 self.folder.write_bytes(path.name, read_bytes(given))
+            elif sha256_of(path) != sha256_of(given):
+                raise UserError(
+                    f"The folder '{self.folder.path}' holds a run from another base than "
+                    f"'{given}'.",
+                    hint="Choose another folder with --out.",
+                )
             return model
         self._reopen()
         if not path.exists():
             self._pretrain(path, goes_on=goes_on)
         return self._loaded(path, self.config.problem.task_fingerprint)
 
-    def is_converged(self, model: Transformer) -> bool:
-        """Tell whether a base model has converged, on prompts that no report measures it on."""
-        return measure_convergence(model, self._criterion).holds
+    def is_converged(self, step: int, model: Transformer) -> bool:
+        """Tell whether a base model has converged, on prompts that no report measures it on.
+
+        What is found goes into ``convergence.json``.
+        """
+        found = measure_convergence(model, self._criterion)
+        look = {
+            "step": step,
+            "share_of_mixture": found.share_of_mixture,
+            "alpha": found.alpha.value,
+            "alpha_ci95": found.alpha.ci95,
+        }
+        looks = [one for one in self.looks() if one["step"] < step]
+        self.folder.write_json("convergence.json", [*looks, look])
+        return found.holds
+
+    def looks(self) -> list[dict[str, Any]]:
+        """Return what was found at each look at a pretraining."""
+        if not (self.folder.path / "convergence.json").exists():
+            return []
+        found: list[dict[str, Any]] = json.loads(self.folder.read_text("convergence.json"))
+        return found
 
     def _pretrain(self, path: Path, *, goes_on: bool) -> None:
         """Pretrain; the state is kept where the training may go on from it."""
@@ -260,11 +285,11 @@ def run(
             or cannot be written; a training diverged.
         KeyboardInterrupt: Ctrl-C, once everything is saved.
     """
-    _check_alone()
+    check_alone()
     folder = RunFolder.create(out)
     lock = WriterLock(folder.path / "run.lock")
     try:
-        _check_same(folder, config)
+        check_same_run(folder, config)
         commit = commit_of(Path.cwd())
         folder.record(
             {
@@ -325,7 +350,12 @@ def _measured(
     return with_findings(results)
 
 
-def _check_alone() -> None:
+def check_alone() -> None:
+    """Refuse to be one of several processes.
+
+    Raises:
+        UserError: There are several.
+    """
     n = int(os.environ.get("WORLD_SIZE", "1"))
     if n > 1:
         raise UserError(
@@ -336,8 +366,12 @@ def _check_alone() -> None:
         )
 
 
-def _check_same(folder: RunFolder, config: Config) -> None:
-    """Refuse a folder that holds something else than an unfinished or finished run of this."""
+def check_same_run(folder: RunFolder, config: Config) -> None:
+    """Refuse a folder that holds something else than an unfinished or finished run of this.
+
+    Raises:
+        UserError: It does.
+    """
     before = folder.config
     if not before:
         return
@@ -369,8 +403,12 @@ def config_differences(before: Mapping[str, Any], config: Config) -> str:
     )
 
 
-def estimate_seconds(config: Config) -> float:
+def estimate_seconds(config: Config, *, has_base: bool = False) -> float:
     """Return about how many seconds the trainings of a run take; measuring comes on top.
+
+    Args:
+        config: What is trained; a pretraining until convergence is taken to meet its limit.
+        has_base: Whether the pretraining has been done.
 
     Example:
         >>> from palimpsest.lab.runs.config import load_config
@@ -379,15 +417,16 @@ def estimate_seconds(config: Config) -> float:
         True
     """
     n_tunings = 1 + sum(remedy.is_training for remedy in config.tried.values())
-    return config.pretrain.n_steps * _seconds_per_step(config, config.pretrain) + (
-        n_tunings * config.finetune.n_steps * _seconds_per_step(config, config.finetune)
-    )
+    seconds = n_tunings * config.finetune.n_steps * _seconds_per_step(config, config.finetune)
+    if has_base:
+        return seconds
+    return seconds + config.pretrain.n_steps * _seconds_per_step(config, config.pretrain)
 
 
 def _seconds_per_step(config: Config, training: Training) -> float:
     """Time a few updates, but for the first, which may be slow."""
     moments: list[float] = []
-    short = replace(training, n_steps=4, compile=False)
+    short = replace(training, n_steps=4, compile=False, until="steps")
     running = Running(
         device=config.device, on_progress=lambda progress: moments.append(time.monotonic())
     )

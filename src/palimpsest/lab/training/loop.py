@@ -14,11 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from palimpsest.errors import UserError
-from palimpsest.lab.checks import check_choice, check_count, check_not_negative, check_positive, check_share
+from palimpsest.lab.checks import (
+    check_choice,
+    check_count,
+    check_not_negative,
+    check_positive,
+    check_share,
+)
 from palimpsest.lab.predictors import Prompt, Transformer
 from palimpsest.lab.problem import Batch
 from palimpsest.lab.training.gradients import Gradients
 from palimpsest.training import (
+    OPEN_SCHEDULES,
     OPTIMISERS,
     SCHEDULES,
     Board,
@@ -45,6 +52,8 @@ PRECISIONS = ("float32", "bf16")
 
 ENDS = ("steps", "converged")
 
+TARGETS = ("sampled", "expected")
+
 
 @dataclass(frozen=True)
 class Training:
@@ -58,7 +67,7 @@ class Training:
         Traceback (most recent call last):
         ...
         palimpsest.errors.UserError: schedule is 'cosin'. Did you mean 'cosine'?
-        It can be: constant, linear, cosine, trapezoid.
+        It can be: constant, linear, cosine, trapezoid, inverse-sqrt.
     """
 
     n_steps: int
@@ -69,6 +78,16 @@ class Training:
     """Steps between looks at whether it has converged."""
     batch_size: int = 64
     """Prompts in a batch, over all processes."""
+    targets: str = "sampled"
+    """``sampled`` ys, or ``expected``: what the Bayes predictor says, with the same gradient on
+    average and less noise in it."""
+    full_every: int = 1
+    """Every so many steps the prompts are whole, and in between short, as the first few exemplars
+    are what a task is inferred from; one makes all of them whole."""
+    n_short_exemplars: int = 8
+    """Exemplars of a short prompt."""
+    short_batch_size: int = 128
+    """Short prompts in a batch."""
     optimiser: str = "muon"
     """``adamw``, or ``muon`` for the matrices of the blocks and AdamW for the rest."""
     learning_rate: float = 3e-3
@@ -80,7 +99,7 @@ class Training:
     betas: tuple[float, float] = (0.9, 0.98)
     """AdamW's averaging of gradients and of their squares."""
     schedule: str = "trapezoid"
-    """``constant``, ``linear``, ``cosine`` or ``trapezoid``."""
+    """``constant``, ``linear``, ``cosine``, ``trapezoid`` or ``inverse-sqrt``."""
     n_warmup_steps: int = 50
     """Steps in which the rate rises."""
     average: float = 0.0
@@ -100,6 +119,8 @@ class Training:
     def __post_init__(self) -> None:
         for name in ("n_steps", "batch_size", "save_every", "check_every"):
             check_count(name, getattr(self, name))
+        for name in ("full_every", "n_short_exemplars", "short_batch_size"):
+            check_count(name, getattr(self, name))
         check_not_negative("n_warmup_steps", self.n_warmup_steps)
         for name in ("learning_rate", "muon_learning_rate", "max_gradient_norm"):
             check_positive(name, getattr(self, name))
@@ -111,13 +132,14 @@ class Training:
             ("schedule", SCHEDULES),
             ("precision", PRECISIONS),
             ("until", ENDS),
+            ("targets", TARGETS),
         ):
             check_choice(name, getattr(self, name), choices)
 
     @property
     def is_open(self) -> bool:
         """Whether no update depends on ``n_steps``, so that a training can be continued past it."""
-        return self.schedule == "constant"
+        return self.schedule in OPEN_SCHEDULES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +168,8 @@ class Source(NamedTuple):
     """The batch of a step."""
     bayes: Callable[[int, Batch], Tensor] | None = None
     """The predictions of the Bayes predictor for it, if there is one."""
+    targets: Callable[[int, Batch], Tensor] | None = None
+    """What the model learns to say, where it is not the ys."""
 
 
 class Update(NamedTuple):
@@ -230,8 +254,9 @@ class Loop:
     """Terms that are added to the mean squared error: means over prompts."""
     of_weights: Sequence[Callable[[], Tensor]] = ()
     """Terms that depend on the weights alone."""
-    is_done: Callable[[Transformer], bool] | None = None
-    """Asked every ``check_every`` steps whether the training may end."""
+    is_done: Callable[[int, Transformer], bool] | None = None
+    """Asked every ``check_every`` steps whether the training may end; given the updates made and
+    what comes out of them."""
 
     def run(self) -> int:
         """Train to the last step and return its number; the model then holds what comes out.
@@ -281,7 +306,9 @@ class Loop:
         training = self.training
         prompt = Prompt(self.processes.share(batch.xs), self.processes.share(batch.ys))
         with explained_compiler():
-            predictions = gradients.add(prompt, self._objective, autocast=self._autocast)
+            predictions = gradients.add(
+                prompt, self._targets(batch, step), self._objective, autocast=self._autocast
+            )
         for term in self.of_weights:
             term().backward()
         loss = (predictions - prompt.ys).square().mean()
@@ -300,8 +327,13 @@ class Loop:
         gradients.cores.map(lambda rated: update(rated, scale), optimisers)
         return Update(mean_loss, predictions, share_pressed > 0)
 
-    def _objective(self, prompt: Prompt, predictions: Tensor) -> Tensor:
-        loss = (predictions - prompt.ys).square().mean()
+    def _targets(self, batch: Batch, step: int) -> Tensor:
+        targets = self.source.targets
+        found = batch.ys if targets is None else targets(step, batch).to(batch.ys.dtype)
+        return self.processes.share(found)
+
+    def _objective(self, prompt: Prompt, targets: Tensor, predictions: Tensor) -> Tensor:
+        loss = (predictions - targets).square().mean()
         for term in self.of_predictions:
             loss = loss + term(prompt, predictions)
         return loss
@@ -359,11 +391,9 @@ class Loop:
         if self.is_done is None or step == 0 or step % self.training.check_every:
             return False
         with average.evaluated(), cores.undivided():
-            return self.is_done(average.model)
+            return self.is_done(step, average.model)
 
-    def _save(
-        self, optimisers: Sequence[Rated], average: Average, step: int, *, now: bool
-    ) -> None:
+    def _save(self, optimisers: Sequence[Rated], average: Average, step: int, *, now: bool) -> None:
         path = self.running.checkpoint
         due = step % self.training.save_every == 0 or step == self.training.n_steps
         if path is None or not (due or now):

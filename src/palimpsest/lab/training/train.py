@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from torch import Tensor
+
 from palimpsest.errors import UserError
 from palimpsest.lab.predictors import Transformer, TransformerConfig, new_transformer
 from palimpsest.lab.problem import Batch, Problem
@@ -23,7 +25,7 @@ def pretrain(
     training: Training,
     *,
     distribution: str = "mix",
-    is_converged: Callable[[Transformer], bool] | None = None,
+    is_converged: Callable[[int, Transformer], bool] | None = None,
     running: Running = _PLAINLY,
 ) -> Transformer:
     r"""Train a new transformer, with the squared error at every position.
@@ -35,7 +37,7 @@ def pretrain(
         config: Its sizes.
         training: Steps, rates and seed.
         distribution: Of the tasks that it is trained on.
-        is_converged: Asked of the model so far, where the training ends as soon as it has
+        is_converged: Asked of the updates made and the model so far, where the training ends as soon as it has
             converged. A training of a constant rate can be continued from its checkpoint with more
             steps.
         running: Checkpoint, device, whom to tell; changes nothing of the result.
@@ -175,15 +177,39 @@ def check_fit(problem: Problem, config: TransformerConfig) -> None:
 
 
 def source_of(problem: Problem, distribution: str, training: Training) -> Source:
-    """Return batches of a distribution, with its Bayes predictor where one is known."""
+    """Return batches of a distribution, with its Bayes predictor where one is known.
+
+    Raises:
+        UserError: Expected targets are asked for, and none is known.
+    """
     predictor = problem.bayes(distribution)
 
     def draw(step: int) -> Batch:
-        return problem.batch(distribution, training.batch_size, seed=training.seed, step=step)
+        if (step + 1) % training.full_every == 0:
+            return problem.batch(distribution, training.batch_size, seed=training.seed, step=step)
+        whole = problem.batch(
+            distribution, training.short_batch_size, seed=training.seed, step=step
+        )
+        n_points = training.n_short_exemplars + 1
+        return whole._replace(
+            xs=whole.xs[:, :n_points],
+            ys=whole.ys[:, :n_points],
+            targets=whole.targets[:, :n_points],
+        )
 
+    def bayes(step: int, batch: Batch) -> Tensor:
+        assert predictor is not None
+        return predictor(batch.xs, batch.ys)
+
+    is_expected = training.targets == "expected"
     if predictor is None:
+        if is_expected:
+            raise UserError(
+                f"targets is 'expected', but no Bayes predictor is known for '{distribution}'.",
+                hint="Take targets = 'sampled'.",
+            )
         return Source(draw)
-    return Source(draw, lambda step, batch: predictor(batch.xs, batch.ys))
+    return Source(draw, bayes, bayes if is_expected else None)
 
 
 def _identity(
