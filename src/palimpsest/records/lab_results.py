@@ -46,6 +46,8 @@ class Check(LabRecord):
     """(L − L_mix) / (L_zero − L_mix) on ``D_mix``: 0 is the Bayes mixture, 1 predicting zero."""
     alpha: Estimate = Estimate(value=None)
     """α̂ on ``D_cont``, the prior that the model acts by."""
+    n_steps: int | None = None
+    """Updates of the pretraining, where they were written down."""
     is_converged: bool = False
     """Whether less than 1.5 % is missing on ``D_mix`` and the interval of α̂ holds α."""
     convergence: str = ""

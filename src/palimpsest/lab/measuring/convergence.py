@@ -23,6 +23,9 @@ from palimpsest.records import Check, Estimate
 CONVERGED_SHARE = 0.015
 """Less than this may be missing of what can be learned."""
 
+_RESOLUTION = 1e-3
+"""To which the ends of an interval of α̂ are known: they come from a parabola on a grid."""
+
 LEARNT = 0.5
 """Learnt is the discrete solution from this share of the ĝ that the Bayes mixture has."""
 
@@ -41,7 +44,8 @@ class Convergence(NamedTuple):
     def holds(self) -> bool:
         """Whether the model has converged."""
         low, high = self.alpha.ci95 or (1.0, 0.0)
-        return low <= self.true_alpha <= high and self.share_of_mixture < CONVERGED_SHARE
+        is_held = low - _RESOLUTION <= self.true_alpha <= high + _RESOLUTION
+        return is_held and self.share_of_mixture < CONVERGED_SHARE
 
     @property
     def sentence(self) -> str:

@@ -17,7 +17,7 @@ from palimpsest.lab.measuring import check_base
 from palimpsest.lab.runs.config import Config, load_config
 from palimpsest.lab.runs.running import OnStage, Stages, check_alone, check_same_run
 from palimpsest.records import Check, RunFolder, WriterLock, platform_facts, versions
-from palimpsest.training import differences, read_tensors
+from palimpsest.training import differences
 
 WEIGHTS, MANIFEST = "base.safetensors", "manifest.json"
 
@@ -68,14 +68,15 @@ def pretrain_base(
         model = stages.base()
         with stages.timed("check"):
             found = check_base(model, stages.bench(config.problem, config.measure.n_prompts))
-        path = folder.path / WEIGHTS
+        n_steps = stages.n_pretrained()
+        assert n_steps is not None
         manifest = BaseManifest(
             command=command,
             recipe=config.base_facts,
-            n_steps=read_tensors(path).facts["n_steps"],
+            n_steps=n_steps,
             seconds=stages.seconds()["pretraining"],
-            sha256=sha256_of(path),
-            check=found,
+            sha256=sha256_of(folder.path / WEIGHTS),
+            check=found.model_copy(update={"n_steps": n_steps}),
             versions=versions(),
             platform=platform_facts(),
         )

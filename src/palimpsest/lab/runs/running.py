@@ -42,7 +42,14 @@ from palimpsest.records import (
     versions,
 )
 from palimpsest.report.lab import with_findings
-from palimpsest.training import Progress, chosen_device, differences, fingerprint, saved_step
+from palimpsest.training import (
+    Progress,
+    chosen_device,
+    differences,
+    fingerprint,
+    read_tensors,
+    saved_step,
+)
 
 _CRITERION_SEEDS = 2000
 """Whether a model has converged is judged on prompts from seeds this much higher."""
@@ -91,6 +98,11 @@ class Stages:
         if not path.exists():
             self._pretrain(path, goes_on=goes_on)
         return self._loaded(path, self.config.problem.task_fingerprint)
+
+    def n_pretrained(self) -> int | None:
+        """Return the updates that made the base model, where its file says."""
+        found: int | None = read_tensors(self.folder.path / "base.safetensors").facts.get("n_steps")
+        return found
 
     def is_converged(self, step: int, model: Transformer) -> bool:
         """Tell whether a base model has converged, on prompts that no report measures it on.
@@ -322,6 +334,7 @@ def _measured(
     base = stages.base(given)
     with stages.timed("check"):
         check = check_base(base, stages.bench(config.problem, config.measure.n_prompts))
+        check = check.model_copy(update={"n_steps": stages.n_pretrained()})
     tuned, curve = stages.tuned(base)
     remedied = list(stages.remedied(base, tuned))
     with stages.timed("evaluation"):

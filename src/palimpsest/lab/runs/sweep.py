@@ -28,7 +28,7 @@ from palimpsest.records import (
     platform_facts,
     versions,
 )
-from palimpsest.training import flattened
+from palimpsest.training import flattened, read_tensors
 
 OnJob = Callable[[str, int, int, str], None]
 """Told what is being done, how many are done, of how many, and which was the last."""
@@ -74,7 +74,7 @@ def run_sweep(
         store = RunFolder.create(bases) if bases else folder
         failed = _pretrain_all(plan, store, engine, on_job)
         failed |= _run_all(plan, folder, store, failed, engine, on_job)
-        table = _collected(plan, folder, failed)
+        table = _collected(plan, folder, store, failed)
         write_table(folder, plan, table)
     finally:
         lock.release()
@@ -239,15 +239,23 @@ def _do(
         told(n_done, n_total, job.name)
 
 
-def _collected(plan: Plan, folder: RunFolder, failed: dict[str, str]) -> Table:
+def _collected(plan: Plan, folder: RunFolder, store: RunFolder, failed: dict[str, str]) -> Table:
     rows: Table = []
     for job in plan.jobs:
         results = _results(folder, job)
         found = {} if results is None else measures_of(results)
         seconds = None if results is None else sum(results.provenance.seconds.values())
         error = failed.get(job.name, "")
+        if found and found["n_pretrained"] is None:  # as runs had it before
+            found["n_pretrained"] = _n_pretrained(_base_file(store, job.base_key))
         rows.append({**job.varied, **found, "seconds": seconds, "error": error})
     return rows
+
+
+def _n_pretrained(base: Path) -> int | None:
+    """Return the updates that made a base model, if it is still there."""
+    found: int | None = read_tensors(base).facts.get("n_steps") if base.exists() else None
+    return found
 
 
 def _results(folder: RunFolder, job: Job) -> LabResults | None:

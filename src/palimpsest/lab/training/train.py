@@ -37,9 +37,9 @@ def pretrain(
         config: Its sizes.
         training: Steps, rates and seed.
         distribution: Of the tasks that it is trained on.
-        is_converged: Asked of the updates made and the model so far, where the training ends as soon as it has
-            converged. A training of a constant rate can be continued from its checkpoint with more
-            steps.
+        is_converged: Asked of the updates made and the model so far, where the training ends as
+            soon as it has converged. If its rate does not depend on ``n_steps``, it can be
+            continued from its checkpoint with more of them.
         running: Checkpoint, device, whom to tell; changes nothing of the result.
 
     Raises:
