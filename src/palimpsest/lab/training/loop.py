@@ -210,7 +210,9 @@ class Average:
         """Take the weights after an update into the mean."""
         if self.kept is None:
             return
-        kept, trained = (list(one.parameters()) for one in (self.kept, self._trained))
+        kept, trained = (
+            [weight.detach() for weight in one.parameters()] for one in (self.kept, self._trained)
+        )
         torch._foreach_lerp_(kept, trained, min(1.0, 1 / (self._share * step)))
 
     @contextmanager
@@ -330,7 +332,8 @@ class Loop:
     def _targets(self, batch: Batch, step: int) -> Tensor:
         targets = self.source.targets
         found = batch.ys if targets is None else targets(step, batch).to(batch.ys.dtype)
-        return self.processes.share(found)
+        shared: Tensor = self.processes.share(found)
+        return shared
 
     def _objective(self, prompt: Prompt, targets: Tensor, predictions: Tensor) -> Tensor:
         loss = (predictions - targets).square().mean()
