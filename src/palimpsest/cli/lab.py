@@ -106,14 +106,14 @@ def pretrain(
     seed: Seed = None,
     quiet: Quiet = False,
 ) -> None:
-    """Pretrain a base model, until it has converged if the settings say so.
+    """Pretrain a base model that runs can start from.
 
     \b
     palimpsest lab pretrain tiny --seed 7 --out base-7
     palimpsest lab run tiny --seed 7 --base base-7
 
-    Interrupt it whenever you like: the same command continues, and a higher limit
-    (--set pretrain.n_steps=40000) goes on from the steps made. Then read manifest.json.
+    It ends when it has converged, or at pretrain.n_steps. Interrupt it whenever you like: the same
+    command continues, and a higher limit goes on from the steps made. Then read manifest.json.
     """
     from palimpsest.lab.runs import load_config, pretrain_base
     from palimpsest.training import sigterm_raises
