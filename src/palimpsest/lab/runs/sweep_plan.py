@@ -74,7 +74,8 @@ class Job:
         """A hash that pretrainings share of which one continues the other."""
         facts = self.config.base_facts
         if self.config.pretrain.is_open:
-            del facts["pretrain"]["n_steps"]
+            for name in ("n_steps", "until", "check_every"):
+                del facts["pretrain"][name]
         return digest_json(facts)
 
 

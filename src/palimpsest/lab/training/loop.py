@@ -54,6 +54,9 @@ ENDS = ("steps", "converged")
 
 TARGETS = ("sampled", "expected")
 
+NOT_OF_UPDATES = ("save_every", "until", "check_every")
+"""Settings that no update depends on: how often is saved or looked, and when it ends."""
+
 
 @dataclass(frozen=True)
 class Training:

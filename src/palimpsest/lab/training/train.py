@@ -12,7 +12,7 @@ from torch import Tensor
 from palimpsest.errors import UserError
 from palimpsest.lab.predictors import Transformer, TransformerConfig, new_transformer
 from palimpsest.lab.problem import Batch, Problem
-from palimpsest.lab.training.loop import Loop, Running, Source, Training
+from palimpsest.lab.training.loop import NOT_OF_UPDATES, Loop, Running, Source, Training
 from palimpsest.lab.training.remedies import Remedy, Tuning
 from palimpsest.training import find_processes, fingerprint
 
@@ -216,7 +216,8 @@ def _identity(
     kind: str, problem: Problem, config: TransformerConfig, training: Training
 ) -> dict[str, Any]:
     settings = asdict(training)
-    del settings["save_every"]  # as often as one likes
+    for name in NOT_OF_UPDATES:
+        del settings[name]
     if training.is_open:
         del settings["n_steps"]
     return {
