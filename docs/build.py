@@ -27,7 +27,7 @@ FIGURES = DOCS / "figures"
 SWEEPS = DOCS.parent / "experiments" / "lab"
 SHOWN_OF_SWEEPS = {
     "curve": (
-        "pretrain.n_steps",
+        "stage",
         None,
         [
             "n_pretrained",
@@ -38,20 +38,6 @@ SHOWN_OF_SWEEPS = {
             "inference_share",
             "recovery_scaling",
             "recovery",
-        ],
-    ),
-    "tuning": (
-        "finetune.n_steps",
-        None,
-        [
-            "forgetting",
-            "alpha_tuned",
-            "inference_share",
-            "bias_share",
-            "nearest_minus_farthest_odds",
-            "recovery_scaling",
-            "recovery",
-            "net_recovery",
         ],
     ),
     "finetune_steps": (
@@ -76,8 +62,6 @@ SHOWN_OF_SWEEPS = {
     ),
 }
 """Name of a sweep's table to the key, the key of the groups, and the measures that are shown."""
-N_TUNED = 100
-"""Steps of tuning in the preset `tiny`, by which the claims are judged."""
 CURVES = {
     "What the base has learnt": {
         "alpha_base": "α̂ on D_cont (true: 0.5)",
@@ -169,16 +153,17 @@ def claims_page() -> str:
 
 
 def sweep_table(name: str) -> list[dict[str, Any]]:
-    """Return the committed table of a sweep; that of the tuning with the runs of the claims."""
+    """Return the committed table of a sweep; the curve with what its trainings came to."""
     from palimpsest.lab.runs.tables import read_csv
 
     rows = read_csv((SWEEPS / f"{name}.csv").read_text("utf-8"))
-    if name != "tuning":
+    if name != "curve":
         return rows
-    seeds = {row["seed"] for row in rows}
-    claims = [row for row in sweep_table("converged") if row["seed"] in seeds]
-    rows += [{**row, "finetune.n_steps": N_TUNED} for row in claims]
-    return sorted(rows, key=lambda row: int(row["finetune.n_steps"]))
+    rows = [{**row, "stage": str(row["pretrain.n_steps"])} for row in rows]
+    for row in (*sweep_table("converged"), *sweep_table("beyond")):
+        is_end = row["is_converged"] and "pretrain.n_steps" not in row
+        rows.append({**row, "stage": "converged" if is_end else str(row["n_pretrained"])})
+    return rows
 
 
 def write_curve() -> None:
@@ -188,7 +173,7 @@ def write_curve() -> None:
 
     table = sweep_table("curve")
     panels = {
-        heading: growth_lines(table, measures, over="pretrain.n_steps")
+        heading: growth_lines(table, measures, over="stage")
         for heading, measures in CURVES.items()
     }
     title = "The longer the base learns to infer, the more of what tuning hides is inference"

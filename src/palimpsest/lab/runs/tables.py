@@ -160,10 +160,10 @@ def growth_lines(table: Table, measures: Mapping[str, str], *, over: str) -> lis
     """Return a line for each measure over the steps that the pretrainings have made.
 
     Args:
-        table: A row a run, of one sweep over the limit of the pretraining and over seeds.
+        table: A row a run.
         measures: Names to what their lines are called.
-        over: The key of the limit. Runs of one limit stand at the mean of their steps, which
-            differ where they have converged before it.
+        over: The key that makes the points. Each stands at the mean of its runs' steps, which
+            differ where a training has ended by itself.
     """
     lines = []
     for measure, name in measures.items():
