@@ -173,8 +173,7 @@ def write_curve() -> None:
 
     table = sweep_table("curve")
     panels = {
-        heading: growth_lines(table, measures, over="stage")
-        for heading, measures in CURVES.items()
+        heading: growth_lines(table, measures, over="stage") for heading, measures in CURVES.items()
     }
     title = "The longer the base learns to infer, the more of what tuning hides is inference"
     drawing = growth_drawing("lab-curve", title, "steps of pretraining", panels)
