@@ -26,20 +26,6 @@ README = DOCS.parent / "README.md"
 FIGURES = DOCS / "figures"
 SWEEPS = DOCS.parent / "experiments" / "lab"
 SHOWN_OF_SWEEPS = {
-    "curve": (
-        "stage",
-        None,
-        [
-            "n_pretrained",
-            "share_of_mixture",
-            "alpha_base",
-            "g_hat_discrete",
-            "nearest_minus_farthest_odds",
-            "inference_share",
-            "recovery_scaling",
-            "recovery",
-        ],
-    ),
     "finetune_steps": (
         "finetune.n_steps",
         None,
@@ -62,23 +48,6 @@ SHOWN_OF_SWEEPS = {
     ),
 }
 """Name of a sweep's table to the key, the key of the groups, and the measures that are shown."""
-CURVES = {
-    "What the base has learnt": {
-        "alpha_base": "α̂ on D_cont (true: 0.5)",
-        "g_hat_discrete": "ĝ on D_disc",
-        "share_of_mixture": "missing on D_mix",
-    },
-    "C3: nearest minus farthest": {
-        "nearest_minus_farthest": "by likelihood",
-        "nearest_minus_farthest_odds": "by odds",
-    },
-    "C4 and C5, after 100 steps of tuning": {
-        "recovery_scaling": "recovery, labels × 1.5",
-        "net_recovery": "recovery, 32 rotations, net",
-        "inference_share": "share of inference",
-    },
-}
-"""Heading of each panel of the curve to its measures and what their lines are called."""
 DEMO_RUN = DOCS.parent / "build" / "demo"
 
 
@@ -139,47 +108,18 @@ def rosetta_page() -> str:
 def claims_page() -> str:
     """Return the page on the paper's claims with figures, verdicts, rules and sweeps put in."""
     from palimpsest.lab.runs.claims import judge_claims
-    from palimpsest.lab.runs.tables import bases_table, claims_table, rules_list, summary
+    from palimpsest.lab.runs.tables import claims_table, read_csv, rules_list, summary
+
+    def table(name: str) -> list[dict[str, Any]]:
+        return read_csv((SWEEPS / f"{name}.csv").read_text("utf-8"))
 
     page = (DOCS / "claims.md").read_text("utf-8")
-    for name in ("converged", "claims"):
-        page = between(page, name, claims_table(list(judge_claims(sweep_table(name)))))
-    page = between(page, "bases", bases_table(sweep_table("converged")))
+    page = between(page, "claims", claims_table(list(judge_claims(table("claims")))))
     page = between(page, "rules", rules_list())
     for name, (over, by, measures) in SHOWN_OF_SWEEPS.items():
-        text = summary(sweep_table(name), over=over, by=by, measures=measures)
+        text = summary(table(name), over=over, by=by, measures=measures)
         page = between(page, name, text)
     return page
-
-
-def sweep_table(name: str) -> list[dict[str, Any]]:
-    """Return the committed table of a sweep; the curve with what its trainings came to."""
-    from palimpsest.lab.runs.tables import read_csv
-
-    rows = read_csv((SWEEPS / f"{name}.csv").read_text("utf-8"))
-    if name != "curve":
-        return rows
-    rows = [{**row, "stage": str(row["pretrain.n_steps"])} for row in rows]
-    for row in (*sweep_table("converged"), *sweep_table("beyond")):
-        is_end = row["is_converged"] and "pretrain.n_steps" not in row
-        rows.append({**row, "stage": "converged" if is_end else str(row["n_pretrained"])})
-    return rows
-
-
-def write_curve() -> None:
-    """Draw the claims against the steps of the pretraining."""
-    from palimpsest.lab.runs.tables import growth_lines
-    from palimpsest.report.lab import growth_drawing
-
-    table = sweep_table("curve")
-    panels = {
-        heading: growth_lines(table, measures, over="stage") for heading, measures in CURVES.items()
-    }
-    title = "The longer the base learns to infer, the more of what tuning hides is inference"
-    drawing = growth_drawing("lab-curve", title, "steps of pretraining", panels)
-    FIGURES.mkdir(exist_ok=True)
-    for ending, content in drawing.files().items():
-        (FIGURES / f"{drawing.name}.{ending}").write_bytes(content)
 
 
 def between(page: str, name: str, text: str) -> str:
@@ -243,7 +183,6 @@ def main() -> int:
         elif not path.exists() or path.read_text("utf-8") != text:
             stale.append(path.name)
     if "--check" not in sys.argv:
-        write_curve()
         write_demo()
     if stale:
         sys.stderr.write(f"Not as the code says: {', '.join(stale)}. Run: make docs\n")
