@@ -156,6 +156,25 @@ def bases_table(table: Table) -> str:
     return "\n".join(lines)
 
 
+def compared(tables: Mapping[str, Table], measures: Sequence[str]) -> str:
+    """Return means over runs with their 95 % intervals as Markdown, a column for each table.
+
+    Example:
+        >>> tables = {"a": [{"recovery": 0.5}, {"recovery": 0.7}], "b": [{"recovery": 0.5}]}
+        >>> print(compared(tables, ["recovery"]))
+        | | a, 2 runs | b, 1 runs |
+        |---|---|---|
+        | recovery by the largest symmetry ensemble | 0.60 [−0.67, 1.87] | 0.50 [0.50, 0.50] |
+    """
+    heads = [f"{name}, {len(table)} runs" for name, table in tables.items()]
+    lines = ["| | " + " | ".join(heads) + " |", "|" + "---|" * (len(heads) + 1)]
+    for measure in measures:
+        values = [[row[measure] for row in table] for table in tables.values()]
+        cells = [_mean_text(mean_over_runs(found), 2) for found in values]
+        lines.append("| " + " | ".join([MEASURES[measure], *cells]) + " |")
+    return "\n".join(lines)
+
+
 def growth_lines(table: Table, measures: Mapping[str, str], *, over: str) -> list[Line]:
     """Return a line for each measure over the steps that the pretrainings have made.
 
