@@ -14,6 +14,7 @@ BENCHMARKS = (
     "ensembles",
     "training",
     "time_to_quality",
+    "convergence",
     "callback",
     "startup",
     "scoring",

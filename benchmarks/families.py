@@ -128,7 +128,8 @@ def save_random_pair(folder: Path, dtype: torch.dtype, n_layers: int) -> tuple[P
         num_attention_heads=16,
     )
     torch.manual_seed(0)
-    network = LlamaForCausalLM(config).to(dtype)
+    network: Any = LlamaForCausalLM(config)
+    network = network.to(dtype)
     folders = folder / "base", folder / "tuned"
     for each in folders:
         tokenizer.save_pretrained(each)

@@ -196,7 +196,7 @@ def tune(tuning: Tuning, *, name: str, seed: int, models: Path, data: Path) -> P
     trainer = AnswerTrainer(
         trainable(tuning, folder),
         arguments,
-        train_dataset=rows,  # type: ignore[arg-type]
+        train_dataset=rows,
         data_collator=lambda batch: padded(batch, tokenizer.pad_token_id),
         processing_class=tokenizer,
         callbacks=[SaveAt(tuning.save_at)],

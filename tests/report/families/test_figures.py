@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.report.families.factory import fake_restoration, fake_trace
 
@@ -65,7 +67,7 @@ def test_of_many_conjugations_those_that_read_longest_are_drawn() -> None:
 @pytest.mark.slow
 def test_the_marks_and_windows_of_a_trace_are_drawn_where_they_are() -> None:
     with figure_style():
-        axes = TRACE_FIGURES.drawings(fake_trace())[0].figure(WIDE_INCHES).axes[0]
+        axes: Any = TRACE_FIGURES.drawings(fake_trace())[0].figure(WIDE_INCHES).axes[0]
     upright = {line.get_xdata()[0] for line in axes.get_lines() if len(set(line.get_xdata())) == 1}
     assert {100, 200} <= upright
     feet = [line for line in axes.get_lines() if max(line.get_ydata()) < 0]
