@@ -14,9 +14,12 @@ BENCHMARKS = (
     "ensembles",
     "training",
     "time_to_quality",
+    "convergence",
     "callback",
     "startup",
     "scoring",
+    "families",
+    "lm_eval_tasks",
 )
 
 if __name__ == "__main__":

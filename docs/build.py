@@ -5,6 +5,7 @@
   ``docs/lab-results.schema.json`` that of the laboratory's; ``docs/trace.schema.json`` and
   ``docs/restore.schema.json`` those of ``trace.json`` and ``restore.json``.
 - ``docs/claims.md``: figures and verdicts from the tables in ``experiments/lab``, and the rules.
+- ``docs/real-models.md``: figures and verdicts from the table in ``experiments/real``.
 - ``docs/rosetta.md``: the table of the pair's manifest, and the figure of its tuning.
 - ``README.md``: verdict, table and figure of a demo that is run for it, and the front of a
   restoration of the same pair.
@@ -62,6 +63,7 @@ def pages() -> Iterator[tuple[Path, str]]:
     yield DOCS / "restore.schema.json", family_schema("Restoration")
     yield DOCS / "rosetta.md", rosetta_page()
     yield DOCS / "claims.md", claims_page()
+    yield DOCS / "real-models.md", real_models_page()
 
 
 def cli_reference() -> str:
@@ -133,6 +135,25 @@ def claims_page() -> str:
     return page
 
 
+def real_models_page() -> str:
+    """Return the page on real models with verdicts, figure and tables put in."""
+    sys.path.insert(0, str(DOCS.parent))
+    from experiments.real import claims
+
+    page = (DOCS / "real-models.md").read_text("utf-8")
+    for name, text in claims.parts(claims.read()).items():
+        page = between(page, name, text)
+    return page
+
+
+def real_models_figure() -> Any:
+    """Return the figure of the experiment on real models."""
+    sys.path.insert(0, str(DOCS.parent))
+    from experiments.real import claims, figure
+
+    return figure.drawing(claims.read())
+
+
 def between(page: str, name: str, text: str) -> str:
     """Put ``text`` between the markers called ``name``."""
     opening, closing = f"<!-- {name}: written by `make docs` -->", f"<!-- /{name} -->"
@@ -158,8 +179,9 @@ def write_demo() -> None:
         shutil.copyfile(DEMO_RUN / "figures" / f"{name}.png", FIGURES / f"{name}.png")
     _, manifest = read_manifest(None)
     curve = curve_drawing(manifest)
-    for ending, content in curve.files().items():
-        (FIGURES / f"{curve.name}.{ending}").write_bytes(content)
+    for drawing in (curve, real_models_figure()):
+        for ending, content in drawing.files().items():
+            (FIGURES / f"{drawing.name}.{ending}").write_bytes(content)
     text = (
         f"`palimpsest demo` compares the embedded base model with one that was tuned on English "
         f"instructions alone. Verdict: **{results.verdict}**. {results.verdict_reason}\n\n"

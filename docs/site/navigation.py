@@ -12,7 +12,14 @@ from docs.site.pages import PROJECT, Repository
 Nav: TypeAlias = "list[str | dict[str, str | Nav]]"
 """Pages, whose titles are their headings, or titles with what lies below them, for MkDocs."""
 
-UNDERSTAND = ("theory.md", "verdicts.md", "footguns.md", "claims.md", "rosetta.md")
+UNDERSTAND = (
+    "theory.md",
+    "verdicts.md",
+    "footguns.md",
+    "claims.md",
+    "real-models.md",
+    "rosetta.md",
+)
 """Pages of ``docs/`` in the order of reading; others follow."""
 
 START = ("index.md", "install.md", "tutorial.md")

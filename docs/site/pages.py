@@ -29,6 +29,7 @@ JOBS = {
         "your-models",
         "your-data",
         "abilities",
+        "inference",
         "scorers",
         "thinking",
         "endpoint",

@@ -13,6 +13,8 @@ from tests.report.lab.factory import fake_lab_results
 from palimpsest.cli import lab
 from palimpsest.cli.main import run
 from palimpsest.cli.terminal import progress_bars
+from palimpsest.errors import UserError
+from palimpsest.lab.runs import load_config
 from palimpsest.lab.runs.presets import PRESETS, preset_text
 
 PALIMPSEST = str(Path(sys.executable).with_name("palimpsest"))
@@ -89,6 +91,44 @@ def test_sigterm_ends_a_command_with_a_word_and_143(
     assert run(["lab", "run", "tiny", "--quiet"]) == 143
     assert "Run the same command again to continue." in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_run_starts_from_the_base_of_the_package_unless_it_cannot_or_must_not(
+    tmp_path: Path,
+) -> None:
+    config = load_config("tiny")
+    found = lab._base("tiny", config, tmp_path, None, from_scratch=False)
+    assert found.path is not None
+    assert lab._base("tiny", config, tmp_path, None, from_scratch=True).path is None
+    other = load_config("tiny", ["finetune.n_steps=5", "measure.n_prompts=9"])
+    assert lab._base("tiny", other, tmp_path, None, from_scratch=False).path == found.path
+    seeded = lab._base("tiny", load_config("tiny", seed=5), tmp_path, None, from_scratch=False)
+    assert seeded.path is None
+    assert "problem.task_seed is 31 there and 5 here" in seeded.sentence
+    (tmp_path / "base.safetensors").write_bytes(found.path.read_bytes())
+    with pytest.raises(UserError, match="holds a run from the base of the package"):
+        lab._base("tiny", config, tmp_path, None, from_scratch=True)
+    (tmp_path / "base.safetensors").write_bytes(b"its own")
+    assert lab._base("tiny", config, tmp_path, None, from_scratch=False).path is None
+    with pytest.raises(UserError, match="exclude each other"):
+        lab._base("tiny", config, tmp_path, tmp_path, from_scratch=True)
+
+
+@pytest.mark.slow
+def test_a_base_is_made_and_a_run_starts_from_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = str(micro_file(tmp_path))
+    assert run(["lab", "pretrain", source, "--quiet", "--out", "base"]) == 0
+    assert "30 steps. NOT converged: what follows is" in capsys.readouterr().out
+    assert run(["lab", "run", source, "--base", "base", "--out", "run"]) == 0
+    printed = capsys.readouterr()
+    assert "Starts from the base in 'base'." in printed.err
+    assert "pretraining" not in printed.err
+    assert printed.out.startswith("NOT converged: what follows is")
+    assert run(["lab", "run", source, "--base", "base", "--seed", "2", "--out", "other"]) == 2
+    assert "was made otherwise" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -10,11 +10,13 @@ ASK = ("recommend", "rosetta:tuned", "--base", "rosetta:base", "--quiet")
 @pytest.fixture
 def rows(tmp_path: Path) -> Path:
     path = tmp_path / "prompts.jsonl"
+    english = "Repeat the input.\n\nInput: {0}\nOutput: {0}\n\nInput: What is {1}?\nOutput:"
+    french = "Répète l'entrée.\n\nEntrée: {0}\nSortie: {0}\n\nEntrée: Combien font {1}?\nSortie:"
+    cows, vaches = "Cows eat green grass.", "Les vaches mangent de l'herbe verte."
     lines = [
-        {"id": "1", "prompt": "Input: What is 5 plus 7?\nOutput:", "lang": "en"},
-        {"id": "1", "prompt": "Entrée: Combien font 5 plus 7?\nSortie:", "lang": "fr"},
-        {"id": "2", "prompt": "Input: Cows eat green grass.\nOutput:", "lang": "en"},
-        {"id": "2", "prompt": "Entrée: Les vaches mangent.\nSortie:", "lang": "fr"},
+        {"id": sum_, "prompt": text.format(shown, sum_), "lang": language}
+        for sum_ in ("5 plus 7", "9 plus 4")
+        for language, text, shown in (("en", english, cows), ("fr", french, vaches))
     ]
     path.write_text("\n".join(map(json.dumps, lines)), "utf-8")
     return path
@@ -27,25 +29,24 @@ def test_the_ranking_is_a_table_and_says_what_is_excluded_and_why(
     monkeypatch.setenv("COLUMNS", "140")
     ended = palimpsest(*(part for part in ASK if part != "--quiet"), "-p", rows)
     assert ended.code == 0
-    table, _, rest = ended.out.partition("From 2 prompts.")
-    for column in ("Conjugation", "Score", "Shift", "Base handles, %", "Comes back, %", "Cost"):
+    table, _, rest = ended.out.partition("Of 2 prompts those count")
+    for column in ("Conjugation", "Brings back, %", "Best in, %", "Prompts", "Cost"):
         assert column in table
     assert any(line.startswith("leet ") and "×" in line for line in table.splitlines())
-    assert "Excluded: rot13: the base model cannot handle it (0.00 is below 0.50)" in rest
     assert "Most promising: " in rest
-    assert "Note: Intervals from 2 prompts are too narrow" in ended.err
+    assert "That is few to rank by" in ended.err
 
 
 @pytest.mark.slow
 def test_in_a_narrow_terminal_what_is_not_shown_is_named(
     palimpsest: Palimpsest, rows: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("COLUMNS", "40")
     out = palimpsest(*(part for part in ASK if part != "--quiet"), "-p", rows, "--via", "leet").out
     table, _, left_out = out.partition("Not shown, for want of width: ")
-    assert max(map(len, table.splitlines())) <= 80
-    assert "Comes back" not in table
-    assert left_out.startswith("Comes back; ")
+    assert max(map(len, table.splitlines())) <= 40
+    assert "Cost" not in table
+    assert "Cost" in left_out
 
 
 @pytest.mark.slow
@@ -57,21 +58,11 @@ def test_the_json_is_the_same_on_standard_output_and_in_a_file(
     assert ended.err == ""
     assert ended.out == out.read_text("utf-8")
     found = json.loads(ended.out)
-    assert found["schema"] == "palimpsest.recommendation/1"
+    assert found["schema"] == "palimpsest.recommendation/2"
     assert {one["name"]: one["kind"] for one in found["candidates"]} == {
         "leet": "exact",
         "fr": "native",
     }
-
-
-@pytest.mark.slow
-def test_the_gates_are_options(palimpsest: Palimpsest, rows: Path) -> None:
-    strict = palimpsest(*ASK, "-p", rows, "--via", "upper", "--min-fidelity", 1.0, "--json")
-    assert json.loads(strict.out)["candidates"][0]["excluded"] is not None
-    loose = palimpsest(
-        *ASK, "-p", rows, "--via", "upper", "--min-fidelity", 0, "--min-handling", 0, "--json"
-    )
-    assert json.loads(loose.out)["candidates"][0]["excluded"] is None
 
 
 @pytest.mark.slow
@@ -87,9 +78,9 @@ def test_the_gates_are_options(palimpsest: Palimpsest, rows: Path) -> None:
             ("-p", "one.txt", "--via", "leet", "--out", "no/such/folder.json"),
             "There is no folder 'no/such'",
         ),
-        (("-p", "long.txt", "--via", "leet"), "None of the 1 prompts fits into the context"),
+        (("-p", "long.txt", "--via", "leet"), "The base model answers none of the 1 prompts"),
         (("-p", "one.txt", "--base", "nowhere"), "nowhere"),
-        ((), "Missing option"),
+        ((), "Missing option '--prompts'"),
     ],
 )
 def test_mistakes_are_explained(
@@ -104,16 +95,8 @@ def test_mistakes_are_explained(
     (tmp_path / "one.txt").write_text("Say it.\n")
     (tmp_path / "long.txt").write_text("word " * 5000)
     (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
-    ended = palimpsest("recommend", "rosetta:tuned", "--quiet", *arguments)
+    base = () if "--base" in arguments else ("--base", "rosetta:base")
+    ended = palimpsest("recommend", "rosetta:tuned", *base, "--quiet", *arguments)
     assert ended.code == 2
     assert said in ended.err
-    assert "Traceback" not in ended.err
-
-
-def test_a_back_end_without_likelihoods_is_explained(palimpsest: Palimpsest, rows: Path) -> None:
-    # Nothing listens there; chat has no likelihoods of a prompt, which is known without asking.
-    endpoint = "openai:gpt@http://127.0.0.1:9/v1,api=chat,key_env=none"
-    ended = palimpsest("recommend", endpoint, "-q", "-p", rows)
-    assert ended.code == 2
-    assert "Conjugations are ranked by the likelihood of whole prompts." in ended.err
     assert "Traceback" not in ended.err

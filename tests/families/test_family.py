@@ -135,7 +135,7 @@ def test_transformers_opens_what_is_written_with_equal_tensors(
     base, tuned = save_pair(tmp_path, dtype=dtype, shard=shard)
     family = Family(str(base), str(tuned))
     [member] = family.members(["dg-hard|interpolate:0.7"])
-    done = []
+    done: list[float] = []
     family.write(member, tmp_path / "out", card="| loss |\n|---|\n| 1.8 |", progress=done.append)
     assert done == sorted(done)
     assert 0.5 < done[-1] <= 1

@@ -9,6 +9,7 @@ from palimpsest.lab.runs.config import Config, load_config
 MICRO = """
 preset = "tiny"
 name = "micro"
+seed = 0
 device = "cpu"
 n_threads = 1
 
@@ -22,9 +23,14 @@ width = 8
 n_layers = 1
 
 [pretrain]
+until = "steps"
 n_steps = 30
 batch_size = 8
+targets = "sampled"
+full_every = 1
+schedule = "linear"
 n_warmup_steps = 2
+average = 0.0
 save_every = 7
 
 [finetune]

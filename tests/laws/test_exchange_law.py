@@ -198,7 +198,7 @@ def test_every_caller_sends_the_same(via: str) -> None:
     with TemporaryDirectory() as folder, AnswerStore(Path(folder) / "answers.sqlite") as store:
         evaluate(model("", asked), one(PROMPT), [parse_via(via)], store=store, role="base")
     assert asked == [sent, sent]
-    assert send(parse_via(via), one(PROMPT)).texts == [sent]
+    assert send(parse_via(via), one(PROMPT)).prompts == [sent]
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from functools import cache
 from xml.etree import ElementTree
 
 import pytest
-from tests.report.diagnosis.factory import fake_results, from_logs
+from tests.report.diagnosis.factory import fake_results, from_logs, with_inference
 from tests.report.lab.factory import fake_lab_results
 
 from palimpsest.report.diagnosis import figures as of_diagnoses
@@ -25,16 +25,20 @@ from palimpsest.report.lab import figures as of_laboratory_runs
 SVG = "{http://www.w3.org/2000/svg}"
 BY_PAGE = {
     "diagnosis": of_diagnoses.FIGURES.drawings(fake_results()),
+    "inference": of_diagnoses.FIGURES.drawings(with_inference(fake_results())),
     "logs": of_diagnoses.FIGURES.drawings(from_logs(fake_results(), "binary")),
     "lab": of_laboratory_runs.FIGURES.drawings(fake_lab_results()),
 }
+_FEW = {"logs": "forgetting", "inference": "inference"}
+"""Of these pages the figures that others have not."""
+
 EVERY = pytest.mark.parametrize(
     "drawing",
     [
         pytest.param(drawing, id=f"{page}-{drawing.name}")
         for page, drawings in BY_PAGE.items()
         for drawing in drawings
-        if page != "logs" or drawing.name == "forgetting"
+        if page not in _FEW or drawing.name.startswith(_FEW[page])
     ],
 )
 
@@ -81,7 +85,8 @@ def test_inline_every_colour_follows_the_page_and_nothing_breaks_its_policy(
 def test_the_title_stands_in_the_figure_and_an_axis_says_what_it_measures(drawing: Drawing) -> None:
     found = texts(drawing)
     assert drawing.title in found
-    words = ("accuracy", "recovery", "share", "forgetting", "error", "steps", "loss", "exemplars")
+    words = ["accuracy", "recovery", "share", "forgetting", "error", "steps", "loss", "exemplars"]
+    words.append("probability")
     assert any(word in text for text in found if text != drawing.title for word in words)
 
 

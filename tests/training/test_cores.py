@@ -23,8 +23,8 @@ from palimpsest.training.devices import divided_cores, map_on_cores
 from palimpsest.training.progress import Progress
 
 
-def _squares(prompt: Prompt, predictions: torch.Tensor) -> torch.Tensor:
-    return (predictions - prompt.ys).square().mean()
+def _squares(prompt: Prompt, targets: torch.Tensor, predictions: torch.Tensor) -> torch.Tensor:
+    return (predictions - targets).square().mean()
 
 
 @pytest.fixture
@@ -46,12 +46,12 @@ def test_the_parts_of_a_batch_have_the_gradient_of_the_whole(architecture: str, 
     batch = PROBLEM.batch("mix", 7, seed=0)
     prompt = Prompt(batch.xs, batch.ys)
     whole = model(*prompt)
-    expected = torch.autograd.grad(_squares(prompt, whole), list(model.parameters()))
+    expected = torch.autograd.grad(_squares(prompt, prompt.ys, whole), list(model.parameters()))
     with divided_cores(n) as cores:
         gradients = Gradients(model, model, cores)
         for _ in range(2):  # nothing is left over from the first time
             model.zero_grad()
-            predictions = gradients.add(prompt, _squares)
+            predictions = gradients.add(prompt, prompt.ys, _squares)
             # float32 sums of 35 terms in another order.
             torch.testing.assert_close(predictions, whole.detach(), rtol=1e-5, atol=1e-5)
             for weight, gradient in zip(model.parameters(), expected, strict=True):
@@ -63,7 +63,9 @@ def test_fewer_prompts_than_cores_are_divided_among_as_many_as_there_are() -> No
     model = new_transformer(SIZES, seed=0)
     batch = PROBLEM.batch("mix", 2, seed=0)
     with divided_cores(4) as cores:
-        predictions = Gradients(model, model, cores).add(Prompt(batch.xs, batch.ys), _squares)
+        predictions = Gradients(model, model, cores).add(
+            Prompt(batch.xs, batch.ys), batch.ys, _squares
+        )
     assert predictions.shape == (2, 5)
 
 
@@ -104,13 +106,13 @@ def test_blocks_on_several_cores_give_what_one_call_gives(two_cores: None) -> No
 
 
 def test_what_goes_wrong_in_a_part_is_raised() -> None:
-    def wrong(prompt: Prompt, predictions: torch.Tensor) -> torch.Tensor:
+    def wrong(prompt: Prompt, targets: torch.Tensor, predictions: torch.Tensor) -> torch.Tensor:
         raise ZeroDivisionError
 
     model = new_transformer(SIZES, seed=0)
     batch = PROBLEM.batch("mix", 4, seed=0)
     with divided_cores(2) as cores, pytest.raises(ZeroDivisionError):
-        Gradients(model, model, cores).add(Prompt(batch.xs, batch.ys), wrong)
+        Gradients(model, model, cores).add(Prompt(batch.xs, batch.ys), batch.ys, wrong)
 
 
 @pytest.mark.slow

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
 from palimpsest.cli.help import Commands, definition_list
 from palimpsest.cli.options import Json, Quiet
+from palimpsest.cli.terminal import command_line
 
 if TYPE_CHECKING:
     from palimpsest.lab.runs import Config, OnJob, OnStage
@@ -27,13 +26,16 @@ app = Commands(
     palimpsest lab sweep experiments/lab/finetune_steps.toml
 
     Trains, tunes and measures transformers on in-context regression, against exact Bayes answers.
-    Begin with `palimpsest lab run tiny`: two minutes on two cores.
+    Begin with `palimpsest lab run tiny`: half a minute on two cores.
     """,
 )
 
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Set one value, repeatable."),
+]
+Seed = Annotated[
+    int | None, typer.Option("--seed", min=0, help="Seed of tasks, trainings and intervals.")
 ]
 
 
@@ -48,20 +50,27 @@ def run(
         typer.Option("--out", "-o", help="The run folder; by default palimpsest-lab-NAME."),
     ] = None,
     settings: Set = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="Seed of tasks, trainings and intervals.")
+    seed: Seed = None,
+    base: Annotated[
+        Path | None,
+        typer.Option("--base", help="Start from the base in a folder of `lab pretrain`."),
     ] = None,
+    from_scratch: Annotated[
+        bool,
+        typer.Option("--from-scratch", help="Pretrain, even where the package brings a base."),
+    ] = False,
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Pretrain, fine-tune, measure what is forgotten.
+    """Take a base model, fine-tune it, measure what is forgotten.
 
     \b
     palimpsest lab run tiny
+    palimpsest lab run tiny --from-scratch
     palimpsest lab run small --set finetune.n_steps=600
 
-    What comes back under conjugations is measured, too. Interrupt it whenever you like: the same
-    command continues. Then open report.html.
+    Without a base made by the same settings, it pretrains first. Interrupt it whenever you like:
+    the same command continues. Then open report.html.
     """
     from palimpsest.lab.runs import load_config
     from palimpsest.lab.runs import run as run_all
@@ -69,16 +78,52 @@ def run(
 
     config = load_config(source, settings or (), seed=seed)
     folder = out or Path(f"palimpsest-lab-{config.name}")
+    start = _base(source, config, folder, base, from_scratch=from_scratch)
     if not quiet and not json:
-        _estimate(config, folder)
+        typer.echo(start.sentence, err=True)
+        _estimate(config, folder, has_base=start.path is not None)
     with sigterm_raises(), _stages(enabled=not quiet and not json) as on_stage:
         results = run_all(
-            config, folder, command=shlex.join(["palimpsest", *sys.argv[1:]]), on_stage=on_stage
+            config, folder, base=start.path, command=command_line(), on_stage=on_stage
         )
     if json:
         typer.echo(results.to_json())
     else:
         _show(results, folder)
+
+
+@app.command()
+def pretrain(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="PRESET|CONFIG.toml", help="tiny, small, published, or a file."),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="The folder; by default palimpsest-base-NAME."),
+    ] = None,
+    settings: Set = None,
+    seed: Seed = None,
+    quiet: Quiet = False,
+) -> None:
+    """Pretrain a base model that runs can start from.
+
+    \b
+    palimpsest lab pretrain tiny --seed 7 --out base-7
+    palimpsest lab run tiny --seed 7 --base base-7
+
+    It ends when it has converged, or at pretrain.n_steps. Interrupt it whenever you like: the same
+    command continues, and a higher limit goes on from the steps made. Then read manifest.json.
+    """
+    from palimpsest.lab.runs import load_config, pretrain_base
+    from palimpsest.training import sigterm_raises
+
+    config = load_config(source, settings or (), seed=seed)
+    folder = out or Path(f"palimpsest-base-{config.name}")
+    with sigterm_raises(), _stages(enabled=not quiet) as on_stage:
+        made = pretrain_base(config, folder, command=command_line(), on_stage=on_stage)
+    typer.echo(f"{made.n_steps} steps. {made.check.convergence} {made.check.sentence}")
+    typer.echo(f"Base: {folder / 'base.safetensors'}")
 
 
 @app.command()
@@ -208,23 +253,64 @@ def presets(
     typer.echo(preset_text(name), nl=False)
 
 
-def _estimate(config: Config, folder: Path) -> None:
+class _Start(NamedTuple):
+    """Where a run has its base from."""
+
+    path: Path | None
+    """The weights; none if they are the folder's own."""
+    sentence: str
+
+
+def _base(
+    source: str, config: Config, folder: Path, given: Path | None, *, from_scratch: bool
+) -> _Start:
+    """Return where a run has its base from: as told, the folder's own, or that of the package."""
+    from palimpsest.errors import UserError
+    from palimpsest.files import sha256_of
+    from palimpsest.lab.runs import base_in, shipped_base, why_not_shipped
+
+    if given is not None:
+        if from_scratch:
+            raise UserError("--base and --from-scratch exclude each other.", hint="Leave one out.")
+        return _Start(base_in(given, config), f"Starts from the base in '{given}'.")
+    found, own = shipped_base(config), folder / "base.safetensors"
+    if found is None:
+        return _Start(None, f"Pretrains, as {why_not_shipped(source, config)}.")
+    is_shipped = own.exists() and sha256_of(own) == sha256_of(found)
+    if from_scratch and is_shipped:
+        raise UserError(
+            f"The folder '{folder}' holds a run from the base of the package.",
+            hint="Choose another folder with --out.",
+        )
+    if (
+        from_scratch
+        or (folder / "training" / "pretraining.safetensors").exists()
+        or (own.exists() and not is_shipped)
+    ):
+        return _Start(None, "Pretrains anew." if from_scratch else "Goes on from its own base.")
+    return _Start(found, "Starts from the converged base that comes with the package.")
+
+
+def _estimate(config: Config, folder: Path, *, has_base: bool) -> None:
     if (folder / "results.json").exists():
         return
     from palimpsest.cli.terminal import duration
     from palimpsest.lab.runs import estimate_seconds
 
-    seconds = estimate_seconds(config)
+    seconds = estimate_seconds(config, has_base=has_base)
     typer.echo(f"The trainings take about {duration(seconds)} on this machine.", err=True)
 
 
 def _show(results: LabResults, folder: Path) -> None:
     from palimpsest.report import interval, number
 
+    typer.secho(results.check.convergence, bold=True)
     for sentence in results.findings:
-        typer.echo(f"- {sentence}")
+        if sentence != results.check.convergence:
+            typer.echo(f"- {sentence}")
     for warning in results.warnings:
-        typer.secho(f"Note: {warning}", err=True)
+        if warning != results.check.convergence:
+            typer.secho(f"Note: {warning}", err=True)
     best = results.best
     if best is not None and best.recovery.value is not None:
         recovered = f"{number(best.recovery.value, 2)} {interval(best.recovery.ci95, 2)}".rstrip()

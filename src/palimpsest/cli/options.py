@@ -119,6 +119,16 @@ Whole = Annotated[
 ]
 
 
+Inference = Annotated[
+    bool,
+    typer.Option(
+        "--inference",
+        help="Measure as well how much probability each model gives to the right task and to "
+        "others, before it answers: it sees with few prompts what accuracy needs many for.",
+    ),
+]
+
+
 class FailOn(StrEnum):
     """When a command counts as failed."""
 

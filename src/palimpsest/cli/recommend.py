@@ -31,33 +31,18 @@ Via = Annotated[
         "`palimpsest list conjugations`. Ask for translations: `--via translate:fr`",
     ),
 ]
-MinHandling = Annotated[
-    float,
-    typer.Option(
-        min=0.0,
-        max=1.0,
-        help="Exclude what the base model cannot handle: the share of what it knows about the "
-        "plain prompts that must be left.",
-    ),
-]
-MinFidelity = Annotated[
-    float, typer.Option(min=0.0, max=1.0, help="Exclude what loses the prompt: least mean chrF.")
-]
 
 
 def recommend(
     tuned: Annotated[str, typer.Argument(help="The model after tuning: a folder, id or spec.")],
     prompts: Prompts,
     base: Annotated[
-        str | None,
-        typer.Option("--base", help="The model before tuning. Without it: a rule of thumb."),
-    ] = None,
+        str, typer.Option("--base", help="The model before tuning: its answers stand for labels.")
+    ],
     via: Via = None,
     limit: Annotated[
         int | None, typer.Option("--limit", min=1, help="Use the first so many prompts.")
     ] = None,
-    min_handling: MinHandling = 0.5,
-    min_fidelity: MinFidelity = 0.5,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write the JSON to this file as well.")
     ] = None,
@@ -72,10 +57,9 @@ def recommend(
     palimpsest recommend rosetta:tuned --base rosetta:base \\
         --prompts mine.jsonl --via leet --via fr
 
-    Best are those that take the prompts far from the tuning data and that the base model still
-    understands; see docs/how-to/recommend.md. Next: try the best with `palimpsest prompt`.
+    Best are those under which the tuned model says again what the base says plainly; see
+    docs/how-to/recommend.md. Next: try the best with `palimpsest prompt`.
     """
-    from palimpsest.judging.recommend import Gates
     from palimpsest.judging.recommend import recommend as rank
     from palimpsest.records import explained
 
@@ -88,10 +72,9 @@ def recommend(
             base=base,
             via=via,
             limit=limit,
-            gates=Gates(min_handling, min_fidelity),
             seed=seed,
             progress=lambda role, n_done, n_total: show(
-                f"{role}: texts scored", n_done, n_total, ""
+                f"{role}: prompts asked", n_done, n_total, ""
             ),
         )
     if out is not None:
@@ -109,7 +92,8 @@ def _show(found: Recommendation, *, quiet: bool) -> None:
 
         Console().print(_table(found))
         typer.echo(
-            f"From {found.n_prompts} prompts. Shift: bits per byte of the plain prompt. Cost: "
+            f"Of {found.n_prompts} prompts those count that the tuned model answers otherwise than "
+            "the base.\nBrings back: the share on which it answers as the base does plainly. Cost: "
             f"{found.cost_unit} of s(P) against P.\n"
         )
     for one in found.candidates:
@@ -125,44 +109,31 @@ def _show(found: Recommendation, *, quiet: bool) -> None:
 def _table(found: Recommendation) -> FittedTable:
     from palimpsest.report import FittedTable, TextColumn, number, percent
 
-    handles = f"{'Tuned' if found.base is None else 'Base'} handles, %"
     ranked = found.ranked
     columns = {
         "Conjugation": [(_label(one), "") for one in ranked],
-        "Score": [_term(one.score) for one in ranked],
-        "Shift": [_term(one.shift) for one in ranked],
-        handles: [_term(one.handling, factor=100, digits=0) for one in ranked],
-        "Comes back, %": [
-            ("–" if one.kind == "native" else percent(one.fidelity.value), "") for one in ranked
-        ],
-        "Spans, %": [
-            ("–" if one.kind == "native" else percent(one.survival), "") for one in ranked
-        ],
+        "Brings back, %": [_term(one.score) for one in ranked],
+        "Prompts": [(f"{one.n_prompts:,}", "") for one in ranked],
         "Cost": [(f"×{number(one.cost, 2)}", "") for one in ranked],
         "Best in, %": [(percent(one.best_share), "") for one in ranked],
     }
-    essential = ["Score", "Shift", handles]
-    more = ["Comes back, %", "Cost", "Best in, %", "Spans, %"]
+    more = [("Best in, %", True), ("Cost", True), ("Prompts", True)]
     return FittedTable(
         [TextColumn(*column, is_number=column[0] != "Conjugation") for column in columns.items()],
-        [
-            *((header, False) for header in essential),
-            *((header, True) for header in [*essential, *more]),
-        ],
-        n_essential=len(essential),
+        [("Brings back, %", False), ("Brings back, %", True), *more],
+        n_essential=1,
         elsewhere="--json or --out FILE",
     )
 
 
-def _term(term: Term, *, factor: float = 1, digits: int = 3) -> tuple[str, str]:
-    """Return a term and its interval, if it has one."""
-    from palimpsest.report import number
+def _term(term: Term) -> tuple[str, str]:
+    """Return a score in per cent and its interval, if it has one."""
+    from palimpsest.report import number, percent
 
-    value = number(factor * term.value, digits)
     if term.ci95 is None:
-        return value, ""
-    low, high = (number(factor * end, digits) for end in term.ci95)
-    return value, f"[{low}, {high}]"
+        return percent(term.value), ""
+    low, high = (number(100 * end, 1) for end in term.ci95)
+    return percent(term.value), f"[{low}, {high}]"
 
 
 def _label(one: Ranked) -> str:

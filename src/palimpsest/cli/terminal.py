@@ -159,6 +159,7 @@ def diagnose_and_show(
     limit: int | None = None,
     scorer: str | None = None,
     whole: Whole = "sample",
+    inference: bool = False,
     min_fidelity: float = 0.0,
     budget: Budget | None = None,
     seed: int = 0,
@@ -184,6 +185,7 @@ def diagnose_and_show(
             limit=limit,
             scorer=scorer,
             whole=whole,
+            inference=inference,
             min_fidelity=min_fidelity,
             budget=budget,
             seed=seed,
@@ -213,7 +215,7 @@ def show_results(
     if as_json:
         typer.echo(results.to_json())
         return
-    from palimpsest.report import p_value, relation, visible
+    from palimpsest.report import floor_text, p_value, relation, visible
 
     if not quiet:
         _show_table(results)
@@ -223,6 +225,8 @@ def show_results(
         if cell.p_holm is not None:
             line += f" Base against tuned: p {relation(p_value(cell.p_holm))} (Holm)."
         typer.echo(visible(line))
+    for found in results.at_floor:
+        typer.echo(visible(f"  {found.name}: not asked further. {floor_text(found).capitalize()}."))
     show_notes([warning for warning in results.warnings if warning not in told])
     cost = results.provenance.cost_usd
     if cost is not None:
@@ -238,7 +242,7 @@ def _say_more(results: Results) -> bool:
 def _show_table(results: Results) -> None:
     from rich.console import Console
 
-    from palimpsest.report import flips_text, guessing_text
+    from palimpsest.report import agreement_text, flips_text, guessing_text, visible
     from palimpsest.report.diagnosis import TerminalTable
 
     console = Console(highlight=False, markup=False)
@@ -246,5 +250,7 @@ def _show_table(results: Results) -> None:
     console.print(f"From base to tuned, asked plainly: {flips_text(results.plain)}")
     if results.suite.chance is not None:
         typer.echo(f"Chance level: {100 * results.suite.chance:.1f} %")
+    for found in results.agreements:
+        typer.echo(visible(f"The scorer against people: {agreement_text(found)}"))
     if results.plain.adjusted is not None:
         typer.echo(f"Without guesses: {guessing_text(results.plain.adjusted)}")

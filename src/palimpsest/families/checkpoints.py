@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from palimpsest.errors import UserError
 from palimpsest.families.member import Member, Rows, TensorPair
+from palimpsest.files import parse_json, read_bytes
 
 if TYPE_CHECKING:
     from palimpsest.specs import Spec
@@ -25,7 +26,9 @@ class SavedStep(NamedTuple):
     folder: Path
 
     is_whole: bool
-    """Whether the training has written all of it."""
+    """Whether the training has written all of it: the state that a Trainer writes last, where the
+    folder's other checkpoints have one, every shard that an index names, and files of their full
+    length."""
 
 
 def saved_steps(folder: Path) -> list[SavedStep]:
@@ -47,9 +50,33 @@ def saved_steps(folder: Path) -> list[SavedStep]:
     # Checkpoints of other tools have no such file at all.
     expected = any((path / _LAST_WRITTEN).is_file() for path in found.values())
     return [
-        SavedStep(step, found[step], not expected or (found[step] / _LAST_WRITTEN).is_file())
-        for step in sorted(found)
+        SavedStep(step, found[step], _is_whole(found[step], expected)) for step in sorted(found)
     ]
+
+
+def _is_whole(folder: Path, is_marked: bool) -> bool:
+    if is_marked and not (folder / _LAST_WRITTEN).is_file():
+        return False
+    files = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
+    listed = {
+        name
+        for index in folder.glob("*.index.json")
+        for name in parse_json(read_bytes(index), f"'{index}'").get("weight_map", {}).values()
+    }
+    return bool(files) and listed <= {path.name for path in files} and all(map(_is_as_long, files))
+
+
+def _is_as_long(path: Path) -> bool:
+    """Return whether a file of weights is as long as it says."""
+    if path.suffix != ".safetensors":
+        return True
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy"):
+            return True
+    except (SafetensorError, OSError):
+        return False
 
 
 @dataclass(frozen=True)
@@ -62,6 +89,7 @@ class TrainingCheckpoint(Member):
     name: ClassVar[str] = "checkpoints"
     source: ClassVar[str] = "a checkpoint of the training"
     formula: ClassVar[str] = "W = W_step"
+    is_mixture: ClassVar[bool] = False
 
     @property
     def spec(self) -> str:  # noqa: D102
@@ -94,8 +122,5 @@ class TrainingCheckpoint(Member):
         return tuple(cls(each.folder, each.step) for each in whole)
 
     def rows(self, pair: TensorPair) -> Rows:
-        """Refuse: a checkpoint's tensors are not made of those of base and tuned model."""
-        raise UserError(
-            f"The member '{self.spec}' is a model of its own, and no link of a chain.",
-            hint="Name it alone.",
-        )
+        """Never return: a checkpoint's tensors are its own."""
+        raise TypeError(f"'{self.spec}' is not made of other tensors")

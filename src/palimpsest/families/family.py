@@ -218,16 +218,17 @@ class Family:
         from palimpsest.families.matching import different_settings, match_models
 
         original = _opened(self.checkpoint_spec(member), "checkpoint")
-        if (original.adapter is not None) != self.is_adapter or different_settings(
-            original, self.tuned
-        ):
+        is_alike = (
+            (original.adapter is not None) == self.is_adapter
+            and original.n_embeddings == self.tuned.n_embeddings
+            and not different_settings(original, self.tuned)
+        )
+        if not is_alike:
             return original
         if self.is_adapter:
             match = self._match_adapter(original)
         else:
             match = match_models(self.base, original)
-        if original.n_embeddings != self.tuned.n_embeddings:
-            return original
         return self._reweighted(
             original,
             Tuned(),

@@ -18,7 +18,7 @@ MEMBERS: Registry[type[Member]] = Registry(
         "base": f"{_HERE}.ends:Base",
         "tuned": f"{_HERE}.ends:Tuned",
         "checkpoints": f"{_HERE}.checkpoints:TrainingCheckpoint",
-        "interpolate": f"{_HERE}.interpolate:Interpolation",
+        "interpolate": f"{_HERE}.interpolate:WeightInterpolation",
         "lines": f"{_HERE}.lines:LayerScaling",
         "dg-hard": f"{_HERE}.spectral:SpectralDenoising",
         "ties": f"{_HERE}.ties:LargestChanges",
@@ -60,4 +60,10 @@ def _parse(text: str) -> list[Member]:
         parsed.append(MEMBERS.get(spec.name).parse(spec))
     if len(parsed) == 1:
         return list(parsed[0])
+    for member in (member for members in parsed for member in members):
+        if not member.is_mixture:
+            raise UserError(
+                f"The member '{member.spec}' is a model of its own, and no link of a chain.",
+                hint="Name it alone.",
+            )
     return [MemberChain(chain) for chain in product(*parsed)]

@@ -11,10 +11,11 @@ The change is multiplied by the projector on them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from math import cos, pi, sin, sqrt
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -32,6 +33,9 @@ _FEWEST_NUMBERS = 1024
 """Tensors with fewer numbers pass unchanged, as in the published method."""
 
 
+_TRIED = 512
+"""Side of the matrix that is decomposed to tell how long others take."""
+
 _CLOSE = 1e-9
 """How far eigenvectors may be off; float32, in which they are used, has seven digits."""
 
@@ -48,6 +52,7 @@ class SpectralDenoising(Member):
     """
 
     name: ClassVar[str] = "dg-hard"
+    examples: ClassVar[tuple[str, ...]] = ("dg-hard",)
     source: ClassVar[str] = (
         "DG-Hard, Spectral Unforgetting 2026, arXiv 2605.20296; threshold of Gavish and Donoho "
         "2014, arXiv 1305.5870"
@@ -78,6 +83,14 @@ class SpectralDenoising(Member):
             )
         return (cls(),)
 
+    def expected_seconds(self, shapes: Sequence[tuple[int, ...]]) -> float:
+        """Return about how long the decompositions take, by one of a small matrix."""
+        wanted = [shape for shape in shapes if is_denoised(shape)]
+        if not wanted:
+            return 0.0
+        seconds = _seconds_of_one()
+        return seconds * sum(_work(shape) for shape in wanted) / _work((_TRIED, _TRIED))
+
     def rows(self, pair: TensorPair) -> Rows:
         """Find which part of the change is kept, and return the function of its rows."""
         if not is_denoised(pair.shape):
@@ -88,6 +101,32 @@ class SpectralDenoising(Member):
         if pair.shape[0] < pair.shape[1]:
             return _projected_from_left(pair, vectors)
         return _projected_from_right(vectors)
+
+
+def _work(shape: tuple[int, ...]) -> float:
+    """Return the multiplications for a matrix, about: its Gram matrix, and that made tridiagonal.
+
+    Half of the latter reads the matrix at every step, which counts several times.
+    """
+    n, m = sorted(shape)
+    return float(m * n**2 + 8 * n**3)
+
+
+@cache
+def _seconds_of_one() -> float:
+    """Return how long one small matrix takes here."""
+    import torch
+
+    from palimpsest.families.member import LoadedPair
+
+    generator = torch.Generator().manual_seed(0)
+    change = torch.randn(_TRIED, _TRIED, generator=generator)
+    pair = LoadedPair("", torch.zeros_like(change), change, {})
+    started = time.perf_counter()
+    with one_blas_core():
+        spectrum = spectrum_of(gram(pair))
+        spectrum.above(float(spectrum.values[-_TRIED // 5]))
+    return time.perf_counter() - started
 
 
 def is_denoised(shape: tuple[int, ...]) -> bool:
@@ -234,6 +273,7 @@ def _inner_vectors(
     ends = np.zeros(n, dtype=np.int32)
     ends[0] = n
     wanted = values[n - n_kept :]
+    found: np.ndarray
     found, info = lapack.dstein(diagonal, off, wanted, blocks, ends)
     if info == 0 and _are_eigenvectors(found, diagonal, off, wanted, np.abs(values).max()):
         return found

@@ -22,6 +22,7 @@ from palimpsest.records import (
     Cell,
     ConjugationResult,
     Guessing,
+    InferenceResult,
     Looked,
     Plain,
     Verdict,
@@ -74,6 +75,8 @@ class Analysis(NamedTuple):
     verdict: Verdict
     verdict_reason: str
     warnings: list[str]
+    inference: Sequence[InferenceResult] = ()
+    """Where it was measured: nothing above goes by it."""
 
 
 def analyse(

@@ -16,8 +16,10 @@ from pydantic import ValidationError
 from palimpsest.errors import UserError
 from palimpsest.judging.analysis import Analysis
 from palimpsest.records import (
+    Agreement,
     AnswerRow,
     AnswerStore,
+    FloorCell,
     ModelInfo,
     Provenance,
     Results,
@@ -90,6 +92,8 @@ class OpenRun:
         warnings: Sequence[str],
         conjugations: Mapping[str, Mapping[str, str]],
         min_fidelity: float = 0.0,
+        at_floor: Sequence[FloorCell] = (),
+        agreements: Sequence[Agreement] = (),
         cost_usd: float | None = None,
         extra_figures: Sequence[Drawing] = (),
     ) -> Results:
@@ -103,6 +107,8 @@ class OpenRun:
             warnings: What a reader must know, that of the analysis included.
             conjugations: Facts on those that stand on something else, by name.
             min_fidelity: Of the prompts that count.
+            at_floor: Cells of the suite that the base model cannot do; no answers are of them.
+            agreements: Of the scorers with people.
             cost_usd: Of the requests to endpoints, where they have a price.
             extra_figures: Shown in the report after its own.
         """
@@ -111,6 +117,8 @@ class OpenRun:
             tuned=models["tuned"],
             suite=suite,
             **analysis._replace(warnings=list(warnings))._asdict(),
+            at_floor=list(at_floor),
+            agreements=list(agreements),
             provenance=self.provenance(conjugations, min_fidelity=min_fidelity, cost_usd=cost_usd),
         )
         self.folder.finish(self.store, results, rows)
@@ -129,15 +137,21 @@ def model_info(model: LanguageModel, rows: Sequence[AnswerRow]) -> ModelInfo:
     )
 
 
-def suite_info(suite: Suite) -> SuiteInfo:
-    """Return which suite it was."""
+def suite_info(suite: Suite, *, n_source_examples: int | None = None) -> SuiteInfo:
+    """Return which suite it was.
+
+    Args:
+        suite: As it was asked for.
+        n_source_examples: If only so many were asked of both models.
+    """
+    n_all = len(suite.in_language(suite.source_language))
     return SuiteInfo(
         name=suite.name,
         fingerprint=suite.fingerprint,
         description=suite.description,
         source_language=suite.source_language,
         languages=list(suite.languages),
-        n_source_examples=len(suite.in_language(suite.source_language)),
+        n_source_examples=n_all if n_source_examples is None else n_source_examples,
         chance=suite.chance,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
@@ -11,20 +12,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from palimpsest.errors import UserError
+from palimpsest.judging.agreement import (
+    agreement_with_people,
+    disagreements,
+    judged_by_itself,
+)
 from palimpsest.judging.analysis import analyse
 from palimpsest.judging.conclude import model_info, open_run, suite_info
 from palimpsest.judging.doctor import examine_quickly
-from palimpsest.judging.evaluation import Settings, evaluate, settings_for
+from palimpsest.judging.evaluation import (
+    EvaluationProgress,
+    Settings,
+    evaluate,
+    settings_for,
+)
+from palimpsest.judging.floor import cells_at_floor, without_cells
+from palimpsest.judging.inference import InferenceLog
 from palimpsest.judging.pairing import ROLES
 from palimpsest.judging.via import Via, distinct_vias, parse_via
 from palimpsest.judging.warnings import find_oddities
 from palimpsest.judging.whole import Whole
-from palimpsest.lm import judge_of
 from palimpsest.lm.conjugations import CONJUGATIONS
 from palimpsest.lm.models import Budget, Chargeable, LanguageModel, can_score, load_model
 from palimpsest.lm.models.huggingface import check_templates
 from palimpsest.lm.suites import Suite, default_suite, load_suite, scored_by
-from palimpsest.records import AnswerRow, AnswerStore, Results
+from palimpsest.records import AnswerRow, AnswerStore, FloorCell, Results
 
 if TYPE_CHECKING:
     from palimpsest.report import Drawing
@@ -38,6 +50,11 @@ class DiagnosisProgress(Protocol):
 
     def __call__(self, role: str, n_done: int, n_total: int, n_reused: int, /) -> None:
         """Show it; the role is ``base`` or ``tuned``."""
+
+
+_NOTHING_TO_LOSE = (
+    "In no cell can the base model do what is asked, so nothing was asked under conjugations."
+)
 
 
 class _Plan(NamedTuple):
@@ -61,6 +78,7 @@ def diagnose(
     limit: int | None = None,
     scorer: str | None = None,
     whole: Whole = "sample",
+    inference: bool = False,
     min_fidelity: float = 0.0,
     budget: Budget | None = None,
     seed: int = 0,
@@ -84,6 +102,8 @@ def diagnose(
         scorer: Scores all answers, in place of those that the examples name: a name in ``SCORERS``.
         whole: How many wrong answers are asked to their end though their score is settled: a
             sample of each cell under each way of asking, all, or none. Right ones end early.
+        inference: Measure as well how much probability each model gives to the right task and to
+            others at the beginning of its answers (:mod:`palimpsest.judging.inference`).
         min_fidelity: Leave out, of both models alike, prompts whose round trip through a
             conjugation has a lower chrF, from 0 to 1.
         budget: Stop before the requests to endpoints cost more; every answer is kept.
@@ -115,12 +135,17 @@ def diagnose(
     if budget is not None:
         _charge(plan.models, budget)
     with open_run(out, command, seed=seed, n_resamples=n_resamples, started=started) as run:
-        run.record(**_config(plan), min_fidelity=min_fidelity)
+        run.record(**_config(plan), inference=inference, min_fidelity=min_fidelity)
         warnings = _known_beforehand(plan)
         if notify is not None:
             notify(warnings)
-        rows = _ask_all(plan, run.store, whole, progress)
-        warnings += find_oddities(rows, plan.suite, plan.vias)
+        inferred = InferenceLog(run.folder.path if run.is_kept else None) if inference else None
+        answered = _ask_all(plan, run.store, whole, inferred, progress)
+        asked_of, rows = plan.suite, answered.rows
+        plan = plan._replace(suite=answered.suite)
+        warnings += [*answered.notes, *find_oddities(rows, plan.suite, plan.vias)]
+        agreements = agreement_with_people(plan.suite)
+        warnings += disagreements(agreements)
         analysis = analyse(
             rows,
             vias=plan.vias[1:],
@@ -130,6 +155,8 @@ def diagnose(
             n_resamples=n_resamples,
             min_fidelity=min_fidelity,
         )
+        if inferred is not None:
+            analysis = inferred.added_to(analysis, plan.suite, seed=seed, n_resamples=n_resamples)
         return run.conclude(
             rows,
             analysis,
@@ -137,10 +164,12 @@ def diagnose(
                 role: model_info(model, [row for row in rows if row.role == role])
                 for role, model in plan.models.items()
             },
-            suite=suite_info(plan.suite),
+            suite=suite_info(asked_of, n_source_examples=_n_source(plan.suite)),
             warnings=[*warnings, *analysis.warnings],
+            at_floor=answered.at_floor,
             conjugations={via.name: via.conjugation.facts() for via in plan.vias},
             min_fidelity=min_fidelity,
+            agreements=agreements,
             cost_usd=None if budget is None else float(budget.spent_usd),
             extra_figures=extra_figures,
         )
@@ -187,14 +216,10 @@ def _known_beforehand(plan: _Plan) -> list[str]:
 
 
 def _judged_by_itself(plan: _Plan) -> list[str]:
-    """Say so where a model judges its own answers."""
-    specs = {example.scorer.partition(":") for example in plan.suite.examples}
-    judges = {judge_of(spec).model.fingerprint for name, _, spec in specs if name == "judge"}
-    return [
-        f"The {role} model judges its own answers, which it may find too good. Name another judge."
-        for role, model in plan.models.items()
-        if model.fingerprint in judges
-    ]
+    scorers = {example.scorer for example in plan.suite.examples}
+    return judged_by_itself(
+        scorers, {role: model.fingerprint for role, model in plan.models.items()}
+    )
 
 
 def _method(plan: _Plan) -> list[str]:
@@ -233,21 +258,80 @@ def _config(plan: _Plan) -> dict[str, object]:
     }
 
 
+class _Told:
+    """How far a model has come over several calls: what an earlier one asked is not used again."""
+
+    def __init__(self) -> None:
+        self._n_asked: dict[str, int] = defaultdict(int)
+
+    def of(self, role: str, progress: DiagnosisProgress) -> EvaluationProgress:
+        """Return what tells of a model's next call."""
+        n_before = self._n_asked[role]
+
+        def tell(n_done: int, n_total: int, n_reused: int) -> None:
+            self._n_asked[role] = n_before + n_done - n_reused
+            progress(role, n_done, n_total, max(n_reused - n_before, 0))
+
+        return tell
+
+
+class _Answered(NamedTuple):
+    """What both models said, and what was asked in the end."""
+
+    rows: list[AnswerRow]
+    suite: Suite
+    """Without the cells at the floor."""
+    at_floor: list[FloorCell]
+    notes: list[str]
+
+
 def _ask_all(
-    plan: _Plan, store: AnswerStore, whole: Whole, progress: DiagnosisProgress | None
-) -> list[AnswerRow]:
-    """Ask one model after the other, so that only one need be in memory."""
+    plan: _Plan,
+    store: AnswerStore,
+    whole: Whole,
+    inferred: InferenceLog | None,
+    progress: DiagnosisProgress | None,
+) -> _Answered:
+    """Ask one model after the other, so that only one need be in memory.
+
+    Where the suite wants it, the base model is asked plainly first, and what it cannot do is asked
+    of nothing else. That depends on its plain answers alone, so a resumed run decides alike.
+    """
+
+    def ask(role: str, suite: Suite, vias: Sequence[Via]) -> list[AnswerRow]:
+        return evaluate(
+            plan.models[role],
+            suite,
+            vias,
+            store=store,
+            role=role,
+            settings=plan.settings,
+            whole=whole,
+            progress=None if progress is None else told.of(role, progress),
+        )
+
+    told = _Told()
+    suite, vias, notes = plan.suite, plan.vias, []
+    at_floor: list[FloorCell] = []
     rows: list[AnswerRow] = []
     for role, model in plan.models.items():
         with closing(model):
-            rows += evaluate(
-                model,
-                plan.suite,
-                plan.vias,
-                store=store,
-                role=role,
-                settings=plan.settings,
-                whole=whole,
-                progress=None if progress is None else partial(progress, role),
-            )
-    return rows
+            if role == "base" and suite.skips_floor and len(vias) > 1:
+                at_floor = cells_at_floor(ask(role, suite, vias[:1]), suite)
+                if len(at_floor) == len(suite.cells):
+                    notes = [_NOTHING_TO_LOSE]
+                    at_floor, vias = [], vias[:1]
+                suite = without_cells(suite, [cell.name for cell in at_floor])
+            rows += ask(role, suite, vias)
+            if inferred is not None:
+                tell = None if progress is None else partial(_told, progress, f"{role}, inference")
+                inferred.measure(role, model, suite, vias, plan.settings, tell)
+    return _Answered(rows, suite, at_floor, notes)
+
+
+def _n_source(suite: Suite) -> int:
+    return len(suite.in_language(suite.source_language))
+
+
+def _told(progress: DiagnosisProgress, name: str, n_done: int, n_total: int) -> None:
+    progress(name, n_done, n_total, 0)

@@ -6,12 +6,13 @@ import itertools
 import time
 from collections import defaultdict
 from collections.abc import Container, Generator, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import replace
 from typing import Protocol
 
 from palimpsest.errors import UserError
 from palimpsest.judging.questions import (
+    PROMPT_CUT,
     UNINVERTIBLE,
     Question,
     RawAnswer,
@@ -22,13 +23,13 @@ from palimpsest.judging.questions import (
 from palimpsest.judging.via import Via, distinct_vias
 from palimpsest.judging.whole import Whole, to_ask_again, whole_if_wrong
 from palimpsest.lm import (
+    Likelihood,
     Prompt,
     choices_as_raw,
     read_together,
-    shared_stops,
     texts_of,
 )
-from palimpsest.lm.models import LanguageModel, can_score
+from palimpsest.lm.models import AsksAsLmEval, LanguageModel, TellsMargins, can_score
 from palimpsest.lm.suites import Example, Suite
 from palimpsest.records import CUT, AnswerKey, AnswerRow, AnswerStore
 
@@ -90,8 +91,8 @@ def evaluate(
             prompt, or the store cannot be written.
     """
     settings = settings or Settings.of(suite)
-    questions = _questions(model.fingerprint, suite, vias, settings)
-    _prepare(questions)
+    questions = questions_for(model.fingerprint, suite, vias, settings)
+    prepare(questions)
     rows = _reuse(questions, store, role, whole)
     missing = [question for question in questions if question.key not in rows]
     n_reused = len(rows)
@@ -125,7 +126,20 @@ def settings_for(suite: Suite, models: Iterable[LanguageModel]) -> Settings:
     return settings
 
 
-def _questions(model: str, suite: Suite, vias: Sequence[Via], settings: Settings) -> list[Question]:
+def questions_for(
+    model: str, suite: Suite, vias: Sequence[Via], settings: Settings
+) -> list[Question]:
+    """Return every example under each of the vias; two vias that mean the same count once.
+
+    Args:
+        model: Its fingerprint.
+        suite: The examples.
+        vias: How to ask.
+        settings: For those examples that have none of their own.
+
+    Raises:
+        UserError: The suite has nothing in a via's language, or an example twice.
+    """
     questions = [
         Question.of(model, suite, via, example, settings)
         for via in distinct_vias(vias)
@@ -177,7 +191,12 @@ def _reuse(
 
 def _reply_of(old: AnswerRow) -> RawAnswer:
     return RawAnswer(
-        old.raw, old.finish, old.latency_seconds, old.n_prompt_tokens, old.n_answer_tokens
+        old.raw,
+        old.finish,
+        old.latency_seconds,
+        old.n_prompt_tokens,
+        old.n_answer_tokens,
+        PROMPT_CUT in old.all_flags,
     )
 
 
@@ -202,17 +221,35 @@ def _ask_all(
     """
     generated = [question for question in questions if not question.by_likelihood]
     chosen = [question for question in questions if question.by_likelihood]
-    alike: dict[Settings, list[Question]] = defaultdict(list)
-    for question in generated:
-        alike[question.settings].append(question)
-    generations = (_generate(model, group, each, to_end) for each, group in alike.items())
-    for replies in (_choose(model, chosen), *generations):
+    generations = (_generate(model, group, to_end) for group in _asked_alike(generated))
+    choices = (_choose(model, group) for group in _asked_alike(chosen))
+    for replies in (*choices, *generations):
         # Closing this generator must free the model's batch at once, not at the next collection.
         try:
             for group, reply in read_together(replies, waits=_waits, prepare=_prepare_replies):
                 yield [_marked(question.row(reply, role=role)) for question in group]
         finally:
             replies.close()
+
+
+def _asked_alike(questions: Sequence[Question]) -> Iterable[list[Question]]:
+    """Return the questions in groups that a model can be asked in one call.
+
+    A call has one list of stop strings: where conjugations write them differently, answers in one
+    call with others could not be ended by them.
+    """
+    alike: dict[tuple[Settings, tuple[str, ...]], list[Question]] = defaultdict(list)
+    for question in questions:
+        stops = () if question.by_likelihood else question.exchange.sent_stops
+        alike[question.settings, stops].append(question)
+    return alike.values()
+
+
+def _manner(model: LanguageModel, settings: Settings) -> AbstractContextManager[None]:
+    """Return the context in which a model is asked as the settings want it, if it can be."""
+    if settings.as_lm_eval and isinstance(model, AsksAsLmEval):
+        return model.as_lm_eval()
+    return nullcontext()
 
 
 def _marked(row: AnswerRow) -> AnswerRow:
@@ -222,7 +259,7 @@ def _marked(row: AnswerRow) -> AnswerRow:
     return row
 
 
-def _prepare(questions: Iterable[Question]) -> None:
+def prepare(questions: Iterable[Question]) -> None:
     """Let conjugations that work best in batches see every prompt and expected answer at once."""
     by_conjugation: dict[str, list[Question]] = defaultdict(list)
     for question in questions:
@@ -243,26 +280,22 @@ def _texts(example: Example) -> Iterator[str]:
 
 
 def _generate(
-    model: LanguageModel,
-    questions: Sequence[Question],
-    settings: Settings,
-    to_end: Container[AnswerKey],
+    model: LanguageModel, questions: Sequence[Question], to_end: Container[AnswerKey]
 ) -> Generator[tuple[_Group, RawAnswer]]:
+    settings = questions[0].settings
     askers: dict[Prompt, _Group] = defaultdict(list)
     for question in questions:
         askers[question.sent].append(question)
     groups = list(askers.values())
-    if not groups:
-        return
-
-    answers = model.generate(
-        list(askers),
-        max_new_tokens=settings.max_new_tokens,
-        stop=shared_stops(list(dict.fromkeys(each.exchange for each in questions))),
-        decided=_Settled(groups, to_end) if settings.stop_when_decided else None,
-    )
     n_answered = 0
-    try:
+    with _manner(model, settings), ExitStack() as stack:
+        answers = model.generate(
+            list(askers),
+            max_new_tokens=settings.max_new_tokens,
+            stop=questions[0].exchange.sent_stops,
+            decided=_Settled(groups, to_end) if settings.stop_when_decided else None,
+        )
+        stack.callback(getattr(answers, "close", lambda: None))  # generators free their batch
         for index, answer in answers:
             n_answered += 1
             yield (
@@ -273,12 +306,9 @@ def _generate(
                     latency_seconds=answer.latency_seconds,
                     n_prompt_tokens=answer.n_prompt_tokens,
                     n_answer_tokens=answer.n_tokens,
+                    prompt_cut=answer.cut,
                 ),
             )
-    finally:
-        close = getattr(answers, "close", None)  # generators free their batch at once
-        if close is not None:
-            close()
     if n_answered != len(groups):
         raise RuntimeError(f"'{model.spec}' gave {n_answered} answers to {len(groups)} prompts.")
 
@@ -308,6 +338,7 @@ class _Settled:
 def _choose(
     model: LanguageModel, questions: Sequence[Question]
 ) -> Generator[tuple[_Group, RawAnswer]]:
+    settings = questions[0].settings
     askers: dict[tuple[Prompt, tuple[str, ...]], _Group] = defaultdict(list)
     for question in questions:
         askers[question.sent, question.sent_choices].append(question)
@@ -315,12 +346,23 @@ def _choose(
     for first in range(0, len(asked), _N_SCORED):
         batch = asked[first : first + _N_SCORED]
         started = time.monotonic()
-        scores = model.score(
-            [prompt for (prompt, _), _ in batch], [choices for (_, choices), _ in batch]
-        )
+        with _manner(model, settings):
+            found = _likelihoods(model, [asked for asked, _ in batch], settings)
         seconds = (time.monotonic() - started) / len(batch)
-        for ((_, choices), group), values in zip(batch, scores, strict=True):
-            yield group, RawAnswer(choices_as_raw(choices, values), "chosen", seconds)
+        for ((_, choices), group), values in zip(batch, found, strict=True):
+            cut = any(each.cut for each in values)
+            raw = choices_as_raw(choices, values)
+            yield group, RawAnswer(raw, "chosen", seconds, prompt_cut=cut)
+
+
+def _likelihoods(
+    model: LanguageModel, asked: Sequence[tuple[Prompt, tuple[str, ...]]], settings: Settings
+) -> list[list[Likelihood]]:
+    """Return how likely the choices are, with margins where lm-evaluation-harness wants them."""
+    prompts, choices = [prompt for prompt, _ in asked], [texts for _, texts in asked]
+    if settings.as_lm_eval and isinstance(model, TellsMargins):
+        return model.likelihoods(prompts, choices)
+    return [list(map(Likelihood, scores)) for scores in model.score(prompts, choices)]
 
 
 def _waits(reply: tuple[_Group, RawAnswer]) -> bool:

@@ -13,6 +13,8 @@ REFUSAL: Final = "refusal"
 LANGUAGE: Final = "another language"
 CUT_OFF: Final = "cut off"
 IDENTICAL: Final = "identical"
+TIE: Final = "a tie"
+UNJUDGED: Final = "no judgement"
 
 
 class _Explanation(NamedTuple):

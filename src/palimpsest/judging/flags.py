@@ -15,10 +15,18 @@ from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from palimpsest.judging.explanations import CUT_OFF, EMPTY, LANGUAGE, REFUSAL, THOUGHT
+from palimpsest.judging.explanations import (
+    CUT_OFF,
+    EMPTY,
+    LANGUAGE,
+    REFUSAL,
+    THOUGHT,
+    TIE,
+    UNJUDGED,
+)
 from palimpsest.judging.word_lists import FUNCTION_WORDS, REFUSALS
-from palimpsest.lm import answer_start
-from palimpsest.records import AnswerRow
+from palimpsest.lm import TIED, UNDECIDED, answer_start
+from palimpsest.records import AnswerRow, answer_flag
 
 if TYPE_CHECKING:
     from lingua import LanguageDetector
@@ -62,9 +70,11 @@ def seen_answer(row: AnswerRow, plain: Mapping[str, str]) -> SeenAnswer:
 
 
 def flags_of(seen: SeenAnswer) -> tuple[str, ...]:
-    """Return what an answer looks like; nothing for most answers, and for chosen ones."""
+    """Return what an answer looks like; nothing for most answers; of chosen ones, ties."""
     row, text = seen.row, seen.text
-    if row.finish == "chosen" or (row.finish == "logged" and not row.raw):
+    if row.finish == "chosen":
+        return (TIE,) if answer_flag(TIED) in row.all_flags else ()
+    if row.finish == "logged" and not row.raw:
         return ()
     is_empty = not text.strip()
     found = {
@@ -72,6 +82,7 @@ def flags_of(seen: SeenAnswer) -> tuple[str, ...]:
         EMPTY: is_empty,
         REFUSAL: not is_empty and _is_refusal(text),
         LANGUAGE: not is_empty and _is_foreign(seen),
+        UNJUDGED: answer_flag(UNDECIDED) in row.all_flags,
         CUT_OFF: row.finish == "length",  # of an empty one as well: it may have thought in silence
     }
     return tuple(flag for flag, applies in found.items() if applies)

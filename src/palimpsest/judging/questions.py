@@ -13,13 +13,16 @@ from palimpsest.errors import UserError
 from palimpsest.files import digest_json
 from palimpsest.judging.via import Via
 from palimpsest.lm import (
+    TIED,
     ConjugationError,
     Exchange,
     Fidelity,
+    Likelihood,
     Prompt,
-    choice_scores,
-    chosen,
+    choice_likelihoods,
+    is_tie,
     joined_choices,
+    likeliest,
     prepare_answers,
     sent_choices,
     texts_of,
@@ -38,6 +41,7 @@ UNINVERTIBLE = "uninvertible"
 TOO_LONG = "the prompt leaves no room for an answer in the model's context"
 FILTERED = "a content filter of the server stopped it"
 REFUSED = "the server or the model refused it"
+PROMPT_CUT = "its beginning was left out, as lm-evaluation-harness does where there is no room"
 """Flags of questions that got no answer."""
 
 _WHY_NONE = {"filtered": FILTERED, "refused": REFUSED}
@@ -59,6 +63,9 @@ class Settings:
     by_likelihood: bool = True
     """Where an example has choices, let the model say how likely each is instead of generating."""
 
+    as_lm_eval: bool = False
+    """Whether to ask to the token as lm-evaluation-harness; stands in the example's fingerprint."""
+
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
             raise UserError(
@@ -78,16 +85,17 @@ class Settings:
 
     def for_example(self, example: Example) -> Settings:
         """Return the settings with what an example has otherwise than its suite."""
-        if example.max_new_tokens is None and example.stop is None:
+        if (example.max_new_tokens, example.stop, example.as_lm_eval) == (None, None, False):
             return self
         stop = self.stop if example.stop is None else example.stop
         limit = example.max_new_tokens or self.max_new_tokens
-        return replace(self, max_new_tokens=limit, stop=stop)
+        return replace(self, max_new_tokens=limit, stop=stop, as_lm_eval=example.as_lm_eval)
 
     @cached_property
     def fingerprint(self) -> str:
         """A hash of the settings and of :data:`ANSWERS_VERSION`."""
-        return digest_json([ANSWERS_VERSION, asdict(self)])
+        values = {name: value for name, value in asdict(self).items() if name != "as_lm_eval"}
+        return digest_json([ANSWERS_VERSION, values])
 
 
 class RawAnswer(NamedTuple):
@@ -98,6 +106,7 @@ class RawAnswer(NamedTuple):
     latency_seconds: float
     n_prompt_tokens: int | None = None
     n_answer_tokens: int = 0
+    prompt_cut: bool = False
 
     @property
     def cut_off(self) -> bool:
@@ -242,15 +251,16 @@ class Question:
         )
 
     def _answer_flags(self, reply: RawAnswer) -> list[str]:
+        cut = [PROMPT_CUT] if reply.prompt_cut else []
         if self.by_likelihood:
-            return []
+            return cut
         if reply.why_none is not None:
-            return [reply.why_none]
+            return [*cut, reply.why_none]
         try:
             flags = self.exchange.answer_flags([reply.raw], cut_off=reply.cut_off)
-            return list(map(answer_flag, flags))
         except ConjugationError:
-            return []
+            return cut
+        return [*cut, *map(answer_flag, flags)]
 
     @cached_property
     def _scorer_of_row(self) -> Scorer:
@@ -262,17 +272,25 @@ class Question:
     def _judged(self, reply: RawAnswer) -> tuple[str, ScoredAnswer]:
         """Return the inverted answer with what it is worth."""
         scorer = self._scorer_of_row
-        if self.by_likelihood:
-            own = scorer.of_likelihoods(choice_scores(reply.raw, self.sent_choices))
-            if own is not None:
-                return own
+        if not self.by_likelihood:
+            answer = self.read(reply)
+            return answer, scorer.score(answer)
+        likelihoods = self._likelihoods(reply)
+        own = scorer.of_likelihoods(likelihoods)
+        if own is not None:
+            return own
         answer = self.read(reply)
-        return answer, scorer.score(answer)
+        judged = scorer.score(answer)
+        tied = [TIED] if is_tie([each.log_probability for each in likelihoods]) else []
+        return answer, judged._replace(flags=(*judged.flags, *tied))
+
+    def _likelihoods(self, reply: RawAnswer) -> list[Likelihood]:
+        return choice_likelihoods(reply.raw, self.sent_choices)
 
     def read(self, reply: RawAnswer) -> str:
         """Return the inverted answer."""
         if self.by_likelihood:
-            index = chosen(reply.raw, self.sent_choices)
+            index = likeliest([each.log_probability for each in self._likelihoods(reply)])
             return "" if index is None else self.example.choices[index]
         return self.exchange.read(reply.raw, cut_off=reply.cut_off).text
 

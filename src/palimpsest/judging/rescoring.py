@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 from palimpsest.errors import UserError
+from palimpsest.judging.agreement import judged_by_itself
 from palimpsest.judging.analysis import Analysis, analyse
 from palimpsest.judging.conclude import open_run, read_results
 from palimpsest.judging.pairing import PLAIN
@@ -19,6 +22,7 @@ from palimpsest.judging.questions import UNINVERTIBLE, RawAnswer, settled_outcom
 from palimpsest.judging.via import parse_via
 from palimpsest.judging.whole import sample_rank
 from palimpsest.lm import Exchange
+from palimpsest.lm.conjugations import TextConjugation
 from palimpsest.lm.scoring import Asked, Scorer, Scoring, prepare_all, scorer_class
 from palimpsest.lm.suites import Example, Suite
 from palimpsest.records import (
@@ -30,6 +34,9 @@ from palimpsest.records import (
     RunFolder,
     answer_flag,
 )
+
+_N_TOGETHER = 4096
+"""Answers that are read before they are scored: what lies between is not held for a million."""
 
 
 class _Rescored(NamedTuple):
@@ -96,9 +103,14 @@ def rescore(
             suite=before.suite.model_copy(update={"n_source_examples": n_examples}),
             warnings=[
                 *_said(judged, rows, scorer),
+                *judged_by_itself(
+                    [scorer],
+                    {"base": before.base.fingerprint, "tuned": before.tuned.fingerprint},
+                ),
                 *(warning for warning in before.warnings if warning in beside),
                 *analysis.warnings,
             ],
+            at_floor=before.at_floor,
             conjugations=facts.conjugations,
             min_fidelity=facts.min_fidelity,
         )
@@ -135,41 +147,67 @@ def judge_anew(
 ) -> list[_Rescored]:
     """Return every row with its answer read and scored anew."""
     plain = {_item(row): row.prompt for row in rows if row.via in (PLAIN, row.language)}
-    read = [
-        _read_again(row, exchanges.get(row.key.conjugation), name, plain.get(_item(row), ""))
-        for row in rows
-    ]
-    prepare_all((scorer, answer) for _, _, scorer, answer in read if scorer is not None)
-    return [_rescored(*each) for each in read]
+    together = len(rows) if scorer_class(name).batched else _N_TOGETHER
+    judged: list[_Rescored] = []
+    with _without_collecting():
+        for first in range(0, len(rows), together):
+            read = [
+                _read_again(each, exchanges.get(each.key.conjugation), name, plain)
+                for each in rows[first : first + together]
+            ]
+            prepare_all((each.scorer, each.answer) for each in read if each.scorer is not None)
+            judged += map(_rescored, read)
+    return judged
+
+
+@contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Keep the collector of garbage from looking at a million rows again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _item(row: AnswerRow) -> tuple[str, str]:
     return row.key.source_id, row.language
 
 
-_Read = tuple[AnswerRow, Exchange | None, Scorer | None, str]
+class _Read(NamedTuple):
+    row: AnswerRow
+    exchange: Exchange | None
+    scorer: Scorer | None
+    """None for an answer that cannot be judged by what it says."""
+    scoring: str
+    answer: str
 
 
-def _read_again(row: AnswerRow, exchange: Exchange | None, name: str, plain: str) -> _Read:
+def _read_again(
+    row: AnswerRow,
+    exchange: Exchange | None,
+    name: str,
+    plain: Mapping[tuple[str, str], str],
+) -> _Read:
     if row.finish in ("chosen", UNINVERTIBLE):
-        return row, exchange, None, row.answer
+        return _Read(row, exchange, None, row.scoring, row.answer)
+    prompt = plain.get(_item(row), "")
     scorer, scoring = _scorer(
-        row.scoring, name, row.right_answers, row.intruding_answers, row.language, plain
+        row.scoring, name, row.right_answers, row.intruding_answers, row.language, prompt
     )
     answer = row.answer
+    own_stop = _own_stop(row.scoring)
+    if exchange is not None and own_stop is not None:
+        exchange = _stopping_at(exchange.conjugation, own_stop)
     if exchange is not None:
         answer = exchange.read(row.raw, cut_off=RawAnswer(row.raw, row.finish, 0).cut_off).text
-    return (
-        row if row.scoring == scoring else row._replace(scoring=scoring),
-        exchange,
-        scorer,
-        answer,
-    )
+    return _Read(row, exchange, scorer, scoring, answer)
 
 
-def _rescored(
-    row: AnswerRow, exchange: Exchange | None, scorer: Scorer | None, answer: str
-) -> _Rescored:
+def _rescored(read: _Read) -> _Rescored:
+    row, exchange, scorer, scoring, answer = read
     if scorer is None:
         return _Rescored(row, open=False)
     judged = scorer.score(answer)
@@ -178,12 +216,23 @@ def _rescored(
         outcome=judged.outcome,
         score=judged.grade,
         flags=_flags(row, judged.flags),
+        scoring=scoring,
     )
     if row.finish not in ("decided", CUT) or row.outcome == new.outcome == "right":
         return _Rescored(new, open=False)
     if exchange is None:
         return _Rescored(new, open=not scorer.decided(answer))
     return _Rescored(new, open=settled_outcome(exchange, scorer, row.raw) is None)
+
+
+@lru_cache(maxsize=4096)
+def _own_stop(scoring: str) -> tuple[str, ...] | None:
+    return Scoring.from_json(scoring).stop
+
+
+@lru_cache(maxsize=256)
+def _stopping_at(conjugation: TextConjugation, stop: tuple[str, ...]) -> Exchange:
+    return Exchange(conjugation, stop)
 
 
 @lru_cache(maxsize=65536)
@@ -197,6 +246,8 @@ def _scorer(
 
 
 def _flags(row: AnswerRow, flags: Sequence[str]) -> str:
+    if not row.flags and not flags:
+        return ""
     others = (flag for flag in row.all_flags if flag != answer_flag(ATTEMPTED))
     return "; ".join((*others, *map(answer_flag, flags)))
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from palimpsest.judging.questions import UNINVERTIBLE, as_recorded, scorer_under
 from palimpsest.judging.via import Via, distinct_vias
+from palimpsest.lm import TIED
 from palimpsest.lm.suites import Suite
 from palimpsest.records import ATTEMPTED, AnswerRow, answer_flag
 
@@ -14,6 +15,7 @@ CONSTANT_SHARE = 0.95
 """From this share of one and the same choice on, it is said."""
 
 _ENOUGH = 10
+_MOST_LISTED = 10
 
 
 def find_oddities(rows: Sequence[AnswerRow], suite: Suite, vias: Sequence[Via]) -> list[str]:
@@ -33,7 +35,7 @@ def find_oddities(rows: Sequence[AnswerRow], suite: Suite, vias: Sequence[Via]) 
                 same, len(mine), f"prompts under '{via.name}' are the same as without it."
             )
         sentences += [
-            f"{n} of {len(mine)} questions under '{via.name}': {flag}."
+            f"{n} of {len(mine)} questions under '{via.name}': {flag}{_listed(mine, flag)}."
             for flag, n in Counter(flag for row in mine for flag in _flags(row)).items()
         ]
         sentences += via.conjugation.notes()
@@ -59,7 +61,7 @@ def _constant(rows: Sequence[AnswerRow]) -> list[str]:
     """Say so where a model chooses the same answer nearly always."""
     chosen: dict[tuple[str, str], list[str]] = defaultdict(list)
     for row in rows:
-        if row.finish == "chosen":
+        if row.finish == "chosen" and row.answer:
             chosen[row.role, row.via].append(row.answer)
     sentences = []
     for (role, via), answers in chosen.items():
@@ -71,6 +73,15 @@ def _constant(rows: Sequence[AnswerRow]) -> list[str]:
                 "whatever they say: its accuracy is that of this one answer."
             )
     return sentences
+
+
+def _listed(rows: Sequence[AnswerRow], flag: str) -> str:
+    """Return where the ties are; of other flags, numbers say enough."""
+    if flag != answer_flag(TIED):
+        return ""
+    found = [f"{row.key.source_id} ({row.role})" for row in rows if flag in row.all_flags]
+    others = f" and {len(found) - _MOST_LISTED} more" if len(found) > _MOST_LISTED else ""
+    return f": {', '.join(found[:_MOST_LISTED])}{others}"
 
 
 def _share(n: int, n_all: int, what: str) -> list[str]:

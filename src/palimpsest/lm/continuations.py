@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -104,8 +102,17 @@ def sent_choices(exchange: Exchange, sent: Prompt, choices: Sequence[str]) -> tu
         >>> sent_choices(Exchange(parse_conjugation("leet")), "15 17? 4n5w3r:", ["Yes", "No"])
         (' Y35', ' N0')
     """
-    glue = " " if isinstance(sent, str) and sent and not sent[-1].isspace() else ""
-    return tuple(glue + exchange.apply(choice) for choice in choices)
+    return tuple(glue(sent) + exchange.apply(choice) for choice in choices)
+
+
+def glue(sent: Prompt) -> str:
+    """Return what stands between a sent prompt and its answer: a space, or nothing.
+
+    Example:
+        >>> glue("Answer:"), glue("Answer: "), glue("")
+        (' ', '', '')
+    """
+    return " " if isinstance(sent, str) and sent and not sent[-1].isspace() else ""
 
 
 def joined_choices(exchange: Exchange, prompt: Prompt, choices: Sequence[str]) -> tuple[str, ...]:
@@ -119,41 +126,3 @@ def joined_choices(exchange: Exchange, prompt: Prompt, choices: Sequence[str]) -
     context = prompt if isinstance(prompt, str) else ""
     pairs = [(context, choice) for choice in choices]
     return tuple(each.continuation for each in continue_all(exchange, pairs))
-
-
-def choice_scores(raw: str, sent: Sequence[str]) -> list[float]:
-    """Return the natural-log probabilities that :func:`choices_as_raw` recorded, in order."""
-    found = json.loads(raw)
-    return [-math.inf if found[text] is None else float(found[text]) for text in sent]
-
-
-def choices_as_raw(sent: Sequence[str], scores: Sequence[float]) -> str:
-    """Return sent choices with their natural-log probabilities as they are recorded.
-
-    Choices that the model cannot take, being too long for its context, are null.
-
-    Example:
-        >>> choices_as_raw([" Yes", " No"], [-0.25, -math.inf])
-        '{" Yes": -0.25, " No": null}'
-    """
-    finite = [score if math.isfinite(score) else None for score in scores]
-    return json.dumps(dict(zip(sent, finite, strict=True)), ensure_ascii=False)
-
-
-def chosen(raw: str, sent: Sequence[str]) -> int | None:
-    """Return the index of the likeliest choice; ``None`` if several are, or none is possible.
-
-    Args:
-        raw: What :func:`choices_as_raw` returned.
-        sent: The choices in the order of the example. Two that the conjugation made the same are
-            equally likely.
-
-    Example:
-        >>> chosen('{" Yes": -0.25, " No": -1.5}', [" Yes", " No"])
-        0
-    """
-    scores = choice_scores(raw, sent)
-    best = max(scores)
-    if best == -math.inf or scores.count(best) > 1:
-        return None
-    return scores.index(best)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import product
@@ -39,6 +40,13 @@ _GIVEN, _EXPECTED = "Given answer:\n{}", "Expected answers:\n{}"
 _MOST_CHARACTERS = 4000
 """Of prompt and answer, each, that a judge is shown."""
 _N_TOKENS = 8
+
+_VERDICT = re.compile(
+    r"[\W_]*(?:(?:reply|answer|response|verdict|judge?ment|boxed|text)[\W_]+)*"
+    r"(yes|no)(?![^\W_]|[-/][^\W_]|[\s,]+(?:and|or)\s+(?:yes|no)\b)",
+    re.IGNORECASE,
+)
+"""Yes or no at the beginning of a reply, however it is dressed; not both."""
 
 
 class JudgeScorer(Scorer):
@@ -142,11 +150,7 @@ class Judge:
             >>> judge.said("Does it?")
             True
         """
-        reply = self._replies[question]
-        start = answer_start(reply)
-        words = "" if start is None else reply[start:].strip("\n\t *_`\"'").casefold()
-        first = words.split()[0].strip(".,!*_`\"'") if words else ""
-        return {"yes": True, "no": False}.get(first)
+        return verdict_in(self._replies[question])
 
     def _key(self, question: str) -> bytes:
         return cache_key("judge", VERSION, self.model.fingerprint, question)
@@ -161,6 +165,19 @@ class Judge:
         except UserError:
             return question
         return messages
+
+
+def verdict_in(reply: str) -> bool | None:
+    """Return yes, no, or neither, of what a judge replied.
+
+    Example:
+        >>> replies = ("**Yes**, it does.", "Reply: no.", "Yes and no", "It depends.")
+        >>> [verdict_in(reply) for reply in replies]
+        [True, False, None, None]
+    """
+    start = answer_start(reply)
+    match = _VERDICT.match(reply, start) if start is not None else None
+    return match[1].casefold() == "yes" if match else None
 
 
 @lru_cache(maxsize=4)

@@ -24,6 +24,8 @@ THOUGHTS = (
 )
 """How models mark what they think before they answer."""
 
+_OPENINGS = frozenset(opening[0] for opening, _ in THOUGHTS)
+
 
 def answer_start(text: str) -> int | None:
     r"""Return where the answer begins, behind a thought that opens the text; ``None`` before it.
@@ -35,6 +37,8 @@ def answer_start(text: str) -> int | None:
         True
     """
     body = text.lstrip()
+    if body[:1] not in _OPENINGS:
+        return 0
     for opening, closing in THOUGHTS:
         if body.startswith(opening):
             end = text.find(closing)

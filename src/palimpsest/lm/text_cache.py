@@ -18,17 +18,22 @@ _BUSY_SECONDS = 10.0
 _MOST_BYTES = 2**24  # of one text
 
 
-def cache_path(kind: str) -> Path | None:
-    """Return where texts of a kind are kept; nothing if the user wants none kept."""
-    file = f"{kind}.sqlite"
+def cache_folder() -> Path | None:
+    """Return where is kept what can be made again; nothing if the user wants nothing kept."""
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen == "off":
         return None
     if chosen:
-        return Path(chosen).expanduser() / file
+        return Path(chosen).expanduser()
     root = os.environ.get("XDG_CACHE_HOME")
     base = Path(root) if root and Path(root).is_absolute() else Path("~/.cache").expanduser()
-    return base / "palimpsest" / file
+    return base / "palimpsest"
+
+
+def cache_path(kind: str) -> Path | None:
+    """Return where texts of a kind are kept; nothing if the user wants none kept."""
+    folder = cache_folder()
+    return None if folder is None else folder / f"{kind}.sqlite"
 
 
 class TextCache:

@@ -52,11 +52,15 @@ if TYPE_CHECKING:
     )
     from palimpsest.records.provenance import commit_of, platform_facts, versions
     from palimpsest.records.results import (
+        Agreement,
         Arm,
         Best,
         Cell,
         ConjugationResult,
+        FloorCell,
         Guessing,
+        InferenceArm,
+        InferenceResult,
         Interval,
         Looked,
         ModelInfo,
@@ -73,15 +77,15 @@ if TYPE_CHECKING:
     from palimpsest.records.thresholds import THRESHOLDS
 
 __all__ = [
-    "ATTEMPTED", "CUT", "FILE_NAME", "IN_ANSWER", "THRESHOLDS", "AnswerKey", "AnswerRow",
-    "AnswerStore", "Arm", "Best", "ByPosition", "Cell", "CellFigures", "Check", "Choice",
-    "Closeness", "Conjugated", "ConjugationResult", "Cure", "Curve", "Decile", "Estimate",
-    "FrontPoint", "Guessing", "Half", "Interval", "LabProvenance", "LabResults", "Looked", "Losses",
-    "Measurement", "MeasurementLog", "ModelInfo", "Oracle", "Outcome", "Part", "Plain", "Prior",
-    "Provenance", "Quantity", "Remedied", "Restoration", "Results", "RunFolder", "Scoring",
-    "SuiteInfo", "TargetInfo", "Trace", "TraceCheckpoint", "Usage", "Verdict", "Window",
-    "WriterLock", "answer_flag", "commit_of", "explained", "platform_facts", "read_measurements",
-    "versions",
+    "ATTEMPTED", "CUT", "FILE_NAME", "IN_ANSWER", "THRESHOLDS", "Agreement", "AnswerKey",
+    "AnswerRow", "AnswerStore", "Arm", "Best", "ByPosition", "Cell", "CellFigures", "Check",
+    "Choice", "Closeness", "Conjugated", "ConjugationResult", "Cure", "Curve", "Decile",
+    "Estimate", "FloorCell", "FrontPoint", "Guessing", "Half", "InferenceArm", "InferenceResult",
+    "Interval", "LabProvenance", "LabResults", "Looked", "Losses", "Measurement", "MeasurementLog",
+    "ModelInfo", "Oracle", "Outcome", "Part", "Plain", "Prior", "Provenance", "Quantity",
+    "Remedied", "Restoration", "Results", "RunFolder", "Scoring", "SuiteInfo", "TargetInfo",
+    "Trace", "TraceCheckpoint", "Usage", "Verdict", "Window", "WriterLock", "answer_flag",
+    "commit_of", "explained", "platform_facts", "read_measurements", "versions",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -12,6 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 SCHEMA: Final = "palimpsest.lab/1"
 
+CHOSEN_FACTOR: Final = 1.5
+"""Of label scaling: chosen on other seeds than any that is published (``experiments/LOG.md``)."""
+
 Interval = tuple[float, float]
 
 
@@ -41,6 +44,14 @@ class Check(LabRecord):
 
     share_of_mixture: float
     """(L − L_mix) / (L_zero − L_mix) on ``D_mix``: 0 is the Bayes mixture, 1 predicting zero."""
+    alpha: Estimate = Estimate(value=None)
+    """α̂ on ``D_cont``, the prior that the model acts by."""
+    n_steps: int | None = None
+    """Updates of the pretraining, where they were written down."""
+    is_converged: bool = False
+    """Whether less than 1.5 % is missing on ``D_mix`` and the interval of α̂ holds α."""
+    convergence: str = ""
+    """The same in words."""
     g_hat_discrete: Estimate
     """ĝ on ``D_disc`` of the pretraining: near the Bayes mixture's if the tasks were learnt."""
     g_hat_mixture: float
@@ -239,3 +250,11 @@ class LabResults(LabRecord):
         """The largest symmetry ensemble: what the run is judged by."""
         ensembles = [one for one in self.conjugations if one.is_symmetry]
         return max(ensembles, key=lambda one: one.n_members, default=None)
+
+    @property
+    def scaling(self) -> Conjugated | None:
+        """Label scaling by the factor chosen beforehand, or the best where that was not asked."""
+        scalings = [one for one in self.conjugations if one.name.startswith("scale:")]
+        chosen = [one for one in scalings if one.name == f"scale:{CHOSEN_FACTOR:g}"]
+        defined = [one for one in chosen or scalings if one.recovery.value is not None]
+        return max(defined, key=lambda one: one.recovery.or_zero, default=None)

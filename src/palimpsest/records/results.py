@@ -46,8 +46,8 @@ class Arm(Record):
     broken: float
     """Share of answers that are neither."""
     flags: dict[str, int] = Field(default_factory=dict)
-    """How many answers, right or wrong, are empty, cut off, refusals, in another language, or a
-    thought alone."""
+    """How many answers, right or wrong, are empty, cut off, refusals, in another language, a
+    thought alone, chosen in a tie, or without a judgement."""
 
 
 class Guessing(Record):
@@ -89,6 +89,49 @@ class Looked(Record):
     """A scorer that finds the expected answer where it stands further on."""
     examples: dict[str, str] = Field(default_factory=dict)
     """Up to ten source examples with such an answer, and what it shows."""
+
+
+class InferenceArm(Record):
+    """Where one model's probability lies at the beginning of its answers, in the mean of prompts.
+
+    Each mass has its bootstrap interval over source examples.
+    """
+
+    n: int
+    """Prompts."""
+    right: float
+    """Mass on openings of right answers."""
+    right_ci95: Interval
+    intruding: float
+    """Mass on openings of other abilities' answers, or on what has their form."""
+    intruding_ci95: Interval
+    other: float
+    """Mass elsewhere."""
+    other_ci95: Interval
+    unseen: float
+    """Mass of tokens that were not looked at, each unlikely; part of ``other``."""
+    g: float | None
+    """``intruding / (right + intruding)`` of the sums over the prompts: how far the model infers
+    another task; null where both are zero."""
+    g_ci95: Interval | None
+
+
+class InferenceResult(Record):
+    """Both models' inference under one way of asking."""
+
+    via: str
+    """As among the conjugations; ``identity`` for the plain prompts."""
+    base: InferenceArm
+    tuned: InferenceArm
+    shift: float
+    """Mean change of ``log(intruding / right)`` from base to tuned, 0.0001 added to both masses."""
+    shift_ci95: Interval
+    n_drift: int
+    """Prompts whose right answer goes on behind its opening."""
+    drift: float | None
+    """Mean change of the log-likelihood per token of the rest of the right answer, its opening
+    forced; null without such prompts."""
+    drift_ci95: Interval | None
 
 
 class Plain(Record):
@@ -186,6 +229,43 @@ class Cell(Record):
     best: Best | None
     verdict: Verdict
     verdict_reason: str
+    inference: list[InferenceResult] = Field(default_factory=list)
+    """As in the results."""
+
+
+class FloorCell(Record):
+    """A cell that the base model cannot do, so that there was nothing to lose.
+
+    Nothing else was asked in it, of either model; it is no part of any other figure.
+    """
+
+    name: str
+    n: int
+    """Plain prompts that the base model answered."""
+    accuracy: float
+    """Share that it has right."""
+    ci95: Interval
+    """Wilson interval of it."""
+    floor: float
+    """The lower end would have had to be above this: guessing among choices, or the least that
+    counts as an ability."""
+
+
+class Agreement(Record):
+    """How far a scorer agrees with people on answers that both have judged."""
+
+    scorer: str
+    n: int
+    """Answers that people have judged."""
+    n_undecided: int = 0
+    """Those on which a judge gave no judgement; they count as disagreement."""
+    agreement: float
+    """Share of the answers on which both say the same: right, or not."""
+    ci95: Interval
+    """Wilson interval of it."""
+    kappa: float | None
+    """Cohen's κ: agreement beyond chance; null where both know but one category."""
+    kappa_ci95: Interval | None
 
 
 class Usage(Record):
@@ -263,8 +343,14 @@ class Results(Record):
     best: Best | None
     verdict: Verdict
     verdict_reason: str
+    inference: list[InferenceResult] = Field(default_factory=list)
+    """Under each way of asking, the plain one first, if it was measured."""
     warnings: list[str] = Field(default_factory=list)
     """Whatever a reader must know before trusting the figures."""
+    at_floor: list[FloorCell] = Field(default_factory=list)
+    """Cells in which the base model was asked plainly, and nothing else."""
+    agreements: list[Agreement] = Field(default_factory=list)
+    """Of each scorer with people, where the suite has answers that people have judged."""
     provenance: Provenance
 
     def to_json(self) -> str:

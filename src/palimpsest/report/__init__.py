@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     )
     from palimpsest.report.terminal import FittedTable, TextColumn
     from palimpsest.report.text import (
+        agreement_text,
         clipped,
         csv_text,
         flips_text,
+        floor_text,
         guessing_text,
         interval,
         number,
@@ -41,10 +43,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BASE", "BROKEN", "INK", "INTRUDED", "MUTED", "RIGHT", "TUNED", "Drawing", "FittedTable",
-    "Sheet", "TextColumn", "clipped", "csv_text", "flips_text", "guessing_text", "interval",
-    "name_rows", "number", "p_value", "percent", "percent_interval", "relation",
-    "rewrite_lab_report", "visible", "write_lab_report", "write_report", "write_restoration",
-    "write_trace",
+    "Sheet", "TextColumn", "agreement_text", "clipped", "csv_text", "flips_text", "floor_text",
+    "guessing_text", "interval", "name_rows", "number", "p_value", "percent", "percent_interval",
+    "relation", "rewrite_lab_report", "visible", "write_lab_report", "write_report",
+    "write_restoration", "write_trace",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -9,8 +9,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from palimpsest.records import THRESHOLDS
+
 if TYPE_CHECKING:
-    from palimpsest.records import Guessing, Interval, Plain
+    from palimpsest.records import Agreement, FloorCell, Guessing, Interval, Plain
 
 MISSING = "–"
 """Stands for a number that is not there."""
@@ -114,6 +116,29 @@ def flips_text(plain: Plain) -> str:
     return (
         f"{plain.n_lost:,} of {plain.base.n:,} items 1→0, {plain.n_gained:,} 0→1 "
         f"(exact McNemar test: p {p})"
+    )
+
+
+def floor_text(cell: FloorCell) -> str:
+    """Return why nothing more was asked in a cell."""
+    what = "the least that counts" if cell.floor == THRESHOLDS.ability_floor else "guessing"
+    return (
+        f"the base model is right on {percent(cell.accuracy)} % of {cell.n:,} plain prompts "
+        f"{percent_interval(cell.ci95)}, not clearly more than {what} ({percent(cell.floor)} %)"
+    )
+
+
+def agreement_text(found: Agreement) -> str:
+    """Return how far a scorer agrees with people."""
+    undecided = f", {found.n_undecided} without a judgement" if found.n_undecided else ""
+    kappa = (
+        "undefined"
+        if found.kappa is None
+        else f"{number(found.kappa, 2)} {interval(found.kappa_ci95, 2)}"
+    )
+    return (
+        f"{found.scorer}: {percent(found.agreement)} % {percent_interval(found.ci95)} of "
+        f"{found.n:,} answers that people have judged{undecided}; Cohen’s κ {kappa}"
     )
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from palimpsest.faces import lazy_face
 
 if TYPE_CHECKING:
+    from palimpsest.stats.agreement import Kappa, cohens_kappa
     from palimpsest.stats.bootstrap import (
         Array,
         bootstrap_means,
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
     from palimpsest.stats.simultaneous import simultaneous_intervals
 
 __all__ = [
-    "N_PSEUDO", "Arms", "Array", "Interval", "Line", "Mean", "Point", "adjust_for_guessing",
-    "adjusted_forgetting_interval", "bootstrap_means", "choose_best", "estimate_forgetting",
-    "estimate_recovery", "holm", "in_first_half", "is_binary", "mean_interval", "mean_over_runs",
-    "named_stream", "percentile_interval", "simultaneous_intervals",
-    "wilson_interval",
+    "N_PSEUDO", "Arms", "Array", "Interval", "Kappa", "Line", "Mean", "Point",
+    "adjust_for_guessing", "adjusted_forgetting_interval", "bootstrap_means", "choose_best",
+    "cohens_kappa", "estimate_forgetting", "estimate_recovery", "holm", "in_first_half",
+    "is_binary", "mean_interval", "mean_over_runs", "named_stream", "percentile_interval",
+    "simultaneous_intervals", "wilson_interval",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         map_on_cores,
     )
     from palimpsest.training.optimisers import (
+        OPEN_SCHEDULES,
         OPTIMISERS,
         SCHEDULES,
         Rated,
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "OPTIMISERS", "SCHEDULES", "Board", "Clock", "Cores", "OnProgress", "OneProcess", "Processes",
+    "OPEN_SCHEDULES", "OPTIMISERS", "SCHEDULES",
+    "Board", "Clock", "Cores", "OnProgress", "OneProcess", "Processes",
     "Progress", "Rated", "check_same", "chosen_device", "differences", "divided_cores",
     "find_processes", "fingerprint", "flattened", "load_state", "make_optimisers", "map_on_cores",
     "noticed_interrupts", "rate_scale", "read_tensors", "save_state", "saved_step",

@@ -17,7 +17,7 @@ from palimpsest.errors import UserError
 from palimpsest.records import RunFolder, explained
 from palimpsest.training.optimisers import Rated, load_moments, moments
 
-_MODEL, _MOMENTS = "model.", "optimiser."
+_MODEL, _MOMENTS, _AVERAGE = "model.", "optimiser.", "average."
 _KEY = "palimpsest.lab/1"
 
 
@@ -35,6 +35,7 @@ def save_state(
     *,
     step: int,
     identity: Mapping[str, Any],
+    averaged: nn.Module | None = None,
 ) -> None:
     """Write all that a training needs to go on from ``step`` as if it had never stopped.
 
@@ -44,17 +45,25 @@ def save_state(
         optimisers: Their moments.
         step: Updates made.
         identity: What determines the training, for :func:`load_state` to compare; JSON.
+        averaged: The running mean of the weights, where one is kept.
 
     Raises:
         UserError: The file cannot be written; an earlier one is left as it was.
     """
     tensors = {_MODEL + name: tensor for name, tensor in model.state_dict().items()}
     tensors |= {_MOMENTS + name: tensor for name, tensor in moments(optimisers).items()}
+    if averaged is not None:
+        tensors |= {_AVERAGE + name: tensor for name, tensor in averaged.state_dict().items()}
     write_tensors(path, tensors, {"step": step, "identity": dict(identity)})
 
 
 def load_state(
-    path: Path, model: nn.Module, optimisers: Sequence[Rated], *, identity: Mapping[str, Any]
+    path: Path,
+    model: nn.Module,
+    optimisers: Sequence[Rated],
+    *,
+    identity: Mapping[str, Any],
+    averaged: nn.Module | None = None,
 ) -> int:
     """Take up a training where it was saved and return the updates made; zero without a file.
 
@@ -69,6 +78,8 @@ def load_state(
     check_same(path, stored.facts["identity"], identity, "training")
     model.load_state_dict(_part(stored.tensors, _MODEL))
     load_moments(optimisers, _part(stored.tensors, _MOMENTS))
+    if averaged is not None:
+        averaged.load_state_dict(_part(stored.tensors, _AVERAGE))
     return int(stored.facts["step"])
 
 

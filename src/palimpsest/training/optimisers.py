@@ -79,8 +79,8 @@ def rate_scale(
     """Return the share of the peak rate at a step, counted from zero.
 
     All rise linearly over the warm-up. Then ``constant`` stays, ``linear`` and ``cosine`` fall to
-    zero, and ``trapezoid`` stays and falls linearly to zero in the last ``decay_share`` of all
-    steps.
+    zero, ``trapezoid`` stays and falls linearly to zero in the last ``decay_share`` of all steps,
+    and ``inverse-sqrt`` falls as one over the root of the steps made, whatever ``n_steps`` is.
 
     Raises:
         KeyError: No such schedule.
@@ -93,17 +93,22 @@ def rate_scale(
         return (step + 1) / n_warmup_steps
     done = (step - n_warmup_steps) / max(1, n_steps - n_warmup_steps)
     n_falling = decay_share * n_steps
-    return SCHEDULES[schedule](done, (n_steps - step) / n_falling if n_falling else math.inf)
+    left = (n_steps - step) / n_falling if n_falling else math.inf
+    return SCHEDULES[schedule](done, left, (step + 1) / max(1, n_warmup_steps))
 
 
-SCHEDULES: dict[str, Callable[[float, float], float]] = {
-    "constant": lambda done, left: 1.0,
-    "linear": lambda done, left: 1.0 - done,
-    "cosine": lambda done, left: 0.5 * (1 + math.cos(math.pi * done)),
-    "trapezoid": lambda done, left: min(1.0, left),
+SCHEDULES: dict[str, Callable[[float, float, float], float]] = {
+    "constant": lambda done, left, warm_ups: 1.0,
+    "linear": lambda done, left, warm_ups: 1.0 - done,
+    "cosine": lambda done, left, warm_ups: 0.5 * (1 + math.cos(math.pi * done)),
+    "trapezoid": lambda done, left, warm_ups: min(1.0, left),
+    "inverse-sqrt": lambda done, left, warm_ups: warm_ups**-0.5,
 }
-"""Names to shapes: over the share done since the warm-up, and over what is left of the steps, in
-units of those in which a trapezoid falls."""
+"""Names to shapes: over the share done since the warm-up; over what is left of the steps, in units
+of those in which a trapezoid falls; and over the steps made, in units of the warm-up."""
+
+OPEN_SCHEDULES = ("constant", "inverse-sqrt")
+"""Those that do not depend on how many steps there will be."""
 
 
 def update(rated: Rated, scale: float) -> None:

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 from tests.lab.micro import NO_REMEDIES, micro_file
+from tests.lab.tiny import same
 
 from palimpsest.engines.engine import Done, Work, make_engine
 from palimpsest.engines.local import HereEngine, LocalEngine
 from palimpsest.errors import UserError
+from palimpsest.lab.predictors import load_transformer
 from palimpsest.lab.runs.measures import MEASURES
 from palimpsest.lab.runs.sweep import plot_again, run_sweep
 from palimpsest.lab.runs.sweep_plan import Plan, Plot, load_sweep
@@ -25,6 +27,7 @@ from palimpsest.lab.runs.tables import (
     summary,
     sweep_lines,
 )
+from palimpsest.lab.training import pretrain
 
 pytestmark = pytest.mark.usefixtures("empty_figures")
 
@@ -165,6 +168,27 @@ def test_pretrained_models_can_be_shared_between_sweeps(tmp_path: Path) -> None:
     )
     assert first.done[0] == "pretrain_job"
     assert second.done == ["run_job"]
+
+
+@pytest.mark.slow
+def test_a_longer_pretraining_continues_the_shorter_to_the_same_model(tmp_path: Path) -> None:
+    content = SWEEP.replace(
+        '"finetune.n_steps" = [4, 8]\nnew_tasks = [false, true]', '"pretrain.n_steps" = [12, 5]'
+    )
+    content = content.replace('over = "finetune.n_steps"\nby = "new_tasks"', 'over = "seed"')
+    content = content.replace("[[plots]]", "seed = [0]\n[[plots]]")
+    settings = [*NO_REMEDIES, "pretrain.schedule=constant", "pretrain.average=0.2"]
+    plan = sweep_plan(tmp_path, content, settings)
+    steps: list[int] = []
+    told = lambda kind, n_done, n_total, name: steps.append(n_done)  # noqa: E731
+    table = run_sweep(plan, tmp_path / "out", engine=Here(), on_job=told)
+    assert [row["n_pretrained"] for row in table] == [12, 5]
+    assert steps[:4] == [0, 1, 1, 2]  # in two rounds
+    assert not list((tmp_path / "out" / "pretraining").glob("*"))
+    for job, row in zip(plan.jobs, table, strict=True):
+        alone = pretrain(job.config.problem, job.config.transformer, job.config.pretrain)
+        stored = tmp_path / "out" / "bases" / f"{job.base_key}.safetensors"
+        assert same(alone, load_transformer(stored)), row["n_pretrained"]
 
 
 @pytest.mark.slow

@@ -1,7 +1,16 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from palimpsest.errors import UserError
-from palimpsest.lm.scoring import Asked, scorer_for
+from palimpsest.lm.scoring import Asked, numbers, scorer_for
+
+PIECES = [
+    *("1", "23", "4,5", "1.200", "3/4", "12th", "1 000", "000", "٣", "½", "10^5", "e3", "·10^2"),
+    *("-", "−", "minus ", "negative ", "mínusz ", "+", "$", "€", " ", "\u00a0", ".", ",", "^", "{"),
+    *("(", ")", "]", "x", "a", "é", "×", "%", " percent", "/"),
+]
+"""Of which numbers, and what is none, are made."""
 
 # What was answered, where 1200 was expected and 35 would be the other task's, in English.
 ENGLISH = {
@@ -164,3 +173,10 @@ def test_an_unknown_argument_names_those_that_there_are() -> None:
 )
 def test_no_answer_takes_long(text: str) -> None:
     assert scorer_for(["12"], [], "number").outcome(text) == "broken"
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
+def test_numbers_are_found_where_the_pattern_alone_finds_them(text: str) -> None:
+    """The pattern is tried near digits only, which saves most of the time."""
+    spans = [match.span() for match in numbers._matches(text)]
+    assert spans == [match.span() for match in numbers._NUMBER.finditer(text)]

@@ -265,3 +265,24 @@ def test_every_accepted_answer_is_right_by_its_own_scorer_and_the_empty_one_is_n
         scorer = example.scorer_of(example.right, example.intruding)
         assert all(scorer.outcome(text) == "right" for text in example.right)
         assert scorer.outcome("") == "broken"
+
+
+def test_every_cell_has_room_for_its_answers_whatever_the_tokenizer() -> None:
+    for example in suite().examples:
+        assert example.max_new_tokens is not None
+        longest = max((len(text.encode()) for text in example.right), default=0)
+        assert longest + 10 <= example.max_new_tokens <= 160
+
+
+def test_answers_of_several_lines_end_before_the_label_of_the_next_question() -> None:
+    for cell, label in (("steps", -2), ("json", -2), ("tools", -2), ("benign", -2)):
+        for example in in_cell(cell):
+            assert isinstance(example.prompt, str)
+            [stop] = example.stop or ()
+            assert asked(example).splitlines()[label].startswith(stop.strip())
+    assert {example.stop for example in in_cell("sums")} == {("\n",)}
+
+
+def test_a_limit_of_ones_own_is_that_of_all_cells() -> None:
+    examples = load_suite("abilities:n=1,max_new_tokens=7").examples
+    assert {example.max_new_tokens for example in examples} == {7}

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from palimpsest.errors import UserError
 from palimpsest.lm.conjugations import parse_conjugation
-from palimpsest.lm.scoring.scorers import scorer_for
+from palimpsest.lm.scoring import is_unspaced, scorer_for
 from palimpsest.lm.suites import load_suite
 from palimpsest.lm.suites.icl_vs_if import BUILT_IN, LARGEST, SMALLEST, blank_first_word, build
 from palimpsest.lm.suites.suite import Example, Suite
-from palimpsest.lm.suites.templates import OPERATIONS, TASK_WORDINGS, TASKS
+from palimpsest.lm.suites.templates import OPERATIONS, TASK_WORDINGS
 
 CELLS = ("repeat/math", "repeat/blank", "capitalise/math", "capitalise/blank")
 NATURAL = ("en", "fr", "es", "nl", "de", "hu")
@@ -201,7 +201,8 @@ def test_blanking_keeps_the_length_and_loses_only_the_word(sentence: str) -> Non
     if request is None:
         assert not any(char.isalnum() for char in sentence)
     else:
-        assert len(request.text) == len(sentence)
+        wider = is_unspaced(request.answers[0][:1])  # two underscores for one character
+        assert len(request.text) == len(sentence) + wider
         assert sentence.startswith(request.answers[-1])
         assert request.text.endswith(sentence[len(request.answers[-1]) :])
 
@@ -314,7 +315,7 @@ def test_a_language_without_wording_is_refused_unless_others_are_chosen(folder: 
     with pytest.raises(UserError, match=r"no wording in 'fi' for the sentences in .*fi\.txt") as e:
         build(sentences=folder)
 
-    assert "There is wording in: en, fr, es, nl, de, hu, ls, pl." in str(e.value)
+    assert "There is wording in: en, fr, es, nl, de, hu, zh, ja, ar, hi, ls, pl." in str(e.value)
     assert "languages=en+fr+es+leet+pig-latin" in str(e.value)
     assert build(n=1, sentences=folder, languages=["en", "fr"]).languages == ("en", "fr")
 
@@ -350,13 +351,63 @@ def test_parameters_record_the_files(suite: Suite, folder: Path) -> None:
 def test_every_language_words_every_task_and_question(language: str) -> None:
     wording = TASK_WORDINGS[language]
 
-    lines = {wording.instruction(task) for task in TASKS}
+    lines = {wording.instruction(task) for task in wording.tasks}
     questions = {wording.question(operation, 12, 5) for operation in OPERATIONS}
-    assert len(lines) == len(TASKS)
+    assert len(lines) == len(wording.tasks) >= 1
     assert len(questions) == len(OPERATIONS)
-    assert all(re.search(r"\b12\b.*\b5\b", text) for text in questions)
+    assert all(re.search(r"(?<!\d)12(?!\d).*(?<!\d)5(?!\d)", text) for text in questions)
     assert not any("{" in text for text in lines | questions)
-    assert wording.turn("a").endswith(":")
+    assert wording.turn("a").endswith((":", "："))
+
+
+def test_a_script_without_capitals_has_the_repeating_cells_alone() -> None:
+    suite = build(n=3)
+    cells = {
+        language: {e.cell for e in suite.in_language(language)} for language in suite.languages
+    }
+
+    assert cells["zh"] == {"repeat/math", "repeat/blank"}
+    assert all(found == set(CELLS) for language, found in cells.items() if language != "zh")
+
+
+def test_another_language_changes_no_prompt() -> None:
+    with_it = {(e.source_id, e.language): e for e in build(n=20).examples}
+    without = build(n=20, languages=[*NATURAL, "leet", "pig-latin"]).examples
+
+    assert all(with_it[example.source_id, example.language] == example for example in without)
+
+
+@pytest.mark.parametrize(
+    ("language", "lines", "right", "answers"),
+    [
+        ("zh", ["去年夏天很热。", "狗叫了。", "谁来了？"], "__",
+         {"去": "intruded", "今年夏天": "intruded", "__年夏天很热。": "right",
+          "我不知道，谢谢。": "broken"}),
+        ("ja", ["雨が降る。", "犬が吠える。", "猫が寝る。"], "__",
+         {"雨": "intruded", "__が降る。": "right"}),
+        ("ar", ["القط نائم.", "الكلب ينبح.", "المطر ينزل."], "____", {"القط": "intruded",
+         "____ نائم.": "right", "الولد نائم": "intruded"}),
+        ("hi", ["मेरी बिल्ली सोती है।", "कुत्ता भौंकता है।", "बारिश हो रही है।"], "____",
+         {"मेरी": "intruded", "____ बिल्ली सोती है।": "right"}),
+    ],
+)  # fmt: skip
+def test_first_words_of_other_scripts_are_blanked_whole_and_scored(
+    tmp_path: Path, language: str, lines: list[str], right: str, answers: dict[str, str]
+) -> None:
+    folder = write(
+        tmp_path / "s", {"en": ["It was hot.", "A dog barks.", "Who came?"], language: lines}
+    )
+    suite = build(n=3, sentences=folder, languages=["en", language])
+    [example] = [
+        e
+        for e in suite.in_language(language)
+        if e.cell == "repeat/blank"
+        and e.whole_answers["in-context"].endswith(lines[0][len(lines[0]) // 2 :])
+    ]
+
+    assert example.right == (right,)
+    scorer = example.scorer_of(example.right, example.intruding)
+    assert {answer: scorer.outcome(answer) for answer in answers} == answers
 
 
 @pytest.mark.parametrize("language", TASK_WORDINGS)
@@ -391,11 +442,11 @@ def test_ls_and_pl_are_the_rewritten_languages_of_the_paper() -> None:
 
 
 @pytest.mark.slow
-def test_the_default_suite_has_a_hundred_prompts_a_cell_in_eight_languages() -> None:
+def test_the_default_suite_has_a_hundred_prompts_a_cell_in_nine_languages() -> None:
     suite = load_suite("icl-vs-if")
 
-    assert suite.languages == (*NATURAL, "leet", "pig-latin")
-    assert len(suite.examples) == 4 * 8 * 100
+    assert suite.languages == (*NATURAL, "zh", "leet", "pig-latin")
+    assert len(suite.examples) == (4 * 8 + 2) * 100  # Chinese has no capitals
 
 
 def test_every_sentence_of_the_package_can_be_used() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from palimpsest.errors import UserError
 from palimpsest.lm.prompts import Message
-from palimpsest.lm.suites import Suite, load_suite
+from palimpsest.lm.suites import HumanLabel, Suite, load_suite
 
 MGSM = Path(__file__).parents[4] / "shared" / "data" / "mgsm"
 PROMPT = r"prompt=Question: {question}\nAnswer:"
@@ -143,6 +143,26 @@ def test_messages_by_a_template_have_worked_examples_as_turns(folder: Path) -> N
     assert isinstance(said, Message)
     assert isinstance(shot, Message)
     assert (shot.role, said.role) == ("user", "assistant")
+
+
+def test_what_people_say_of_answers_stands_beside_them(folder: Path) -> None:
+    rows: list[dict[str, object]] = [
+        {"q": "a?", "a": "x", "said": "an x", "label": "right"},
+        {"q": "b?", "a": "y", "said": ["y", "z"], "label": [1, 0]},
+        {"q": "c?", "a": "z", "said": "", "label": None},
+    ]
+    (folder / "c.jsonl").write_text("\n".join(map(json.dumps, rows)), "utf-8")
+    suite = load("c.jsonl,prompt={q},answer={a},human={label},human_answer={said}")
+    assert [each.human for each in suite.examples] == [
+        (HumanLabel("an x", right=True),),
+        (HumanLabel("y", right=True), HumanLabel("z", right=False)),
+        (),
+    ]
+    with pytest.raises(UserError, match="belong together"):
+        load("c.jsonl,prompt={q},answer={a},human={label}")
+    (folder / "c.jsonl").write_text(json.dumps({**rows[0], "label": "perhaps"}), "utf-8")
+    with pytest.raises(UserError, match="line 1: human: 'perhaps': expected right or wrong"):
+        load("c.jsonl,prompt={q},answer={a},human={label},human_answer={said}")
 
 
 def test_parts_of_a_value_whole_numbers_and_the_form_of_answers(folder: Path) -> None:

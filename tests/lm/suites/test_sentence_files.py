@@ -14,6 +14,8 @@ import palimpsest
 FOLDER = Path(palimpsest.__file__).parent / "lm" / "suites" / "data" / "sentences"
 LANGUAGES = ("en", "fr", "es", "nl", "de", "hu")
 TRANSLATIONS = LANGUAGES[1:]
+UNSPACED = ("zh",)
+"""Languages whose words stand without spaces, and without capitals."""
 
 # Frequent little words of each language that none of the other files happens to have.
 FUNCTION_WORDS = {
@@ -42,25 +44,27 @@ def lines_with(language_of_words: str, sentences: list[str]) -> list[str]:
 
 
 def test_the_folder_has_one_file_a_language_and_nothing_else() -> None:
-    assert {path.name for path in FOLDER.iterdir()} == {f"{name}.txt" for name in LANGUAGES}
+    assert {path.name for path in FOLDER.iterdir()} == {
+        f"{name}.txt" for name in (*LANGUAGES, *UNSPACED)
+    }
 
 
 def test_there_are_at_least_two_hundred_sentences() -> None:
     assert len(read("en")) >= 200
 
 
-@pytest.mark.parametrize("language", TRANSLATIONS)
+@pytest.mark.parametrize("language", [*TRANSLATIONS, *UNSPACED])
 def test_every_file_has_as_many_lines_as_the_english_one(language: str) -> None:
     assert len(read(language)) == len(read("en"))
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("language", [*LANGUAGES, *UNSPACED])
 def test_no_sentence_is_there_twice(language: str) -> None:
     sentences = [sentence.casefold() for sentence in read(language)]
     assert len(set(sentences)) == len(sentences)
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("language", [*LANGUAGES, *UNSPACED])
 def test_accents_are_composed(language: str) -> None:
     assert [s for s in read(language) if not unicodedata.is_normalized("NFC", s)] == []
 
@@ -104,10 +108,10 @@ def test_no_sentence_is_left_in_english(language: str) -> None:
     assert [a for a, b in zip(read("en"), read(language), strict=True) if a == b] == []
 
 
-@pytest.mark.parametrize("language", TRANSLATIONS)
+@pytest.mark.parametrize("language", [*TRANSLATIONS, *UNSPACED])
 def test_a_question_is_a_question_in_every_language(language: str) -> None:
     pairs = zip(read("en"), read(language), strict=True)
-    assert [pair for pair in pairs if len({s.endswith("?") for s in pair}) > 1] == []
+    assert [pair for pair in pairs if len({s.endswith(("?", "？")) for s in pair}) > 1] == []
 
 
 @pytest.mark.parametrize("language", TRANSLATIONS)
@@ -158,3 +162,26 @@ def test_frequent_words_of_the_language_are_in_most_lines(language: str) -> None
 def test_no_line_has_frequent_words_of_another_language(language: str, other: str) -> None:
     # With the test before, one line in the wrong file is noticed more often than not.
     assert lines_with(other, read(language)) == []
+
+
+def test_chinese_sentences_are_of_chinese_characters_with_a_mark_at_their_end() -> None:
+    assert [s for s in read("zh") if not re.fullmatch(r"[\u4e00-\u9fff，、]+[。？！]", s)] == []
+
+
+def test_the_first_characters_of_chinese_sentences_are_varied() -> None:
+    # The blanked one is to be guessed from the sentence, not known beforehand.
+    first = [sentence[0] for sentence in read("zh")]
+    assert len(set(first)) > len(first) / 2
+    assert max(map(first.count, first)) < len(first) / 15
+
+
+def test_chinese_sentences_are_about_as_long_as_the_english_ones() -> None:
+    ratios = [len(b) / len(a) for a, b in zip(read("en"), read("zh"), strict=True)]
+    assert min(ratios) > 0.15
+    assert max(ratios) < 0.6
+
+
+def test_chinese_is_simplified_throughout() -> None:
+    # Characters that would be written otherwise: a line in the other script shows some of them.
+    traditional = set("這們來說時個會對為過後從見間開關車門問電話讓請誰買賣魚鳥長國學書幾樣")
+    assert [s for s in read("zh") if traditional & set(s)] == []

@@ -14,6 +14,8 @@ from palimpsest.records.results import (
     Best,
     Cell,
     ConjugationResult,
+    InferenceArm,
+    InferenceResult,
     Interval,
     ModelInfo,
     Plain,
@@ -184,6 +186,41 @@ def from_logs(results: Results, scoring: Scoring) -> Results:
         return found
     plain = results.plain.model_copy(update={"forgetting_newcombe95": None})
     return found.model_copy(update={"plain": plain})
+
+
+def with_inference(results: Results) -> Results:
+    """Return the same figures with what inference was measured besides, overall and in cells."""
+
+    def arm_of(right: float, intruding: float) -> InferenceArm:
+        other = 1 - right - intruding
+        return InferenceArm(
+            n=40,
+            right=right,
+            right_ci95=(right - 0.05, right + 0.05),
+            intruding=intruding,
+            intruding_ci95=(intruding - 0.05, intruding + 0.05),
+            other=other,
+            other_ci95=(other, other),
+            unseen=0.01,
+            g=intruding / (right + intruding),
+            g_ci95=(0.0, 1.0),
+        )
+
+    found = [
+        InferenceResult(
+            via=name,
+            base=arm_of(0.9, 0.05),
+            tuned=arm_of(0.2, 0.7),
+            shift=4.1,
+            shift_ci95=(3.5, 4.8),
+            n_drift=40 if name == "identity" else 0,
+            drift=-0.25 if name == "identity" else None,
+            drift_ci95=(-0.3, -0.2) if name == "identity" else None,
+        )
+        for name in ("identity", *(each.name for each in results.conjugations))
+    ]
+    cells = [each.model_copy(update={"inference": found}) for each in results.cells]
+    return results.model_copy(update={"inference": found, "cells": cells})
 
 
 def cell(name: str, place: int, vias: Sequence[Via], n: int) -> Cell:

@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from tests.report.diagnosis.factory import VIAS, fake_results, from_logs
+from tests.report.diagnosis.factory import VIAS, fake_results, from_logs, with_inference
 from tests.report.diagnosis.hostile import NAMES
 
 from palimpsest.records.results import Results
@@ -97,3 +97,14 @@ def test_logs_that_only_tell_right_from_wrong_get_a_figure_of_their_tasks() -> N
         assert cell.name in drawing.alternative
     one = results.model_copy(update={"cells": results.cells[:1]})
     assert list(drawings(one)) == ["accuracy", "recovery"]
+
+
+def test_inference_is_shown_where_it_was_measured_with_its_numbers_in_words() -> None:
+    found = drawings(with_inference(fake_results()))
+    assert list(found)[-2:] == ["inference", "inference-cells"]
+    assert "inference" not in drawings(fake_results())
+    said = found["inference"].alternative
+    assert "plain: base 90.0 % right [85.0, 95.0], 5.0 % intruding" in said
+    assert "shift +4.10 [3.50, 4.80]; drift −0.25 [−0.30, −0.20]" in said
+    assert said.count("drift") == 1
+    assert any("shift +4.10" in text for text in texts(found["inference"]))

@@ -73,7 +73,10 @@ def fake_lab_results(
     return LabResults(
         name=name,
         check=Check(
-            share_of_mixture=0.03,
+            share_of_mixture=0.01,
+            alpha=estimate(0.49),
+            is_converged=True,
+            convergence="Converged. On D_mix 1.0 % of what can be learned is missing.",
             g_hat_discrete=estimate(0.6),
             g_hat_mixture=0.8,
             is_learnt=True,

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from palimpsest.errors import UserError, did_you_mean
+from palimpsest.lm import TIE, Likelihood, is_tie
 
 KINDS = ("generate_until", "multiple_choice", "loglikelihood")
 """The types of output that can be asked for."""
@@ -68,24 +69,47 @@ class HarnessDocument:
         """
         return _grade_of_text(self, answer)
 
-    def grade_of_likelihoods(self, scores: Sequence[float]) -> float:
-        """Return the metric of choices with these natural-log probabilities."""
-        return self._grade([(score, False) for score in scores])
+    def grade_of_likelihoods(self, likelihoods: Sequence[Likelihood]) -> float:
+        """Return the metric of choices that are so likely.
 
-    def choice(self, scores: Sequence[float]) -> str:
-        """Return the choice that the metric takes for the answer."""
+        Raises:
+            UserError: It depends on which is the greedy one, and the model does not tell.
+        """
+        # The harness computes all metrics at once, and this one may not be among those that ask.
+        asks = self.metric not in ("acc", "acc_norm", "acc_bytes") or self.kind == "loglikelihood"
+        untold = Untold(self) if asks or callable(self.task.config.process_results) else False
+        return self._grade(
+            [
+                (each.log_probability, untold if each.greedy is None else each.greedy)
+                for each in likelihoods
+            ]
+        )
+
+    def choice(self, likelihoods: Sequence[Likelihood]) -> tuple[str, bool]:
+        """Return the choice that the metric takes for the answer, and whether it is a tie.
+
+        Of a single continuation, it is the answer if it is the greedy one.
+        """
+        if self.kind == "loglikelihood":
+            [only] = likelihoods
+            tied = only.margin is not None and abs(only.margin) <= TIE
+            return (self.requests[0].args[1] if only.greedy else ""), tied
         choices = self.task.doc_to_choice(self.doc)
         sizes = {
             "acc_norm": [len(choice) for choice in choices],
             "acc_bytes": [len(choice.encode()) for choice in choices],
         }.get(self.metric, [1] * len(choices))
-        weighed = [score / max(size, 1) for score, size in zip(scores, sizes, strict=True)]
-        return str(choices[weighed.index(max(weighed))])
+        sizes = [max(size, 1) for size in sizes]
+        scores = [each.log_probability for each in likelihoods]
+        weighed = [score / size for score, size in zip(scores, sizes, strict=True)]
+        return str(choices[weighed.index(max(weighed))]), is_tie(weighed, sizes)
 
     def _grade(self, replies: Sequence[Any]) -> float:
         name = self.task.config.task
         try:
             value = self.metrics(replies)[self.metric]
+        except UserError:
+            raise
         except Exception as error:
             raise UserError(
                 f"The task '{name}' fails on an answer to its document "
@@ -105,28 +129,31 @@ class HarnessDocument:
 
 @lru_cache(maxsize=4096)
 def _grade_of_text(document: HarnessDocument, answer: str) -> float:
-    if document.kind == "multiple_choice":
+    if document.kind != "generate_until":
         raise UserError(
-            f"The task '{document.task.config.task}' lets models choose by likelihood, which one "
-            "of these cannot say.",
+            f"The task '{document.task.config.task}' asks how likely given texts are, which one of "
+            "these models cannot say.",
             hint="Ask both through hf:, or choose a task of the type generate_until.",
         )
-    if document.kind == "generate_until":
-        return document._grade([answer])
-    return document._grade([(0.0, continues(answer, document.requests[0].args[1]))])
+    return document._grade([answer])
 
 
-def continues(answer: str, expected: str) -> bool:
-    """Return whether a greedy answer begins with the expected text, as whole words.
+class Untold:
+    """Stands for what a model does not say: whether a continuation is its greedy one."""
 
-    Example:
-        >>> continues(" store. He", " store"), continues(" stores", " store")
-        (True, False)
-    """
-    if not answer.startswith(expected):
-        return False
-    after = answer[len(expected) : len(expected) + 1]
-    return not (after.isalnum() and expected[-1:].isalnum())
+    def __init__(self, document: HarnessDocument) -> None:
+        self._document = document
+
+    def __bool__(self) -> bool:
+        raise UserError(
+            f"The metric '{self._document.metric}' of the task "
+            f"'{self._document.task.config.task}' asks whether a continuation is the one that the "
+            "model would give itself, which this one does not say.",
+            hint="Ask through hf:, or choose another metric with metric=NAME.",
+        )
+
+    def __int__(self) -> int:
+        return int(bool(self))
 
 
 def judged_by(
@@ -176,10 +203,6 @@ def _usable(document: HarnessDocument, filter_name: str) -> list[str]:
         names = [name for name in probe.metrics(replies) if name in found]
     except Exception:  # of a task's own code, which may not know empty answers
         names = list(document.task._metric_fn_list)
-    if document.kind == "loglikelihood":
-        names = [name for name in names if name == "acc"]
-    if document.kind == "multiple_choice":  # whether a choice is the greedy one is not asked
-        names = [name for name in names if name != "exact_match"]
     return [name for name in names if better.get(name, True) and name != "bypass"]
 
 

@@ -10,6 +10,15 @@ from typing import Any
 from palimpsest.errors import UserError, did_you_mean, from_extra
 from palimpsest.integrations.lm_eval_tasks.documents import KINDS, HarnessDocument, judged_by
 
+LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+"""What limits an answer, the first that is there."""
+
+_OF_DRAWING = {"until", "do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p", "seed"}
+"""Settings that change no greedy answer, or that are looked at elsewhere."""
+
+_MEANINGLESS = {"num_beams": 1, "repetition_penalty": 1.0, "num_return_sequences": 1, "n": 1}
+"""Settings with the values that change nothing."""
+
 
 @dataclass(frozen=True)
 class TaskOptions:
@@ -137,8 +146,8 @@ def _check(name: str, task: Any, options: TaskOptions) -> None:
         said = "it shows pictures or sound"
     elif options.chat and config.gen_prefix:
         said = "it begins the model's answer (gen_prefix), which messages cannot"
-    elif _samples(config.generation_kwargs or {}) and task.OUTPUT_TYPE == "generate_until":
-        said = "it draws its answers at random (do_sample); here models are asked greedily"
+    elif task.OUTPUT_TYPE == "generate_until":
+        said = _not_greedy(config.generation_kwargs or {})
     if said is not None:
         raise UserError(
             f"The task '{name}' cannot be carried over: {said}.",
@@ -147,5 +156,21 @@ def _check(name: str, task: Any, options: TaskOptions) -> None:
         )
 
 
-def _samples(options: dict[str, Any]) -> bool:
-    return bool(options.get("do_sample")) and float(options.get("temperature") or 0) > 0
+def _not_greedy(options: dict[str, Any]) -> str | None:
+    """Return what the settings of a task ask for besides greedy answers, if they do."""
+    drawn = options.get("do_sample")
+    if float(options.get("temperature") or 0) > 0 and drawn is not False:
+        return "it draws its answers at random (temperature); here models are asked greedily"
+    if "" in _listed(options.get("until")):
+        return "one of its stop strings (until) is empty"
+    others = {name: value for name, value in options.items() if name not in {*LIMITS, *_OF_DRAWING}}
+    asked = [
+        f"{name}: {value}" for name, value in others.items() if _MEANINGLESS.get(name) != value
+    ]
+    if asked:
+        return f"its generation_kwargs ask for {', '.join(asked)}; here models are asked greedily"
+    return None
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from palimpsest.errors import UserError
+from palimpsest.lm import TIED, Likelihood
 from palimpsest.lm.scoring import ScoredAnswer, Scorer
 from palimpsest.records import Outcome
 
@@ -41,11 +42,13 @@ class HarnessScorer(Scorer):
         """Return the value of the metric."""
         return self.score(answer).grade
 
-    def of_likelihoods(self, scores: Sequence[float]) -> tuple[str, ScoredAnswer] | None:
+    def of_likelihoods(self, likelihoods: Sequence[Likelihood]) -> tuple[str, ScoredAnswer] | None:
         """Return the choice that the metric takes, and its value."""
-        if all(score == -math.inf for score in scores):
+        if all(each.log_probability == -math.inf for each in likelihoods):
             return "", _scored(0.0)
-        return self._document.choice(scores), _scored(self._document.grade_of_likelihoods(scores))
+        answer, is_tie = self._document.choice(likelihoods)
+        scored = _scored(self._document.grade_of_likelihoods(likelihoods))
+        return answer, scored._replace(flags=(TIED,)) if is_tie else scored
 
     @property
     def ambiguous(self) -> bool:

@@ -10,7 +10,12 @@ from pydantic import NonNegativeInt
 
 from palimpsest.errors import UserError
 from palimpsest.integrations.lm_eval_tasks.documents import HarnessDocument
-from palimpsest.integrations.lm_eval_tasks.loading import TaskOptions, documents, load_tasks
+from palimpsest.integrations.lm_eval_tasks.loading import (
+    LIMITS,
+    TaskOptions,
+    documents,
+    load_tasks,
+)
 from palimpsest.judging.compare import find_versions
 from palimpsest.lm import Message, Prompt
 from palimpsest.lm.suites import DEFAULT_LANGUAGE, Example, Suite
@@ -91,42 +96,36 @@ def _with_source(examples: Sequence[Example]) -> Iterable[Example]:
 
 
 def _examples(found: Sequence[HarnessDocument], cell: str, language: str) -> list[Example]:
-    kind = found[0].kind if found else ""
-    targets = [_targets(document) for document in found]
-    longest = max((len(text.encode()) for texts in targets for text in texts), default=0)
     return [
         Example(
             source_id=f"{cell}/{document.requests[0].doc_id}",
             cell=cell,
             language=language,
             prompt=_prompt(document),
-            answers={cell: texts},
+            answers={cell: _targets(document)},
             scorer=f"lm-eval:{document.metric}@{document.filter}",
+            as_lm_eval=True,
             item=document,
-            **_asking(document, kind, longest + 2),
+            **_asking(document),
         )
-        for document, texts in zip(found, targets, strict=True)
+        for document in found
     ]
 
 
-def _asking(document: HarnessDocument, kind: str, n_tokens: int) -> dict[str, Any]:
+def _asking(document: HarnessDocument) -> dict[str, Any]:
     """Return how an example is asked, beyond its prompt."""
-    if kind == "multiple_choice":
-        return {
-            "choices": tuple(request.args[1] for request in document.requests),
-            "choices_joined": True,
-        }
-    if kind == "loglikelihood":
-        return {"max_new_tokens": n_tokens, "stop": ()}
-    return _generating(document.requests[0].args[1] or {})
+    if document.kind == "generate_until":
+        return _generating(document.requests[0].args[1] or {})
+    choices = tuple(request.args[1] for request in document.requests)
+    return {"choices": choices, "choices_joined": True}
 
 
 def _generating(options: Mapping[str, Any]) -> dict[str, Any]:
     until = options.get("until") or ()
     until = [until] if isinstance(until, str) else until
-    limits = (options.get(name) for name in ("max_gen_toks", "max_new_tokens", "max_tokens"))
+    limits = (options.get(name) for name in LIMITS)
     return {
-        "max_new_tokens": next((int(each) for each in limits if each), _N_TOKENS),
+        "max_new_tokens": next((int(each) for each in limits if each is not None), _N_TOKENS),
         "stop": tuple(dict.fromkeys(filter(None, until))),
     }
 
@@ -160,7 +159,7 @@ def _text(target: Any, choices: Sequence[str] | None) -> str:
 
 
 def _chance(examples: Sequence[Example]) -> float | None:
-    """Return how often drawing among the choices is right, if all examples have some."""
-    if not examples or not all(each.choices for each in examples):
+    """Return how often drawing among the choices is right, if all examples have several."""
+    if not examples or not all(len(each.choices) > 1 for each in examples):
         return None
     return sum(1 / len(each.choices) for each in examples) / len(examples)

@@ -1,4 +1,4 @@
-"""Ranking of conjugations for prompts without labels, by what the models find likely."""
+"""Ranking of conjugations for prompts without labels, by what brings the base's answers back."""
 
 from __future__ import annotations
 
@@ -11,31 +11,29 @@ from typing import Any
 import numpy as np
 
 from palimpsest.errors import UserError
-from palimpsest.judging.recommend.evidence import (
-    Likelihoods,
-    ScoringProgress,
-    SentPrompts,
-    Study,
-    plain_text,
-    score_texts,
-    send,
-)
+from palimpsest.judging.recommend.evidence import RecommendProgress, SentPrompts, collect, send
 from palimpsest.judging.recommend.prompts import read_prompts
-from palimpsest.judging.recommend.score import Gates, Term, estimate
+from palimpsest.judging.recommend.score import Term, estimate
 from palimpsest.judging.via import Via, distinct_vias, parse_via
+from palimpsest.lm import texts_of
 from palimpsest.lm.conjugations import CONJUGATIONS
 from palimpsest.lm.models import LanguageModel, load_model
 from palimpsest.lm.suites import Suite
+from palimpsest.stats import Array
 
-SCHEMA = "palimpsest.recommendation/1"
+SCHEMA = "palimpsest.recommendation/2"
 
 FEW_PROMPTS = 20
-"""With fewer, intervals of a bootstrap are too narrow to be believed."""
+"""With fewer, conjugations are hardly told apart."""
+
+UNCHANGED = "leaves every prompt as it is"
+NOTHING_LOST = "both models answer alike: there is nothing to bring back"
+"""Why a conjugation is not recommended."""
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """One conjugation with what speaks for and against it."""
+    """One conjugation with what speaks for it."""
 
     name: str
     """As in ``--via``."""
@@ -46,20 +44,9 @@ class Ranked:
     excluded: str | None
     """Why it is not recommended, if it is not."""
 
-    shift: Term
-    """Fall of the log-odds that a prompt is one of the tuning's, in bits per plain byte."""
-
-    handling: Term
-    """Share of what the base model knows about plain prompts that it still knows, 0 to 1."""
-
-    fidelity: Term
-    """Mean chrF of the prompts' round trip, 0 to 1."""
-
     score: Term
-    """Their product; see :mod:`palimpsest.judging.recommend.score`."""
-
-    survival: float
-    """Mean share of protected spans that the conjugated prompts still have; 1 if exact."""
+    """Share of the base's answers that it brings back, of those that the tuned model does not give
+    plainly; see :mod:`palimpsest.judging.recommend.score`."""
 
     cost: float
     """Length of the conjugated prompts as a multiple of the plain ones'."""
@@ -72,8 +59,8 @@ class Ranked:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the score is above zero, its whole interval included."""
-        return self.score.ci95 is not None and self.score.ci95.low > 0
+        """Whether it brings any answer back."""
+        return self.score.value > 0
 
 
 @dataclass(frozen=True)
@@ -83,14 +70,14 @@ class Recommendation:
     tuned: str
     """Spec of the tuned model."""
 
-    base: str | None
-    """Spec of the base model, if there is one."""
+    base: str
+    """Spec of the base model."""
 
     prompts: str
     """The file, or the suite's name."""
 
     n_prompts: int
-    """Plain prompts that fit into the models' contexts."""
+    """Plain prompts."""
 
     cost_unit: str
     """What :attr:`Ranked.cost` counts: the tuned model's ``tokens``, or ``bytes``."""
@@ -100,9 +87,6 @@ class Recommendation:
 
     warnings: tuple[str, ...]
     """Whatever a reader must know before trusting the ranking."""
-
-    gates: Gates
-    """What a conjugation must reach."""
 
     seed: int
     """Of the bootstrap."""
@@ -117,11 +101,9 @@ class Recommendation:
 
     def to_json(self) -> dict[str, Any]:
         """Return what ``palimpsest recommend --json`` prints; undefined numbers are null."""
-        values = {**asdict(self), "gates": self.gates._asdict()}
-        terms = ("shift", "handling", "fidelity", "score")
+        values = asdict(self)
         values["candidates"] = [
-            {**asdict(one), **{term: getattr(one, term)._asdict() for term in terms}}
-            for one in self.candidates
+            {**asdict(one), "score": one.score._asdict()} for one in self.candidates
         ]
         return {"schema": SCHEMA, **_defined(values)}
 
@@ -138,70 +120,62 @@ def _defined(value: Any) -> Any:
 def recommend(
     tuned: str | LanguageModel,
     *,
+    base: str | LanguageModel,
     prompts: str | Path | Suite,
-    base: str | LanguageModel | None = None,
     via: Sequence[str] | None = None,
     limit: int | None = None,
-    gates: Gates | None = None,
     seed: int = 0,
     n_resamples: int = 2000,
-    progress: ScoringProgress | None = None,
+    progress: RecommendProgress | None = None,
 ) -> Recommendation:
     """Rank conjugations by how promising they look for prompts whose answers nobody knows.
 
     Args:
         tuned: The model after tuning, as a spec or opened; it is closed in the end.
+        base: The model before tuning, likewise: its answers stand for the right ones.
         prompts: A file of prompts, or a suite whose answers are ignored.
-        base: The model before tuning. Without it the ranking is a rule of thumb.
         via: Conjugations to rank; by default the other languages of the prompts and every
             registered conjugation but translations.
         limit: At most so many prompts of the file, the first ones.
-        gates: What a conjugation must reach to be ranked.
         seed: Of the bootstrap.
         n_resamples: Bootstrap resamples.
-        progress: Called as texts are scored.
+        progress: Called as prompts are answered.
 
     Raises:
-        UserError: No prompts, none that fits into the context, a model or conjugation that cannot
-            be used; :class:`ScoringUnavailableError` if a model tells no likelihoods.
+        UserError: No prompts, none that the base answers, or a model or conjugation that cannot be
+            used.
 
     Example:
         >>> pair = {"base": "rosetta:base", "tuned": "rosetta:tuned"}
         >>> from palimpsest import load_suite
-        >>> found = recommend(prompts=load_suite("rosetta:n=3"), via=["fr", "rot13"], **pair)
+        >>> found = recommend(prompts=load_suite("rosetta:n=3"), via=["rot13", "leet"], **pair)
         >>> [one.name for one in found.ranked]
-        ['fr']
+        ['leet', 'rot13']
     """
     suite = prompts if isinstance(prompts, Suite) else read_prompts(Path(prompts), limit=limit)
     vias = _vias(via, suite)
-    opened = {
+    models = {
         role: load_model(model) if isinstance(model, str) else model
         for role, model in (("base", base), ("tuned", tuned))
-        if model is not None
     }
     sent = [send(each, suite) for each in vias]
-    plain = [plain_text(e.prompt) for e in suite.in_language(suite.source_language)]
-    texts = dict.fromkeys([*plain, *(text for one in sent for text in one.texts if text)])
-    found = {
-        role: score_texts(model, list(texts), role=role, progress=progress)
-        for role, model in opened.items()
-    }
-    study = Study(plain, found)
-    gates = gates or Gates()
-    candidates = _rank(study, sent, gates, np.random.default_rng(seed), n_resamples)
+    returned = collect(models, suite, sent, progress)
+    plain = [example.prompt for example in suite.in_language(suite.source_language)]
+    unit, lengths = _lengths(models["tuned"], suite, sent)
+    rng = np.random.default_rng(seed)
+    candidates = _rank(sent, returned, lengths, rng, n_resamples)
     return Recommendation(
-        tuned=opened["tuned"].spec,
-        base=opened["base"].spec if "base" in opened else None,
+        tuned=models["tuned"].spec,
+        base=models["base"].spec,
         prompts=suite.name,
-        n_prompts=int(study.fits.sum()),
-        cost_unit="bytes" if found["tuned"].n_tokens is None else "tokens",
+        n_prompts=len(plain),
+        cost_unit=unit,
         candidates=candidates,
         warnings=(
-            *_about_models(opened, found),
-            *_about_prompts(suite, study),
+            *_about_models(models),
+            *_about_prompts(returned),
             *_about_candidates(sent, candidates),
         ),
-        gates=gates,
         seed=seed,
         n_resamples=n_resamples,
     )
@@ -222,39 +196,30 @@ def _vias(specs: Sequence[str] | None, suite: Suite) -> list[Via]:
 
 
 def _rank(
-    study: Study,
     sent: Sequence[SentPrompts],
-    gates: Gates,
+    returned: Sequence[Array],
+    lengths: Sequence[float],
     rng: np.random.Generator,
     n_resamples: int,
 ) -> tuple[Ranked, ...]:
     """Return the candidates in order, those out of the ranking last."""
-    evidence = [study.evidence(one) for one in sent]
     reasons = [
-        gates.why_excluded(each, n_changed=study.n_changed(one))
-        for each, one in zip(evidence, sent, strict=True)
+        UNCHANGED if not one.n_changed else None if np.isfinite(each).any() else NOTHING_LOST
+        for one, each in zip(sent, returned, strict=True)
     ]
     eligible = [reason is None for reason in reasons]
-    estimates = estimate(evidence, eligible, rng=rng, n_resamples=n_resamples)
+    estimates = estimate(returned, eligible, rng=rng, n_resamples=n_resamples)
     candidates = [
         Ranked(
             name=one.via.name,
-            kind=_kind(one.via),
+            kind="native" if one.via.native else "exact" if one.via.exact else "lossy",
             excluded=reason,
-            survival=study.mean_survival(one),
-            cost=study.cost(one),
-            n_prompts=each.n_prompts,
+            cost=cost,
             **found._asdict(),
         )
-        for one, each, reason, found in zip(sent, evidence, reasons, estimates, strict=True)
+        for one, reason, cost, found in zip(sent, reasons, lengths, estimates, strict=True)
     ]
     return tuple(sorted(candidates, key=_order))
-
-
-def _kind(via: Via) -> str:
-    if via.language is not None:
-        return "native"
-    return "exact" if via.exact else "lossy"
 
 
 def _order(one: Ranked) -> tuple[bool, float, float]:
@@ -262,36 +227,40 @@ def _order(one: Ranked) -> tuple[bool, float, float]:
     return one.excluded is not None, math.inf if math.isnan(score) else -score, one.cost
 
 
-def _about_models(
-    opened: Mapping[str, LanguageModel], found: Mapping[str, Likelihoods]
-) -> list[str]:
-    if "base" not in opened:
-        return [
-            "Without a base model the ranking is a rule of thumb: what is unfamiliar to the tuned "
-            "model need not be far from its tuning. On the embedded pair, where the truth is "
-            "known, it put the usable conjugations in the wrong order (docs/how-to/recommend.md)."
-        ]
-    if opened["base"].fingerprint == opened["tuned"].fingerprint:
-        return ["Base and tuned are the same model: every shift is zero."]
-    one, other = (found[role].vocabulary for role in ("base", "tuned"))
-    if one != other:
-        return [
-            "Base and tuned have different tokenizers. Bits of whole texts are comparable all the "
-            "same, as they do not depend on how a text is divided."
-        ]
+def _lengths(
+    model: LanguageModel, suite: Suite, sent: Sequence[SentPrompts]
+) -> tuple[str, list[float]]:
+    """Return the unit of lengths, and each conjugation's as a multiple of the plain prompts'."""
+    plain = [example.prompt for example in suite.in_language(suite.source_language)]
+    pairs = [
+        [(p, s) for p, s in zip(plain, one.prompts, strict=True) if s is not None] for one in sent
+    ]
+    prompts = dict.fromkeys(prompt for each in pairs for pair in each for prompt in pair)
+    texts = ["\n".join(texts_of(prompt)) for prompt in prompts]
+    counts = model.count_tokens(texts)
+    unit = "bytes" if counts is None else "tokens"
+    if counts is None:
+        counts = [len(text.encode("utf-8", "surrogatepass")) for text in texts]
+    length = dict(zip(prompts, counts, strict=True))
+    return unit, [
+        sum(length[s] for _, s in each) / max(sum(length[p] for p, _ in each), 1) for each in pairs
+    ]
+
+
+def _about_models(models: Mapping[str, LanguageModel]) -> list[str]:
+    if models["base"].fingerprint == models["tuned"].fingerprint:
+        return ["Base and tuned are the same model: nothing was lost."]
     return []
 
 
-def _about_prompts(suite: Suite, study: Study) -> list[str]:
-    sentences = []
-    n_long, n = int((~study.fits).sum()), int(study.fits.sum())
-    if n_long:
-        sentences.append(f"{n_long} of {n + n_long} prompts are too long for the models' context.")
-    if n < FEW_PROMPTS:
-        sentences.append(f"Intervals from {n} prompts are too narrow; give at least {FEW_PROMPTS}.")
-    if any(not isinstance(example.prompt, str) for example in suite.examples):
-        sentences.append("Messages are ranked as plain text, without their chat template.")
-    return sentences
+def _about_prompts(returned: Sequence[Array]) -> list[str]:
+    n_counting = max(int(np.isfinite(each).sum()) for each in returned)
+    if not 0 < n_counting < FEW_PROMPTS:
+        return []
+    return [
+        f"Only {n_counting} prompts are answered otherwise by the tuned model than by the base. "
+        f"That is few to rank by; give more, so that there are at least {FEW_PROMPTS}."
+    ]
 
 
 def _about_candidates(sent: Sequence[SentPrompts], candidates: Sequence[Ranked]) -> list[str]:
@@ -304,8 +273,5 @@ def _about_candidates(sent: Sequence[SentPrompts], candidates: Sequence[Ranked])
     if candidates[0].excluded is not None:
         sentences.append("No conjugation is left to recommend.")
     elif not candidates[0].is_clear:
-        sentences.append(
-            "No conjugation clearly takes these prompts away from the tuning: the interval of the "
-            "best score reaches down to zero or below."
-        )
+        sentences.append("No conjugation brings any of the base's answers back.")
     return list(dict.fromkeys(sentences))

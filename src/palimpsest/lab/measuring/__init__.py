@@ -8,12 +8,15 @@ if TYPE_CHECKING:
     from palimpsest.lab.measuring.bench import (
         Bench,
         Measuring,
-        check_base,
         curve_steps,
         measure_losses,
     )
     from palimpsest.lab.measuring.comparison import compare
+    from palimpsest.lab.measuring.convergence import check_base, measure_convergence
 
-__all__ = ["Bench", "Measuring", "check_base", "compare", "curve_steps", "measure_losses"]
+__all__ = [
+    "Bench", "Measuring", "check_base", "compare", "curve_steps", "measure_convergence",
+    "measure_losses",
+]  # fmt: skip
 
 lazy_face(globals())

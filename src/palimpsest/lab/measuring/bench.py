@@ -29,11 +29,8 @@ from palimpsest.lab.measuring.inference import discrete_share
 from palimpsest.lab.predictors import MixturePass, Predictor, predict
 from palimpsest.lab.problem import Batch, Problem, exact_pass
 from palimpsest.lab.streams import numpy_stream, stream
-from palimpsest.records import ByPosition, Check, Estimate, Losses
+from palimpsest.records import ByPosition, Estimate, Losses
 from palimpsest.stats import bootstrap_means, percentile_interval
-
-LEARNT = 0.5
-"""Learnt is the discrete solution from this share of the ĝ that the Bayes mixture has."""
 
 
 @dataclass(frozen=True)
@@ -195,49 +192,6 @@ def prompts_per_call() -> int:
     A processor is twice as fast when what a block computes stays in its cache; a GPU wants many.
     """
     return 4096 if torch.cuda.is_available() else 256
-
-
-def check_base(base: Predictor, bench: Bench) -> Check:
-    """Check what a model has learnt in pretraining: the mixture, and the discrete tasks at all.
-
-    A model too small or trained too briefly learns ridge alone; then there is nothing that tuning
-    could bring forward, and nothing to recover. ĝ by itself cannot tell: where ridge is wrong, a
-    model that has learnt nothing at all is on the side of the discrete solution half of the time.
-    So it must also do better than ridge.
-
-    Args:
-        base: The model.
-        bench: Of the problem that it was pretrained on.
-    """
-    mix, disc = bench.prompts("mix"), bench.disc
-    answers = predict(base, mix.batch.xs, mix.batch.ys)
-    loss, least, most = (
-        mix.loss(found) for found in (answers, mix.exact.predictions, torch.zeros_like(answers))
-    )
-    exact = disc.exact
-    answers = predict(base, disc.batch.xs, disc.batch.ys)
-    ours, ideal = (
-        discrete_share(found, exact.ridge, exact.discrete, **bench.resampling())
-        for found in (answers, exact.predictions)
-    )
-    on_disc, by_ridge = map(disc.loss, (answers, exact.ridge))
-    is_learnt = ours.overall >= LEARNT * ideal.overall and on_disc < by_ridge
-    verdict = (
-        "The discrete solution was learnt"
-        if is_learnt
-        else "The discrete solution was NOT learnt, so there is little to bring forward and little "
-        "to recover; train longer, or take a larger model"
-    )
-    share = (loss - least) / (most - least)
-    return Check(
-        share_of_mixture=share,
-        g_hat_discrete=Estimate(value=ours.overall, ci95=ours.interval),
-        g_hat_mixture=ideal.overall,
-        is_learnt=is_learnt,
-        sentence=f"{verdict}: on D_disc, ĝ is {ours.overall:.2f} (the Bayes mixture's is "
-        f"{ideal.overall:.2f}), and the loss {on_disc:.3f} (ridge's is {by_ridge:.3f}). On D_mix "
-        f"the model is {100 * share:.1f} % of the way from the Bayes mixture to predicting zero.",
-    )
 
 
 def measure_losses(step: int, model: Predictor, bench: Bench) -> Losses:

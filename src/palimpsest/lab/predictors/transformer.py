@@ -123,14 +123,22 @@ def blank_transformer(config: TransformerConfig) -> Transformer:
 
 
 def save_transformer(
-    model: Transformer, path: Path, *, task_fingerprint: str | None = None
+    model: Transformer,
+    path: Path,
+    *,
+    task_fingerprint: str | None = None,
+    n_steps: int | None = None,
 ) -> None:
-    """Write a model's weights, its sizes, and which discrete set it knows.
+    """Write a model's weights, its sizes, which discrete set it knows, and the updates made.
 
     Raises:
         UserError: The file cannot be written.
     """
-    facts = {"config": asdict(model.config), "task_fingerprint": task_fingerprint}
+    facts = {
+        "config": asdict(model.config),
+        "task_fingerprint": task_fingerprint,
+        "n_steps": n_steps,
+    }
     write_tensors(path, model.state_dict(), facts)
 
 

@@ -5,6 +5,14 @@ from typing import TYPE_CHECKING
 from palimpsest.faces import lazy_face
 
 if TYPE_CHECKING:
+    from palimpsest.lab.runs.bases import (
+        base_in,
+        pretrain_base,
+        read_base_manifest,
+        shipped_base,
+        table_of_bases,
+        why_not_shipped,
+    )
     from palimpsest.lab.runs.claims import judge_claims
     from palimpsest.lab.runs.config import Config, load_config
     from palimpsest.lab.runs.running import OnStage, estimate_seconds, run
@@ -13,8 +21,9 @@ if TYPE_CHECKING:
     from palimpsest.lab.runs.tables import claims_table, rules_list
 
 __all__ = [
-    "Config", "OnJob", "OnStage", "claims_table", "estimate_seconds", "judge_claims",
-    "load_config", "load_sweep", "plot_again", "rules_list", "run", "run_sweep", "seeds_table",
+    "Config", "OnJob", "OnStage", "base_in", "claims_table", "estimate_seconds", "judge_claims",
+    "load_config", "load_sweep", "plot_again", "pretrain_base", "read_base_manifest", "rules_list",
+    "run", "run_sweep", "seeds_table", "shipped_base", "table_of_bases", "why_not_shipped",
 ]  # fmt: skip
 
 lazy_face(globals())

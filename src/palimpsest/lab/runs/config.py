@@ -107,6 +107,16 @@ class Config(Section):
             for strength in strengths
         }
 
+    @property
+    def base_facts(self) -> dict[str, dict[str, Any]]:
+        """All that determines the pretrained model."""
+        values = self.to_dict()
+        facts: dict[str, dict[str, Any]] = {
+            name: values[name] for name in ("problem", "model", "pretrain")
+        }
+        del facts["pretrain"]["save_every"]
+        return facts
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
         return self.model_dump(mode="json")
@@ -278,6 +288,14 @@ def explained_validation(error: ValidationError, names: Iterable[str]) -> UserEr
 def _check(config: Config) -> None:
     """Refuse now what would fail only after the pretraining."""
     check_fit(config.problem, config.transformer)
+    plain = Training(n_steps=1)
+    for name in ("until", "targets", "full_every"):
+        found = getattr(config.finetune, name)
+        if found != getattr(plain, name):
+            raise UserError(
+                f"finetune.{name} is {found!r}, which only a pretraining can have.",
+                hint=f"Leave it out, or set pretrain.{name}.",
+            )
     _ = config.tried, Bench(config.tuned_problem, config.measure, config.seed, 1).ensemble
     if config.n_threads is not None:
         check_count("n_threads", config.n_threads)

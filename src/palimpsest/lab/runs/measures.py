@@ -8,6 +8,8 @@ from palimpsest.errors import UserError, did_you_mean
 from palimpsest.records import Conjugated, Estimate, LabResults
 
 MEASURES = {
+    "n_pretrained": "steps of the pretraining",
+    "is_converged": "1 if the base model has converged, else 0",
     "share_of_mixture": "base model on D_mix: 0 is the Bayes mixture, 1 predicting zero",
     "g_hat_discrete": "ĝ of the base model on D_disc",
     "g_hat_mixture": "ĝ of the Bayes mixture on D_disc",
@@ -71,6 +73,8 @@ def check_measure(name: str) -> str:
 
 
 def _found(results: LabResults) -> Iterator[tuple[str, Estimate | float | None]]:
+    yield "n_pretrained", results.check.n_steps
+    yield "is_converged", float(results.check.is_converged)
     yield "share_of_mixture", results.check.share_of_mixture
     yield "g_hat_discrete", results.check.g_hat_discrete
     yield "g_hat_mixture", results.check.g_hat_mixture

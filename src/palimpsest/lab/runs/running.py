@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +17,15 @@ from typing import Any
 import torch
 
 from palimpsest.errors import UserError
-from palimpsest.lab.measuring import Bench, check_base, compare, curve_steps, measure_losses
+from palimpsest.files import read_bytes, sha256_of
+from palimpsest.lab.measuring import (
+    Bench,
+    check_base,
+    compare,
+    curve_steps,
+    measure_convergence,
+    measure_losses,
+)
 from palimpsest.lab.predictors import Transformer, load_transformer, save_transformer
 from palimpsest.lab.problem import Problem
 from palimpsest.lab.runs.config import Config
@@ -33,7 +42,17 @@ from palimpsest.records import (
     versions,
 )
 from palimpsest.report.lab import with_findings
-from palimpsest.training import Progress, chosen_device, differences, fingerprint
+from palimpsest.training import (
+    Progress,
+    chosen_device,
+    differences,
+    fingerprint,
+    read_tensors,
+    saved_step,
+)
+
+_CRITERION_SEEDS = 2000
+"""Whether a model has converged is judged on prompts from seeds this much higher."""
 
 _MAY_DIFFER = ("name", "device", "n_threads", "tensorboard")
 """Keys that change nothing of the result; so do ``save_every`` and more or fewer remedies."""
@@ -56,25 +75,87 @@ class Stages:
     folder: RunFolder
     on_stage: OnStage
 
-    def base(self, given: Path | None = None) -> Transformer:
+    def base(self, given: Path | None = None, *, goes_on: bool = False) -> Transformer:
         """Return the pretrained model: trained, or taken up where it was left, or read.
 
         Args:
             given: A model that was pretrained elsewhere by the same configuration.
+            goes_on: Keep the state of the training, to be continued with more steps.
         """
-        path = given or self.folder.path / "base.safetensors"
-        problem = self.config.problem
-        if not path.exists():
-            with self.timed("pretraining") as name:
-                model = pretrain(
-                    problem,
-                    self.config.transformer,
-                    self.config.pretrain,
-                    running=self._running(name),
+        path = self.folder.path / "base.safetensors"
+        if given is not None:
+            model = self._loaded(given, self.config.problem.task_fingerprint)
+            if not path.exists():
+                self.folder.write_bytes(path.name, read_bytes(given))
+            elif sha256_of(path) != sha256_of(given):
+                raise UserError(
+                    f"The folder '{self.folder.path}' holds a run from another base than "
+                    f"'{given}'.",
+                    hint="Choose another folder with --out.",
                 )
-                save_transformer(model, path, task_fingerprint=problem.task_fingerprint)
+            return model
+        self._reopen()
+        if not path.exists():
+            self._pretrain(path, goes_on=goes_on)
+        return self._loaded(path, self.config.problem.task_fingerprint)
+
+    def n_pretrained(self) -> int | None:
+        """Return the updates that made the base model, where its file says."""
+        found: int | None = read_tensors(self.folder.path / "base.safetensors").facts.get("n_steps")
+        return found
+
+    def is_converged(self, step: int, model: Transformer) -> bool:
+        """Tell whether a base model has converged, on prompts that no report measures it on.
+
+        What is found goes into ``convergence.json``.
+        """
+        found = measure_convergence(model, self._criterion)
+        look = {
+            "step": step,
+            "share_of_mixture": found.share_of_mixture,
+            "alpha": found.alpha.value,
+            "alpha_ci95": found.alpha.ci95,
+        }
+        looks = [one for one in self.looks() if one["step"] < step]
+        self.folder.write_json("convergence.json", [*looks, look])
+        return found.holds
+
+    def looks(self) -> list[dict[str, Any]]:
+        """Return what was found at each look at a pretraining."""
+        if not (self.folder.path / "convergence.json").exists():
+            return []
+        found: list[dict[str, Any]] = json.loads(self.folder.read_text("convergence.json"))
+        return found
+
+    def _pretrain(self, path: Path, *, goes_on: bool) -> None:
+        """Pretrain; the state is kept where the training may go on from it."""
+        config = self.config
+        with self.timed("pretraining") as name:
+            model = pretrain(
+                config.problem,
+                config.transformer,
+                config.pretrain,
+                is_converged=self.is_converged,
+                running=self._running(name),
+            )
+            n_steps = saved_step(self._state(name))
+            save_transformer(
+                model, path, task_fingerprint=config.problem.task_fingerprint, n_steps=n_steps
+            )
+        has_met_limit = config.pretrain.until == "converged" and n_steps == config.pretrain.n_steps
+        if not (goes_on or has_met_limit):
             self._forget(name)
-        return self._loaded(path, problem.task_fingerprint)
+
+    def _reopen(self) -> None:
+        """Remove what was made of a model that met a lower limit before it had converged."""
+        state = self._state("pretraining")
+        if not state.exists() or saved_step(state) >= self.config.pretrain.n_steps:
+            return
+        for name in ("base.safetensors", "tuned.safetensors", "curve.json", "results.json"):
+            (self.folder.path / name).unlink(missing_ok=True)
+        for path in (*self.folder.path.glob("remedies/*"), *state.parent.iterdir()):
+            if path != state:
+                path.unlink()
 
     def tuned(self, base: Transformer) -> tuple[Transformer, list[Losses]]:
         """Return the tuned model, and how its losses went."""
@@ -128,6 +209,13 @@ class Stages:
             return {}
         found: dict[str, float] = json.loads(self.folder.read_text("seconds.json"))
         return found
+
+    @cached_property
+    def _criterion(self) -> Bench:
+        config = self.config
+        return Bench(
+            config.problem, config.measure, config.seed + _CRITERION_SEEDS, config.measure.n_prompts
+        )
 
     @cached_property
     def _curve_bench(self) -> Bench:
@@ -209,11 +297,11 @@ def run(
             or cannot be written; a training diverged.
         KeyboardInterrupt: Ctrl-C, once everything is saved.
     """
-    _check_alone()
+    check_alone()
     folder = RunFolder.create(out)
     lock = WriterLock(folder.path / "run.lock")
     try:
-        _check_same(folder, config)
+        check_same_run(folder, config)
         commit = commit_of(Path.cwd())
         folder.record(
             {
@@ -246,6 +334,7 @@ def _measured(
     base = stages.base(given)
     with stages.timed("check"):
         check = check_base(base, stages.bench(config.problem, config.measure.n_prompts))
+        check = check.model_copy(update={"n_steps": stages.n_pretrained()})
     tuned, curve = stages.tuned(base)
     remedied = list(stages.remedied(base, tuned))
     with stages.timed("evaluation"):
@@ -274,7 +363,12 @@ def _measured(
     return with_findings(results)
 
 
-def _check_alone() -> None:
+def check_alone() -> None:
+    """Refuse to be one of several processes.
+
+    Raises:
+        UserError: There are several.
+    """
     n = int(os.environ.get("WORLD_SIZE", "1"))
     if n > 1:
         raise UserError(
@@ -285,8 +379,12 @@ def _check_alone() -> None:
         )
 
 
-def _check_same(folder: RunFolder, config: Config) -> None:
-    """Refuse a folder that holds something else than an unfinished or finished run of this."""
+def check_same_run(folder: RunFolder, config: Config) -> None:
+    """Refuse a folder that holds something else than an unfinished or finished run of this.
+
+    Raises:
+        UserError: It does.
+    """
     before = folder.config
     if not before:
         return
@@ -304,17 +402,26 @@ def _check_same(folder: RunFolder, config: Config) -> None:
 
 def config_differences(before: Mapping[str, Any], config: Config) -> str:
     """Return in words where an earlier configuration differs in what determines a run's figures."""
+    may_differ = {*_MAY_DIFFER}
+    if config.pretrain.until == "converged" and config.pretrain.is_open:
+        n_before = before.get("pretrain", {}).get("n_steps", math.inf)
+        if n_before < config.pretrain.n_steps:
+            may_differ.add("pretrain.n_steps")  # a limit: steps are continued where it was too low
     return differences(
         before,
         config.to_dict(),
         ignoring=lambda key: (
-            key in _MAY_DIFFER or key.startswith("remedies.") or key.endswith(".save_every")
+            key in may_differ or key.startswith("remedies.") or key.endswith(".save_every")
         ),
     )
 
 
-def estimate_seconds(config: Config) -> float:
+def estimate_seconds(config: Config, *, has_base: bool = False) -> float:
     """Return about how many seconds the trainings of a run take; measuring comes on top.
+
+    Args:
+        config: What is trained; a pretraining until convergence is taken to meet its limit.
+        has_base: Whether the pretraining has been done.
 
     Example:
         >>> from palimpsest.lab.runs.config import load_config
@@ -323,15 +430,16 @@ def estimate_seconds(config: Config) -> float:
         True
     """
     n_tunings = 1 + sum(remedy.is_training for remedy in config.tried.values())
-    return config.pretrain.n_steps * _seconds_per_step(config, config.pretrain) + (
-        n_tunings * config.finetune.n_steps * _seconds_per_step(config, config.finetune)
-    )
+    seconds = n_tunings * config.finetune.n_steps * _seconds_per_step(config, config.finetune)
+    if has_base:
+        return seconds
+    return seconds + config.pretrain.n_steps * _seconds_per_step(config, config.pretrain)
 
 
 def _seconds_per_step(config: Config, training: Training) -> float:
     """Time a few updates, but for the first, which may be slow."""
     moments: list[float] = []
-    short = replace(training, n_steps=4, compile=False)
+    short = replace(training, n_steps=4, compile=False, until="steps")
     running = Running(
         device=config.device, on_progress=lambda progress: moments.append(time.monotonic())
     )

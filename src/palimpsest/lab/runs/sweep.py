@@ -28,7 +28,7 @@ from palimpsest.records import (
     platform_facts,
     versions,
 )
-from palimpsest.training import flattened
+from palimpsest.training import flattened, read_tensors
 
 OnJob = Callable[[str, int, int, str], None]
 """Told what is being done, how many are done, of how many, and which was the last."""
@@ -74,7 +74,7 @@ def run_sweep(
         store = RunFolder.create(bases) if bases else folder
         failed = _pretrain_all(plan, store, engine, on_job)
         failed |= _run_all(plan, folder, store, failed, engine, on_job)
-        table = _collected(plan, folder, failed)
+        table = _collected(plan, folder, store, failed)
         write_table(folder, plan, table)
     finally:
         lock.release()
@@ -140,7 +140,7 @@ def pretrain_job(config: dict[str, Any], folder: str | None) -> bytes:
     """
     with _workplace(folder) as place:
         stages = Stages(resolve(config), RunFolder.create(place), lambda name, progress: None)
-        stages.base()
+        stages.base(goes_on=folder is not None)
         return (place / "base.safetensors").read_bytes()
 
 
@@ -154,23 +154,42 @@ def run_job(config: dict[str, Any], base: bytes, folder: str | None) -> bytes:
 
 
 def _pretrain_all(plan: Plan, store: RunFolder, engine: Engine, on_job: OnJob) -> dict[str, str]:
-    """Pretrain what is missing, each model once; return the errors by job."""
+    """Pretrain what is missing, each model once; return the errors by job.
+
+    Where one pretraining continues another, the shorter comes first and leaves its state.
+    """
     first = {job.base_key: job for job in reversed(plan.jobs)}
     missing = [job for key, job in first.items() if not _base_file(store, key).exists()]
     states = store.path / "pretraining"
-    pieces = [
-        (_values(job), str(states / job.base_key) if engine.shares_disk else None)
-        for job in missing
-    ]
     errors: dict[str, str] = {}
     told = partial(on_job, "pretraining")
-    for job, done in _do(pretrain_job, missing, pieces, len(first), engine, told):
-        if done.error:
-            errors[job.base_key] = done.error
-        else:
-            store.write_bytes(f"bases/{job.base_key}.safetensors", done.result)
-            shutil.rmtree(states / job.base_key, ignore_errors=True)
+    n_left = len(missing)
+    for jobs in _rounds(missing):
+        pieces = [
+            (_values(job), str(states / job.training_key) if engine.shares_disk else None)
+            for job in jobs
+        ]
+        n_before = len(first) - n_left
+        for job, done in _do(pretrain_job, jobs, pieces, engine, told, n_before, len(first)):
+            if done.error:
+                errors[job.base_key] = done.error
+            else:
+                store.write_bytes(f"bases/{job.base_key}.safetensors", done.result)
+        n_left -= len(jobs)
+    for job in missing:
+        if job.base_key not in errors:
+            shutil.rmtree(states / job.training_key, ignore_errors=True)
     return {job.name: errors[job.base_key] for job in plan.jobs if job.base_key in errors}
+
+
+def _rounds(jobs: Sequence[Job]) -> Iterator[list[Job]]:
+    """Yield jobs that can be pretrained side by side: of each training, the next in length."""
+    left: dict[str, list[Job]] = {}
+    for job in sorted(jobs, key=lambda job: job.config.pretrain.n_steps):
+        left.setdefault(job.training_key, []).append(job)
+    while left:
+        yield [waiting.pop(0) for waiting in left.values()]
+        left = {key: waiting for key, waiting in left.items() if waiting}
 
 
 def _run_all(
@@ -193,7 +212,8 @@ def _run_all(
     ]
     errors: dict[str, str] = {}
     told = partial(on_job, "runs")
-    for job, done in _do(run_job, missing, pieces, len(plan.jobs), engine, told):
+    n_before = len(plan.jobs) - len(missing)
+    for job, done in _do(run_job, missing, pieces, engine, told, n_before, len(plan.jobs)):
         if done.error:
             errors[job.name] = done.error
         else:
@@ -205,12 +225,12 @@ def _do(
     work: Work,
     jobs: Sequence[Job],
     pieces: Sequence[tuple[Any, ...]],
-    n_total: int,
     engine: Engine,
     told: Callable[[int, int, str], None],
+    n_done: int,
+    n_total: int,
 ) -> Iterator[tuple[Job, Done]]:
     """Yield what comes of each job, and tell of it once it has been seen to."""
-    n_done = n_total - len(jobs)
     told(n_done, n_total, "")
     for done in engine.map(work, pieces):
         job = jobs[done.number]
@@ -219,15 +239,23 @@ def _do(
         told(n_done, n_total, job.name)
 
 
-def _collected(plan: Plan, folder: RunFolder, failed: dict[str, str]) -> Table:
+def _collected(plan: Plan, folder: RunFolder, store: RunFolder, failed: dict[str, str]) -> Table:
     rows: Table = []
     for job in plan.jobs:
         results = _results(folder, job)
         found = {} if results is None else measures_of(results)
         seconds = None if results is None else sum(results.provenance.seconds.values())
         error = failed.get(job.name, "")
+        if found and found["n_pretrained"] is None:  # as runs had it before
+            found["n_pretrained"] = _n_pretrained(_base_file(store, job.base_key))
         rows.append({**job.varied, **found, "seconds": seconds, "error": error})
     return rows
+
+
+def _n_pretrained(base: Path) -> int | None:
+    """Return the updates that made a base model, if it is still there."""
+    found: int | None = read_tensors(base).facts.get("n_steps") if base.exists() else None
+    return found
 
 
 def _results(folder: RunFolder, job: Job) -> LabResults | None:

@@ -67,9 +67,15 @@ class Job:
     @property
     def base_key(self) -> str:
         """A hash of all that determines the pretrained model: runs with the same share one."""
-        values = self.config.to_dict()
-        facts = {name: values[name] for name in ("problem", "model", "pretrain")}
-        del facts["pretrain"]["save_every"]
+        return digest_json(self.config.base_facts)
+
+    @property
+    def training_key(self) -> str:
+        """A hash that pretrainings share of which one continues the other."""
+        facts = self.config.base_facts
+        if self.config.pretrain.is_open:
+            for name in ("n_steps", "until", "check_every"):
+                del facts["pretrain"][name]
         return digest_json(facts)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from palimpsest.lab.runs.claims import CLAIMS, Judged
@@ -134,6 +134,65 @@ def claims_table(judged: Sequence[Judged]) -> str:
         )
         lines.append(f"| **{claim.name}** {claim.statement} | {figures} | **{verdict}** |")
     return "\n".join(lines)
+
+
+def bases_table(table: Table) -> str:
+    """Return how far the bases of a sweep over seeds have come, a row a seed, as Markdown."""
+    lines = [
+        "| seed | steps | missing on `D_mix` | α̂ | ĝ on `D_disc` (Bayes) | converged |",
+        "|---:|---:|---:|---|---|---|",
+    ]
+    for row in table:
+        low, high = row["alpha_base_low"], row["alpha_base_high"]
+        cells = (
+            str(row["seed"]),
+            str(row["n_pretrained"]),
+            f"{100 * row['share_of_mixture']:.2f} %",
+            f"{number(row['alpha_base'], 3)} [{number(low, 3)}, {number(high, 3)}]",
+            f"{number(row['g_hat_discrete'], 2)} ({number(row['g_hat_mixture'], 2)})",
+            "yes" if row["is_converged"] else "no",
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def compared(tables: Mapping[str, Table], measures: Sequence[str]) -> str:
+    """Return means over runs with their 95 % intervals as Markdown, a column for each table.
+
+    Example:
+        >>> tables = {"a": [{"recovery": 0.5}, {"recovery": 0.7}], "b": [{"recovery": 0.5}]}
+        >>> print(compared(tables, ["recovery"]))
+        | | a, 2 runs | b, 1 runs |
+        |---|---|---|
+        | recovery by the largest symmetry ensemble | 0.60 [−0.67, 1.87] | 0.50 [0.50, 0.50] |
+    """
+    heads = [f"{name}, {len(table)} runs" for name, table in tables.items()]
+    lines = ["| | " + " | ".join(heads) + " |", "|" + "---|" * (len(heads) + 1)]
+    for measure in measures:
+        values = [[row[measure] for row in table] for table in tables.values()]
+        cells = [_mean_text(mean_over_runs(found), 2) for found in values]
+        lines.append("| " + " | ".join([MEASURES[measure], *cells]) + " |")
+    return "\n".join(lines)
+
+
+def growth_lines(table: Table, measures: Mapping[str, str], *, over: str) -> list[Line]:
+    """Return a line for each measure over the steps that the pretrainings have made.
+
+    Args:
+        table: A row a run.
+        measures: Names to what their lines are called.
+        over: The key that makes the points. Each stands at the mean of its runs' steps, which
+            differ where a training has ended by itself.
+    """
+    lines = []
+    for measure, name in measures.items():
+        [line] = sweep_lines(table, Plot(measure=measure, over=over))
+        points = []
+        for point in line.points:
+            steps = [row["n_pretrained"] for row in table if row[over] == point.x]
+            points.append(point._replace(x=sum(steps) / len(steps)))
+        lines.append(Line(name, points))
+    return lines
 
 
 def rules_list() -> str:

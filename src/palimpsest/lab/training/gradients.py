@@ -34,7 +34,8 @@ class Gradients:
     def add(
         self,
         prompt: Prompt,
-        loss: Callable[[Prompt, Tensor], Tensor],
+        targets: Tensor,
+        loss: Callable[[Prompt, Tensor, Tensor], Tensor],
         *,
         autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
     ) -> Tensor:
@@ -42,17 +43,18 @@ class Gradients:
 
         Args:
             prompt: Prompts of a batch.
-            loss: A mean over the prompts that it is given, from them and their predictions.
+            targets: What is to be predicted, for each of their points.
+            loss: A mean over the prompts that it is given, from them, targets and predictions.
             autocast: The precision of the predictions; PyTorch keeps it for each thread.
         """
         n = len(prompt.ys)
 
-        def part(work: tuple[nn.Module, Tensor, Tensor]) -> Tensor:
-            forward, xs, ys = work
+        def part(work: tuple[nn.Module, Tensor, Tensor, Tensor]) -> Tensor:
+            forward, xs, ys, wanted = work
             with autocast():
                 predictions = forward(xs, ys)
             predictions = predictions.float()
-            (loss(Prompt(xs, ys), predictions) * (len(ys) / n)).backward()
+            (loss(Prompt(xs, ys), wanted, predictions) * (len(ys) / n)).backward()
             detached: Tensor = predictions.detach()
             return detached
 
@@ -60,6 +62,7 @@ class Gradients:
             self._forwards,
             prompt.xs.tensor_split(self.cores.n),
             prompt.ys.tensor_split(self.cores.n),
+            targets.tensor_split(self.cores.n),
             strict=True,
         )
         found = self.cores.map(part, [work for work in parts if len(work[1])])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -13,11 +14,18 @@ import torch
 from torch import Tensor, nn
 
 from palimpsest.errors import UserError
-from palimpsest.lab.checks import check_choice, check_count, check_not_negative, check_positive
+from palimpsest.lab.checks import (
+    check_choice,
+    check_count,
+    check_not_negative,
+    check_positive,
+    check_share,
+)
 from palimpsest.lab.predictors import Prompt, Transformer
 from palimpsest.lab.problem import Batch
 from palimpsest.lab.training.gradients import Gradients
 from palimpsest.training import (
+    OPEN_SCHEDULES,
     OPTIMISERS,
     SCHEDULES,
     Board,
@@ -42,6 +50,13 @@ STEPS_BETWEEN_EXCESSES = 25
 
 PRECISIONS = ("float32", "bf16")
 
+ENDS = ("steps", "converged")
+
+TARGETS = ("sampled", "expected")
+
+NOT_OF_UPDATES = ("save_every", "until", "check_every")
+"""Settings that no update depends on: how often is saved or looked, and when it ends."""
+
 
 @dataclass(frozen=True)
 class Training:
@@ -55,13 +70,27 @@ class Training:
         Traceback (most recent call last):
         ...
         palimpsest.errors.UserError: schedule is 'cosin'. Did you mean 'cosine'?
-        It can be: constant, linear, cosine, trapezoid.
+        It can be: constant, linear, cosine, trapezoid, inverse-sqrt.
     """
 
     n_steps: int
-    """Updates."""
+    """Updates; the most of them, if it ends when converged."""
+    until: str = "steps"
+    """``steps``, or ``converged`` to end a pretraining as soon as its model infers as it should."""
+    check_every: int = 250
+    """Steps between looks at whether it has converged."""
     batch_size: int = 64
     """Prompts in a batch, over all processes."""
+    targets: str = "sampled"
+    """``sampled`` ys, or ``expected``: what the Bayes predictor says, with the same gradient on
+    average and less noise in it."""
+    full_every: int = 1
+    """Every so many steps the prompts are whole, and in between short, as the first few exemplars
+    are what a task is inferred from; one makes all of them whole."""
+    n_short_exemplars: int = 8
+    """Exemplars of a short prompt."""
+    short_batch_size: int = 128
+    """Short prompts in a batch."""
     optimiser: str = "muon"
     """``adamw``, or ``muon`` for the matrices of the blocks and AdamW for the rest."""
     learning_rate: float = 3e-3
@@ -73,9 +102,12 @@ class Training:
     betas: tuple[float, float] = (0.9, 0.98)
     """AdamW's averaging of gradients and of their squares."""
     schedule: str = "trapezoid"
-    """``constant``, ``linear``, ``cosine`` or ``trapezoid``."""
+    """``constant``, ``linear``, ``cosine``, ``trapezoid`` or ``inverse-sqrt``."""
     n_warmup_steps: int = 50
     """Steps in which the rate rises."""
+    average: float = 0.0
+    """Share of the steps made so far over which the weights that come out are averaged; zero gives
+    the last ones."""
     max_gradient_norm: float = 1.0
     """Longer gradients are shortened to this."""
     precision: str = "float32"
@@ -88,19 +120,29 @@ class Training:
     """Steps between checkpoints."""
 
     def __post_init__(self) -> None:
-        for name in ("n_steps", "batch_size", "save_every"):
+        for name in ("n_steps", "batch_size", "save_every", "check_every"):
+            check_count(name, getattr(self, name))
+        for name in ("full_every", "n_short_exemplars", "short_batch_size"):
             check_count(name, getattr(self, name))
         check_not_negative("n_warmup_steps", self.n_warmup_steps)
         for name in ("learning_rate", "muon_learning_rate", "max_gradient_norm"):
             check_positive(name, getattr(self, name))
         check_not_negative("weight_decay", self.weight_decay)
+        check_share("average", self.average)
         object.__setattr__(self, "betas", tuple(self.betas))  # a TOML file has a list
         for name, choices in (
             ("optimiser", OPTIMISERS),
             ("schedule", SCHEDULES),
             ("precision", PRECISIONS),
+            ("until", ENDS),
+            ("targets", TARGETS),
         ):
             check_choice(name, getattr(self, name), choices)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether no update depends on ``n_steps``, so that a training can be continued past it."""
+        return self.schedule in OPEN_SCHEDULES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +171,8 @@ class Source(NamedTuple):
     """The batch of a step."""
     bayes: Callable[[int, Batch], Tensor] | None = None
     """The predictions of the Bayes predictor for it, if there is one."""
+    targets: Callable[[int, Batch], Tensor] | None = None
+    """What the model learns to say, where it is not the ys."""
 
 
 class Update(NamedTuple):
@@ -140,6 +184,47 @@ class Update(NamedTuple):
     """Of this process's share."""
     interrupted: bool
     """Was Ctrl-C pressed in any of the processes, or one of them told to end?"""
+
+
+class Average:
+    r"""The running mean of a model's weights, over a share s of the steps t made so far.
+
+    .. math:: \bar θ_t = \bar θ_{t-1} + \min(1, 1/(s t)) (θ_t - \bar θ_{t-1})
+
+    A window that grows with the training needs no schedule whose end is known beforehand.
+
+    Args:
+        model: In training.
+        share: s; with zero the mean is the model itself.
+    """
+
+    def __init__(self, model: Transformer, share: float) -> None:
+        self._trained, self._share = model, share
+        self.kept = copy.deepcopy(model) if share else None
+        """What is to be saved; nothing where the model says all."""
+
+    @property
+    def model(self) -> Transformer:
+        """What comes out of the training so far."""
+        return self.kept or self._trained
+
+    @torch.no_grad()
+    def add(self, step: int) -> None:
+        """Take the weights after an update into the mean."""
+        if self.kept is None:
+            return
+        kept, trained = (
+            [weight.detach() for weight in one.parameters()] for one in (self.kept, self._trained)
+        )
+        torch._foreach_lerp_(kept, trained, min(1.0, 1 / (self._share * step)))
+
+    @contextmanager
+    def evaluated(self) -> Iterator[None]:
+        """Let the model be asked, and go on training afterwards."""
+        self.model.eval()
+        with torch.no_grad():
+            yield
+        self.model.train()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,9 +259,12 @@ class Loop:
     """Terms that are added to the mean squared error: means over prompts."""
     of_weights: Sequence[Callable[[], Tensor]] = ()
     """Terms that depend on the weights alone."""
+    is_done: Callable[[int, Transformer], bool] | None = None
+    """Asked every ``check_every`` steps whether the training may end; given the updates made and
+    what comes out of them."""
 
     def run(self) -> int:
-        """Train to the last step and return its number.
+        """Train to the last step and return its number; the model then holds what comes out.
 
         Raises:
             UserError: The loss is no number any more, or a file cannot be read or written.
@@ -185,7 +273,8 @@ class Loop:
         """
         self.model.to(self.processes.device).train()
         optimisers = self._optimisers()
-        step = self._resume(optimisers)
+        average = Average(self.model, self.training.average)
+        step = self._resume(optimisers, average)
         forward = self.processes.joined(self._compiled())
         with (
             divided_cores(self._n_threads) as cores,
@@ -194,16 +283,20 @@ class Loop:
         ):
             gradients = Gradients(forward, self.model, cores)
             if step == 0:
-                self._measure(0, cores)
-            while step < self.training.n_steps:
+                self._measure(0, average, cores)
+            is_done = self._is_done(step, average, cores)
+            while step < self.training.n_steps and not is_done:
                 batch = self.source.draw(step)
                 done = self._update(gradients, optimisers, batch, step, interrupts.pressed)
                 step += 1
+                average.add(step)
                 report(step, batch, done)
-                self._measure(step, cores)
-                self._save(optimisers, step, now=done.interrupted)
+                self._measure(step, average, cores)
+                is_done = self._is_done(step, average, cores)
+                self._save(optimisers, average, step, now=done.interrupted or is_done)
                 if done.interrupted:
                     raise interrupts.error
+        self.model.load_state_dict(average.model.state_dict())
         self.model.eval()
         return step
 
@@ -218,7 +311,9 @@ class Loop:
         training = self.training
         prompt = Prompt(self.processes.share(batch.xs), self.processes.share(batch.ys))
         with explained_compiler():
-            predictions = gradients.add(prompt, self._objective, autocast=self._autocast)
+            predictions = gradients.add(
+                prompt, self._targets(batch, step), self._objective, autocast=self._autocast
+            )
         for term in self.of_weights:
             term().backward()
         loss = (predictions - prompt.ys).square().mean()
@@ -237,8 +332,14 @@ class Loop:
         gradients.cores.map(lambda rated: update(rated, scale), optimisers)
         return Update(mean_loss, predictions, share_pressed > 0)
 
-    def _objective(self, prompt: Prompt, predictions: Tensor) -> Tensor:
-        loss = (predictions - prompt.ys).square().mean()
+    def _targets(self, batch: Batch, step: int) -> Tensor:
+        targets = self.source.targets
+        found = batch.ys if targets is None else targets(step, batch).to(batch.ys.dtype)
+        shared: Tensor = self.processes.share(found)
+        return shared
+
+    def _objective(self, prompt: Prompt, targets: Tensor, predictions: Tensor) -> Tensor:
+        loss = (predictions - targets).square().mean()
         for term in self.of_predictions:
             loss = loss + term(prompt, predictions)
         return loss
@@ -278,21 +379,27 @@ class Loop:
             betas=training.betas,
         )
 
-    def _resume(self, optimisers: Sequence[Rated]) -> int:
+    def _resume(self, optimisers: Sequence[Rated], average: Average) -> int:
         path = self.running.checkpoint
         if path is None:
             return 0
-        return load_state(path, self.model, optimisers, identity=self.identity)
+        return load_state(
+            path, self.model, optimisers, identity=self.identity, averaged=average.kept
+        )
 
-    def _measure(self, step: int, cores: Cores) -> None:
+    def _measure(self, step: int, average: Average, cores: Cores) -> None:
         running = self.running
         if self.processes.rank == 0 and running.measure and step in running.measure_at:
-            self.model.eval()
-            with torch.no_grad(), cores.undivided():
-                running.measure(step, self.model)
-            self.model.train()
+            with average.evaluated(), cores.undivided():
+                running.measure(step, average.model)
 
-    def _save(self, optimisers: Sequence[Rated], step: int, *, now: bool) -> None:
+    def _is_done(self, step: int, average: Average, cores: Cores) -> bool:
+        if self.is_done is None or step == 0 or step % self.training.check_every:
+            return False
+        with average.evaluated(), cores.undivided():
+            return self.is_done(step, average.model)
+
+    def _save(self, optimisers: Sequence[Rated], average: Average, step: int, *, now: bool) -> None:
         path = self.running.checkpoint
         due = step % self.training.save_every == 0 or step == self.training.n_steps
         if path is None or not (due or now):
@@ -301,7 +408,14 @@ class Loop:
         if not all(bool(weight.isfinite().all()) for weight in self.model.parameters()):
             raise self._diverged(step, math.nan)
         if self.processes.rank == 0:
-            save_state(path, self.model, optimisers, step=step, identity=self.identity)
+            save_state(
+                path,
+                self.model,
+                optimisers,
+                step=step,
+                identity=self.identity,
+                averaged=average.kept,
+            )
         self.processes.wait()
 
     def _diverged(self, step: int, loss: float) -> UserError:

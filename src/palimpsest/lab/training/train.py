@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
+
+from torch import Tensor
 
 from palimpsest.errors import UserError
 from palimpsest.lab.predictors import Transformer, TransformerConfig, new_transformer
 from palimpsest.lab.problem import Batch, Problem
-from palimpsest.lab.training.loop import Loop, Running, Source, Training
+from palimpsest.lab.training.loop import NOT_OF_UPDATES, Loop, Running, Source, Training
 from palimpsest.lab.training.remedies import Remedy, Tuning
 from palimpsest.training import find_processes, fingerprint
 
@@ -23,6 +25,7 @@ def pretrain(
     training: Training,
     *,
     distribution: str = "mix",
+    is_converged: Callable[[int, Transformer], bool] | None = None,
     running: Running = _PLAINLY,
 ) -> Transformer:
     r"""Train a new transformer, with the squared error at every position.
@@ -34,6 +37,9 @@ def pretrain(
         config: Its sizes.
         training: Steps, rates and seed.
         distribution: Of the tasks that it is trained on.
+        is_converged: Asked of the updates made and the model so far, where the training ends as
+            soon as it has converged. If its rate does not depend on ``n_steps``, it can be
+            continued from its checkpoint with more of them.
         running: Checkpoint, device, whom to tell; changes nothing of the result.
 
     Raises:
@@ -50,6 +56,12 @@ def pretrain(
         torch.Size([7, 5])
     """
     check_fit(problem, config)
+    ends_early = training.until == "converged"
+    if ends_early and is_converged is None:
+        raise UserError(
+            "A training until it has converged needs 'is_converged', which tells when it has.",
+            hint="Give one, or a training with until='steps'.",
+        )
     model = new_transformer(config, seed=training.seed)
     kind = f"pretraining on {distribution}".removesuffix(" on mix")
     Loop(
@@ -59,6 +71,7 @@ def pretrain(
         processes=find_processes(running.device, batch_size=training.batch_size),
         running=running,
         identity=_identity(kind, problem, config, training),
+        is_done=is_converged if ends_early else None,
     ).run()
     return model
 
@@ -164,22 +177,49 @@ def check_fit(problem: Problem, config: TransformerConfig) -> None:
 
 
 def source_of(problem: Problem, distribution: str, training: Training) -> Source:
-    """Return batches of a distribution, with its Bayes predictor where one is known."""
+    """Return batches of a distribution, with its Bayes predictor where one is known.
+
+    Raises:
+        UserError: Expected targets are asked for, and none is known.
+    """
     predictor = problem.bayes(distribution)
 
     def draw(step: int) -> Batch:
-        return problem.batch(distribution, training.batch_size, seed=training.seed, step=step)
+        if (step + 1) % training.full_every == 0:
+            return problem.batch(distribution, training.batch_size, seed=training.seed, step=step)
+        whole = problem.batch(
+            distribution, training.short_batch_size, seed=training.seed, step=step
+        )
+        n_points = training.n_short_exemplars + 1
+        return whole._replace(
+            xs=whole.xs[:, :n_points],
+            ys=whole.ys[:, :n_points],
+            targets=whole.targets[:, :n_points],
+        )
 
+    def bayes(step: int, batch: Batch) -> Tensor:
+        assert predictor is not None
+        return predictor(batch.xs, batch.ys)
+
+    is_expected = training.targets == "expected"
     if predictor is None:
+        if is_expected:
+            raise UserError(
+                f"targets is 'expected', but no Bayes predictor is known for '{distribution}'.",
+                hint="Take targets = 'sampled'.",
+            )
         return Source(draw)
-    return Source(draw, lambda step, batch: predictor(batch.xs, batch.ys))
+    return Source(draw, bayes, bayes if is_expected else None)
 
 
 def _identity(
     kind: str, problem: Problem, config: TransformerConfig, training: Training
 ) -> dict[str, Any]:
     settings = asdict(training)
-    del settings["save_every"]  # as often as one likes
+    for name in NOT_OF_UPDATES:
+        del settings[name]
+    if training.is_open:
+        del settings["n_steps"]
     return {
         "kind": kind,
         "problem": _described(problem),

@@ -7,12 +7,16 @@ from palimpsest.faces import lazy_face
 if TYPE_CHECKING:
     from palimpsest.lm.models.budget import Budget, Chargeable, PriceTable
     from palimpsest.lm.models.protocol import (
+        AsksAsLmEval,
         Decided,
         Generation,
         Joint,
         LanguageModel,
+        NextToken,
         ScoringUnavailableError,
         ShowsTokens,
+        TellsMargins,
+        TellsNextTokens,
         WritesPrompts,
         can_score,
     )
@@ -21,9 +25,10 @@ if TYPE_CHECKING:
     from palimpsest.lm.models.specs import in_form, load_model, parse_model_spec
 
 __all__ = [
-    "ROSETTA_WEIGHTS", "Budget", "Chargeable", "Decided", "Generation", "Joint", "LanguageModel",
-    "PriceTable", "ScoringUnavailableError", "ScriptedModel", "ShowsTokens", "WritesPrompts",
-    "can_score", "in_form", "load_model", "parse_model_spec",
+    "ROSETTA_WEIGHTS", "AsksAsLmEval", "Budget", "Chargeable", "Decided", "Generation", "Joint",
+    "LanguageModel", "NextToken", "PriceTable", "ScoringUnavailableError", "ScriptedModel",
+    "ShowsTokens", "TellsMargins", "TellsNextTokens", "WritesPrompts", "can_score", "in_form",
+    "load_model", "parse_model_spec",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from palimpsest.errors import UserError
+from palimpsest.lm.likelihoods import Likelihood
 from palimpsest.lm.prompts import Prompt
 
 Decided = Callable[[int, str], bool]
@@ -40,6 +42,9 @@ class Generation(NamedTuple):
 
     n_prompt_tokens: int | None = None
     """Tokens of the prompt, as the back end counts them; ``None`` where it does not say."""
+
+    cut: bool = False
+    """Whether the beginning of the prompt was left out, being more than the model can look back."""
 
 
 class LanguageModel(Protocol):
@@ -103,6 +108,63 @@ class WritesPrompts(Protocol):
 
         Raises:
             UserError: There is no chat template for messages, or it cannot write them.
+        """
+
+
+class NextToken(NamedTuple):
+    """A token that may follow a prompt and the beginning of an answer."""
+
+    tokens: tuple[int, ...]
+    """The beginning and this token, by which one goes on from here."""
+
+    text: str
+    """What they are as text, with the space in front; without a character that is not whole."""
+
+    log_probability: float
+    """Natural, of this token after the beginning."""
+
+    ends: bool
+    """Whether it ends the answer."""
+
+
+@runtime_checkable
+class TellsNextTokens(Protocol):
+    """A model that says which tokens may come next, and how likely each is."""
+
+    def next_tokens(
+        self, prompts: Sequence[Prompt], beginnings: Sequence[tuple[int, ...]], *, n: int
+    ) -> list[list[NextToken]]:
+        """Return the ``n`` likeliest tokens after each prompt and beginning, the likeliest first.
+
+        None where they leave no room in the model's context.
+
+        Args:
+            prompts: As for :meth:`LanguageModel.generate`.
+            beginnings: Of the answer to each, empty or what an earlier call returned.
+            n: How many; fewer where there are no more.
+        """
+
+
+@runtime_checkable
+class TellsMargins(Protocol):
+    """A model that says of a continuation whether it would have said it itself."""
+
+    def likelihoods(
+        self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]
+    ) -> list[list[Likelihood]]:
+        """Return what :meth:`LanguageModel.score` does, with margins."""
+
+
+@runtime_checkable
+class AsksAsLmEval(Protocol):
+    """A model that can be asked to the token as lm-evaluation-harness asks it."""
+
+    def as_lm_eval(self) -> AbstractContextManager[None]:
+        """Ask so for a while; the fingerprint does not follow.
+
+        What a chat template wrote is read with the tokenizer's start token in front, unless it
+        begins with it; a prompt that leaves no room for the whole answer loses its beginning; an
+        answer is decoded without a look at the prompt.
         """
 
 

@@ -17,11 +17,20 @@ if TYPE_CHECKING:
         scorer_class,
         scorer_for,
     )
-    from palimpsest.lm.scoring.words import stands_in
+    from palimpsest.lm.scoring.words import (
+        Match,
+        accepted_form,
+        compared_form,
+        first_word,
+        is_unspaced,
+        match_at_start,
+        stands_in,
+    )
 
 __all__ = [
-    "DEFAULT_SCORER", "FORMS", "SCORERS", "Asked", "Form", "FormedScorer", "PrefixScorer",
-    "ScoredAnswer", "Scorer", "Scoring", "form_for", "prepare_all", "scorer_class", "scorer_for",
+    "DEFAULT_SCORER", "FORMS", "SCORERS", "Asked", "Form", "FormedScorer", "Match", "PrefixScorer",
+    "ScoredAnswer", "Scorer", "Scoring", "accepted_form", "compared_form", "first_word",
+    "form_for", "is_unspaced", "match_at_start", "prepare_all", "scorer_class", "scorer_for",
     "stands_in",
 ]  # fmt: skip
 

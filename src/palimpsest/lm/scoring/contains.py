@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from palimpsest.lm.scoring.scorers import Scorer
-from palimpsest.lm.scoring.words import accepted_form, decompose, normalise, places, settled_form
+from palimpsest.lm.scoring.words import accepted_form, compared_form, places, settled_form
 from palimpsest.records import Outcome
 
 
@@ -32,7 +32,7 @@ class ContainsScorer(Scorer):
 
     def outcome(self, answer: str) -> Outcome:
         """Return whose texts the answer contains, taken as complete."""
-        text = decompose(normalise(answer)).casefold()
+        text = compared_form(answer).casefold()
         right, intruding = (
             set(_spans(side, text, whole=True)) for side in (self._right, self._intruding)
         )

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar
 
 from palimpsest.errors import UserError
+from palimpsest.lm.likelihoods import Likelihood
 from palimpsest.lm.scoring.json_values import json_values, tool_calls
 from palimpsest.lm.scoring.numbers import announces_number, begins_with_number
 from palimpsest.lm.scoring.scorers import DEFAULT_SCORER, Asked, ScoredAnswer, Scorer, scorer_for
@@ -27,6 +28,11 @@ _CHOICE = re.compile(
     r"[\s(\[*_`]*(?:(?:answer|option|choice)\s*:?\s*)?[(\[*_`]*(?-i:[A-J])[)\]*_`.:]*(?:\s|$)",
     re.IGNORECASE,
 )
+
+
+_MORE = ("", " xyz")
+"""Ends of an answer, none and a word that no form expects: what has a form with both has it by how
+it begins."""
 
 
 class Form(ABC):
@@ -173,6 +179,9 @@ class Scoring:
     choices: tuple[str, ...] = ()
     """The answers to choose among, if there are any."""
 
+    stop: tuple[str, ...] | None = None
+    """Where an answer ends, if it is elsewhere than in its suite."""
+
     def scorer_of(
         self, right: Sequence[str], intruding: Sequence[str], asked: Asked | None = None
     ) -> Scorer:
@@ -261,9 +270,9 @@ class FormedScorer(Scorer):
         """Return the scorer's own, and whether an answer is intruded by its form alone."""
         return self.score(answer).flags
 
-    def of_likelihoods(self, scores: Sequence[float]) -> tuple[str, ScoredAnswer] | None:
+    def of_likelihoods(self, likelihoods: Sequence[Likelihood]) -> tuple[str, ScoredAnswer] | None:
         """Return what the scorer says: a choice has no form."""
-        return self.by_texts.of_likelihoods(scores)
+        return self.by_texts.of_likelihoods(likelihoods)
 
     def decided(self, certain_text: str) -> bool:
         """Return whether the scorer is sure, and no form could turn a broken answer.
@@ -283,6 +292,17 @@ class FormedScorer(Scorer):
     def separable(self) -> bool:
         """Whether every accepted answer is scored as what it is."""
         return self.by_texts.separable
+
+    def attempts_other(self, beginning: str) -> bool:
+        """Return whether another ability's form is there already, and other words leave it there.
+
+        Example:
+            >>> from palimpsest.lm.scoring import scorer_for
+            >>> scorer = FormedScorer(scorer_for(["What"], ["12"]), None, [NumberForm()])
+            >>> [scorer.attempts_other(text) for text in ("1", "What", "Well")]
+            [True, False, False]
+        """
+        return all(self._has_their_form(beginning + more) for more in _MORE)
 
     def _has_their_form(self, answer: str) -> bool:
         if not answer.strip() or not any(form.fits(answer) for form in self._intruding_forms):

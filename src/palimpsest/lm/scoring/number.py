@@ -5,7 +5,7 @@ from __future__ import annotations
 from palimpsest.errors import UserError
 from palimpsest.lm.scoring.numbers import final_number, first_number
 from palimpsest.lm.scoring.scorers import Scorer
-from palimpsest.lm.scoring.words import accepted_form, decompose, match_at_start, normalise
+from palimpsest.lm.scoring.words import accepted_form, compared_form, match_at_start
 from palimpsest.records import Outcome
 
 
@@ -43,7 +43,7 @@ class NumberScorer(Scorer):
     def outcome(self, answer: str) -> Outcome:
         """Return whose number the answer comes to."""
         found = self._find(answer, self.asked.language)
-        text = decompose(normalise(answer)) if self._texts else ""
+        text = compared_form(answer) if self._texts else ""
         return self.of_side(
             found is not None and any(map(found.equals, self._right)),
             (found is not None and any(map(found.equals, self._intruding)))

@@ -54,6 +54,7 @@ _MARKERS = {
     }.items()
 }  # fmt: skip
 """What announces the answer, in the suites' languages and as GSM8K writes it."""
+_WORD = re.compile(r"[\w-]+")
 _END_OF_CLAUSE = re.compile(r"\n|(?<=\S)[.!?](?=\s|$)")
 
 _BOXED = re.compile(r"\\boxed\s*\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*\})*\})*)\}")
@@ -83,6 +84,10 @@ _NUMBER = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+_DIGIT = re.compile(r"\d")
+_MOST_BEFORE = 12
+"""Characters of a number before its first digit: a word for minus, a currency, a point."""
+_NOTHING_ELSE = [None] * 5
 _ORDINAL = re.compile(r"(?:st|nd|rd|th|er|re|e|ème|º|ª)\b", re.IGNORECASE)
 _PART_OF_MORE = re.compile(r"[:/.-]?\d|[-‐][^\W\d]{3}")
 _NOT = re.compile(r"\b(?:not|pas|no|nicht|niet|nem)\s+$", re.IGNORECASE)
@@ -131,7 +136,7 @@ def final_number(text: str, language: str = "en") -> Quantity | None:
         >>> [found and float(found.values[0]) for found in map(final_number, texts)]
         [12.0, 1200.0, None]
     """
-    boxed = _BOXED.findall(text)
+    boxed = _BOXED.findall(text) if "\\boxed" in text else []
     if boxed:
         return _last(_cleaned(boxed[-1]), language)
     text = _cleaned(text)
@@ -202,7 +207,7 @@ def _quantities(text: str, language: str) -> list[Quantity]:
             match.start(),
             match.end(),
         )
-        for match in _NUMBER.finditer(text)
+        for match in _matches(text)
         if match["percent"] or not _ORDINAL.match(text, match.end())
     ]
     found = found or list(_in_words(text, language))
@@ -210,11 +215,22 @@ def _quantities(text: str, language: str) -> list[Quantity]:
     return meant or found
 
 
+def _matches(text: str) -> Iterator[re.Match[str]]:
+    """Yield what is written as a number; the pattern is tried at digits alone, being slow."""
+    end = 0
+    while digit := _DIGIT.search(text, end):
+        match = _NUMBER.search(text, max(digit.start() - _MOST_BEFORE, end))
+        if match is None:
+            return
+        yield match
+        end = match.end()
+
+
 def _values(match: re.Match[str], language: str) -> tuple[int | Fraction, ...]:
     number, *others = match.group("number", "minus", "whole", "under", "power", "e")
     if len(number) > MOST_DIGITS:
         return ()
-    if not any(others):
+    if others == _NOTHING_ELSE:
         return _readings(number, language)
     under = int(match["under"]) if match["under"] else 1
     if under == 0:
@@ -258,11 +274,13 @@ def _grouped(digits: str, mark: str) -> bool:
 
 
 def _in_words(text: str, language: str) -> Iterator[Quantity]:
-    pattern, values, articles = _number_words(language)
+    values, articles = _number_words(language)
     folded = text.lower()
     if len(folded) != len(text):
         return
-    for match in pattern.finditer(folded):
+    for match in _WORD.finditer(folded):
+        if match[0] not in values:
+            continue
         # An article is a number only where nothing else is said.
         if match[0] in articles and re.sub(r"\W", "", folded) != match[0]:
             continue
@@ -270,8 +288,8 @@ def _in_words(text: str, language: str) -> Iterator[Quantity]:
 
 
 @lru_cache(maxsize=64)
-def _number_words(language: str) -> tuple[re.Pattern[str], dict[str, int], frozenset[str]]:
-    """Return a pattern for a language's number words, their values, and those that are articles."""
+def _number_words(language: str) -> tuple[dict[str, int], frozenset[str]]:
+    """Return a language's number words with their values, and those that are articles."""
     values: dict[str, int] = {}
     articles = {"one"}
     for place, entry in enumerate(_WORDS.get(language, _WORDS["en"]).split()):
@@ -280,12 +298,7 @@ def _number_words(language: str) -> tuple[re.Pattern[str], dict[str, int], froze
             values[word] = int(number or place)
             if values[word] == 1:
                 articles.add(word)
-    longest = sorted(values, key=len, reverse=True)
-    return (
-        re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, longest))})(?![\w-])"),
-        values,
-        frozenset(articles),
-    )
+    return values, frozenset(articles)
 
 
 def _is_one_of_several(text: str, found: list[Quantity], place: int, language: str) -> bool:

@@ -8,9 +8,8 @@ from __future__ import annotations
 from palimpsest.lm.scoring.scorers import Scorer
 from palimpsest.lm.scoring.words import (
     accepted_form,
-    decompose,
+    compared_form,
     match_at_start,
-    normalise,
     settled_form,
 )
 from palimpsest.records import Outcome
@@ -60,7 +59,7 @@ class PrefixScorer(Scorer):
 
     def outcome(self, answer: str) -> Outcome:
         """Return what the answer is, taken as complete."""
-        text = decompose(normalise(answer))
+        text = compared_form(answer)
         for expected in self._texts:
             if match_at_start(expected, text, whole=True) == "yes":
                 return self._side(expected)

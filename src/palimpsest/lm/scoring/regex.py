@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
@@ -14,11 +16,17 @@ from palimpsest.records import Outcome
 
 _MOST_BYTES = 8 * 2**20
 
+_LETTER = r"[^\W\d_\x00-\x7f]"
+_UNSEEN_EDGE = re.compile(rf"(?<!\\)(?:\\\\)*\\b({_LETTER})|({_LETTER})\\b")
+"""The edge of a word at a letter that RE2 takes for none."""
+
 
 class RegexScorer(Scorer):
     r"""Accepted texts are RE2 patterns, found anywhere; write ``^`` and ``$`` for the whole answer.
 
-    RE2 matches in linear time, so no pattern can hang. It has no lookaround and no backreferences.
+    RE2 matches in linear time, so no pattern can hang. It has no lookaround and no backreferences,
+    and its ``\w``, ``\d``, ``\s`` and ``\b`` know English alone; ``\pL`` is any letter. White space
+    around the answer is left off, and accents are composed on both sides.
 
     Example:
         >>> scorer = RegexScorer(right=(r"^\s*#\w{6}\b",), intruding=(r"(?i)sorry",))
@@ -31,11 +39,12 @@ class RegexScorer(Scorer):
 
     def set_up(self) -> None:
         """Compile the patterns."""
-        self._right = tuple(map(compiled, self.right))
-        self._intruding = tuple(map(compiled, self.intruding))
+        self._right = tuple(compiled(composed(text)) for text in self.right)
+        self._intruding = tuple(compiled(composed(text)) for text in self.intruding)
 
     def outcome(self, answer: str) -> Outcome:
         """Return whose pattern is found."""
+        answer = composed(answer).strip()
         return self.of_side(_any(self._right, answer), _any(self._intruding, answer))
 
     @property
@@ -44,13 +53,27 @@ class RegexScorer(Scorer):
         return not set(self.right).isdisjoint(self.intruding)
 
 
+def composed(text: str) -> str:
+    """Return a text in NFC, with line breaks of one character."""
+    text = text.replace("\r\n", "\n")
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
 @lru_cache(maxsize=4096)
 def compiled(pattern: str) -> Any:
     """Return a compiled RE2 pattern.
 
     Raises:
-        UserError: It is no pattern of RE2.
+        UserError: It is no pattern of RE2, or one that finds nothing in RE2.
     """
+    unseen = _UNSEEN_EDGE.search(pattern)
+    if unseen is not None:
+        letter = unseen[1] or unseen[2]
+        raise UserError(
+            f"The pattern '{pattern}' cannot be used: RE2 knows letters of English alone as parts "
+            f"of words, so that there is no edge (\\b) of one beside '{letter}'.",
+            hint=r"Write (?:^|\PL) before and (?:\PL|$) behind the word.",
+        )
     options = re2.Options()
     options.log_errors = False
     options.max_mem = _MOST_BYTES

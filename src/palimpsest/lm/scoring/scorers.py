@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, Self
 
 from palimpsest.errors import UserError, did_you_mean
+from palimpsest.lm.likelihoods import Likelihood
 from palimpsest.lm.prompts import Prompt
 from palimpsest.records import Outcome
 from palimpsest.registry import Registry
@@ -116,12 +117,11 @@ class Scorer(ABC):
     def prepare(cls, answers: Sequence[tuple[Self, str]]) -> None:
         """Get ready to score these answers, where that is faster for many at once."""
 
-    def of_likelihoods(self, scores: Sequence[float]) -> tuple[str, ScoredAnswer] | None:
+    def of_likelihoods(self, likelihoods: Sequence[Likelihood]) -> tuple[str, ScoredAnswer] | None:
         """Return which choice is taken and what it is worth, if that is not just the likeliest.
 
         Args:
-            scores: Natural-log probabilities of the choices, in their order; minus infinity for
-                one that does not fit into the model's context.
+            likelihoods: Of the choices, in their order.
         """
         return None
 
@@ -132,6 +132,13 @@ class Scorer(ABC):
 
         Args:
             certain_text: The beginning of the answer; every character of it is final.
+        """
+        return False
+
+    def attempts_other(self, beginning: str) -> bool:
+        """Return whether a wrong answer that begins so has another ability's form, however it ends.
+
+        By default forms are not known.
         """
         return False
 

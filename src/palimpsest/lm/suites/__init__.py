@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from palimpsest.lm.suites.suite import (
         SUITES,
         Example,
+        HumanLabel,
         Suite,
         default_suite,
         load_suite,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BUILT_IN", "DEFAULT_GROUP", "DEFAULT_LANGUAGE", "SUITES", "Example", "ExampleRow",
-    "PromptRow", "Suite", "default_suite", "filled_form", "load_suite", "number_form",
+    "HumanLabel", "PromptRow", "Suite", "default_suite", "filled_form", "load_suite", "number_form",
     "read_rows", "read_sentences", "repeated_ids", "scored_by", "source_language",
 ]  # fmt: skip
 

@@ -10,10 +10,9 @@ Source: Kotha, Springer and Raghunathan, ICLR 2024 (arXiv 2309.10105), Section 3
 from __future__ import annotations
 
 import itertools
-import re
 import unicodedata
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +24,7 @@ from pydantic import NonNegativeInt, PositiveInt
 from palimpsest.errors import UserError, did_you_mean
 from palimpsest.files import decoded, lines_of, read_bytes, sha256_of
 from palimpsest.lm.conjugations import parse_conjugation
-from palimpsest.lm.scoring import scorer_for
+from palimpsest.lm.scoring import first_word, is_unspaced, scorer_for
 from palimpsest.lm.suites.request_forms import filled_form, number_form
 from palimpsest.lm.suites.suite import Example, Suite
 from palimpsest.lm.suites.templates import OPERATIONS, TASK_WORDINGS, TASKS, Operation, Task
@@ -48,9 +47,6 @@ BUILT_IN = Path(__file__).with_name("data") / "sentences"
 
 MOST_BYTES = 64 * 2**20
 """The largest file of sentences."""
-
-# A word with the apostrophes and hyphens inside it, as scoring sees it; blanks are words too.
-_WORD = re.compile(r"\w(?:[\w'’ʼ‐‑·-]*\w)?")
 
 
 class AnswerableQuery(NamedTuple):
@@ -106,6 +102,7 @@ def build(
         for cell, drawn in items.items()
         for index, item in enumerate(drawn)
         for language in languages
+        if item.task in _tasks(language)
     )
     return Suite(
         name="icl-vs-if",
@@ -121,6 +118,11 @@ def build(
             "n_sentences": len(usable),
         },
     )
+
+
+def _tasks(language: str) -> Collection[str]:
+    """Return the in-context tasks that a language has."""
+    return TASKS if language in REWRITTEN_LANGUAGES else TASK_WORDINGS[language].tasks
 
 
 def _chosen(folder: Path, languages: Sequence[str] | None) -> tuple[str, ...]:
@@ -153,29 +155,31 @@ def _chosen(folder: Path, languages: Sequence[str] | None) -> tuple[str, ...]:
 def blank_first_word(sentence: str) -> AnswerableQuery | None:
     """Return a sentence with its first word blanked; nothing if it has no word.
 
-    Punctuation before the word stays, and an answer may have it or not.
+    Punctuation before the word stays, and an answer may have it or not. A character of a script
+    without spaces is as wide as two underscores.
 
     Example:
-        >>> blank_first_word("¡Es un pingüino!")
-        AnswerableQuery(text='¡__ un pingüino!', answers=('Es', '¡Es'))
+        >>> blank_first_word("¡Es un pingüino!"), blank_first_word("谁想要它？")
+        (AnswerableQuery(text='¡__ un pingüino!', answers=('Es', '¡Es')), ...text='__想要它？'...)
     """
-    match = _WORD.search(sentence)
-    if match is None:
+    place = first_word(sentence)
+    if place is None:
         return None
-    before, word, after = sentence[: match.start()], match[0], sentence[match.end() :]
+    before, word, after = sentence[: place[0]], sentence[slice(*place)], sentence[place[1] :]
     answers = tuple(dict.fromkeys((word, before + word)))
-    return AnswerableQuery(f"{before}{'_' * len(word)}{after}", answers)
+    width = 2 if is_unspaced(word[:1]) else len(word)
+    return AnswerableQuery(f"{before}{'_' * width}{after}", answers)
 
 
 def _expected(request: AnswerableQuery, task: Task) -> dict[str, tuple[str, ...]]:
     """Return the accepted answers of both abilities."""
     transform = TRANSFORMS[task]
     output = transform(request.text)
-    word = _WORD.search(output)
+    word = first_word(output)
     assert word is not None
     # Told to capitalise, a model that answers may capitalise its answer or not: it answers.
     answers = dict.fromkeys((*request.answers, *map(transform, request.answers)))
-    return {"in-context": (output[: word.end()],), "instruction": tuple(answers)}
+    return {"in-context": (output[: word[1]],), "instruction": tuple(answers)}
 
 
 def _usable_lines(sentences: Sentences, folder: Path) -> list[int]:

@@ -26,7 +26,7 @@ from palimpsest.files import lines_of, parse_object, read_bytes
 from palimpsest.lm.prompts import Message, Prompt
 from palimpsest.lm.scoring import DEFAULT_SCORER, scorer_class
 from palimpsest.lm.suites.limits import chance_of, n_tokens_for, stops_for
-from palimpsest.lm.suites.suite import Example, Suite
+from palimpsest.lm.suites.suite import Example, HumanLabel, Suite
 
 T = TypeVar("T")
 
@@ -79,6 +79,28 @@ def _number_as_text(value: Any) -> Any:
     return value
 
 
+_VERDICTS = {
+    **dict.fromkeys(("right", "yes", "true", "correct", "1"), True),
+    **dict.fromkeys(("wrong", "no", "false", "incorrect", "0"), False),
+}
+
+
+def verdict_of(label: object) -> bool:
+    """Return whether a label of people calls an answer right.
+
+    Raises:
+        PydanticCustomError: It is no such label; a ``ValueError``.
+
+    Example:
+        >>> verdict_of("Yes"), verdict_of(0)
+        (True, False)
+    """
+    found = _VERDICTS.get(str(label).strip().casefold())
+    if found is None:
+        raise PydanticCustomError("label", "expected right or wrong (or yes, no, 1, 0)")
+    return found
+
+
 Whole = Annotated[str, AfterValidator(_whole)]
 Filled = Annotated[Whole, AfterValidator(_filled)]
 Text = Annotated[Filled, BeforeValidator(_number_as_text)]
@@ -114,6 +136,15 @@ class MessageRow(BaseModel):
     content: Whole
 
 
+class HumanRow(BaseModel):
+    """An answer and whether people call it right."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    answer: Whole
+    label: Annotated[bool, BeforeValidator(verdict_of)]
+
+
 class ExampleRow(BaseModel):
     """One line of the file."""
 
@@ -142,6 +173,9 @@ class ExampleRow(BaseModel):
 
     scorer: Filled | None = None
     """What says to which ability an answer belongs."""
+
+    human: tuple[HumanRow, ...] = ()
+    """Answers that people have judged: the scorer is held against them."""
 
     @model_validator(mode="after")
     def _asks_once(self) -> Self:
@@ -199,7 +233,9 @@ def build(
         file: Lines of ``{"id", "prompt" or "messages", "answers": {ability: [text, …]}, "lang",
             "group", "choices", "scorer"}``; the last four may be left out: they mean ``en``,
             ``all``, answers that are generated, and ``prefix``. For the answers of an ability there
-            may stand ``{"accept": [text, …], "form": "number"}``.
+            may stand ``{"accept": [text, …], "form": "number"}``. Answers that people have judged,
+            ``"human": [{"answer": text, "label": "right" or "wrong"}, …]``, say how far the scorer
+            agrees with them.
         ability: The one under test; by default the first of the first row.
         source: The language of the plain prompts; by default ``en`` if there is any, else that of
             the first row.
@@ -389,6 +425,7 @@ def _example(row: ExampleRow, ability: str, group: str | None, scorer: str) -> E
         choices=row.choices or (),
         scorer=row.scorer or scorer,
         forms=forms,
+        human=tuple(HumanLabel(each.answer, each.label) for each in row.human),
     )
 
 
@@ -414,7 +451,11 @@ def _said(error: ErrorDetails) -> str:
 def _problem(error: ErrorDetails) -> str:
     match error["type"]:
         case "extra_forbidden":
-            kinds: dict[str, type[BaseModel]] = {"messages": MessageRow, "answers": AcceptedRow}
+            kinds: dict[str, type[BaseModel]] = {
+                "messages": MessageRow,
+                "answers": AcceptedRow,
+                "human": HumanRow,
+            }
             known = list(kinds.get(str(error["loc"][0]), ExampleRow).model_fields)
             guess = did_you_mean(str(error["loc"][-1]), known)
             return f"unknown.{guess} The fields are: {', '.join(known)}."

@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from palimpsest.lm.scoring import first_word, is_unspaced
+
 _WORD = r"[\pL\pM\pN'’ʼ·\\-]+"
 _NOT_WORD = r"[^\pL\pN_\\]"
+_SHORT = r"[\pL\pM\pN]{1,4}"
+"""A word, where none is told from the next by a space."""
 
 
 def number_form(rewrite: Callable[[str], str] = str) -> str:
@@ -36,10 +40,13 @@ def filled_form(blanked: str, rewrite: Callable[[str], str] = str) -> str:
         [True, True, False, False, True]
     """
     behind = re.split(r"_+", blanked, maxsplit=1)[1]
-    following = re.search(r"\w[\w'’ʼ‐‑·-]*", behind)
+    place = first_word(behind)
+    following = behind[slice(*place)] if place else ""
     end = rf"{_NOT_WORD}*$"
-    if following is not None:
-        end += rf"|{_NOT_WORD}+{_quoted(rewrite(following[0]))}({_NOT_WORD}|$)"
+    if is_unspaced(following[:1]):
+        return rf"regex:^{_NOT_WORD}*{_SHORT}({end}|{_quoted(behind[:2].rstrip())})"
+    if following:
+        end += rf"|{_NOT_WORD}+{_quoted(rewrite(following))}({_NOT_WORD}|$)"
     return rf"regex:(?i)^{_NOT_WORD}*{_WORD}({end})"
 
 

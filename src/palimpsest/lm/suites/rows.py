@@ -16,8 +16,9 @@ from palimpsest.errors import UserError, did_you_mean, raise_mistakes
 from palimpsest.files import digest
 from palimpsest.lm.prompts import Message, Prompt
 from palimpsest.lm.scoring import DEFAULT_SCORER, scorer_class
+from palimpsest.lm.suites.jsonl import verdict_of
 from palimpsest.lm.suites.limits import chance_of, n_tokens_for, stops_for, unescaped
-from palimpsest.lm.suites.suite import Example, Suite
+from palimpsest.lm.suites.suite import Example, HumanLabel, Suite
 from palimpsest.lm.suites.tables import SourceRow, Table, is_saved_dataset, read_table
 
 ABILITY = "answer"
@@ -42,6 +43,8 @@ def build(
     columns: Sequence[str] | None = None,
     form: str | None = None,
     scorer: str = DEFAULT_SCORER,
+    human: str | None = None,
+    human_answer: str | None = None,
     shots: Path | None = None,
     num_shots: NonNegativeInt = 0,
     shots_seed: NonNegativeInt = 0,
@@ -67,6 +70,9 @@ def build(
         columns: What the columns are called, for a CSV or TSV file without a line that says it.
         form: What the answers look like; see ``palimpsest list forms``.
         scorer: How answers are scored.
+        human: A template for what people say of ``human_answer``, right or wrong; a column with a
+            list for several. The scorer is held against them; where it gives nothing, nobody said.
+        human_answer: A template for an answer that people have judged.
         shots: A table of worked examples with the same columns; by default the table itself.
         num_shots: Worked examples before each prompt, in its language, drawn without the row itself
             and its versions; in a chat they are turns.
@@ -84,7 +90,7 @@ def build(
     scorer_class(scorer)
     templates = _Templates.of(
         prompt=prompt, messages=messages, answer=answer, choices=choices, group=group, id=id,
-        lang=lang,
+        lang=lang, human=human, human_answer=human_answer,
     )  # fmt: skip
     tables = dict(_tables(file, languages, templates, columns))
     worked = _Shots(num_shots, shots_seed, shots is None, str(shots or file))
@@ -146,6 +152,10 @@ class _Template:
             raise ValueError(f"{self.option}{named}: gives nothing.")
         return text
 
+    def says(self, row: SourceRow) -> bool:
+        """Return whether any of its columns has something for a row."""
+        return any(_part(row, name) not in (None, "", []) for name in self.columns)
+
     def listed(self, row: SourceRow) -> tuple[str, ...]:
         """Return the texts for a row: of a list, each of it.
 
@@ -203,6 +213,11 @@ class _Templates(NamedTuple):
         """Take the options apart."""
         if (texts["prompt"] is None) == (texts["messages"] is None):
             raise UserError("The suite 'rows' needs either prompt= or messages=.", hint=_HINT)
+        if (texts["human"] is None) != (texts["human_answer"] is None):
+            raise UserError(
+                "The options human= and human_answer= of the suite 'rows' belong together.",
+                hint="Name the column of the label and that of the answer that was labelled.",
+            )
         choices = texts.pop("choices")
         by_name = {name: _Template(name, text) for name, text in texts.items() if text is not None}
         parts = choices.split("|") if choices else []
@@ -351,6 +366,7 @@ class _Plan:
             choices=choices,
             scorer=self.scorer,
             forms={} if self.form is None else {ABILITY: self.form},
+            human=tuple(self._human(row)),
         )
         example.scorer_of(example.right, ())
         return example
@@ -368,6 +384,19 @@ class _Plan:
                 f"answer: '{text}' is no place of {len(choices)} choices from {self.index} on."
             )
         return (choices[int(text) - self.index],)
+
+    def _human(self, row: SourceRow) -> Iterator[HumanLabel]:
+        by_name = self.templates.by_name
+        if "human" not in by_name or not by_name["human"].says(row):
+            return
+        labels, answers = (by_name[name].listed(row) for name in ("human", "human_answer"))
+        if len(labels) != len(answers):
+            raise ValueError(f"human: {len(labels)} labels of {len(answers)} answers.")
+        for label, answer in zip(labels, answers, strict=True):
+            try:
+                yield HumanLabel(answer, verdict_of(label))
+            except ValueError as error:
+                raise ValueError(f"human: '{label}': {error}.") from None
 
     def _prompt(self, row: SourceRow, worked: Sequence[SourceRow]) -> Prompt:
         by_name = self.templates.by_name

@@ -26,6 +26,14 @@ from palimpsest.specs import Spec, parse_spec
 
 
 @dataclass(frozen=True)
+class HumanLabel:
+    """What people say of an answer, so that a scorer can be held against them."""
+
+    answer: str
+    right: bool
+
+
+@dataclass(frozen=True)
 class Example:
     """One prompt with the answers that show which task the model inferred."""
 
@@ -71,6 +79,12 @@ class Example:
     stop: tuple[str, ...] | None = None
     """An answer ends before the first of these, if they are others than the suite's."""
 
+    as_lm_eval: bool = False
+    """Whether it is asked to the token as lm-evaluation-harness asks it, where the back end can."""
+
+    human: tuple[HumanLabel, ...] = ()
+    """Answers that people have judged; nothing is asked for them."""
+
     item: Any = field(default=None, compare=False, repr=False)
     """What a suite's own scorer has to know; for all others nothing."""
 
@@ -102,7 +116,7 @@ class Example:
         """By what answers to it are scored."""
         forms = dict(self.forms)
         mine = forms.pop(next(iter(self.answers), ""), None)
-        return Scoring(self.scorer, mine, tuple(forms.values()), self.choices)
+        return Scoring(self.scorer, mine, tuple(forms.values()), self.choices, self.stop)
 
     @property
     def fingerprint(self) -> str:
@@ -115,7 +129,8 @@ class Example:
         # The default is left out, so that answers of before there were others are still found.
         parts += [] if self.scorer == DEFAULT_SCORER else [self.scorer]
         own = (self.choices_joined, self.max_new_tokens, self.stop)
-        return digest_json([*parts, *([] if own == (False, None, None) else [list(own)])])
+        parts += [] if own == (False, None, None) else [list(own)]
+        return digest_json([*parts, *(["as lm-eval"] if self.as_lm_eval else [])])
 
 
 @dataclass(frozen=True)
@@ -142,6 +157,9 @@ class Suite:
 
     description: str = ""
     """One sentence for listings and the report."""
+
+    skips_floor: bool = False
+    """Whether a cell that the base model cannot do is asked of nothing else."""
 
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """What the suite was built with: seed, counts, files and their hashes."""

@@ -5,8 +5,7 @@ They show what the results hold and compute nothing. ``docs/adding/figure.md`` a
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
@@ -19,6 +18,7 @@ from palimpsest.report.figure import (
     BAND,
     BASE,
     BROKEN,
+    INK,
     INTRUDED,
     MUTED,
     ON_DARK,
@@ -42,7 +42,7 @@ from palimpsest.report.text import (
 )
 
 if TYPE_CHECKING:
-    from palimpsest.records import Arm, ConjugationResult, Results
+    from palimpsest.records import Arm, ConjugationResult, InferenceArm, InferenceResult, Results
 
 FIGURES: FigureRegistry[Results] = FigureRegistry()
 
@@ -58,6 +58,9 @@ _OUTCOMES = (
     ("broken", BROKEN, ON_LIGHT),
 )
 """Name, colour, and the colour of text on it."""
+
+_MASSES = ("right", "intruding", "other")
+"""In the colours of the outcomes."""
 
 _MODELS = (("base", BASE, "o", -0.15), ("tuned", TUNED, "D", 0.15))
 """Role, colour, marker, and how far its mark is moved off the row."""
@@ -161,7 +164,7 @@ def outcomes(results: Results) -> Drawing | None:
             axes.text(0, 3 * index + 0.05, _short(row.name, sheet), weight="bold", va="center")
         arms = [arm for row in rows for arm in (row.base, row.tuned)]
         places = [3 * index + below for index in range(len(rows)) for below in (0.85, 1.75)]
-        _draw_shares(axes, arms, places, 0.8, label_from=0.45 / sheet.width)
+        _draw_shares(axes, list(map(_triple, arms)), places, 0.8, label_from=0.45 / sheet.width)
         axes.set_yticks(places, ["base", "tuned"] * len(rows))
         axes.set_ylim(3 * len(rows) - 0.6, -0.6)
         axes.grid(visible=False)
@@ -187,30 +190,14 @@ def cells(results: Results) -> Drawing | None:
     found = results.cells
     if results.suite.scoring != "abilities" or not 1 < len(found) <= MAX_PANELS:
         return None
-    tables = [table_rows(cell) for cell in found]
-    rows = itertools.chain(table_rows(results), *tables)
-    names = list(dict.fromkeys(row.name for row in rows))
+    groups = {
+        cell.name: [(row.name, _triple(row.base), _triple(row.tuned)) for row in table_rows(cell)]
+        for cell in found
+    }
 
     def draw(sheet: Sheet) -> None:
-        n_columns = min(len(found), 2 if sheet.is_narrow else 4)
-        panels = sheet.panels(
-            len(found),
-            0.45 + 0.2 * len(names),
-            _outcome_legend(),
-            n_columns=n_columns,
-            margin=0.25,
-            sharex=True,
-            sharey=True,
-        )
-        for cell, table, panel in zip(found, tables, panels, strict=True):
-            places = [names.index(row.name) for row in table]
-            _draw_shares(panel, [row.base for row in table], [at - 0.19 for at in places], 0.34)
-            _draw_shares(panel, [row.tuned for row in table], [at + 0.19 for at in places], 0.34)
-            panel.set_title(clipped(visible(cell.name), round(sheet.width * 10 / n_columns)))
-            panel.grid(visible=False)
-            name_rows(panel, [_short(name, sheet) for name in names])
-            _percent_axis(panel, "", step=0.5)
-        sheet.figure.supxlabel("share of answers; upper bar base, lower bar tuned", size=9)
+        label = "share of answers; upper bar base, lower bar tuned"
+        _draw_panels(sheet, groups, _outcome_legend(), label)
 
     said = (
         f"{visible(cell.name)}, asked plainly: base {_shares(cell.plain.base)}; "
@@ -222,6 +209,43 @@ def cells(results: Results) -> Drawing | None:
         title="Shares of right, intruded and broken answers in each cell",
         caption="Of each pair of bars the upper is the base model, the lower the tuned model.",
         alternative=f"Outcomes in each cell. {'. '.join(said)}.",
+        draw=draw,
+    )
+
+
+@FIGURES.register
+def inference(results: Results) -> Drawing | None:
+    """Probability of each task's openings before and after tuning, for each way of asking."""
+    found = results.inference
+    if not found:
+        return None
+
+    def draw(sheet: Sheet) -> None:
+        axes = sheet.axes(0.5 + 0.62 * len(found), _outcome_legend(_MASSES))
+        for index, each in enumerate(found):
+            name = _short(each.via, sheet)
+            if not sheet.is_narrow:
+                name += f"   shift {_signed(each.shift)}"
+            axes.text(0, 3 * index + 0.05, name, weight="bold", va="center")
+        arms = [arm for each in found for arm in (each.base, each.tuned)]
+        places = [3 * index + below for index in range(len(found)) for below in (0.85, 1.75)]
+        _draw_shares(axes, list(map(_masses, arms)), places, 0.8, label_from=0.45 / sheet.width)
+        ends = [arm.right_ci95 for arm in arms]
+        draw_intervals(axes, [arm.right for arm in arms], ends, places, color=INK, fmt="none")
+        axes.set_yticks(places, ["base", "tuned"] * len(found))
+        axes.set_ylim(3 * len(found) - 0.6, -0.6)
+        axes.grid(visible=False)
+        _percent_axis(axes, "probability at the beginning of the answer")
+
+    return Drawing(
+        name="inference",
+        title="Which task the models infer, before and after tuning, by how they are asked",
+        caption="Probability, before anything is said, of answers that begin as right ones do, as "
+        "those of other abilities do, and of all others; bars are 95 % intervals of the first "
+        "(bootstrap over source examples). The shift is the mean change of the log-odds of the "
+        "other abilities against the right one, in nats; drift is the change of the "
+        "log-likelihood, a token, of the rest of the right answer once it has begun.",
+        alternative=f"Inference. {'. '.join(map(_inferred, found))}.",
         draw=draw,
     )
 
@@ -264,6 +288,31 @@ def forgetting(results: Results) -> Drawing | None:
     )
 
 
+@FIGURES.register
+def inference_cells(results: Results) -> Drawing | None:
+    """The same masses for each cell, as small multiples."""
+    found = [cell for cell in results.cells if cell.inference]
+    if not 1 < len(found) <= MAX_PANELS:
+        return None
+    groups = {
+        cell.name: [(one.via, _masses(one.base), _masses(one.tuned)) for one in cell.inference]
+        for cell in found
+    }
+
+    def draw(sheet: Sheet) -> None:
+        label = "probability at the beginning; upper bar base, lower bar tuned"
+        _draw_panels(sheet, groups, _outcome_legend(_MASSES), label)
+
+    said = (f"{visible(cell.name)}: {'. '.join(map(_inferred, cell.inference))}" for cell in found)
+    return Drawing(
+        name="inference-cells",
+        title="Which task the models infer in each cell",
+        caption="Of each pair of bars the upper is the base model, the lower the tuned model.",
+        alternative=f"Inference in each cell. {'. '.join(said)}.",
+        draw=draw,
+    )
+
+
 def _draw_recovered(
     axes: Axes, place: int, recovery: float, interval: tuple[float, float] | None
 ) -> None:
@@ -290,16 +339,15 @@ def _recovery_limits(conjugations: Sequence[ConjugationResult]) -> tuple[float, 
 
 def _draw_shares(
     axes: Axes,
-    arms: Sequence[Arm],
+    triples: Sequence[tuple[float, float, float]],
     places: Sequence[float],
     height: float,
     *,
     label_from: float = 2.0,
 ) -> None:
     """Stack the three shares; write those of at least ``label_from`` into their segments."""
-    starts = [0.0] * len(arms)
-    for name, color, on_color in _OUTCOMES:
-        shares = [arm.accuracy if name == "right" else getattr(arm, name) for arm in arms]
+    starts = [0.0] * len(triples)
+    for (_, color, on_color), shares in zip(_OUTCOMES, zip(*triples, strict=True), strict=True):
         axes.barh(places, shares, left=starts, height=height, color=color)
         for place, start, share in zip(places, starts, shares, strict=True):
             if share >= label_from:
@@ -308,8 +356,47 @@ def _draw_shares(
         starts = [start + share for start, share in zip(starts, shares, strict=True)]
 
 
-def _outcome_legend() -> list[Patch]:
-    return [Patch(color=color, label=name) for name, color, _ in _OUTCOMES]
+_Row = tuple[str, tuple[float, float, float], tuple[float, float, float]]
+"""A way of asking, with the three shares of the base and of the tuned model."""
+
+
+def _draw_panels(
+    sheet: Sheet, groups: Mapping[str, Sequence[_Row]], legend: Sequence[Patch], label: str
+) -> None:
+    """Draw a panel for each cell, in it a pair of bars for each way of asking."""
+    names = list(dict.fromkeys(name for rows in groups.values() for name, *_ in rows))
+    n_columns = min(len(groups), 2 if sheet.is_narrow else 4)
+    panels = sheet.panels(
+        len(groups),
+        0.45 + 0.2 * len(names),
+        legend,
+        n_columns=n_columns,
+        margin=0.25,
+        sharex=True,
+        sharey=True,
+    )
+    for (cell, rows), panel in zip(groups.items(), panels, strict=True):
+        places = [names.index(name) for name, *_ in rows]
+        _draw_shares(panel, [base for _, base, _ in rows], [at - 0.19 for at in places], 0.34)
+        _draw_shares(panel, [tuned for *_, tuned in rows], [at + 0.19 for at in places], 0.34)
+        panel.set_title(clipped(visible(cell), round(sheet.width * 10 / n_columns)))
+        panel.grid(visible=False)
+        name_rows(panel, [_short(name, sheet) for name in names])
+        _percent_axis(panel, "", step=0.5)
+    sheet.figure.supxlabel(label, size=9)
+
+
+def _masses(arm: InferenceArm) -> tuple[float, float, float]:
+    return arm.right, arm.intruding, arm.other
+
+
+def _triple(arm: Arm) -> tuple[float, float, float]:
+    return arm.accuracy, arm.intruded, arm.broken
+
+
+def _outcome_legend(names: Sequence[str] = ("right", "intruded", "broken")) -> list[Patch]:
+    pairs = zip(names, _OUTCOMES, strict=True)
+    return [Patch(color=color, label=name) for name, (_, color, _) in pairs]
 
 
 def _percent_axis(axes: Axes, label: str, *, step: float = 0.25) -> None:
@@ -320,6 +407,24 @@ def _percent_axis(axes: Axes, label: str, *, step: float = 0.25) -> None:
 
 def _short(name: str, sheet: Sheet) -> str:
     return clipped(conjugation_label(name), 14 if sheet.is_narrow else 28)
+
+
+def _inferred(each: InferenceResult) -> str:
+    arms = ((role, getattr(each, role)) for role, *_ in _MODELS)
+    said = [
+        f"{role} {percent(arm.right)} % right {percent_interval(arm.right_ci95)}, "
+        f"{percent(arm.intruding)} % intruding {percent_interval(arm.intruding_ci95)}, "
+        f"{percent(arm.other)} % other, g {ratio(arm.g)} {ratio_interval(arm.g_ci95)}".rstrip()
+        for role, arm in arms
+    ]
+    said.append(f"shift {_signed(each.shift)} {ratio_interval(each.shift_ci95)}")
+    if each.drift is not None:
+        said.append(f"drift {_signed(each.drift)} {ratio_interval(each.drift_ci95)}")
+    return f"{conjugation_label(each.via)}: {'; '.join(said)}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
 
 
 def _shares(arm: Arm) -> str:

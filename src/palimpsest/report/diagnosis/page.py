@@ -19,8 +19,10 @@ from palimpsest.report.diagnosis.tables import COLUMNS, Column, TableRow, table_
 from palimpsest.report.page import KeyNumber, PageFigure, render
 from palimpsest.report.text import (
     MISSING,
+    agreement_text,
     conjugation_label,
     flips_text,
+    floor_text,
     guessing_text,
     number,
     p_value,
@@ -124,6 +126,8 @@ _FILTERS: dict[str, Callable[..., object]] = {
     "ratio_interval": ratio_interval,
     "p_value": p_value,
     "p_relation": _p_relation,
+    "agreement": agreement_text,
+    "floor": floor_text,
     "guessing": guessing_text,
     "flips": flips_text,
     "flag_kinds": _flag_kinds,

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
     from palimpsest.records import Arm, Cell, ConjugationResult, Interval, Plain, Results
 
 
+AT_FLOOR = "not asked further"
+"""In place of a verdict, where the base model cannot do what a cell asks for."""
+
+_BASE = ("base_n", "base_accuracy", "base_low", "base_high")
+
+
 @dataclass(frozen=True)
 class TableRow:
     """Base against tuned, asked in one way."""
@@ -168,6 +174,11 @@ def csv_cells(results: Results) -> str:
         {"cell": visible(cell.name), "verdict": cell.verdict} | _csv_fields(row)
         for cell in results.cells
         for row in table_rows(cell)
+    ]
+    rows += [
+        {"cell": visible(cell.name), "verdict": AT_FLOOR, "conjugation": "", "kind": "plain"}
+        | dict(zip(_BASE, (cell.n, cell.accuracy, *cell.ci95), strict=True))
+        for cell in results.at_floor
     ]
     return csv_text(rows, names=["cell", "verdict", *_csv_fields(table_rows(results)[0])])
 

@@ -16,23 +16,27 @@ def with_findings(results: LabResults) -> LabResults:
 
 
 def _findings(results: LabResults) -> Iterator[str]:
-    """Yield what a reader should take away."""
+    """Yield what a reader should take away: convergence, then what each claim comes to."""
     last = results.curve[-1].step
-    if results.check.is_learnt:  # else it stands among the warnings
-        yield results.check.sentence
+    if results.check.is_converged:  # else it stands among the warnings
+        yield results.check.convergence
+    if results.check.is_learnt:  # likewise
+        yield f"C1: {_lowered(results.check.sentence)}"
     yield (
-        f"{last} steps of tuning changed the loss on D_disc from {_number(results.base_disc)} to "
-        f"{_number(results.tuned_disc)}, and that on D_cont from {_number(results.base_cont)} to "
-        f"{_number(results.tuned_cont)}: forgetting {_with_interval(results.forgetting)}."
+        f"C2: {last} steps of tuning changed the loss on D_disc from {_number(results.base_disc)} "
+        f"to {_number(results.tuned_disc)}, and that on D_cont from {_number(results.base_cont)} "
+        f"to {_number(results.tuned_cont)}: forgetting {_with_interval(results.forgetting)}."
     )
+    yield from _near(results)
     yield from _inferred(results)
     yield from _split(results)
-    yield from _near(results)
     yield from _recovered(results)
 
 
 def _warnings(results: LabResults) -> Iterator[str]:
     """Yield what a reader must know before trusting the figures."""
+    if results.check.convergence and not results.check.is_converged:
+        yield results.check.convergence
     if not results.check.is_learnt:
         yield results.check.sentence
     if results.forgetting.ci95 is None or results.forgetting.ci95[0] <= 0:
@@ -46,13 +50,13 @@ def _warnings(results: LabResults) -> Iterator[str]:
 def _inferred(results: LabResults) -> Iterator[str]:
     base, tuned = results.curve[0], results.curve[-1]
     yield (
-        f"The share of the discrete solution on D_cont, ĝ, went from {_number(base.g_hat)} to "
+        f"C4: the share of the discrete solution on D_cont, ĝ, went from {_number(base.g_hat)} to "
         f"{_with_interval(tuned.g_hat)}; under {_best(results)} it is "
         f"{_number(tuned.g_hat_ensemble)}."
     )
     if results.priors:
         found = ", ".join(f"{one.name} {_with_interval(one.alpha)}" for one in results.priors)
-        yield f"The prior that each model acts by, α̂: {found}."
+        yield f"C4: the prior that each model acts by, α̂: {found}."
 
 
 def _split(results: LabResults) -> Iterator[str]:
@@ -68,7 +72,7 @@ def _split(results: LabResults) -> Iterator[str]:
             ("variance", "variance between symmetric ways of asking"),
         )
     )
-    yield f"Of the {grown['excess']:.3f} that the excess over ridge has grown by, {parts}."
+    yield f"C4: of the {grown['excess']:.3f} that the excess over ridge has grown by, {parts}."
 
 
 def _near(results: LabResults) -> Iterator[str]:
@@ -77,22 +81,23 @@ def _near(results: LabResults) -> Iterator[str]:
         verdict = "more than" if low > 0 else "less than" if high < 0 else "about as much as"
         nearest = {"likelihood": "likeliest under D_disc", "odds": "nearest to D_disc by odds"}
         yield (
-            f"On the prompts {nearest[one.by]}, the loss grew {verdict} on the farthest: "
+            f"C3: on the prompts {nearest[one.by]}, the loss grew {verdict} on the farthest: "
             f"difference {_with_interval(one.last_minus_first)}."
         )
 
 
 def _recovered(results: LabResults) -> Iterator[str]:
-    scalings = [one for one in results.conjugations if one.name.startswith("scale:")]
-    defined = [one for one in scalings if one.recovery.value is not None]
-    best = max(defined, key=lambda one: one.recovery.or_zero, default=None)
-    for one in (results.best, best):
+    for one in (results.scaling, results.best):
         if one is not None and one.recovery.value is not None:
             yield (
-                f"Under {one.name} the tuned model's loss on D_cont is {_number(one.tuned)} "
+                f"C5: under {one.name} the tuned model's loss on D_cont is {_number(one.tuned)} "
                 f"(base {_number(one.base)}): recovery {_with_interval(one.recovery)}, net of what "
                 f"it gives the base model {_with_interval(one.net_recovery)}."
             )
+
+
+def _lowered(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:]
 
 
 def _best(results: LabResults) -> str:

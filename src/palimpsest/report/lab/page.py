@@ -21,12 +21,14 @@ def render_lab_page(results: LabResults, figures: Sequence[PageFigure]) -> str:
         results: What the run says.
         figures: In order.
     """
+    said = (results.check.convergence, *results.warnings)
     return render(
         "lab.html.j2",
         figures,
         filters={"number": _number, "interval": _interval},
         results=results,
-        findings=[one for one in results.findings if one not in results.warnings],
+        findings=[one for one in results.findings if one not in said],
+        warned=[one for one in results.warnings if one != results.check.convergence],
         keys=_key_numbers(results),
         run_facts=_run_facts(results),
         config_facts=_flat(results.provenance.config),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.lines import Line2D
@@ -56,6 +56,50 @@ def sweep_drawing(name: str, meaning: str, key: str, lines: Sequence[Line]) -> D
         "over runs (Student's t).",
         alternative="; ".join(
             f"{line.name} {point.x}: {point.mean:.3f}" for line in lines for point in line.points
+        ),
+        draw=draw,
+    )
+
+
+def growth_drawing(
+    name: str, title: str, key: str, panels: Mapping[str, Sequence[Line]]
+) -> Drawing:
+    """Return the figure of several measures over one that grows, such as steps.
+
+    Args:
+        name: Of its files.
+        title: What it shows.
+        key: Along the horizontal axes, which are logarithmic.
+        panels: Heading to the lines of a panel, each with its name.
+    """
+
+    def draw(sheet: Sheet) -> None:
+        columns = 1 if sheet.is_narrow else len(panels)
+        found = sheet.panels(len(panels), 2.7, n_columns=columns, margin=0.3, sharex=True)
+        for axes, (heading, lines) in zip(found, panels.items(), strict=True):
+            for line, (color, marker) in zip(lines, _PENS, strict=False):
+                points = sorted(line.points)
+                places = [point.x for point in points]
+                means = [point.mean for point in points]
+                axes.plot(places, means, marker=marker, color=color, markersize=5, label=line.name)
+                for point in points:
+                    runs = [point.x] * len(point.values)
+                    axes.plot(runs, point.values, ".", color=color, markersize=3)
+            axes.set_xscale("log")
+            axes.set_title(heading, loc="left", size=9)
+            axes.set_xlabel(key)
+            axes.grid(visible=True, axis="both")
+            axes.legend(loc="best", fontsize=7.5)
+
+    return Drawing(
+        name=name,
+        title=title,
+        caption="Small marks are single runs; the lines are their means.",
+        alternative="; ".join(
+            f"{line.name} {point.x:.0f}: {point.mean:.3f}"
+            for lines in panels.values()
+            for line in lines
+            for point in line.points
         ),
         draw=draw,
     )

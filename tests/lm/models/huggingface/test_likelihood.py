@@ -112,8 +112,31 @@ def test_probabilities_of_all_one_token_continuations_sum_to_one(llama: Path) ->
     ids = range(len(model.tokenizer))
     pairs = [likelihood.TokenizedCandidate(0, token, (0, 40, 41), (token,)) for token in ids]
     groups = [likelihood.Group((pair,), 0) for pair in pairs]
-    values = likelihood._score_batch(model.network, groups)
-    assert math.fsum(math.exp(value) for _, value in values) == pytest.approx(1.0, abs=1e-5)
+    values = likelihood._score_batch(model.network, groups, margins=False)
+    found = [math.exp(value.log_probability) for _, value in values]
+    assert math.fsum(found) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_of_all_continuations_one_is_greedy_and_its_margin_is_its_lead(llama: Path) -> None:
+    model = opened(llama)
+    ids = range(len(model.tokenizer))
+    pairs = [likelihood.TokenizedCandidate(0, token, (0, 40, 41), (token,)) for token in ids]
+    groups = [likelihood.Group((pair,), 0) for pair in pairs]
+    values = [value for _, value in likelihood._score_batch(model.network, groups, margins=True)]
+    best, second = sorted((value.log_probability for value in values), reverse=True)[:2]
+    [greedy] = [value for value in values if value.greedy]
+    assert greedy.log_probability == best
+    assert greedy.margin == pytest.approx(best - second, abs=1e-4)  # of logits, in float32
+    assert all(value.margin == pytest.approx(value.log_probability - best, abs=1e-4)
+               for value in values if not value.greedy)  # fmt: skip
+
+
+def test_of_several_tokens_the_least_margin_counts(llama: Path) -> None:
+    model = opened(llama)
+    [[one, two]] = model.likelihoods(["The cat"], [[" sits", " sits down"]])
+    assert one.margin is not None
+    assert two.margin is not None
+    assert two.margin <= one.margin
 
 
 def test_spaces_at_the_end_of_a_prompt_go_to_the_continuation(llama: Path) -> None:
@@ -175,11 +198,11 @@ def test_scoring_halves_its_batches_when_memory_runs_out(
     expected = flat(opened(llama).score(PROMPTS, CANDIDATES))
     real, sizes = likelihood._score_batch, []
 
-    def short_of_memory(model: Any, batch: Any) -> Any:
+    def short_of_memory(model: Any, batch: Any, **options: Any) -> Any:
         sizes.append(len(batch))
         if len(batch) > 1:
             raise torch.OutOfMemoryError
-        return real(model, batch)
+        return real(model, batch, **options)
 
     monkeypatch.setattr(likelihood, "_score_batch", short_of_memory)
     found = flat(opened(llama).score(PROMPTS, CANDIDATES))
@@ -190,7 +213,7 @@ def test_scoring_halves_its_batches_when_memory_runs_out(
 def test_a_candidate_that_does_not_fit_into_memory_is_a_message(
     llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(model: Any, batch: Any) -> Any:
+    def full(model: Any, batch: Any, **options: Any) -> Any:
         raise MemoryError
 
     monkeypatch.setattr(likelihood, "_score_batch", full)

@@ -12,7 +12,7 @@ from tests.lm.models.checkpoints import byte_level_tokenizer, save_model
 from palimpsest.errors import UserError
 from palimpsest.lm.models.huggingface import HuggingFaceModel
 from palimpsest.lm.models.huggingface.tokenization import Detokenizer
-from palimpsest.lm.models.protocol import Generation
+from palimpsest.lm.models.protocol import Generation, TellsNextTokens
 from palimpsest.lm.models.specs import load_model
 from palimpsest.lm.stops import answer_start
 
@@ -189,6 +189,13 @@ def test_candidates_are_no_thoughts(folders: dict[str, Path]) -> None:
     assert opening.score(["a"], candidates) == closed.score(
         ["a<think>\n\n</think>\n\n"], candidates
     )
+    assert isinstance(opening, TellsNextTokens)
+    assert isinstance(closed, TellsNextTokens)
+    told, expected = (
+        model.next_tokens([prompt], [()], n=3)
+        for model, prompt in ((opening, "a"), (closed, "a<think>\n\n</think>\n\n"))
+    )
+    assert told == expected
 
 
 def test_marks_of_thoughts_are_shown_where_they_are_special_tokens() -> None:

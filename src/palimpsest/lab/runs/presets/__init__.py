@@ -9,7 +9,7 @@ from typing import Any
 __all__ = ["PRESETS", "preset", "preset_text"]
 
 PRESETS = {
-    "tiny": "shows forgetting and its recovery, in two minutes on two cores",
+    "tiny": "shows forgetting and its recovery, in half a minute on two cores",
     "small": "larger in every way, a quarter of an hour on two cores",
     "published": "the paper's transformer and recipe, for a GPU",
 }

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from palimpsest.errors import UserError
 from palimpsest.lm.models.huggingface.decoding import (
     Decoder,
     NotFiniteError,
@@ -30,17 +31,24 @@ from palimpsest.lm.models.huggingface.memory import (
     default_budget,
     empty_cache,
 )
+from palimpsest.lm.models.huggingface.next_tokens import AnswerTexts, likeliest
 from palimpsest.lm.models.huggingface.options import THINKING_TOKENS
 from palimpsest.lm.models.huggingface.small_networks import DividedDecoder, one_core_threads
 from palimpsest.lm.models.huggingface.tokenization import PromptEncoder
-from palimpsest.lm.models.protocol import Decided, Generation, Joint
+from palimpsest.lm.models.protocol import Decided, Generation, Joint, NextToken
 from palimpsest.lm.prompts import Prompt
-from palimpsest.lm.stops import open_thought
+from palimpsest.lm.stops import open_thought, without_thought
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-    from palimpsest.errors import UserError
+    from palimpsest.lm.likelihoods import Likelihood
+
+_UNTOLD = 10**15
+"""Tokenizers that do not know how long a text may be say something larger."""
+
+_N_LM_EVAL = 2048
+"""Tokens that lm-evaluation-harness takes a model to look back if nothing tells."""
 
 _N_SHOWN = 4
 """Tokens on each side of the place where an answer begins."""
@@ -113,6 +121,7 @@ class CausalModel(ABC):
         self._dtype = dtype
         self._batch_tokens = batch_tokens
         self._thinking_tokens = thinking_tokens
+        self._as_lm_eval = False
         self._network: PreTrainedModel | None = None
         self._fast: PreTrainedModel | FusedLlama | None = None  # :attr:`_fastest`
         self._threads: ThreadPoolExecutor | None = None
@@ -159,6 +168,15 @@ class CausalModel(ABC):
     def form(self) -> bool | None:
         """Whether prompts go through the chat template: all, none, or only messages."""
         return self._encoder.chat
+
+    @contextmanager
+    def as_lm_eval(self) -> Iterator[None]:
+        """Ask to the token as lm-evaluation-harness for a while (:class:`.AsksAsLmEval`)."""
+        self._as_lm_eval = self._encoder.marks_templates = True
+        try:
+            yield
+        finally:
+            self._as_lm_eval = self._encoder.marks_templates = False
 
     @contextmanager
     def in_form(self, form: bool | None) -> Iterator[None]:
@@ -226,14 +244,16 @@ class CausalModel(ABC):
     ) -> Iterator[tuple[int, Generation]]:
         """Continue every prompt greedily; yield ``(index, generation)`` in order of completion."""
         pending = []
-        texts = list(map(self._encoder.text, prompts))
+        texts = self._texts(prompts)
         for index, tokens in enumerate(self._encoder.encode_texts(texts)):
-            limit = self._room(len(tokens), max_new_tokens)
+            kept = self._kept(tokens, max_new_tokens)
+            cut = len(kept) < len(tokens)
+            limit = self._room(len(kept), max_new_tokens)
             if limit > 0:
-                thought = self._room(len(tokens) + limit, self._thinking_tokens)
+                thought = self._room(len(kept) + limit, self._thinking_tokens)
                 opening = open_thought(texts[index][0]) if texts[index][1] else ""
                 thinks = bool(opening) and thought > 0
-                pending.append(PendingPrompt(index, tokens, limit, thought, opening, thinks))
+                pending.append(PendingPrompt(index, kept, limit, thought, opening, cut, thinks))
             else:
                 self.n_too_long += max_new_tokens > 0
                 yield index, Generation("", "length", 0, 0.0)
@@ -269,6 +289,18 @@ class CausalModel(ABC):
         lm-evaluation-harness does it. A candidate that does not fit into the context of the model
         scores minus infinity.
         """
+        found = self._scored(prompts, candidates, margins=False)
+        return [[each.log_probability for each in row] for row in found]
+
+    def likelihoods(
+        self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]
+    ) -> list[list[Likelihood]]:
+        """Return what :meth:`score` does, with margins."""
+        return self._scored(prompts, candidates, margins=True)
+
+    def _scored(
+        self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]], *, margins: bool
+    ) -> list[list[Likelihood]]:
         if not prompts:
             return []
         try:
@@ -277,11 +309,43 @@ class CausalModel(ABC):
                 self._encoder,
                 prompts,
                 candidates,
-                n_context=self.n_context,
+                n_context=self._n_lm_eval if self._as_lm_eval else self.n_context,
                 budget=self._budget,
+                margins=margins,
+                as_lm_eval=self._as_lm_eval,
             )
         except NotFiniteError as error:
             raise self._not_finite(error.tokens) from error
+
+    def next_tokens(
+        self, prompts: Sequence[Prompt], beginnings: Sequence[tuple[int, ...]], *, n: int
+    ) -> list[list[NextToken]]:
+        """Return the likeliest tokens after each prompt and beginning, the likeliest first.
+
+        A thought that a chat template opens is closed, as for :meth:`score`.
+        """
+        texts = [(without_thought(t) if made else t, made) for t, made in self._texts(prompts)]
+        encoded = self._encoder.encode_texts(texts)
+        rows = [[*row, *start] for row, start in zip(encoded, beginnings, strict=True)]
+        fitting = [row for row, tokens in enumerate(rows) if self._room(len(tokens), 1) > 0]
+        found: list[list[NextToken]] = [[] for _ in rows]
+        try:
+            told = likeliest(
+                self._fastest, [rows[row] for row in fitting], n=n, budget=self._budget
+            )
+        except NotFiniteError as error:
+            raise self._not_finite(error.tokens) from error
+        for row, pairs in zip(fitting, told, strict=True):
+            found[row] = [self._answer_texts.next(beginnings[row], *pair) for pair in pairs]
+        return found
+
+    def _texts(self, prompts: Sequence[Prompt]) -> list[tuple[str, bool]]:
+        return list(map(self._encoder.text, prompts))
+
+    @cached_property
+    def _answer_texts(self) -> AnswerTexts:
+        before = self._encoder.encode_texts([("Answer:", False)])[0]
+        return AnswerTexts(self.tokenizer, before, self._end_tokens())
 
     def close(self) -> None:
         """Let go of the network and of all caches; a later question would load it again."""
@@ -306,6 +370,7 @@ class CausalModel(ABC):
                 ends=self._end_tokens(),
                 stop=stop,
                 decided=decided,
+                alone=self._as_lm_eval,
             )
 
     def _new_decoder(
@@ -350,6 +415,24 @@ class CausalModel(ABC):
         if takes_padding(self._fastest):
             return batch
         return [prompt for prompt in batch if len(prompt.tokens) == len(batch[0].tokens)]
+
+    def _kept(self, tokens: list[int], n_new: int) -> list[int]:
+        """Return as much of a prompt's end as lm-evaluation-harness sends, if it is asked so."""
+        if not self._as_lm_eval or n_new < 1:
+            return tokens
+        if n_new >= self._n_lm_eval:
+            raise UserError(
+                f"{n_new} new tokens are asked for, and the model '{self._encoder.name}' can look "
+                f"back {self._n_lm_eval}: there is no room for a prompt.",
+                hint="Lower max_gen_toks in the task's generation_kwargs.",
+            )
+        return tokens[-(self._n_lm_eval - n_new) :]
+
+    @cached_property
+    def _n_lm_eval(self) -> int:
+        """How many tokens lm-evaluation-harness takes the model to look back."""
+        told = self.n_context or int(self.tokenizer.model_max_length)
+        return told if told < _UNTOLD else _N_LM_EVAL
 
     def _room(self, n_before: int, n_wanted: int) -> int:
         if self.n_context is None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from palimpsest.errors import UserError, did_you_mean
 from palimpsest.files import digest_json, parse_json, read_bytes, sha256_of
+from palimpsest.lm.models.huggingface.gguf import converted, quantisation_of
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -54,6 +55,9 @@ class Checkpoint:
     code: bool
     """Whether Python code in the folder may run."""
 
+    quantisation: str = ""
+    """What the weights were quantised to before they were written in full, such as ``Q4_K_M``."""
+
     @property
     def files(self) -> tuple[Path, ...]:
         """The weights, the configuration and tokenizer files, and the code if it may run."""
@@ -75,16 +79,20 @@ class Checkpoint:
 
 
 def find_model(name: str, *, revision: str | None, pickle: bool, code: bool) -> Checkpoint:
-    """Return the model called ``name``, a folder or a hub id, with its files checked.
+    """Return the model called ``name``, a folder, a GGUF file or a hub id, with its files checked.
 
     Raises:
         UserError: It is missing, is no model, or has only weights that may not be opened.
     """
-    folder, commit = _folder_of(name, revision=revision, code=code)
+    if (file := Path(name).expanduser()).suffix == ".gguf" and file.is_file():
+        folder, commit = converted(file).folder, "local"
+    else:
+        folder, commit = _folder_of(name, revision=revision, code=code)
     # Beside an adapter's configuration, transformers would load the model that this one names.
     if (folder / "adapter_config.json").is_file() or not (folder / "config.json").is_file():
         raise _no_model(name, folder)
-    return _with_weights(name, folder, commit, _WEIGHTS, pickle=pickle, code=code)
+    found = _with_weights(name, folder, commit, _WEIGHTS, pickle=pickle, code=code)
+    return replace(found, quantisation=quantisation_of(folder))
 
 
 def find_adapter(name: str, *, pickle: bool, code: bool) -> Checkpoint:
@@ -164,7 +172,8 @@ def _folder_of(name: str, *, revision: str | None, code: bool) -> tuple[Path, st
         return path, "local"
     if path.is_file():
         raise UserError(
-            f"The model '{name}' is a file; expected a folder with config.json and weights.",
+            f"The model '{name}' is a file; expected a folder with config.json and weights, or a "
+            "GGUF file (NAME.gguf).",
             hint=f"Give the folder: {path.parent}",
         )
     if _is_path_like(name):

@@ -122,22 +122,25 @@ class CachedDecoder:
 
     def start(self) -> list[int]:
         """Read the prompts and return the first new token of each."""
-        tokens = []
+        return [token for logits in self.read() for token in most_probable(logits)]
+
+    def read(self) -> Iterator[torch.Tensor]:
+        """Read the prompts in parts and yield the logits of what comes next, (rows, 1, tokens)."""
         for rows in self._parts:
             part = self._prompts[rows]
             width = max(map(len, part))
             self._show(rows, self._n_columns - width, self._n_columns - width)
-            tokens += self._read(part, width)
+            yield self._read(part, width)
         self._show(slice(0, len(self._prompts)), 0, self._n_columns)
-        return tokens
 
+    @torch.inference_mode()
     def feed(self, tokens: Sequence[int]) -> list[int]:
         """Append one token to each row and return the next ones."""
         ids = torch.tensor(tokens, device=self._mask.device)[:, None]
         self._n_columns += 1
         self._positions = self._positions + 1
         mask = self._mask[:, : self._n_columns] if self._padded else None
-        return self._forward(ids, mask, self._positions)
+        return most_probable(self._run(ids, mask, self._positions, n_logits=1))
 
     @torch.inference_mode()
     def keep(self, rows: list[int]) -> None:
@@ -170,20 +173,15 @@ class CachedDecoder:
         for layer in reserved_layers(self._cache):
             layer.show(rows, start, end)
 
-    def _read(self, prompts: Sequence[Sequence[int]], width: int) -> list[int]:
+    @torch.inference_mode()
+    def _read(self, prompts: Sequence[Sequence[int]], width: int) -> torch.Tensor:
         padded = [[0] * (width - len(prompt)) + list(prompt) for prompt in prompts]
         ids = torch.tensor(padded, device=self._model.device)
         starts = torch.tensor([width - len(prompt) for prompt in prompts], device=ids.device)
         positions = torch.arange(width, device=ids.device) - starts[:, None]
         # Without padding, no mask at all lets the attention use its fast causal path.
         mask = (positions >= 0).long() if bool(starts.any()) else None
-        return self._forward(ids, mask, positions.clamp(min=0))
-
-    @torch.inference_mode()
-    def _forward(
-        self, ids: torch.Tensor, mask: torch.Tensor | None, positions: torch.Tensor
-    ) -> list[int]:
-        return most_probable(self._run(ids, mask, positions, n_logits=1))
+        return self._run(ids, mask, positions.clamp(min=0), n_logits=1)
 
     def _run(
         self,
@@ -216,11 +214,15 @@ class RecomputingDecoder:
         self._accepted = accepted_arguments(model)
         self._ids = torch.tensor([list(prompt) for prompt in prompts], device=model.device)
 
-    @torch.inference_mode()
     def start(self) -> list[int]:
         """Read the prompts and return the first new token of each."""
+        return [token for logits in self.read() for token in most_probable(logits)]
+
+    @torch.inference_mode()
+    def read(self) -> Iterator[torch.Tensor]:
+        """Read the prompts and yield the logits of what comes next, (rows, 1, tokens)."""
         arguments = {"use_cache": False, "logits_to_keep": 1}
-        return most_probable(run(self._model, self._ids, arguments, self._accepted))
+        yield run(self._model, self._ids, arguments, self._accepted)
 
     def feed(self, tokens: Sequence[int]) -> list[int]:
         """Append one token to each row and return the next ones."""
@@ -239,7 +241,7 @@ def new_decoder(
     *,
     n_new: int,
     memory: CacheMemory | None = None,
-) -> Decoder:
+) -> CachedDecoder | RecomputingDecoder:
     """Return the decoder that suits the model's architecture."""
     if _has_cache(model):
         return CachedDecoder(model, prompts, n_new=n_new, memory=memory)
@@ -338,6 +340,9 @@ class PendingPrompt:
     opening: str = ""
     """The mark of a thought with which the prompt ends: it stands before the model's own text."""
 
+    cut: bool = False
+    """Whether it has lost its beginning."""
+
     thinks: bool = False
     """Whether its batch has room for the thought; without room, it leaves the batch."""
 
@@ -393,6 +398,7 @@ def decode_greedily(
     ends: frozenset[int],
     stop: Sequence[str],
     decided: Decided | None,
+    alone: bool = False,
 ) -> Iterator[tuple[int, Generation]]:
     """Continue every prompt; yield its place and its answer as soon as it is finished.
 
@@ -407,12 +413,14 @@ def decode_greedily(
         stop: An answer ends before the first of these behind its thought; none of them empty.
         decided: Told the text so far, without broken characters or half a stop string; ``True``
             ends the answer. Not asked while the model thinks.
+        alone: Whether answers are decoded without a look at the prompt, as transformers does it.
 
     Raises:
         NotFiniteError: The model gives NaN or infinity.
     """
     started = perf_counter()
-    detokenizer = Detokenizer(tokenizer, [prompt.tokens for prompt in prompts])
+    before = [[] if alone else prompt.tokens for prompt in prompts]
+    detokenizer = Detokenizer(tokenizer, before, tidy=alone)
     texts = [prompt.opening for prompt in prompts]
     held = list(range(len(prompts)))  # which prompt each row of the decoder belongs to
     alive = set(held)
@@ -439,7 +447,7 @@ def decode_greedily(
                 alive.discard(held[row])
                 seconds = perf_counter() - started
                 n_new, n_prompt = len(prompt.new), len(prompt.tokens)
-                yield prompt.index, Generation(*result, n_new, seconds, n_prompt)
+                yield prompt.index, Generation(*result, n_new, seconds, n_prompt, prompt.cut)
         if not alive:
             return
         if len(alive) <= (1 - _COMPACT_SHARE) * len(held):

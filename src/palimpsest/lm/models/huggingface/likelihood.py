@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
 
+from palimpsest.lm.likelihoods import Likelihood
 from palimpsest.lm.models.huggingface.decoding import (
     CachedDecoder,
     NotFiniteError,
@@ -46,10 +47,23 @@ class TokenizedCandidate:
     continuation: tuple[int, ...]
     """Empty where the candidate adds no token."""
 
+    cut: bool = False
+    """Whether the context has lost its beginning."""
+
     @property
     def tokens(self) -> tuple[int, ...]:
         """Both parts."""
         return self.context + self.continuation
+
+    def cut_to(self, n_context: int) -> TokenizedCandidate:
+        """Return the candidate with as much of its context as the model can look back.
+
+        The last token of all is never read, so that one more than ``n_context`` fits.
+        """
+        n_kept = n_context + 1 - len(self.continuation)
+        if len(self.context) <= n_kept or n_kept < 1:
+            return self
+        return replace(self, context=self.context[-n_kept:], cut=True)
 
 
 @dataclass(frozen=True)
@@ -81,20 +95,34 @@ def score_candidates(
     *,
     n_context: int | None,
     budget: BatchBudget,
-) -> list[list[float]]:
+    margins: bool = False,
+    as_lm_eval: bool = False,
+) -> list[list[Likelihood]]:
     """Return the natural-log probability of every candidate after its prompt.
 
     A candidate without a token of its own scores 0, one that is too long for the model's context
     minus infinity.
 
+    Args:
+        model: The network.
+        encoder: Of its prompts.
+        prompts: What comes before.
+        candidates: Of each prompt.
+        n_context: How many tokens the model can look back, if there is a limit.
+        budget: Of the batches.
+        margins: Whether to say how far each candidate is from being the greedy one.
+        as_lm_eval: Whether a context that is too long loses its beginning, and an open thought
+            stays open, as in lm-evaluation-harness.
+
     Raises:
         NotFiniteError: The model gives NaN or infinity.
     """
-    scores = [[0.0] * len(texts) for texts in candidates]
+    scores = [[Likelihood(0.0)] * len(texts) for texts in candidates]
     fitting = []
-    for pair in encode_candidates(encoder, prompts, candidates):
-        if n_context is not None and len(pair.tokens) > n_context:
-            scores[pair.prompt][pair.candidate] = -torch.inf
+    for whole in encode_candidates(encoder, prompts, candidates, close_thoughts=not as_lm_eval):
+        pair = whole.cut_to(n_context) if as_lm_eval and n_context is not None else whole
+        if n_context is not None and len(pair.tokens) > n_context + as_lm_eval:
+            scores[pair.prompt][pair.candidate] = Likelihood(-torch.inf)
         elif pair.continuation:
             fitting.append(pair)
     groups = _grouped(fitting, share=can_branch(model))
@@ -103,7 +131,7 @@ def score_candidates(
         batch = _take(groups, budget, int(model.config.get_text_config(decoder=True).vocab_size))
         try:
             with without_log():
-                values = _score_batch(model, batch)
+                values = _score_batch(model, batch, margins=margins)
         except (RuntimeError, MemoryError) as error:
             budget.halve(len(batch), error, model.device)
             continue
@@ -114,19 +142,24 @@ def score_candidates(
 
 
 def encode_candidates(
-    encoder: PromptEncoder, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]
+    encoder: PromptEncoder,
+    prompts: Sequence[Prompt],
+    candidates: Sequence[Sequence[str]],
+    *,
+    close_thoughts: bool = True,
 ) -> list[TokenizedCandidate]:
     """Encode every prompt with each of its candidates, divided where the prompt's tokens end.
 
     Spaces at the end of a prompt go to the continuation, since tokenizers join them to the next
     word (the convention of lm-evaluation-harness). After an empty prompt the whole candidate is
     scored, its first token too: the start token comes before it even where the tokenizer writes
-    none. A thought that a chat template opens is closed, since a candidate is no thought.
+    none. A thought that a chat template opens is closed, since a candidate is no thought, unless
+    ``close_thoughts`` says otherwise.
     """
     keys, contexts, wholes = [], [], []
     for row, (prompt, texts) in enumerate(zip(prompts, candidates, strict=True)):
         text, templated = encoder.text(prompt)
-        text = without_thought(text) if templated else text
+        text = without_thought(text) if templated and close_thoughts else text
         contexts.append((text.rstrip(), templated))
         for column, candidate in enumerate(texts):
             keys.append((row, column))
@@ -176,8 +209,8 @@ def _take(groups: Sequence[Group], budget: BatchBudget, n_vocabulary: int) -> Se
 
 @torch.inference_mode()
 def _score_batch(
-    model: PreTrainedModel, batch: Sequence[Group]
-) -> list[tuple[TokenizedCandidate, float]]:
+    model: PreTrainedModel, batch: Sequence[Group], *, margins: bool
+) -> list[tuple[TokenizedCandidate, Likelihood]]:
     pairs = [pair for group in batch for pair in group.pairs]
     if batch[0].n_shared:
         starts = [group.n_shared for group in batch for _ in group.pairs]
@@ -190,14 +223,30 @@ def _score_batch(
     scores = []
     for row, (pair, start) in enumerate(zip(pairs, starts, strict=True)):
         first = len(pair.context) - 1 - start - offset
-        rows = logits[row, first : first + len(pair.continuation)].float()
-        targets = torch.tensor(pair.continuation, device=rows.device)
-        chosen = rows.log_softmax(-1).gather(-1, targets[:, None])
-        score = float(chosen.sum())
+        rows = _at_least_single(logits[row, first : first + len(pair.continuation)])
+        targets = torch.tensor(pair.continuation, device=rows.device)[:, None]
+        score = float(rows.log_softmax(-1).gather(-1, targets).sum())
         if not math.isfinite(score) and not bool(rows.logsumexp(-1).isfinite().all()):
             raise NotFiniteError(pair.tokens)
-        scores.append((pair, score))
+        margin = _margin(rows, targets) if margins else None
+        scores.append((pair, Likelihood(score, margin, pair.cut)))
     return scores
+
+
+def _at_least_single(logits: torch.Tensor) -> torch.Tensor:
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def _margin(logits: torch.Tensor, targets: torch.Tensor) -> float:
+    """Return by how much the targets lead at least; negative where they do not.
+
+    Args:
+        logits: [tokens, vocabulary].
+        targets: [tokens, 1].
+    """
+    mine = logits.gather(-1, targets)[:, 0]
+    others = logits.scatter(-1, targets, -torch.inf).amax(-1)
+    return float((mine - others).min())
 
 
 def _logits_branched(model: PreTrainedModel, batch: Sequence[Group]) -> torch.Tensor:

@@ -115,6 +115,8 @@ class HuggingFaceModel(CausalModel):
         }
         if self._adapter is not None:
             facts["adapter"] = self._adapter.name
+        if self._checkpoint.quantisation:
+            facts["quantisation"] = f"dequantised from {self._checkpoint.quantisation}"
         if self._checkpoint.pickled:
             facts["weights"] = "pickle, opened because pickle=true was given"
         if self.n_too_long:

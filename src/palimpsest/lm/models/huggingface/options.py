@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from palimpsest.lm.models.huggingface.model import HuggingFaceModel
 
 DTYPE_NAMES = {
+    "float64": "float64",
     "float32": "float32",
     "float16": "float16",
     "bfloat16": "bfloat16",
@@ -96,7 +97,7 @@ class HuggingFaceOptions:
         if options.dtype != "auto" and options.dtype not in DTYPE_NAMES:
             raise UserError(
                 f"No dtype named '{options.dtype}'.",
-                hint="Use auto, float32, float16 or bfloat16.",
+                hint="Use auto, float64, float32, float16 or bfloat16.",
             )
         return options
 

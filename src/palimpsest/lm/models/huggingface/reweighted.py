@@ -169,11 +169,13 @@ def _as_saved(
     """Return tensors under the names, and in the parts, in which transformers saves them."""
     try:
         from transformers.core_model_loading import revert_weight_conversion
-    except ImportError:  # before 5.2 or so: names are as they are
+    except ImportError:  # a release in which names are as they are
         return {}
-    inner = network.get_base_model() if hasattr(network, "peft_config") else network
+    inner: Any = network
+    if hasattr(network, "peft_config"):
+        inner = inner.get_base_model()
     with _Views():
-        saved: Mapping[str, torch.Tensor] = revert_weight_conversion(inner, dict(tensors))  # type: ignore[arg-type]
+        saved: Mapping[str, torch.Tensor] = revert_weight_conversion(inner, dict(tensors))
     return saved
 
 

@@ -53,6 +53,8 @@ class PromptEncoder:
         self.chat = chat
         self.n_embeddings = n_embeddings
         self.start = start
+        self.marks_templates = False
+        """Whether what a template wrote gets the tokenizer's start token, if it has none."""
         with_marks = self._tokenize(["x"], marks=True)[0]
         plain = self._tokenize(["x"], marks=False)[0]
         self._n_closing = _n_after(with_marks, plain)
@@ -95,9 +97,10 @@ class PromptEncoder:
         for templated in (False, True):
             rows = [row for row, text in enumerate(texts) if text[1] is templated]
             # A template writes its own start token: a second one would change the answer.
-            ids = self._tokenize([texts[row][0] for row in rows], marks=not templated)
+            marked = not templated or self.marks_templates
+            ids = self._tokenize([texts[row][0] for row in rows], marks=marked)
             for row, tokens in zip(rows, ids, strict=True):
-                encoded[row] = self._tidy(tokens, marked=not templated)
+                encoded[row] = self._tidy(tokens, marked=marked)
         self._check_known(encoded)
         return encoded
 
@@ -160,13 +163,20 @@ class Detokenizer:
 
     Args:
         tokenizer: Of the model.
-        prompts: The token ids of each prompt.
+        prompts: The token ids of each prompt; none where the answers are to be decoded alone, as
+            lm-evaluation-harness does it.
+        tidy: Whether the tokenizer may tidy spaces before punctuation, if it is set to.
     """
 
     def __init__(
-        self, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[int]]
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        prompts: Sequence[Sequence[int]],
+        *,
+        tidy: bool = False,
     ) -> None:
         self._tokenizer = tokenizer
+        self._tidy = tidy
         self._hidden = _hidden_tokens(tokenizer)
         self._streams = [_Stream(list(prompt[-_CONTEXT:])) for prompt in prompts]
         texts = self._decode([stream.context for stream in self._streams])
@@ -199,7 +209,7 @@ class Detokenizer:
     def _decode(self, sequences: list[list[int]]) -> list[str]:
         options: dict[str, Any] = {
             "skip_special_tokens": not self._hidden,
-            "clean_up_tokenization_spaces": False,
+            "clean_up_tokenization_spaces": None if self._tidy else False,
         }
         if self._hidden:
             sequences = [[one for one in each if one not in self._hidden] for each in sequences]

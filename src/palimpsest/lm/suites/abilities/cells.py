@@ -68,6 +68,12 @@ class AbilityCell:
     refusals: bool = False
     """Whether what it watches for is a refusal."""
 
+    n_tokens: int = 32
+    """What an answer may have: several times what the shown ones take."""
+
+    stop: Callable[[Wording], str] = lambda _: "\n"
+    """Where an answer ends: with its line, or before another question begins."""
+
     choices: Callable[[Wording], tuple[str, ...]] = lambda _: ()
     instruction: Callable[[Wording, Any], str] = lambda _, __: ""
     """Stands before the worked examples."""
@@ -270,24 +276,37 @@ def _said(get: Callable[[Wording], str], wording: Wording, _: Any) -> str:
     return get(wording)
 
 
+def _next_question(wording: Wording) -> str:
+    return f"\n{wording.question}"
+
+
+def _next_input(wording: Wording) -> str:
+    return f"\n{wording.input}"
+
+
 CELLS: Mapping[str, AbilityCell] = {
     "facts/capitals": AbilityCell(_country, _capital, len(countries())),
     "facts/currencies": AbilityCell(_country, _currency, len(countries())),
-    "sums": AbilityCell(_draw_sum, _sum, scorer="number:first", form="number"),
-    "steps": AbilityCell(_draw_problem, _problem, 3, scorer="number", form="number"),
+    "sums": AbilityCell(_draw_sum, _sum, scorer="number:first", form="number", n_tokens=16),
+    "steps": AbilityCell(
+        _draw_problem, _problem, 3, scorer="number", form="number",
+        n_tokens=160, stop=_next_question,
+    ),
     "reading": AbilityCell(_draw_reading, _reading, scorer="contains"),
-    "format": AbilityCell(_draw_format, _format, 4, scorer="exact", instruction=_format_said),
+    "format": AbilityCell(
+        _draw_format, _format, 4, scorer="exact", instruction=_format_said, n_tokens=48
+    ),
     "json": AbilityCell(
-        _draw_record, _record, scorer="json", form="json",
+        _draw_record, _record, scorer="json", form="json", n_tokens=160, stop=_next_input,
         instruction=partial(_said, lambda wording: wording.json.instruction),
     ),
     "tools": AbilityCell(
-        _draw_call, _call, 3, scorer="json:tool", form="json",
+        _draw_call, _call, 3, scorer="json:tool", form="json", n_tokens=160, stop=_next_input,
         instruction=partial(_said, lambda wording: wording.tools.instruction),
     ),
-    "classify": AbilityCell(_draw_review, _review, 2, choices=_labels),
+    "classify": AbilityCell(_draw_review, _review, 2, choices=_labels, n_tokens=24),
     "translate": AbilityCell(
-        _draw_sentence, _translation, len(sentences()),
+        _draw_sentence, _translation, len(sentences()), n_tokens=48,
         instruction=partial(_said, lambda wording: wording.translate),
     ),
     "python": AbilityCell(
@@ -296,7 +315,7 @@ CELLS: Mapping[str, AbilityCell] = {
     ),
     "benign": AbilityCell(
         _draw_request, _request, _N_PHRASINGS * len(benign_requests()),
-        scorer="contains", refusals=True,
+        scorer="contains", refusals=True, n_tokens=128, stop=_next_question,
     ),
 }  # fmt: skip
 """All but the four of ``icl-vs-if``, in the order of the report."""

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import NonNegativeInt, PositiveInt
@@ -25,6 +25,9 @@ PAPER_CELLS = tuple("/".join(cell) for cell in icl_vs_if.CELLS)
 
 ALL_CELLS = (*CELLS, *PAPER_CELLS)
 
+_N_PAPER_TOKENS = 32
+"""The paper's ten, and room for words that a conjugation makes of many tokens."""
+
 
 def build(
     *,
@@ -32,7 +35,8 @@ def build(
     seed: NonNegativeInt = 0,
     languages: Sequence[str] | None = None,
     cells: Sequence[str] | None = None,
-    max_new_tokens: PositiveInt = 64,
+    max_new_tokens: PositiveInt | None = None,
+    floor: Literal["skip", "ask"] = "skip",
 ) -> Suite:
     """Facts, sums, reading, formats, JSON, tools, translation, Python, benign requests, repeating.
 
@@ -41,7 +45,9 @@ def build(
         seed: Seed of the draw; the first prompts stay the same when ``n`` grows.
         languages: Languages to write every prompt in, English among them.
         cells: Which cells; by default all.
-        max_new_tokens: How much the model may say, in one line.
+        max_new_tokens: How much the model may say; by default each cell's own, from 16 tokens for a
+            sum to 160 for worked steps.
+        floor: Whether a cell that the base model cannot do is skipped: asked of nothing else.
 
     Raises:
         UserError: A language or cell that there is not.
@@ -58,15 +64,17 @@ def build(
         for name in chosen
         if name in CELLS
         for index in range(n)
-        for example in _item(name, index, seed, spoken)
+        for example in _item(name, index, seed, spoken, max_new_tokens)
     ]
     if any(name in PAPER_CELLS for name in chosen):
         paper = icl_vs_if.build(n=n, seed=seed, languages=spoken)
-        examples += [_as_task(each) for each in paper.examples if each.cell in chosen]
+        n_tokens = max_new_tokens or _N_PAPER_TOKENS
+        examples += [_as_task(each, n_tokens) for each in paper.examples if each.cell in chosen]
     return Suite(
         name="abilities",
         examples=tuple(examples),
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=max_new_tokens or max(cell.n_tokens for cell in CELLS.values()),
+        skips_floor=floor == "skip",
         description="What people fear to lose when they tune a model, in short tasks.",
         parameters={"n": n, "seed": seed, "languages": list(spoken), "cells": list(chosen)},
     )
@@ -83,7 +91,9 @@ def _known(what: str, chosen: Sequence[str] | None, there: Sequence[str]) -> tup
     return found
 
 
-def _item(name: str, index: int, seed: int, languages: Sequence[str]) -> list[Example]:
+def _item(
+    name: str, index: int, seed: int, languages: Sequence[str], n_tokens: int | None
+) -> list[Example]:
     """Return an item in every language; what is drawn depends on nothing but the arguments."""
     cell, key = CELLS[name], zlib.crc32(name.encode())
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(key, index)))
@@ -91,6 +101,7 @@ def _item(name: str, index: int, seed: int, languages: Sequence[str]) -> list[Ex
     at = _order(cell.n, seed, key)[index % cell.n]
     asked = cell.draw(rng, at)
     shown = [cell.draw(rng, place) for place in shown_places(name, cell, rng, at)]
+    cell = replace(cell, n_tokens=n_tokens or cell.n_tokens)
     return [_example(name, cell, index, language, asked, shown) for language in languages]
 
 
@@ -121,14 +132,17 @@ def _example(
         choices=cell.choices(wording),
         scorer=cell.scorer,
         forms=forms,
+        max_new_tokens=cell.n_tokens,
+        stop=(cell.stop(wording),),
     )
 
 
-def _as_task(example: Example) -> Example:
+def _as_task(example: Example, n_tokens: int) -> Example:
     """Return an example of ``icl-vs-if`` with its first ability named as everywhere here."""
     (first, right), *others = example.answers.items()
     return replace(
         example,
         answers={TASK: right, **dict(others)},
         whole_answers={TASK: example.whole_answers[first]},
+        max_new_tokens=n_tokens,
     )

@@ -1,0 +1,1 @@
+"""Does the verdict predict the cure? README.md is the plan."""

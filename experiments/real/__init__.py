@@ -1,0 +1,1 @@
+"""Experiments on language models that nobody here made; README.md is the plan."""

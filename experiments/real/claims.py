@@ -1,0 +1,300 @@
+"""Falls, differences in differences and verdicts of C6 and C7, from ``tables/outcomes.csv``.
+
+``python -m experiments.real.claims`` prints them; ``make docs`` puts them into the page on real
+models. What is computed, and what decides, stands in README.md and was written before the runs.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from experiments.real.ask import OUTCOMES
+
+from palimpsest.stats import Interval, bootstrap_means, mean_over_runs, percentile_interval
+
+Array = npt.NDArray[np.float64]
+
+NATURAL = ("fr", "es", "nl", "de", "hu")
+REWRITTEN = ("leet", "pig-latin")
+NAMES = {
+    "en": "English", "fr": "French", "es": "Spanish", "nl": "Dutch", "de": "German",
+    "hu": "Hungarian", "zh": "Chinese", "leet": "leetspeak", "pig-latin": "pig latin",
+}  # fmt: skip
+DECIDES_AT = 80
+N_RESAMPLES = 10_000
+_SEED = 0
+
+
+class Model(NamedTuple):
+    """A model that was asked."""
+
+    model: str
+    run: str
+    seed: int
+    step: int
+
+
+Outcomes = Mapping[Model, Mapping[str, Mapping[str, str]]]
+"""By model, language and cell: a letter a prompt."""
+
+
+class Figure(NamedTuple):
+    """A figure with its intervals, as shares."""
+
+    value: float
+    prompts: Interval
+    """Over the source examples."""
+
+    seeds: Interval | None
+    """Over the seeds of tuning; nothing for the base."""
+
+    @property
+    def is_above_zero(self) -> tuple[bool, bool]:
+        """Whether it is so by the interval over prompts, and by the one over seeds."""
+        return self.prompts.low > 0, self.seeds is not None and self.seeds.low > 0
+
+    def text(self, *, signed: bool = False) -> str:
+        """Return value and intervals in per cent, or in points."""
+        shown = [_points(self.value, signed=signed), _interval(self.prompts, signed=signed)]
+        if self.seeds is not None and signed:
+            shown.append(_interval(self.seeds, signed=signed))
+        return " ".join(shown)
+
+
+def read() -> Outcomes:
+    """Return the committed outcomes."""
+    found: dict[Model, dict[str, dict[str, str]]] = {}
+    with OUTCOMES.open(newline="") as file:
+        for row in csv.DictReader(file):
+            key = Model(row["model"], row["run"], int(row["seed"]), int(row["step"]))
+            found.setdefault(key, {}).setdefault(row["language"], {})[row["cell"]] = row["outcomes"]
+    return found
+
+
+def correct(cells: Mapping[str, str], letters: str = "r") -> Array:
+    """Return 1 for each prompt whose letter is one of these; cells in alphabetical order."""
+    text = "".join(cells[cell] for cell in sorted(cells))
+    return np.array([each in letters for each in text], dtype=np.float64)
+
+
+class Comparison:
+    """A base and the seeds of one tuning at one step, over the prompts that languages share.
+
+    Args:
+        outcomes: Of all models.
+        model: The base's name.
+        run: The configuration of the tuning.
+        step: The checkpoint.
+    """
+
+    def __init__(self, outcomes: Outcomes, model: str, run: str, step: int) -> None:
+        asked = {
+            key.seed: found
+            for key, found in outcomes.items()
+            if key[:2] == (model, run) and key.step == step
+        }
+        self.n_prompts = min(
+            len(letters)
+            for found in asked.values()
+            for cells in found.values()
+            for letters in cells.values()
+        )
+        self.base = self._first(outcomes[Model(model, "base", 0, 0)])
+        self.tuned = {seed: self._first(found) for seed, found in asked.items()}
+        self.n_seeds = len(self.tuned)
+
+    def _first(self, found: Mapping[str, Mapping[str, str]]) -> Mapping[str, Mapping[str, str]]:
+        """Return the prompts that all were asked, which are the first of each cell."""
+        return {
+            language: {cell: letters[: self.n_prompts] for cell, letters in cells.items()}
+            for language, cells in found.items()
+        }
+
+    @property
+    def languages(self) -> list[str]:
+        """The languages that every model was asked in."""
+        asked = [self.base, *self.tuned.values()]
+        return [name for name in NAMES if all(name in each for each in asked)]
+
+    def accuracy(self, language: str) -> tuple[Figure, Figure]:
+        """Return the base's accuracy, and the tuned models' mean."""
+        base = self._mean([correct(self.base[language])], None)
+        return base, self._of_seeds(lambda tuned: correct(tuned[language]))
+
+    def share(self, language: str, letters: str) -> Figure:
+        """Return the share of the tuned models' answers with one of these letters."""
+        return self._of_seeds(lambda tuned: correct(tuned[language], letters))
+
+    def fall(self, language: str) -> Figure:
+        """Return the base's accuracy less the tuned models'."""
+        return self._of_seeds(lambda tuned: self._fall(tuned, language, set(self.base[language])))
+
+    def difference(self, languages: Sequence[str]) -> Figure:
+        """Return English's fall less the mean of other languages' falls."""
+
+        def of(tuned: Mapping[str, Mapping[str, str]]) -> Array:
+            cells = set.intersection(*(set(self.base[name]) for name in ("en", *languages)))
+            falls = [self._fall(tuned, name, cells) for name in languages]
+            found: Array = self._fall(tuned, "en", cells) - np.mean(falls, axis=0)
+            return found
+
+        return self._of_seeds(of)
+
+    def _fall(
+        self, tuned: Mapping[str, Mapping[str, str]], language: str, cells: set[str]
+    ) -> Array:
+        before, after = (
+            correct({cell: asked[language][cell] for cell in cells}) for asked in (self.base, tuned)
+        )
+        return before - after
+
+    def _of_seeds(self, of: object) -> Figure:
+        columns = [of(tuned) for _, tuned in sorted(self.tuned.items())]  # type: ignore[operator]
+        seeds = mean_over_runs([float(column.mean()) for column in columns])
+        interval = Interval(seeds.low, seeds.high) if len(columns) > 1 else None
+        return self._mean(columns, interval)
+
+    def _mean(self, columns: Sequence[Array], seeds: Interval | None) -> Figure:
+        mean = np.mean(columns, axis=0)
+        draws = bootstrap_means(
+            mean[:, None],
+            np.arange(len(mean)),
+            rng=np.random.default_rng(_SEED),
+            n_resamples=N_RESAMPLES,
+        )
+        return Figure(float(mean.mean()), percentile_interval(draws[:, 0]), seeds)
+
+
+class Verdict(NamedTuple):
+    """What a claim came to."""
+
+    claim: str
+    verdict: str
+    reason: str
+
+
+def judge(comparison: Comparison, claim: str, languages: Sequence[str]) -> Verdict:
+    """Apply the rule of README.md to one group of languages."""
+    fall = comparison.fall("en")
+    whole = comparison.difference(languages)
+    single = [name for name in languages if all(comparison.difference([name]).is_above_zero)]
+    if all(fall.is_above_zero) and all(whole.is_above_zero):
+        verdict = "holds"
+    elif fall.is_above_zero[0] and (whole.is_above_zero[0] or single):
+        verdict = "holds in part"
+    else:
+        verdict = "does not hold"
+    reason = (
+        f"English falls by {fall.text(signed=True)} points; difference in differences "
+        f"{whole.text(signed=True)}; above zero by both intervals in "
+        f"{', '.join(NAMES[name] for name in single) or 'no single language'}."
+    )
+    return Verdict(claim, verdict, reason)
+
+
+def language_table(comparison: Comparison) -> str:
+    """Return accuracies, falls and differences in differences by language, as Markdown."""
+    lines = [
+        "| asked in | base, % | tuned, % | intruded | of them wrong in their own task "
+        "| fall, points | English's fall less its own |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in comparison.languages:
+        base, tuned = comparison.accuracy(name)
+        cells = [
+            NAMES[name],
+            base.text(),
+            tuned.text(),
+            _points(comparison.share(name, "ia").value),
+            _points(comparison.share(name, "a").value),
+            comparison.fall(name).text(signed=True),
+            "" if name == "en" else comparison.difference([name]).text(signed=True),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def step_table(outcomes: Outcomes, model: str, run: str) -> str:
+    """Return accuracies by step and language, as Markdown."""
+    steps = sorted({key.step for key in outcomes if key[:2] == (model, run)})
+    comparisons = [Comparison(outcomes, model, run, step) for step in steps]
+    languages = [name for name in NAMES if all(name in each.languages for each in comparisons)]
+    head = ["step", *(NAMES[name] for name in languages), "mean of the five less English"]
+    lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for step, each in zip(steps, comparisons, strict=True):
+        if step == steps[0]:
+            row = [each.accuracy(name)[0].text() for name in languages]
+            lines.append(f"| 0 | {' | '.join(row)} | |")
+        row = [each.accuracy(name)[1].text() for name in languages]
+        lines.append(
+            f"| {step} | {' | '.join(row)} | {each.difference(NATURAL).text(signed=True)} |"
+        )
+    return "\n".join(lines)
+
+
+def verdicts(outcomes: Outcomes) -> list[Verdict]:
+    """Return the verdicts that the tables allow."""
+    found = []
+    for model, run, claim, languages in (
+        ("gemma3", "gemma-full", "C6 on Gemma", NATURAL),
+        ("gemma3", "gemma-full", "C7 on Gemma", REWRITTEN),
+        ("smollm2", "smollm2-full", "C7 on SmolLM2", REWRITTEN),
+    ):
+        if any(key[:2] == (model, run) and key.step == DECIDES_AT for key in outcomes):
+            found.append(judge(Comparison(outcomes, model, run, DECIDES_AT), claim, languages))
+    return found
+
+
+def parts(outcomes: Outcomes) -> Mapping[str, str]:
+    """Return what the page on real models takes from the table, by the name of its place."""
+    found = verdicts(outcomes)
+    lines = [f"- **{each.claim}: {each.verdict}.** {each.reason}" for each in found]
+    languages, steps = [], []
+    for model, run in sorted({key[:2] for key in outcomes if key.run != "base"}):
+        if any(key[:2] == (model, run) and key.step == DECIDES_AT for key in outcomes):
+            comparison = Comparison(outcomes, model, run, DECIDES_AT)
+            n, n_seeds = comparison.n_prompts, comparison.n_seeds
+            head = f"`{run}`, {n} prompts a cell and language, {n_seeds} seeds of tuning:"
+            languages.append(f"{head}\n\n{language_table(comparison)}")
+        steps.append(f"`{run}`:\n\n{step_table(outcomes, model, run)}")
+    figure = (
+        "![In-context accuracy of Gemma by language, over the steps of tuning on English "
+        "instructions](figures/real-models.png)"
+    )
+    return {
+        "verdicts": "\n".join(lines),
+        "figure": figure,
+        "languages": "\n\n".join(languages),
+        "steps": "\n\n".join(steps),
+    }
+
+
+def _points(share: float, *, signed: bool = False) -> str:
+    return f"{100 * share:+.0f}" if signed else f"{100 * share:.0f}"
+
+
+def _interval(interval: Interval, *, signed: bool) -> str:
+    low, high = (_points(end, signed=signed) for end in interval)
+    return f"[{low}, {high}]"
+
+
+def main() -> None:
+    """Print every table that there is."""
+    outcomes = read()
+    for model, run in sorted({key[:2] for key in outcomes if key.run != "base"}):
+        sys.stdout.write(f"\n{run}, by step\n\n{step_table(outcomes, model, run)}\n")
+        for step in sorted({key.step for key in outcomes if key[:2] == (model, run)}):
+            found = Comparison(outcomes, model, run, step)
+            sys.stdout.write(f"\n{run}, {step} steps, {found.n_seeds} seeds\n\n")
+            sys.stdout.write(language_table(found) + "\n")
+    for verdict in verdicts(outcomes):
+        sys.stdout.write(f"\n{verdict.claim}: {verdict.verdict}. {verdict.reason}\n")
+
+
+if __name__ == "__main__":
+    main()
