@@ -80,7 +80,7 @@ def restore(
 
     Then open restore.html. Next: `palimpsest restore write MEMBER DIR`.
     """
-    from palimpsest.families import check_new_folder, write_member
+    from palimpsest.families import check_new_folder
     from palimpsest.families import restore as ask_all
 
     if write is not None:
@@ -105,13 +105,29 @@ def restore(
         typer.echo(found.to_json())
     else:
         show_restoration(found, out, quiet=quiet)
-    if write is None:
-        return
+    if write is not None:
+        _write_chosen(found, write, quiet=quiet or json)
+        typer.echo(f"Model: {write}", err=json)
+
+
+def _write_chosen(found: Restoration, folder: Path, *, quiet: bool) -> None:
+    """Write the member that is good enough; end with :data:`EXIT_FORGOTTEN` if none is."""
     if found.choice.outcome != "good" or found.choice.name is None:
         typer.echo("Nothing is written: no member is good enough.", err=True)
         raise typer.Exit(EXIT_FORGOTTEN)
-    write_member(found, found.choice.name, write)
-    typer.echo(f"Model: {write}", err=json)
+    _write(found, found.choice.name, folder, quiet=quiet)
+
+
+def _write(found: Restoration, member: str, folder: Path, *, quiet: bool) -> None:
+    from palimpsest.families import write_member
+
+    with progress_bars(enabled=not quiet) as show:
+        write_member(
+            found,
+            member,
+            folder,
+            progress=lambda share: show("written", round(100 * share), 100, ""),
+        )
 
 
 @app.command("write")
@@ -123,6 +139,7 @@ def write_command(
     run: Annotated[
         Path, typer.Option("--out", "-o", help="The run folder that `restore` has written.")
     ] = Path("palimpsest-out"),
+    quiet: Quiet = False,
 ) -> None:
     """Write a member as a checkpoint, with a card of what was measured.
 
@@ -134,10 +151,10 @@ def write_command(
     Base and tuned model, and the figures on the card, are those of the run. transformers, vLLM and
     llama.cpp's converter take the folder. Next: diagnose it against the base.
     """
-    from palimpsest.families import check_new_folder, read_restoration, write_member
+    from palimpsest.families import check_new_folder, read_restoration
 
     check_new_folder(folder)
-    write_member(read_restoration(run), member, folder)
+    _write(read_restoration(run), member, folder, quiet=quiet)
     typer.echo(f"Model: {folder}")
 
 
