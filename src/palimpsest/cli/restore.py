@@ -17,49 +17,57 @@ if TYPE_CHECKING:
 app = Commands(cls=CommandWithActions)
 
 
+LostSuite = Annotated[
+    str, typer.Option("--suite", "-s", help="What was lost; see: `palimpsest list suites`.")
+]
+TunedFor = Annotated[
+    str,
+    typer.Option(
+        "--target",
+        help="What it was tuned for: a suite, or `text:FILE` with held-out rows of the tuning "
+        "data, measured in bits a byte.",
+    ),
+]
+Members = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--members",
+        help="Members to ask, repeatable: `interpolate:0.2,0.4`, `dg-hard`, "
+        "`'dg-hard|interpolate:0.7'`; see: `palimpsest list members`. By default some "
+        "interpolations, lines, dg-hard and ties.",
+    ),
+]
+TargetMargin = Annotated[
+    float,
+    typer.Option(
+        "--target-margin",
+        min=0.1,
+        max=99.0,
+        help="How far the target may fall, in points; of text, in points of the base's bits "
+        "that are saved. A member is good enough only if a larger fall is excluded.",
+    ),
+]
+Write = Annotated[
+    Path | None,
+    typer.Option(
+        "--write",
+        metavar="DIR",
+        help="Write the chosen member as a checkpoint into this new folder. If none is good "
+        "enough, nothing is written, and the exit code is 3.",
+    ),
+]
+
+
 @app.callback(invoke_without_command=True)
 def restore(
     base: Annotated[str, typer.Argument(help=BASE_HELP)],
     tuned: Annotated[str, typer.Argument(help="The model after tuning.")],
-    suite: Annotated[
-        str, typer.Option("--suite", "-s", help="What was lost; see: `palimpsest list suites`.")
-    ],
-    target: Annotated[
-        str,
-        typer.Option(
-            "--target",
-            help="What it was tuned for: a suite, or `text:FILE` with held-out rows of the tuning "
-            "data, measured in bits a byte.",
-        ),
-    ],
-    members: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--members",
-            help="Members to ask, repeatable: `interpolate:0.2,0.4`, `dg-hard`, "
-            "`'dg-hard|interpolate:0.7'`; see: `palimpsest list members`. By default some "
-            "interpolations, lines, dg-hard and ties.",
-        ),
-    ] = None,
+    suite: LostSuite,
+    target: TunedFor,
+    members: Members = None,
     via: Via = None,
-    target_margin: Annotated[
-        float,
-        typer.Option(
-            min=0.1,
-            max=99.0,
-            help="How far the target may fall, in points; of text, in points of the base's bits "
-            "that are saved. A member is good enough only if a larger fall is excluded.",
-        ),
-    ] = 2.0,
-    write: Annotated[
-        Path | None,
-        typer.Option(
-            "--write",
-            metavar="DIR",
-            help="Write the chosen member as a checkpoint into this new folder. If none is good "
-            "enough, nothing is written, and the exit code is 3.",
-        ),
-    ] = None,
+    target_margin: TargetMargin = 2.0,
+    write: Write = None,
     out: Out = Path("palimpsest-out"),
     limit: Limit = None,
     seed: Seed = 0,
