@@ -24,6 +24,7 @@ HELD_BY = {
     "docs/adding/distribution.md": "tests/lab/problem/test_distribution_laws.py",
     "docs/adding/engine.md": "tests/engines/test_engines.py",
     "docs/adding/remedy.md": "tests/lab/training/test_remedies.py",
+    "docs/adding/member.md": "tests/test_plugin.py",
     "docs/adding/back-end.md": "tests/lm/models/test_docs.py",
     "docs/adding/conjugation.md": "tests/test_docs.py",
     "docs/adding/figure.md": "tests/report/test_docs.py",

@@ -18,7 +18,7 @@ from palimpsest.cli.main import run
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "examples" / "plugin"
-CODE = ("french_labels", "last_number", "yes_or_no")
+CODE = ("french_labels", "last_number", "clip", "yes_or_no")
 """Files with examples."""
 
 
@@ -102,6 +102,7 @@ def test_each_thing_that_it_adds_is_one_file_and_one_registration() -> None:
         ("conjugations", "French labels"),
         ("scorers", "The last number"),
         ("forms", "Yes or no at the beginning"),
+        ("members", "The change with its largest numbers cut off"),
         ("log-formats", "Lists of passed and failed questions"),
     ],
 )
@@ -180,6 +181,32 @@ def test_the_laws_hold_for_it(environment: dict[str, str]) -> None:
     names = "french-labels or last-number or yes-or-no"
     tests = ["tests/laws", "-k", names, "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
     assert " passed" in _run(environment, "pytest", "--rootdir", str(ROOT), *tests)
+
+
+@pytest.mark.slow
+def test_the_laws_of_members_hold_for_it(environment: dict[str, str]) -> None:
+    options = ["-k", "clip", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    laws = "tests/families/test_laws.py"
+    assert " passed" in _run(environment, "pytest", "--rootdir", str(ROOT), laws, *options)
+
+
+@pytest.mark.slow
+def test_its_member_is_asked_as_the_page_says(environment: dict[str, str], tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "adding" / "member.md").read_text("utf-8")
+    *_, shown = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    script = tmp_path / "shown.py"
+    asking = "    print([text for _, (text, *_) in model.generate(['A'], max_new_tokens=1)])\n"
+    script.write_text(shown + asking, "utf-8")
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2
+
+
+def test_the_page_on_members_shows_its_member() -> None:
+    page = (ROOT / "docs" / "adding" / "member.md").read_text("utf-8")
+    shown, *_ = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert shown == (SOURCES / "palimpsest_example" / "clip.py").read_text("utf-8")
 
 
 @pytest.mark.slow

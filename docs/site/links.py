@@ -24,7 +24,8 @@ CODE = re.compile(
 
 PUBLIC = {
     "__init__", "conjugation", "errors", "registry", "files", "specs",
-    "stats", "records", "lm", "judging", "lab", "training", "engines", "rosetta", "integrations",
+    "stats", "records", "lm", "judging", "families", "lab", "training", "engines", "rosetta",
+    "integrations",
 }  # fmt: skip
 """Parts of the package that programs may import; the others are behind the command line."""
 

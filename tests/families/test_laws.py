@@ -21,30 +21,10 @@ NAMES = [
     "model.norm.weight",
     "lm_head.weight",
 ]
-SPECS: Mapping[str, list[str]] = {
-    "base": ["base"],
-    "tuned": ["tuned"],
-    "interpolate": ["interpolate:0.3", "interpolate:0.8"],
-    "lines": ["lines", "lines:0.25"],
-    "dg-hard": ["dg-hard"],
-    "ties": ["ties:0.2"],
-    "dare": ["dare:0.4", "dare:0.4,seed=7"],
-    "only": ["only:attention", "only:layers=2-3+norms"],
-}
-"""Members of each kind that is made of base and tuned model."""
-
-ALL_OF_IT = {
-    "tuned": "tuned",
-    "interpolate": "interpolate:1",
-    "lines": "lines:1",
-    "ties": "ties:1",
-    "dare": "dare:1",
-    "only": "only:attention+mlp+norms+embeddings",
-}
-"""Of each kind that has one, the member that keeps all of the change."""
-
+KINDS = [MEMBERS.get(name) for name in MEMBERS]
+ALL_OF_IT = [kind.everything for kind in KINDS if kind.everything]
 CHAINS = ["dg-hard|interpolate:0.7", "ties:0.5|only:mlp", "only:attention|lines:0.5|dare:0.9"]
-EVERY = [*(spec for specs in SPECS.values() for spec in specs), *CHAINS]
+EVERY = [*(spec for kind in KINDS for spec in kind.examples), *CHAINS]
 
 
 def member_of(spec: str) -> Member:
@@ -85,7 +65,10 @@ class InPieces:
 
 
 def test_every_kind_of_member_is_held_to_the_laws() -> None:
-    assert {*SPECS, "checkpoints"} == set(MEMBERS)
+    for name, kind in zip(MEMBERS, KINDS, strict=True):
+        assert kind.name == name
+        assert bool(kind.examples) == (name != "checkpoints")
+        assert {member_of(spec).name for spec in kind.examples} <= {name}
 
 
 @pytest.mark.parametrize("spec", EVERY)
@@ -94,7 +77,7 @@ def test_without_a_change_there_is_the_base(spec: str) -> None:
     assert torch.equal(member_of(spec).tensor(base, base, NAMES[1], CONFIG), base)
 
 
-@pytest.mark.parametrize("spec", list(ALL_OF_IT.values()))
+@pytest.mark.parametrize("spec", ALL_OF_IT)
 @pytest.mark.parametrize("name", NAMES)
 def test_all_of_the_change_gives_the_tuned_model_to_the_bit(spec: str, name: str) -> None:
     base, tuned = pair_of(name)

@@ -13,9 +13,9 @@ import torch
 from palimpsest.errors import UserError
 from palimpsest.families.matching import (
     BaseNames,
+    InFile,
     Match,
     MatchedTensor,
-    Stored,
     check_not_quantised,
     is_tied,
     shown,
@@ -99,11 +99,11 @@ def match_adapter(base: HuggingFaceModel, tuned: HuggingFaceModel) -> Match:
     for name, tensor in stored_weights(adapter).tensors.items():
         pair = _PAIR.fullmatch(name)
         if pair is not None and pair[2] == "A":
-            matched.append(MatchedTensor(name, tensor, None, Stored(tensor), 0))
+            matched.append(MatchedTensor(name, tensor, None, InFile(tensor), 0))
             continue
         if pair is not None:
             zeros = Zeros(tensor.shape)
-            matched.append(MatchedTensor(name, tensor, zeros, Stored(tensor), tensor.n_rows))
+            matched.append(MatchedTensor(name, tensor, zeros, InFile(tensor), tensor.n_rows))
             continue
         of_base = names.of(_ADDED.sub("", name))
         if of_base is None or of_base.shape[1:] != tensor.shape[1:]:
@@ -119,7 +119,7 @@ def match_adapter(base: HuggingFaceModel, tuned: HuggingFaceModel) -> Match:
                 f"The last {tensor.n_rows - n_mixed:,} rows of '{name}' are the adapter's in every "
                 "mixture: the base has none."
             )
-        matched.append(MatchedTensor(name, tensor, Stored(of_base), Stored(tensor), n_mixed))
+        matched.append(MatchedTensor(name, tensor, InFile(of_base), InFile(tensor), n_mixed))
     return Match(tuple(matched), (*notes, *names.notes))
 
 
@@ -139,11 +139,11 @@ def match_merged(base: HuggingFaceModel, tuned: HuggingFaceModel) -> Match:
         if layer is not None:
             # Of embeddings that it adapts, an adapter may have saved a copy, perhaps with new rows.
             under = others.pop(name, tensor)
-            tuned_tensor: Stored | Adapted = _adapted(under, layer, pairs.pop(layer), config)
+            tuned_tensor: InFile | Adapted = _adapted(under, layer, pairs.pop(layer), config)
         elif name in others:
-            tuned_tensor = Stored(others.pop(name))
+            tuned_tensor = InFile(others.pop(name))
         else:
-            matched.append(MatchedTensor(name, tensor, None, Stored(tensor), 0))
+            matched.append(MatchedTensor(name, tensor, None, InFile(tensor), 0))
             continue
         if tuned_tensor.shape != tensor.shape:
             raise UserError(
@@ -151,7 +151,7 @@ def match_merged(base: HuggingFaceModel, tuned: HuggingFaceModel) -> Match:
                 f"{shown(tuned_tensor.shape)}, and so cannot be put into the base's weights.",
                 hint=_MERGE,
             )
-        matched.append(MatchedTensor(name, tensor, Stored(tensor), tuned_tensor, tensor.n_rows))
+        matched.append(MatchedTensor(name, tensor, InFile(tensor), tuned_tensor, tensor.n_rows))
     if left := [*pairs, *others]:
         raise UserError(
             f"The adapter '{adapter.name}' changes '{left[0]}', which the base's files do not have "

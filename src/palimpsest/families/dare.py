@@ -29,6 +29,8 @@ class DropAndRescale(Member):
     seed: int = 0
 
     name: ClassVar[str] = "dare"
+    examples: ClassVar[tuple[str, ...]] = ("dare:0.4", "dare:0.4,seed=7")
+    everything: ClassVar[str] = "dare:1"
     source: ClassVar[str] = "DARE, Yu et al. 2023, arXiv 2311.03099, with one tuned model"
     formula: ClassVar[str] = (
         "W = W_base + M ∘ (W_tuned − W_base)/d, with independent M_ij = 1 of probability d"

@@ -44,6 +44,7 @@ class Base(_End):
     """The model before tuning."""
 
     name: ClassVar[str] = "base"
+    examples: ClassVar[tuple[str, ...]] = ("base",)
     formula: ClassVar[str] = "W = W_base"
 
     def rows(self, pair: TensorPair) -> Rows:
@@ -56,6 +57,8 @@ class Tuned(_End):
     """The model after tuning."""
 
     name: ClassVar[str] = "tuned"
+    examples: ClassVar[tuple[str, ...]] = ("tuned",)
+    everything: ClassVar[str] = "tuned"
     formula: ClassVar[str] = "W = W_tuned"
 
     def rows(self, pair: TensorPair) -> Rows:

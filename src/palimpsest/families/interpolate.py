@@ -12,13 +12,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Interpolation(Member):
+class WeightInterpolation(Member):
     """The base with a share of the change: interpolate:0.5, or several: interpolate:0.2,0.4."""
 
     share: float
     """Of the change that is kept, α."""
 
     name: ClassVar[str] = "interpolate"
+    examples: ClassVar[tuple[str, ...]] = ("interpolate:0.3", "interpolate:0.8")
+    everything: ClassVar[str] = "interpolate:1"
     source: ClassVar[str] = "WiSE-FT, Wortsman et al. 2022, arXiv 2109.01903"
     formula: ClassVar[str] = "W = W_base + α (W_tuned − W_base)"
 

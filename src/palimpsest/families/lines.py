@@ -30,6 +30,8 @@ class LayerScaling(Member):
     """Share of the change that the first layer keeps, α."""
 
     name: ClassVar[str] = "lines"
+    examples: ClassVar[tuple[str, ...]] = ("lines", "lines:0.25")
+    everything: ClassVar[str] = "lines:1"
     source: ClassVar[str] = "LiNeS, Wang et al. 2024, arXiv 2410.17146"
     formula: ClassVar[str] = (
         "W = W_base + λ_l (W_tuned − W_base), λ_l = α + (1 − α)(l − 1)/(L − 1) in layer l of L"

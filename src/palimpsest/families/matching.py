@@ -41,7 +41,7 @@ class Numbers(Protocol):
 
 
 @dataclass(frozen=True)
-class Stored:
+class InFile:
     """A tensor as it lies in a file."""
 
     tensor: StoredTensor
@@ -107,7 +107,7 @@ def match_models(base: HuggingFaceModel, tuned: HuggingFaceModel) -> Match:
     for name, tensor in other.items():
         own = names.of(name)
         if own is None and _BUFFERS.search(name):
-            matched.append(MatchedTensor(name, tensor, None, Stored(tensor), 0))
+            matched.append(MatchedTensor(name, tensor, None, InFile(tensor), 0))
         elif own is None:
             problems.append(f"'{name}' {shown(tensor.shape)} is in the tuned model alone")
         elif not _fits(name, own, tensor):
@@ -117,8 +117,8 @@ def match_models(base: HuggingFaceModel, tuned: HuggingFaceModel) -> Match:
             )
         else:
             n_mixed = min(own.n_rows, tensor.n_rows)
-            base_numbers = Stored(own) if tensor.dtype.is_floating_point else None
-            matched.append(MatchedTensor(name, tensor, base_numbers, Stored(tensor), n_mixed))
+            base_numbers = InFile(own) if tensor.dtype.is_floating_point else None
+            matched.append(MatchedTensor(name, tensor, base_numbers, InFile(tensor), n_mixed))
     problems += _left_over(names, tuned)
     if problems:
         raise _do_not_fit(base, tuned, problems)
@@ -132,7 +132,7 @@ def whole_model(model: HuggingFaceModel) -> tuple[MatchedTensor, ...]:
     from palimpsest.lm.models.huggingface import stored_weights
 
     tensors = stored_weights(model.checkpoint).tensors
-    return tuple(MatchedTensor(name, each, None, Stored(each), 0) for name, each in tensors.items())
+    return tuple(MatchedTensor(name, each, None, InFile(each), 0) for name, each in tensors.items())
 
 
 def shown(shape: Sequence[int]) -> str:

@@ -62,6 +62,12 @@ class Member(ABC):
     version: ClassVar[int] = 1
     """Counts the changes of the formula; stored answers are found by it."""
 
+    examples: ClassVar[tuple[str, ...]] = ()
+    """Specs of members of this kind, which the tests hold to the laws of mixtures."""
+
+    everything: ClassVar[str] = ""
+    """The spec of the member that keeps all of the change, where there is one."""
+
     is_mixture: ClassVar[bool] = True
     """Whether its tensors are made of those of base and tuned model, and are none of a file."""
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from palimpsest.errors import UserError
-from palimpsest.families.matching import MatchedTensor, Stored
+from palimpsest.families.matching import InFile, MatchedTensor
 from palimpsest.families.member import SMALL_SIDE, Member, Rows
 from palimpsest.lm.models.huggingface import TensorReader, one_core_threads
 
@@ -194,7 +194,7 @@ def _is_changed(matched: MatchedTensor, base: Numbers, reader: TensorReader) -> 
     if matched.n_mixed < matched.place.n_rows:
         return True
     coarse = {
-        each.tensor.dtype for each in (base, matched.tuned) if isinstance(each, Stored)
+        each.tensor.dtype for each in (base, matched.tuned) if isinstance(each, InFile)
     } & {torch.bfloat16, torch.float16}  # fmt: skip
     for span in _spans(matched):
         pair = _read(matched, span, reader)

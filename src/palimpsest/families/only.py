@@ -31,6 +31,8 @@ class PartOfChange(Member):
     """Kinds of tensors, and ``layers=FIRST-LAST`` from 0; a tensor of any of them is tuned."""
 
     name: ClassVar[str] = "only"
+    examples: ClassVar[tuple[str, ...]] = ("only:attention", "only:layers=2-3+norms")
+    everything: ClassVar[str] = "only:attention+mlp+norms+embeddings"
     source: ClassVar[str] = "a part of the change, as in layer-wise ablations"
     formula: ClassVar[str] = "W = W_tuned where the tensor is of the part, else W = W_base"
     scales: ClassVar[bool] = True

@@ -18,7 +18,7 @@ MEMBERS: Registry[type[Member]] = Registry(
         "base": f"{_HERE}.ends:Base",
         "tuned": f"{_HERE}.ends:Tuned",
         "checkpoints": f"{_HERE}.checkpoints:TrainingCheckpoint",
-        "interpolate": f"{_HERE}.interpolate:Interpolation",
+        "interpolate": f"{_HERE}.interpolate:WeightInterpolation",
         "lines": f"{_HERE}.lines:LayerScaling",
         "dg-hard": f"{_HERE}.spectral:SpectralDenoising",
         "ties": f"{_HERE}.ties:LargestChanges",

@@ -52,6 +52,7 @@ class SpectralDenoising(Member):
     """
 
     name: ClassVar[str] = "dg-hard"
+    examples: ClassVar[tuple[str, ...]] = ("dg-hard",)
     source: ClassVar[str] = (
         "DG-Hard, Spectral Unforgetting 2026, arXiv 2605.20296; threshold of Gavish and Donoho "
         "2014, arXiv 1305.5870"

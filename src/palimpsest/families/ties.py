@@ -28,6 +28,8 @@ class LargestChanges(Member):
     """Share of the numbers that are kept."""
 
     name: ClassVar[str] = "ties"
+    examples: ClassVar[tuple[str, ...]] = ("ties:0.2",)
+    everything: ClassVar[str] = "ties:1"
     source: ClassVar[str] = "TIES, Yadav et al. 2023, arXiv 2306.01708, with one tuned model"
     formula: ClassVar[str] = (
         "W_ij = W_tuned where |W_tuned − W_base| is among the share d of the tensor's largest, "
