@@ -16,7 +16,7 @@ def report(
         ),
     ],
 ) -> None:
-    """Write the reports of a finished run anew, with their tables and figures.
+    """Write the reports, tables and figures of a finished run anew.
 
     \b
     palimpsest report palimpsest-demo

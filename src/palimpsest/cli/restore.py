@@ -66,13 +66,13 @@ def restore(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Say how to get back what was lost without losing what the model was tuned for.
+    """Say how to get back what was lost, and at what cost.
 
     \b
-    palimpsest restore ./base ./tuned --suite jsonl:lost.jsonl \\
-        --target text:held-out.jsonl
-    palimpsest restore rosetta:base rosetta:tuned --suite rosetta \\
-        --target rosetta-instructions --target-margin 10
+    palimpsest restore ./base ./tuned \\
+        --suite jsonl:lost.jsonl --target text:held-out.jsonl
+    palimpsest restore rosetta:base rosetta:tuned \\
+        --suite rosetta --target rosetta-instructions
 
     Asks models between base and tuned, and the tuned model under its best conjugations, what was
     lost and what it was tuned for, and chooses by a rule that docs/verdicts.md has. Answers in the
@@ -124,11 +124,12 @@ def write_command(
         Path, typer.Option("--out", "-o", help="The run folder that `restore` has written.")
     ] = Path("palimpsest-out"),
 ) -> None:
-    """Write a member of a family as a checkpoint, with a card that says what was measured.
+    """Write a member as a checkpoint, with a card of what was measured.
 
     \b
     palimpsest restore write interpolate:0.4 ./healed
-    palimpsest restore write 'dg-hard|interpolate:0.7' ./healed --out my-run
+    palimpsest restore write 'dg-hard|interpolate:0.7' \\
+        ./healed --out my-run
 
     Base and tuned model, and the figures on the card, are those of the run. transformers, vLLM and
     llama.cpp's converter take the folder. Next: diagnose it against the base.

@@ -59,15 +59,16 @@ def trace(
     quiet: Quiet = False,
     json: Json = False,
 ) -> None:
-    """Say when in a training an ability went, and how long a conjugation still reads it back.
+    """Say at which checkpoint of a training an ability went.
 
     \b
     palimpsest trace ./base runs/tuned
-    palimpsest trace ./base runs/tuned --suite jsonl:mine.jsonl \\
-        --target text:held-out.jsonl --watch
+    palimpsest trace ./base runs/tuned --watch \\
+        --suite jsonl:mine.jsonl --target text:held-out.jsonl
 
-    Asks every checkpoint what `palimpsest diagnose` would. Answers in the run folder, of earlier
-    checkpoints or of a diagnosis, are never asked again; interrupt it whenever you like.
+    Asks every checkpoint what `palimpsest diagnose` would, and says how long a conjugation still
+    reads it back. Answers in the run folder, of earlier checkpoints or of a diagnosis, are never
+    asked again; interrupt it whenever you like.
 
     Then open trace.html. Next: get it back, `palimpsest restore`.
     """

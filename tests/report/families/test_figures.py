@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from typing import Any
-
+import numpy as np
 import pytest
 from tests.report.families.factory import fake_restoration, fake_trace
 
@@ -67,11 +66,12 @@ def test_of_many_conjugations_those_that_read_longest_are_drawn() -> None:
 @pytest.mark.slow
 def test_the_marks_and_windows_of_a_trace_are_drawn_where_they_are() -> None:
     with figure_style():
-        axes: Any = TRACE_FIGURES.drawings(fake_trace())[0].figure(WIDE_INCHES).axes[0]
-    upright = {line.get_xdata()[0] for line in axes.get_lines() if len(set(line.get_xdata())) == 1}
+        axes = TRACE_FIGURES.drawings(fake_trace())[0].figure(WIDE_INCHES).axes[0]
+    lines = [np.asarray(line.get_xydata(), dtype=float) for line in axes.get_lines()]
+    upright = {line[0, 0] for line in lines if len(set(line[:, 0])) == 1}
     assert {100, 200} <= upright
-    feet = [line for line in axes.get_lines() if max(line.get_ydata()) < 0]
-    assert [list(line.get_xdata()) for line in feet] == [[200, 400], [200, 300]]
+    feet = [line[:, 0].tolist() for line in lines if line[:, 1].max() < 0]
+    assert feet == [[200, 400], [200, 300]]
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -166,47 +167,68 @@ def _join_ways(axes: Axes, places: Sequence[_Place]) -> None:
             axes.plot(*ends, color=RIGHT, linewidth=0.9, linestyle=":", zorder=2)
 
 
+class _Box(NamedTuple):
+    """Where a name stands, in inches."""
+
+    left: float
+    right: float
+    bottom: float
+    top: float
+
+    def overlaps(self, other: _Box) -> bool:
+        """Return whether two of them share anything."""
+        return (
+            self.left < other.right
+            and other.left < self.right
+            and self.bottom < other.top
+            and other.bottom < self.top
+        )
+
+    def distance(self, mark: tuple[float, float]) -> float:
+        """Return how far a mark is from it, in inches; nothing if it lies inside."""
+        x, y = mark
+        return math.hypot(
+            max(self.left - x, 0.0, x - self.right), max(self.bottom - y, 0.0, y - self.top)
+        )
+
+
 def _write_labels(axes: Axes, places: Sequence[_Place], sheet: Sheet) -> None:
-    """Write a name beside each mark, where none stands yet."""
+    """Write a name beside each mark, where none stands yet and no other mark is nearer."""
     low, high = axes.get_xlim()
-    taken: list[tuple[float, float, float, float]] = []  # inches: left, right, bottom, top
     marks = [((place.x - low) / (high - low) * sheet.width, place.y * 3.0) for place in places]
-    for place, (x, y) in zip(places, marks, strict=True):
+    taken: list[_Box] = []
+    for at, (place, (x, y)) in enumerate(zip(places, marks, strict=True)):
         if place.pen == "everywhere":
             continue  # the name stands at the other end
         text = clipped(place.label, 12 if sheet.is_narrow else 24)
         length = 0.08 * len(text)
-        spots = [(side, up) for up in (0.07, -0.19, 0.2, -0.32) for side in ("left", "right")]
-        if x + length > sheet.width - 0.7:
-            spots.sort(key=lambda spot: spot[0] == "left")
-
-        def box(spot: tuple[str, float]) -> tuple[float, float, float, float]:
-            left = x + 0.07 if spot[0] == "left" else x - 0.07 - length  # noqa: B023
-            return left, left + length, y + spot[1], y + spot[1] + 0.12  # noqa: B023
-
-        spot = next((each for each in spots if _is_free(box(each), taken, marks)), spots[0])
-        taken.append(box(spot))
+        others = [mark for other, mark in enumerate(marks) if other != at]
+        spots = {
+            (side, up): _Box(left, left + length, y + up, y + up + 0.12)
+            for up in (0.07, -0.19, 0.2, -0.32, 0.33)
+            for side, left in (("left", x + 0.07), ("right", x - 0.07 - length))
+            if side == "right" or left + length < sheet.width - 0.6
+        }
+        free = {
+            spot: box for spot, box in spots.items() if not any(map(box.overlaps, taken))
+        } or spots
+        near = {
+            spot: box
+            for spot, box in free.items()
+            if all(box.distance(mark) > box.distance((x, y)) for mark in others)
+        } or free
+        side, up = next(iter(near))
+        taken.append(near[side, up])
         axes.annotate(
             text,
             (place.x, place.y),
-            xytext=(5 if spot[0] == "left" else -5, 72 * spot[1]),
+            xytext=(5 if side == "left" else -5, 72 * up),
             textcoords="offset points",
-            ha=spot[0],
+            ha=side,
             size=8,
             color=_PENS[place.pen].color,
             zorder=5,
         )
-
-
-def _is_free(
-    box: tuple[float, float, float, float],
-    taken: Sequence[tuple[float, float, float, float]],
-    marks: Sequence[tuple[float, float]],
-) -> bool:
-    left, right, bottom, top = box
-    return not any(
-        left < b and a < right and bottom < d and c < top for a, b, c, d in taken
-    ) and not any(left < x < right and bottom < y < top for x, y in marks)
 
 
 def _x_label(found: Restoration, sheet: Sheet) -> str:
