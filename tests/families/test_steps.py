@@ -17,6 +17,7 @@ def checkpoint(folder: Path, *files: str, step: int | None = None, most: int = 1
     for name in files:
         (folder / name).write_text("{}", "utf-8")
     if step is not None:
+        (folder / "pytorch_model.bin").touch()
         state = {"global_step": step, "max_steps": most}
         (folder / "trainer_state.json").write_text(json.dumps(state), "utf-8")
     return folder
@@ -72,7 +73,8 @@ def test_a_checkpoint_that_is_being_written_waits(tmp_path: Path, written: tuple
 
 
 def test_the_first_checkpoint_that_is_being_written_waits_too(tmp_path: Path) -> None:
-    folder = checkpoint(tmp_path / "checkpoint-5", "config.json", "optimizer.pt")
+    files = ("config.json", "optimizer.pt", "pytorch_model.bin")
+    folder = checkpoint(tmp_path / "checkpoint-5", *files)
     assert find_steps("base", [str(tmp_path)]) == []
     (folder / "trainer_state.json").write_text('{"global_step":', "utf-8")  # half of it
     assert find_steps("base", [str(tmp_path)]) == []
