@@ -16,6 +16,8 @@ def checkpoint(folder: Path, *files: str, step: int | None = None, most: int = 1
     folder.mkdir(parents=True)
     for name in files:
         (folder / name).write_text("{}", "utf-8")
+    weights = "adapter_model" if "adapter_config.json" in files else "model"
+    (folder / f"{weights}.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     if step is not None:
         (folder / "pytorch_model.bin").touch()
         state = {"global_step": step, "max_steps": most}
@@ -86,7 +88,7 @@ def test_what_is_no_trainers_is_whole_once_nothing_changes(tmp_path: Path) -> No
     folder = checkpoint(tmp_path / "checkpoint-5", "config.json")
     assert not is_settled(folder)
     before = time.time() - 2 * steps.SETTLED_SECONDS
-    for path in (folder / "config.json", folder):
+    for path in (*folder.iterdir(), folder):
         os.utime(path, (before, before))
     assert is_settled(folder)
 

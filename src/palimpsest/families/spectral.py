@@ -48,7 +48,8 @@ class SpectralDenoising(Member):
     """The change of each matrix without the singular values that noise would have: dg-hard.
 
     Tensors of another number of dimensions than two, or with fewer than 1,024 numbers, are the
-    tuned model's.
+    tuned model's. So is an adapter's change: of rank below half of the matrix, its median singular
+    value is zero, and so is the threshold.
     """
 
     name: ClassVar[str] = "dg-hard"
