@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from palimpsest.judging.doctor import Examination, examine_pair
     from palimpsest.judging.evaluation import evaluate, settings_for
     from palimpsest.judging.pairing import PLAIN, PairedAnswers
-    from palimpsest.judging.preview import PreviewedExample, SentPrompt, preview_suite
+    from palimpsest.judging.preview import PreviewedExample, SentPrompt, endings, preview_suite
     from palimpsest.judging.prompt import MemberAnswer, PromptAnswer, ask
     from palimpsest.judging.questions import (
         Expected,
@@ -30,8 +30,8 @@ __all__ = [
     "ALWAYS_VIA", "PLAIN", "Analysis", "Examination", "Expected", "MemberAnswer", "PairedAnswers",
     "PreviewedExample", "PromptAnswer", "Question", "RawAnswer", "SentPrompt", "Settings", "Via",
     "Whole", "analyse", "as_recorded", "ask", "clearly_fell", "default_vias", "diagnose",
-    "distinct_vias", "evaluate", "examine_pair", "expected_under", "fall_interval", "parse_via",
-    "preview_suite", "rescore", "rewrite_report", "settings_for",
+    "distinct_vias", "endings", "evaluate", "examine_pair", "expected_under", "fall_interval",
+    "parse_via", "preview_suite", "rescore", "rewrite_report", "settings_for",
 ]  # fmt: skip
 
 lazy_face(globals())
