@@ -198,11 +198,13 @@ def claims_page() -> str:
 def real_models_page() -> str:
     """Return the page on real models with verdicts, figure and tables put in."""
     sys.path.insert(0, str(DOCS.parent))
+    from experiments.cure import claims as cures
     from experiments.real import claims
 
     page = (DOCS / "real-models.md").read_text("utf-8")
     for name, text in claims.parts(claims.read()).items():
         page = between(page, name, text)
+    page = between(page, "cures", cures.summary(cures.read()))
     return page
 
 
