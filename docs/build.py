@@ -204,8 +204,7 @@ def real_models_page() -> str:
     page = (DOCS / "real-models.md").read_text("utf-8")
     for name, text in claims.parts(claims.read()).items():
         page = between(page, name, text)
-    page = between(page, "cures", cures.summary(cures.read()))
-    return page
+    return between(page, "cures", cures.summary(cures.read()))
 
 
 def real_models_figure() -> Any:
