@@ -11,7 +11,7 @@ from tests.families.simulated import Truth, evidence_of, simulated
 
 from palimpsest.families.choice import choose, compare_cures
 from palimpsest.families.front import Evidence
-from palimpsest.records import Choice, Cure, FrontPoint, Quantity
+from palimpsest.records import Choice, Cure, Estimate, FrontPoint
 
 BASE, TUNED = Truth(0.95, 0.40), Truth(0.20, 0.90)
 
@@ -34,8 +34,8 @@ def quickly(evidence: Evidence, margin: float) -> tuple[Choice, dict[str, FrontP
             title=name,
             kind="member",
             fingerprint="",
-            kept=Quantity(value=0.0),
-            recovery=Quantity(value=None),
+            kept=Estimate(value=0.0),
+            recovery=Estimate(value=None),
             target=None,
             target_change=changes[name],
             is_on_front=False,

@@ -6,7 +6,7 @@ from tests.families.simulated import Truth, evidence_of, simulated, suite_of
 
 from palimpsest.families.front import Candidate, Evidence, pareto
 from palimpsest.families.target import Target
-from palimpsest.records import FrontPoint, Quantity
+from palimpsest.records import Estimate, FrontPoint
 
 TRUTH = {
     "base": Truth(0.95, 0.40),
@@ -32,7 +32,7 @@ def test_every_point_lies_within_its_own_intervals() -> None:
 
 def test_the_tuned_model_is_its_own_reference() -> None:
     tuned = points()["tuned"]
-    assert tuned.target_change == Quantity(value=0.0, ci95=(0.0, 0.0))
+    assert tuned.target_change == Estimate(value=0.0, ci95=(0.0, 0.0))
     assert tuned.recovery.value == 0
     assert (tuned.cells, tuned.selection) == ([], None)
 
@@ -60,11 +60,11 @@ def test_nobody_is_on_the_front_whom_another_beats_in_both() -> None:
 
 
 def test_a_point_without_a_target_is_not_on_the_front() -> None:
-    assert pareto([(0.9, None), (0.5, Quantity(value=0.0))]) == {1}
+    assert pareto([(0.9, None), (0.5, Estimate(value=0.0))]) == {1}
 
 
 def test_of_equal_points_both_are_on_the_front() -> None:
-    same = Quantity(value=-0.1)
+    same = Estimate(value=-0.1)
     assert pareto([(0.5, same), (0.5, same)]) == {0, 1}
 
 
@@ -139,7 +139,7 @@ def test_all_intervals_of_a_front_are_covered_together() -> None:
     assert np.mean(hits) >= 0.88
 
 
-def _holds(found: Quantity | None, true: float) -> bool:
+def _holds(found: Estimate | None, true: float) -> bool:
     assert found is not None
     assert found.ci95 is not None
     return found.ci95[0] - 1e-9 <= true <= found.ci95[1] + 1e-9

@@ -90,7 +90,8 @@ class CommandWithActions(CommandGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the command's own arguments, unless a command beside it is named first."""
         if args and args[0] in self.commands:
-            ctx.invoked_subcommand, ctx.args = args[0], args[1:]
+            ctx.invoked_subcommand = args[0]
+            ctx._protected_args, ctx.args = args[:1], args[1:]
             return ctx.args  # type: ignore[no-any-return]
         rest = super().parse_args(ctx, args)
         extra = [*ctx._protected_args, *rest]

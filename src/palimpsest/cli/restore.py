@@ -17,49 +17,57 @@ if TYPE_CHECKING:
 app = Commands(cls=CommandWithActions)
 
 
+LostSuite = Annotated[
+    str, typer.Option("--suite", "-s", help="What was lost; see: `palimpsest list suites`.")
+]
+TunedFor = Annotated[
+    str,
+    typer.Option(
+        "--target",
+        help="What it was tuned for: a suite, or `text:FILE` with held-out rows of the tuning "
+        "data, measured in bits a byte.",
+    ),
+]
+Members = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--members",
+        help="Members to ask, repeatable: `interpolate:0.2,0.4`, `dg-hard`, "
+        "`'dg-hard|interpolate:0.7'`; see: `palimpsest list members`. By default some "
+        "interpolations, lines, dg-hard and ties.",
+    ),
+]
+TargetMargin = Annotated[
+    float,
+    typer.Option(
+        "--target-margin",
+        min=0.1,
+        max=99.0,
+        help="How far the target may fall, in points; of text, in points of the base's bits "
+        "that are saved. A member is good enough only if a larger fall is excluded.",
+    ),
+]
+Write = Annotated[
+    Path | None,
+    typer.Option(
+        "--write",
+        metavar="DIR",
+        help="Write the chosen member as a checkpoint into this new folder. If none is good "
+        "enough, nothing is written, and the exit code is 3.",
+    ),
+]
+
+
 @app.callback(invoke_without_command=True)
 def restore(
     base: Annotated[str, typer.Argument(help=BASE_HELP)],
     tuned: Annotated[str, typer.Argument(help="The model after tuning.")],
-    suite: Annotated[
-        str, typer.Option("--suite", "-s", help="What was lost; see: `palimpsest list suites`.")
-    ],
-    target: Annotated[
-        str,
-        typer.Option(
-            "--target",
-            help="What it was tuned for: a suite, or `text:FILE` with held-out rows of the tuning "
-            "data, measured in bits a byte.",
-        ),
-    ],
-    members: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--members",
-            help="Members to ask, repeatable: `interpolate:0.2,0.4`, `dg-hard`, "
-            "`'dg-hard|interpolate:0.7'`; see: `palimpsest list members`. By default some "
-            "interpolations, lines, dg-hard and ties.",
-        ),
-    ] = None,
+    suite: LostSuite,
+    target: TunedFor,
+    members: Members = None,
     via: Via = None,
-    target_margin: Annotated[
-        float,
-        typer.Option(
-            min=0.1,
-            max=99.0,
-            help="How far the target may fall, in points; of text, in points of the base's bits "
-            "that are saved. A member is good enough only if a larger fall is excluded.",
-        ),
-    ] = 2.0,
-    write: Annotated[
-        Path | None,
-        typer.Option(
-            "--write",
-            metavar="DIR",
-            help="Write the chosen member as a checkpoint into this new folder. If none is good "
-            "enough, nothing is written, and the exit code is 3.",
-        ),
-    ] = None,
+    target_margin: TargetMargin = 2.0,
+    write: Write = None,
     out: Out = Path("palimpsest-out"),
     limit: Limit = None,
     seed: Seed = 0,
@@ -80,7 +88,7 @@ def restore(
 
     Then open restore.html. Next: `palimpsest restore write MEMBER DIR`.
     """
-    from palimpsest.families import check_new_folder, write_member
+    from palimpsest.families import check_new_folder
     from palimpsest.families import restore as ask_all
 
     if write is not None:
@@ -105,13 +113,29 @@ def restore(
         typer.echo(found.to_json())
     else:
         show_restoration(found, out, quiet=quiet)
-    if write is None:
-        return
+    if write is not None:
+        _write_chosen(found, write, quiet=quiet or json)
+        typer.echo(f"Model: {write}", err=json)
+
+
+def _write_chosen(found: Restoration, folder: Path, *, quiet: bool) -> None:
+    """Write the member that is good enough; end with :data:`EXIT_FORGOTTEN` if none is."""
     if found.choice.outcome != "good" or found.choice.name is None:
         typer.echo("Nothing is written: no member is good enough.", err=True)
         raise typer.Exit(EXIT_FORGOTTEN)
-    write_member(found, found.choice.name, write)
-    typer.echo(f"Model: {write}", err=json)
+    _write(found, found.choice.name, folder, quiet=quiet)
+
+
+def _write(found: Restoration, member: str, folder: Path, *, quiet: bool) -> None:
+    from palimpsest.families import write_member
+
+    with progress_bars(enabled=not quiet) as show:
+        write_member(
+            found,
+            member,
+            folder,
+            progress=lambda share: show("written", round(100 * share), 100, ""),
+        )
 
 
 @app.command("write")
@@ -123,6 +147,7 @@ def write_command(
     run: Annotated[
         Path, typer.Option("--out", "-o", help="The run folder that `restore` has written.")
     ] = Path("palimpsest-out"),
+    quiet: Quiet = False,
 ) -> None:
     """Write a member as a checkpoint, with a card of what was measured.
 
@@ -134,10 +159,10 @@ def write_command(
     Base and tuned model, and the figures on the card, are those of the run. transformers, vLLM and
     llama.cpp's converter take the folder. Next: diagnose it against the base.
     """
-    from palimpsest.families import check_new_folder, read_restoration, write_member
+    from palimpsest.families import check_new_folder, read_restoration
 
     check_new_folder(folder)
-    write_member(read_restoration(run), member, folder)
+    _write(read_restoration(run), member, folder, quiet=quiet)
     typer.echo(f"Model: {folder}")
 
 

@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 
 from palimpsest.families.target import Array, ScoredExamples, Target
-from palimpsest.records import CellFigures, Interval, Quantity
+from palimpsest.records import CellFigures, Estimate, Interval
 from palimpsest.stats import (
     Arms,
     bootstrap_means,
@@ -74,7 +74,7 @@ def cell_figures(
 
 def share_of_gain(
     target: Target, scored: ScoredExamples, member: str, stream: str, seed: int, n_resamples: int
-) -> Quantity:
+) -> Estimate:
     """Return (m − b) / (t − b) on the target; undefined where t is not clearly better than b."""
     base, tuned, mine = (scored.of(name) for name in ("base", "tuned", member))
     rng = named_stream(seed, f"gain {stream}")
@@ -85,18 +85,18 @@ def share_of_gain(
             rng=rng,
             n_resamples=n_resamples,
         )
-        return Quantity(value=found.recovery, ci95=found.recovery_interval)
+        return Estimate(value=found.recovery, ci95=found.recovery_interval)
     weights = target.weights(scored.names)[:, None]
     columns = weights * np.column_stack([base, tuned, mine])
     means = bootstrap_means(columns, scored.names, rng=rng, n_resamples=n_resamples)
     gain, share = means[:, 0] - means[:, 1], means[:, 0] - means[:, 2]
     if percentile_interval(gain).low <= 0:
-        return Quantity(value=None)
+        return Estimate(value=None)
     b, t, m = columns.sum(axis=0)
     ratio = np.divide(share, gain, out=np.full_like(gain, np.inf), where=gain > 0)
     lowest = np.where(gain > 0, ratio, -np.inf)
     ends = percentile_interval(lowest).low, percentile_interval(ratio).high
-    return Quantity(value=float((b - m) / (b - t)), ci95=ends)
+    return Estimate(value=float((b - m) / (b - t)), ci95=ends)
 
 
 def _of_scores(
@@ -104,7 +104,7 @@ def _of_scores(
     part: Part,
     scored: ScoredExamples,
     member: str,
-    kept: Quantity | None,
+    kept: Estimate | None,
     stream: str,
     seed: int,
     n_resamples: int,
@@ -115,7 +115,7 @@ def _of_scores(
     damaged = np.maximum(np.minimum(base, tuned) - mine, 0)
     exact = is_binary(base, tuned, mine)
 
-    def share(part_of: Array, whole: Array, name: str) -> Quantity:
+    def share(part_of: Array, whole: Array, name: str) -> Estimate:
         rng = named_stream(seed, f"{name} {stream}")
         return _share(part_of, whole, exact=exact, rng=rng, n_resamples=n_resamples)
 
@@ -131,8 +131,8 @@ def _of_scores(
     )
 
 
-def _of_text(cell: str, n: int, kept: Quantity | None) -> CellFigures:
-    nothing = Quantity(value=None)
+def _of_text(cell: str, n: int, kept: Estimate | None) -> CellFigures:
+    nothing = Estimate(value=None)
     return CellFigures(
         cell=cell,
         part="target",
@@ -147,11 +147,11 @@ def _of_text(cell: str, n: int, kept: Quantity | None) -> CellFigures:
 
 def _share(
     part: Array, whole: Array, *, exact: bool, rng: np.random.Generator, n_resamples: int
-) -> Quantity:
+) -> Estimate:
     """Return a part of a whole: Wilson's interval for right and wrong, else the bootstrap's."""
     total = float(whole.sum())
     if not total:
-        return Quantity(value=None)
+        return Estimate(value=None)
     value = float(part.sum()) / total
     ends: Interval
     if exact:
@@ -161,4 +161,4 @@ def _share(
         means = bootstrap_means(columns, range(len(whole)), rng=rng, n_resamples=n_resamples)
         some = means[:, 1] > 0
         ends = percentile_interval(means[some, 0] / means[some, 1])
-    return Quantity(value=value, ci95=ends)
+    return Estimate(value=value, ci95=ends)

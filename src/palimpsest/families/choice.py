@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from palimpsest.families.front import Evidence
-from palimpsest.records import Choice, Cure, FrontPoint, Half, Interval, Quantity
+from palimpsest.records import Choice, Cure, Estimate, FrontPoint, Half, Interval
 from palimpsest.report import number, percent
 
 RULE = (
@@ -170,7 +170,7 @@ class _Wording:
         tried = "no way of asking was tried" if via is None else "no way of asking clearly helps"
         return f"No member is good enough, and {tried}."
 
-    def difference(self, via: str, name: str, difference: Quantity) -> str:
+    def difference(self, via: str, name: str, difference: Estimate) -> str:
         """Say which of the two is better, and by how much."""
         value, ends = difference.value or 0.0, difference.ci95
         low, high = ends or (0.0, 0.0)

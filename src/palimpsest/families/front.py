@@ -10,7 +10,7 @@ import numpy as np
 
 from palimpsest.families.cell_figures import cell_figures
 from palimpsest.families.target import Array, ScoredExamples, Target, together
-from palimpsest.records import CellFigures, FrontPoint, Half, Quantity
+from palimpsest.records import CellFigures, Estimate, FrontPoint, Half
 from palimpsest.stats import (
     N_PSEUDO,
     Arms,
@@ -84,7 +84,7 @@ class Evidence:
                     formula=one.formula,
                     source=one.source,
                     fingerprint=one.fingerprint,
-                    kept=Quantity(value=means[one.name], ci95=kept_ends[one.name]),
+                    kept=Estimate(value=means[one.name], ci95=kept_ends[one.name]),
                     recovery=self._recovery(one.name),
                     target=None if one.target is None else self._score(one.name),
                     target_change=changes.get(one.name),
@@ -109,7 +109,7 @@ class Evidence:
             gain=self._difference(mine, kept.of(TUNED), kept.names, stream),
         )
 
-    def tuned_gain(self) -> Quantity:
+    def tuned_gain(self) -> Estimate:
         """Return what the tuned model has gained on the target.
 
         On a suite the interval is the hull of bootstrap and Newcombe's, as everywhere; of text, the
@@ -125,15 +125,15 @@ class Evidence:
         means = bootstrap_means(columns, scored.names, rng=rng, n_resamples=self.n_resamples)
         drawn = self.target.gain(means[:, 0], means[:, 1])
         value = self.target.gain(*columns.sum(axis=0))
-        return Quantity(value=float(value), ci95=percentile_interval(drawn))
+        return Estimate(value=float(value), ci95=percentile_interval(drawn))
 
-    def compared(self, name: str, other: str, which: Literal[1, 2]) -> Quantity:
+    def compared(self, name: str, other: str, which: Literal[1, 2]) -> Estimate:
         """Return the accuracy of one minus that of another on the suite, on one half."""
         kept = self.kept.among(_half(self.kept.names, which))
         stream = f"half {which} {name} against {other}"
         return self._difference(kept.of(name), kept.of(other), kept.names, stream)
 
-    def _difference(self, one: Array, other: Array, names: Sequence[str], stream: str) -> Quantity:
+    def _difference(self, one: Array, other: Array, names: Sequence[str], stream: str) -> Estimate:
         found = estimate_forgetting(
             one,
             other,
@@ -143,16 +143,16 @@ class Evidence:
         )
         low, high = found.newcombe or found.interval
         ends = min(low, found.interval.low), max(high, found.interval.high)
-        return Quantity(value=found.value, ci95=ends)
+        return Estimate(value=found.value, ci95=ends)
 
-    def target_changes(self) -> dict[str, Quantity]:
+    def target_changes(self) -> dict[str, Estimate]:
         """Return what each has gained on the target more than the tuned model.
 
         The intervals hold together with those of what is kept.
         """
         return self._simultaneous()[1]
 
-    def _simultaneous(self) -> tuple[dict[str, Interval], dict[str, Quantity]]:
+    def _simultaneous(self) -> tuple[dict[str, Interval], dict[str, Estimate]]:
         kept = bootstrap_means(
             self.kept.values,
             self.kept.names,
@@ -177,13 +177,13 @@ class Evidence:
         whole = self.target.means(scored.values, scored.names)
         gained = self.target.gain(whole, whole[base])
         return dict(zip(self.kept.models, kept_ends, strict=True)), {
-            name: Quantity(value=float(value), ci95=ends)
+            name: Estimate(value=float(value), ci95=ends)
             for name, value, ends in zip(
                 scored.models, gained - gained[tuned], change_ends, strict=True
             )
         }
 
-    def _score(self, name: str) -> Quantity:
+    def _score(self, name: str) -> Estimate:
         scored, mine = self.on_target, self.on_target.of(name)
         rng = named_stream(self.seed, f"score {name}")
         weights = self.target.weights(scored.names)
@@ -195,9 +195,9 @@ class Evidence:
             means = bootstrap_means(columns, scored.names, rng=rng, n_resamples=self.n_resamples)
             ends = percentile_interval(means[:, 0] / means[:, 1])
         value = self.target.means(mine[:, None], scored.names)[0]
-        return Quantity(value=float(value), ci95=ends)
+        return Estimate(value=float(value), ci95=ends)
 
-    def _recovery(self, name: str) -> Quantity:
+    def _recovery(self, name: str) -> Estimate:
         base, tuned, mine = (self.kept.of(one) for one in (BASE, TUNED, name))
         found = estimate_recovery(
             Arms(base=base, tuned=tuned, base_under=base, tuned_under=mine),
@@ -205,7 +205,7 @@ class Evidence:
             rng=named_stream(self.seed, f"recovery {name}"),
             n_resamples=self.n_resamples,
         )
-        return Quantity(value=found.recovery, ci95=found.recovery_interval)
+        return Estimate(value=found.recovery, ci95=found.recovery_interval)
 
     def _cells(self, one: Candidate) -> Iterable[CellFigures]:
         if one.name in (BASE, TUNED):
@@ -225,7 +225,7 @@ class Evidence:
             )
 
 
-def pareto(places: Sequence[tuple[float | None, Quantity | None]]) -> set[int]:
+def pareto(places: Sequence[tuple[float | None, Estimate | None]]) -> set[int]:
     """Return which points no other has more of both than, by what was kept and by the target."""
     known = {
         index: (kept, change.value)

@@ -36,7 +36,7 @@ from palimpsest.judging import (
 )
 from palimpsest.lm.models import LanguageModel
 from palimpsest.lm.suites import Suite, load_suite
-from palimpsest.records import THRESHOLDS, AnswerRow, Plain, Quantity, Restoration
+from palimpsest.records import THRESHOLDS, AnswerRow, Estimate, Plain, Restoration
 from palimpsest.report import percent, write_restoration
 from palimpsest.stats import in_first_half
 
@@ -221,49 +221,61 @@ def restore(
             aim.settings(ends.values()),
             progress,
         )
-        both = [_member(family, each, asking) for each in family.members([BASE, TUNED])]
-        plain = _forgetting(asking, seed, n_resamples)
-        gain = _gain(both, aim, seed, n_resamples)
-        others = (each for each in wanted if each.spec not in (BASE, TUNED))
-        candidates = [
-            *both,
-            *(_member(family, each, asking) for each in others),
-            *_prompting(family, vias, asking),
-        ]
-        evidence = Evidence(
-            candidates,
-            target=aim,
-            suite_cells={each.source_id: each.cell for each in built.examples},
-            target_cells={each.source_id: each.cell for each in aim.suite.examples},
-            seed=seed,
-            n_resamples=n_resamples,
-        )
-        points = evidence.points()
-        choice = choose(points, evidence, target_margin)
-        cure = compare_cures(points, evidence, choice)
-        second = {choice.name, cure.via}
-        restoration = Restoration(
-            base=model_info(family.base, asking.rows[BASE]),
-            tuned=model_info(family.tuned, asking.rows[TUNED]),
-            suite=suite_info(built),
-            target=aim.info(),
-            plain=plain,
-            target_gain=gain,
-            points=[
-                one.model_copy(update={"report": evidence.half(one.name, 2)})
-                if one.name in second
-                else one
-                for one in points
-            ],
-            choice=choice,
-            cure=cure,
-            warnings=[*warnings, *_left_out(candidates, evidence)],
-            provenance=run.provenance({via.name: via.conjugation.facts() for via in vias}),
-        )
-        run.folder.write_text(RESTORATION_FILE, restoration.to_json() + "\n")
+        found = _judged(family, wanted, vias, asking, target_margin)
+        found = found.model_copy(update={"warnings": [*warnings, *found.warnings]})
+        run.folder.write_text(RESTORATION_FILE, found.to_json() + "\n")
         if run.is_kept:
-            write_restoration(run.folder.path, restoration)
-        return restoration
+            write_restoration(run.folder.path, found)
+        return found
+
+
+def _judged(
+    family: Family,
+    members: Sequence[Member],
+    vias: Sequence[Via],
+    asking: _Asking,
+    margin: float,
+) -> Restoration:
+    """Ask all, and judge what they say."""
+    seed, n_resamples = asking.run.seed, asking.run.n_resamples
+    both = [_member(family, each, asking) for each in family.members([BASE, TUNED])]
+    plain = _forgetting(asking, seed, n_resamples)
+    gain = _gain(both, asking.target, seed, n_resamples)
+    others = (each for each in members if each.spec not in (BASE, TUNED))
+    candidates = [
+        *both,
+        *(_member(family, each, asking) for each in others),
+        *_prompting(family, vias, asking),
+    ]
+    evidence = Evidence(
+        candidates,
+        target=asking.target,
+        suite_cells={each.source_id: each.cell for each in asking.suite.examples},
+        target_cells={each.source_id: each.cell for each in asking.target.suite.examples},
+        seed=seed,
+        n_resamples=n_resamples,
+    )
+    points = evidence.points()
+    choice = choose(points, evidence, margin)
+    cure = compare_cures(points, evidence, choice)
+    return Restoration(
+        base=model_info(family.base, asking.rows[BASE]),
+        tuned=model_info(family.tuned, asking.rows[TUNED]),
+        suite=suite_info(asking.suite),
+        target=asking.target.info(),
+        plain=plain,
+        target_gain=gain,
+        points=[
+            one.model_copy(update={"report": evidence.half(one.name, 2)})
+            if one.name in (choice.name, cure.via)
+            else one
+            for one in points
+        ],
+        choice=choice,
+        cure=cure,
+        warnings=list(_left_out(candidates, evidence)),
+        provenance=asking.run.provenance({via.name: via.conjugation.facts() for via in vias}),
+    )
 
 
 def _long_work(family: Family, members: Sequence[Member]) -> Iterator[str]:
@@ -356,7 +368,7 @@ def _forgetting(asking: _Asking, seed: int, n_resamples: int) -> Plain:
     )
 
 
-def _gain(both: Sequence[Candidate], target: Target, seed: int, n_resamples: int) -> Quantity:
+def _gain(both: Sequence[Candidate], target: Target, seed: int, n_resamples: int) -> Estimate:
     """Return what the tuned model has gained on the target.
 
     Raises:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from palimpsest.errors import UserError, did_you_mean
 from palimpsest.families.family import Family
-from palimpsest.records import FrontPoint, Half, Quantity, Restoration
+from palimpsest.records import Estimate, FrontPoint, Half, Restoration
 from palimpsest.report import interval, number, percent, percent_interval
 
 
@@ -112,11 +112,11 @@ def _half(half: Half) -> str:
     return f"{percent(half.kept)} % kept, {_points(half.gain)} points more than the tuned model"
 
 
-def _points(found: Quantity) -> str:
+def _points(found: Estimate) -> str:
     return f"{percent(found.value)} {percent_interval(found.ci95)}"
 
 
-def _number(found: Quantity | None, text: bool) -> str:
+def _number(found: Estimate | None, text: bool) -> str:
     if found is None:
         return "–"
     if text:

@@ -13,7 +13,7 @@ from palimpsest.errors import UserError
 from palimpsest.families.finished import TRACE_FILE
 from palimpsest.families.steps import Step, find_steps, has_ended, output_folder
 from palimpsest.families.target import Target, load_target, score_of
-from palimpsest.families.training_curve import Asked, traced
+from palimpsest.families.training_curve import AskedCheckpoint, traced
 from palimpsest.judging import (
     PLAIN,
     Analysis,
@@ -60,7 +60,7 @@ class _Tracing:
     margin: float
     progress: TraceProgress | None
     base_rows: list[AnswerRow] = field(default_factory=list)
-    asked: dict[int, Asked] = field(default_factory=dict)
+    asked: dict[int, AskedCheckpoint] = field(default_factory=dict)
     """By step; 0 is the base."""
     warnings: list[str] = field(default_factory=list)
 
@@ -72,7 +72,7 @@ class _Tracing:
         scores: dict[str, dict[str, float]] = {via.name: {} for via in self.vias}
         for row in rows:
             scores[row.via][row.key.source_id] = score_of(row)
-        self.asked[step] = Asked(
+        self.asked[step] = AskedCheckpoint(
             step=step,
             model=model_info(model, rows),
             scores=scores,

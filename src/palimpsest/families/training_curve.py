@@ -12,12 +12,12 @@ from palimpsest.judging import PLAIN, Analysis, Via, suite_info
 from palimpsest.lm.suites import Suite
 from palimpsest.records import (
     THRESHOLDS,
+    AccuracyCurve,
     ConjugationResult,
-    Curve,
+    Estimate,
     Interval,
     ModelInfo,
     Provenance,
-    Quantity,
     Trace,
     TraceCheckpoint,
     Window,
@@ -31,7 +31,7 @@ from palimpsest.stats import (
 )
 
 
-class Asked(NamedTuple):
+class AskedCheckpoint(NamedTuple):
     """A checkpoint with its answers."""
 
     step: int
@@ -52,7 +52,7 @@ class Asked(NamedTuple):
 
 
 def traced(
-    asked: Sequence[Asked],
+    asked: Sequence[AskedCheckpoint],
     *,
     suite: Suite,
     vias: Sequence[Via],
@@ -115,32 +115,32 @@ class _Bands(NamedTuple):
     seed: int
     n_resamples: int
 
-    def scores(self, asked: Sequence[Asked], via: str) -> ScoredExamples:
+    def scores(self, asked: Sequence[AskedCheckpoint], via: str) -> ScoredExamples:
         """Return everybody's scores under one way of asking."""
         return together({str(one.step): one.scores[via] for one in asked})
 
-    def curve(self, asked: Sequence[Asked], via: str) -> Curve:
+    def curve(self, asked: Sequence[AskedCheckpoint], via: str) -> AccuracyCurve:
         """Return the accuracy over the steps under one way of asking."""
         scored = self.scores(asked, via)
         [ends] = simultaneous_intervals([self._means(scored, f"curve {via}")])
         values = scored.values.mean(axis=0)
-        return Curve(
+        return AccuracyCurve(
             via=via,
             steps=[one.step for one in asked],
-            accuracy=[_quantity(value, at) for value, at in zip(values, ends, strict=True)],
+            accuracy=[_estimate(value, at) for value, at in zip(values, ends, strict=True)],
         )
 
-    def falls(self, scored: ScoredExamples) -> list[Quantity]:
+    def falls(self, scored: ScoredExamples) -> list[Estimate]:
         """Return what each checkpoint is worse than the base."""
         means = self._means(scored, "falls")
         [ends] = simultaneous_intervals([means[:, :1] - means[:, 1:]])
         values = scored.values.mean(axis=0)
         falls = values[0] - values[1:]
-        return [_quantity(value, at) for value, at in zip(falls, ends, strict=True)]
+        return [_estimate(value, at) for value, at in zip(falls, ends, strict=True)]
 
     def target(
-        self, asked: Sequence[Asked], target: Target
-    ) -> tuple[list[Quantity], list[Quantity]]:
+        self, asked: Sequence[AskedCheckpoint], target: Target
+    ) -> tuple[list[Estimate], list[Estimate]]:
         """Return the scores on the target, and what each is better than the base."""
         scored = together({str(one.step): one.target or {} for one in asked})
         weights = target.weights(scored.names)
@@ -163,8 +163,8 @@ class _Bands(NamedTuple):
         drawn = target.gain(means, means[:, :1])
         [score_ends], [gain_ends] = simultaneous_intervals([means]), simultaneous_intervals([drawn])
         return (
-            [_quantity(value, at) for value, at in zip(values, score_ends, strict=True)],
-            [_quantity(value, at) for value, at in zip(gains, gain_ends, strict=True)],
+            [_estimate(value, at) for value, at in zip(values, score_ends, strict=True)],
+            [_estimate(value, at) for value, at in zip(gains, gain_ends, strict=True)],
         )
 
     def _means(self, scored: ScoredExamples, stream: str) -> Array:
@@ -178,7 +178,7 @@ class _Bands(NamedTuple):
 
 
 def _checkpoint(
-    one: Asked, fall: Quantity, score: Quantity | None, gain: Quantity | None
+    one: AskedCheckpoint, fall: Estimate, score: Estimate | None, gain: Estimate | None
 ) -> TraceCheckpoint:
     found = one.analysis
     assert found is not None
@@ -286,18 +286,18 @@ def _target(found: Trace) -> Iterator[str]:
     )
 
 
-def _points(found: Quantity) -> str:
+def _points(found: Estimate) -> str:
     low, high = found.ci95 or (0.0, 0.0)
     return f"{percent(found.value)} points (interval {percent(low)} to {percent(high)})"
 
 
-def _low(found: Quantity | None) -> float:
+def _low(found: Estimate | None) -> float:
     return found.ci95[0] if found is not None and found.ci95 is not None else float("-inf")
 
 
-def _high(found: Quantity) -> float:
+def _high(found: Estimate) -> float:
     return found.ci95[1] if found.ci95 is not None else float("inf")
 
 
-def _quantity(value: float, ends: Interval) -> Quantity:
-    return Quantity(value=float(value), ci95=(ends[0], ends[1]))
+def _estimate(value: float, ends: Interval) -> Estimate:
+    return Estimate(value=float(value), ci95=(ends[0], ends[1]))

@@ -36,7 +36,7 @@ from palimpsest.lm.conjugations import CONJUGATIONS
 from palimpsest.lm.models import Budget, Chargeable, LanguageModel, can_score, load_model
 from palimpsest.lm.models.huggingface import check_templates
 from palimpsest.lm.suites import Suite, default_suite, load_suite, scored_by
-from palimpsest.records import AnswerRow, AnswerStore, FloorCell, Results
+from palimpsest.records import AnswerRow, AnswerStore, FloorCell, ModelInfo, Results
 
 if TYPE_CHECKING:
     from palimpsest.report import Drawing
@@ -160,10 +160,7 @@ def diagnose(
         return run.conclude(
             rows,
             analysis,
-            models={
-                role: model_info(model, [row for row in rows if row.role == role])
-                for role, model in plan.models.items()
-            },
+            models=_infos(plan.models, rows),
             suite=suite_info(asked_of, n_source_examples=_n_source(plan.suite)),
             warnings=[*warnings, *analysis.warnings],
             at_floor=answered.at_floor,
@@ -173,6 +170,13 @@ def diagnose(
             cost_usd=None if budget is None else float(budget.spent_usd),
             extra_figures=extra_figures,
         )
+
+
+def _infos(models: Mapping[str, LanguageModel], rows: Sequence[AnswerRow]) -> dict[str, ModelInfo]:
+    return {
+        role: model_info(model, [row for row in rows if row.role == role])
+        for role, model in models.items()
+    }
 
 
 def default_vias(suite: Suite) -> list[str]:

@@ -16,13 +16,12 @@ if TYPE_CHECKING:
     )
     from palimpsest.records.failures import explained
     from palimpsest.records.families import (
+        AccuracyCurve,
         CellFigures,
         Choice,
         Cure,
-        Curve,
         FrontPoint,
         Half,
-        Quantity,
         Restoration,
         TargetInfo,
         Trace,
@@ -77,15 +76,15 @@ if TYPE_CHECKING:
     from palimpsest.records.thresholds import THRESHOLDS
 
 __all__ = [
-    "ATTEMPTED", "CUT", "FILE_NAME", "IN_ANSWER", "THRESHOLDS", "Agreement", "AnswerKey",
-    "AnswerRow", "AnswerStore", "Arm", "Best", "ByPosition", "Cell", "CellFigures", "Check",
-    "Choice", "Closeness", "Conjugated", "ConjugationResult", "Cure", "Curve", "Decile",
-    "Estimate", "FloorCell", "FrontPoint", "Guessing", "Half", "InferenceArm", "InferenceResult",
-    "Interval", "LabProvenance", "LabResults", "Looked", "Losses", "Measurement", "MeasurementLog",
-    "ModelInfo", "Oracle", "Outcome", "Part", "Plain", "Prior", "Provenance", "Quantity",
-    "Remedied", "Restoration", "Results", "RunFolder", "Scoring", "SuiteInfo", "TargetInfo",
-    "Trace", "TraceCheckpoint", "Usage", "Verdict", "Window", "WriterLock", "answer_flag",
-    "commit_of", "explained", "platform_facts", "read_measurements", "versions",
+    "ATTEMPTED", "CUT", "FILE_NAME", "IN_ANSWER", "THRESHOLDS", "AccuracyCurve", "Agreement",
+    "AnswerKey", "AnswerRow", "AnswerStore", "Arm", "Best", "ByPosition", "Cell", "CellFigures",
+    "Check", "Choice", "Closeness", "Conjugated", "ConjugationResult", "Cure", "Decile", "Estimate",
+    "FloorCell", "FrontPoint", "Guessing", "Half", "InferenceArm", "InferenceResult", "Interval",
+    "LabProvenance", "LabResults", "Looked", "Losses", "Measurement", "MeasurementLog", "ModelInfo",
+    "Oracle", "Outcome", "Part", "Plain", "Prior", "Provenance", "Remedied", "Restoration",
+    "Results", "RunFolder", "Scoring", "SuiteInfo", "TargetInfo", "Trace", "TraceCheckpoint",
+    "Usage", "Verdict", "Window", "WriterLock", "answer_flag", "commit_of", "explained",
+    "platform_facts", "read_measurements", "versions",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -14,10 +14,10 @@ from typing import Final, Literal
 
 from pydantic import Field
 
+from palimpsest.records.lab_results import Estimate
 from palimpsest.records.results import (
     Best,
     ConjugationResult,
-    Interval,
     ModelInfo,
     Plain,
     Provenance,
@@ -30,14 +30,6 @@ TRACE: Final = "palimpsest.trace/1"
 RESTORATION: Final = "palimpsest.restore/1"
 
 Unit = Literal["accuracy", "bits a byte"]
-
-
-class Quantity(Record):
-    """A number with its interval."""
-
-    value: float | None
-    """Null where it is undefined."""
-    ci95: Interval | None = None
 
 
 class TargetInfo(Record):
@@ -57,7 +49,7 @@ class TraceCheckpoint(Record):
     step: int
     model: ModelInfo
     plain: Plain
-    fall: Quantity
+    fall: Estimate
     """Forgetting; its interval is simultaneous over the checkpoints."""
     conjugations: list[ConjugationResult]
     best: Best | None
@@ -65,20 +57,20 @@ class TraceCheckpoint(Record):
     verdict_reason: str
     cells: dict[str, float]
     """Accuracy asked plainly, by cell."""
-    target: Quantity | None = None
+    target: Estimate | None = None
     """Score on the target; its interval is simultaneous over the checkpoints."""
-    target_gain: Quantity | None = None
+    target_gain: Estimate | None = None
     """What it has gained on the target; its interval is simultaneous over the checkpoints."""
 
 
-class Curve(Record):
+class AccuracyCurve(Record):
     """Accuracy under one way of asking, over the steps of a training."""
 
     via: str
     """``identity`` for plain prompts."""
     steps: list[int]
     """From 0, the base model, on."""
-    accuracy: list[Quantity]
+    accuracy: list[Estimate]
     """The intervals are simultaneous over the steps of this curve."""
 
 
@@ -98,11 +90,11 @@ class Trace(Record):
     base: ModelInfo
     suite: SuiteInfo
     target: TargetInfo | None
-    base_target: Quantity | None = None
+    base_target: Estimate | None = None
     margin: float
     """The largest fall that counts as none."""
     checkpoints: list[TraceCheckpoint]
-    curves: list[Curve]
+    curves: list[AccuracyCurve]
     first_clear_fall: int | None
     """The first step whose simultaneous interval of the fall is above zero."""
     last_kept: int | None
@@ -127,7 +119,7 @@ class Half(Record):
     """Source examples."""
     kept: float
     """Accuracy."""
-    gain: Quantity
+    gain: Estimate
     """That minus the tuned model's."""
 
 
@@ -141,15 +133,15 @@ class CellFigures(Record):
     part: Literal["suite", "target"]
     """Whether it is a cell of what was lost, or of what the model was tuned for."""
     n: int
-    healed: Quantity
+    healed: Estimate
     """Of the examples that b has right and t wrong, the share that m has right."""
     n_fallen: int
     """How many these are."""
-    preserved: Quantity
+    preserved: Estimate
     """Of the examples that t has right, the share that m has right too."""
-    damaged: Quantity
+    damaged: Estimate
     """Newly damaged: the share of all examples that both b and t have right, and m wrong."""
-    target_kept: Quantity | None = None
+    target_kept: Estimate | None = None
     """Of the target only: (m − b) / (t − b), the share of the gain that m keeps; null where t
     is not clearly better than b."""
 
@@ -164,13 +156,13 @@ class FrontPoint(Record):
     formula: str = ""
     source: str = ""
     fingerprint: str
-    kept: Quantity
+    kept: Estimate
     """Accuracy on the suite of what was lost; simultaneous over all points and both axes."""
-    recovery: Quantity
+    recovery: Estimate
     """Share of the fall that is back; null where the tuned model has not clearly fallen."""
-    target: Quantity | None
+    target: Estimate | None
     """Score on the target; null for a way of asking that the target does not know."""
-    target_change: Quantity | None
+    target_change: Estimate | None
     """What it has gained on the target more than the tuned model; simultaneous over all points and
     both axes."""
     is_on_front: bool
@@ -201,7 +193,7 @@ class Cure(Record):
     outcome: Literal["weights", "prompting", "either", "none"]
     via: str | None
     """The best way of asking, chosen on the first half."""
-    difference: Quantity | None
+    difference: Estimate | None
     """Accuracy of that minus the member's, on the second half."""
     reason: str
 
@@ -216,7 +208,7 @@ class Restoration(Record):
     target: TargetInfo
     plain: Plain
     """Base against tuned on the suite."""
-    target_gain: Quantity
+    target_gain: Estimate
     """What the tuned model has gained on the target."""
     points: list[FrontPoint]
     choice: Choice

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import Literal
 
 from palimpsest.records import (
+    AccuracyCurve,
     Arm,
     CellFigures,
     Choice,
     ConjugationResult,
     Cure,
-    Curve,
+    Estimate,
     FrontPoint,
     Half,
     ModelInfo,
     Plain,
     Provenance,
-    Quantity,
     Restoration,
     SuiteInfo,
     TargetInfo,
@@ -26,9 +26,9 @@ from palimpsest.records import (
 )
 
 
-def quantity(value: float | None, spread: float = 0.05) -> Quantity:
+def quantity(value: float | None, spread: float = 0.05) -> Estimate:
     """Return a number with an interval around it."""
-    return Quantity(value=value, ci95=None if value is None else (value - spread, value + spread))
+    return Estimate(value=value, ci95=None if value is None else (value - spread, value + spread))
 
 
 def arm(accuracy: float) -> Arm:
@@ -192,7 +192,7 @@ def fake_trace(
             for step, fall in zip(steps, falls, strict=True)
         ],
         curves=[
-            Curve(
+            AccuracyCurve(
                 via=via,
                 steps=[0, *steps],
                 accuracy=[quantity(0.95 - share * fall) for fall in (0.0, *falls)],

@@ -23,7 +23,7 @@ from palimpsest.report.text import (
 )
 
 if TYPE_CHECKING:
-    from palimpsest.records import Quantity, Restoration
+    from palimpsest.records import Estimate, Restoration
 
 TITLES = {
     "weights": "A member of the weights",
@@ -66,19 +66,19 @@ def render_restoration(found: Restoration, figures: Sequence[PageFigure]) -> str
     )
 
 
-def _value(found: Quantity | None, *, signed: bool = False) -> str:
+def _value(found: Estimate | None, *, signed: bool = False) -> str:
     return MISSING if found is None else percent(found.value, signed=signed)
 
 
-def _ends(found: Quantity | None, *, signed: bool = False) -> str:
+def _ends(found: Estimate | None, *, signed: bool = False) -> str:
     return "" if found is None else percent_interval(found.ci95, signed=signed)
 
 
-def _ratio(found: Quantity) -> str:
+def _ratio(found: Estimate) -> str:
     return ratio(found.value)
 
 
-def _ratio_ends(found: Quantity) -> str:
+def _ratio_ends(found: Estimate) -> str:
     return ratio_interval(found.ci95)
 
 

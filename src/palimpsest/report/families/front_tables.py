@@ -19,7 +19,7 @@ from palimpsest.report.text import (
 )
 
 if TYPE_CHECKING:
-    from palimpsest.records import CellFigures, FrontPoint, Half, Quantity, Restoration
+    from palimpsest.records import CellFigures, Estimate, FrontPoint, Half, Restoration
 
 ELSEWHERE = "restore.csv in the run folder"
 
@@ -33,10 +33,10 @@ def csv_front(found: Restoration) -> str:
                 "kind": point.kind,
                 "chosen": point.name == found.choice.name,
                 "is_on_front": point.is_on_front,
-                **csv_quantity("kept", point.kept),
-                **csv_quantity("recovery", point.recovery),
-                **csv_quantity("target", point.target),
-                **csv_quantity("target_change", point.target_change),
+                **csv_estimate("kept", point.kept),
+                **csv_estimate("recovery", point.recovery),
+                **csv_estimate("target", point.target),
+                **csv_estimate("target_change", point.target_change),
                 **_csv_half("selection", point.selection),
                 **_csv_half("report", point.report),
                 "formula": visible(point.formula),
@@ -57,10 +57,10 @@ def csv_front_cells(found: Restoration) -> str:
             "cell": visible(cell.cell),
             "n": cell.n,
             "n_fallen": cell.n_fallen,
-            **csv_quantity("healed", cell.healed),
-            **csv_quantity("preserved", cell.preserved),
-            **csv_quantity("damaged", cell.damaged),
-            **csv_quantity("target_kept", cell.target_kept),
+            **csv_estimate("healed", cell.healed),
+            **csv_estimate("preserved", cell.preserved),
+            **csv_estimate("damaged", cell.damaged),
+            **csv_estimate("target_kept", cell.target_kept),
         }
         for point in found.points
         for cell in point.cells
@@ -68,7 +68,7 @@ def csv_front_cells(found: Restoration) -> str:
     return csv_text(rows, names=["name", "part", "cell"] if not rows else ())
 
 
-def csv_quantity(name: str, found: Quantity | None) -> dict[str, object]:
+def csv_estimate(name: str, found: Estimate | None) -> dict[str, object]:
     """Return the three fields of a quantity; empty ones if there is none."""
     if found is None:
         return csv_interval(name, None, None)
@@ -79,7 +79,7 @@ def _csv_half(name: str, half: Half | None) -> dict[str, object]:
     return {
         f"{name}_n": None if half is None else half.n,
         f"{name}_kept": None if half is None else half.kept,
-        **csv_quantity(f"{name}_gain", None if half is None else half.gain),
+        **csv_estimate(f"{name}_gain", None if half is None else half.gain),
     }
 
 
@@ -144,13 +144,13 @@ class FrontTable(FittedTable):
         return visible(f"{name} ({mark})" if mark else name)
 
 
-def _percent(found: Quantity | None, *, signed: bool = False) -> tuple[str, str]:
+def _percent(found: Estimate | None, *, signed: bool = False) -> tuple[str, str]:
     if found is None or found.value is None:
         return MISSING, ""
     return percent(found.value, signed=signed), percent_interval(found.ci95, signed=signed)
 
 
-def _ratio(found: Quantity) -> tuple[str, str]:
+def _ratio(found: Estimate) -> tuple[str, str]:
     if found.value is None:
         return MISSING, ""
     return ratio(found.value), ratio_interval(found.ci95)

@@ -30,7 +30,7 @@ from palimpsest.report.text import (
 )
 
 if TYPE_CHECKING:
-    from palimpsest.records import Curve, Quantity, Trace
+    from palimpsest.records import AccuracyCurve, Estimate, Trace
 
 TRACE_FIGURES: FigureRegistry[Trace] = FigureRegistry()
 
@@ -117,7 +117,7 @@ def target(found: Trace) -> Drawing | None:
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
         _step_axis(axes, steps, shares=not text)
 
-    def said(one: Quantity) -> str:
+    def said(one: Estimate) -> str:
         return f"{one.value:.3f}" if text else f"{percent(one.value)} %"
 
     listed = ", ".join(
@@ -133,7 +133,7 @@ def target(found: Trace) -> Drawing | None:
     )
 
 
-def drawn_curves(found: Trace) -> list[Curve]:
+def drawn_curves(found: Trace) -> list[AccuracyCurve]:
     """Return the conjugations that are drawn: those that read longest, then highest at the end."""
     lengths = {window.via: len(window.steps) for window in found.windows}
     others = [curve for curve in found.curves if curve.via != PLAIN]
@@ -144,13 +144,13 @@ def drawn_curves(found: Trace) -> list[Curve]:
     return ranked[:MOST_DRAWN]
 
 
-def _reading(found: Trace, curves: Sequence[Curve]) -> list[tuple[int, list[int]]]:
+def _reading(found: Trace, curves: Sequence[AccuracyCurve]) -> list[tuple[int, list[int]]]:
     """Return the windows of the drawn conjugations that have any, by the place of their pen."""
     steps = {window.via: window.steps for window in found.windows}
     return [(at, steps[curve.via]) for at, curve in enumerate(curves) if steps.get(curve.via)]
 
 
-def _draw_curve(axes: Axes, steps: Sequence[int], values: Sequence[Quantity], pen: _Pen) -> None:
+def _draw_curve(axes: Axes, steps: Sequence[int], values: Sequence[Estimate], pen: _Pen) -> None:
     axes.plot(
         steps,
         [one.value or 0.0 for one in values],
@@ -192,7 +192,7 @@ def _draw_marks(axes: Axes, found: Trace, sheet: Sheet) -> None:
         )
 
 
-def _draw_windows(axes: Axes, found: Trace, curves: Sequence[Curve]) -> None:
+def _draw_windows(axes: Axes, found: Trace, curves: Sequence[AccuracyCurve]) -> None:
     """Draw a bar at the foot for each window, with a gap where a step in between fails."""
     order = [one.step for one in found.checkpoints]
     below = -0.04

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from palimpsest.report.families.front_tables import csv_quantity
+from palimpsest.report.families.front_tables import csv_estimate
 from palimpsest.report.families.trace_figures import PLAIN, drawn_curves
 from palimpsest.report.page import KeyNumber, NextStep, PageFigure, render
 from palimpsest.report.terminal import FittedTable, TextColumn
@@ -24,7 +24,7 @@ from palimpsest.report.text import (
 )
 
 if TYPE_CHECKING:
-    from palimpsest.records import ConjugationResult, Quantity, Trace, TraceCheckpoint
+    from palimpsest.records import ConjugationResult, Estimate, Trace, TraceCheckpoint
 
 
 def render_trace(found: Trace, figures: Sequence[PageFigure]) -> str:
@@ -67,7 +67,7 @@ def _target_text(found: Trace, one: TraceCheckpoint) -> tuple[str, str]:
     return _score(found, one.target)
 
 
-def _score(found: Trace, score: Quantity | None) -> tuple[str, str]:
+def _score(found: Trace, score: Estimate | None) -> tuple[str, str]:
     if score is None or score.value is None or found.target is None:
         return MISSING, ""
     if found.target.unit == "accuracy":
@@ -81,11 +81,11 @@ def _gain_header(found: Trace) -> str:
     return "Bits a byte" if text else "Target, %"
 
 
-def _value(found: Quantity | None) -> str:
+def _value(found: Estimate | None) -> str:
     return MISSING if found is None else percent(found.value)
 
 
-def _ends(found: Quantity | None) -> str:
+def _ends(found: Estimate | None) -> str:
     return "" if found is None else percent_interval(found.ci95)
 
 
@@ -114,11 +114,11 @@ def csv_trace(found: Trace) -> str:
                 {
                     "step": step,
                     "conjugation": conjugation_label(curve.via),
-                    **csv_quantity("accuracy", accuracy),
-                    **csv_quantity("fall", one.fall if one is not None and is_plain else None),
+                    **csv_estimate("accuracy", accuracy),
+                    **csv_estimate("fall", one.fall if one is not None and is_plain else None),
                     **_csv_under(under),
-                    **csv_quantity("target", score if is_plain else None),
-                    **csv_quantity("target_gain", one.target_gain if one and is_plain else None),
+                    **csv_estimate("target", score if is_plain else None),
+                    **csv_estimate("target_gain", one.target_gain if one and is_plain else None),
                     "verdict": one.verdict if one is not None and is_plain else None,
                 }
             )
@@ -171,7 +171,7 @@ class TraceTable(FittedTable):
         )
 
 
-def _cell(found: Quantity) -> tuple[str, str]:
+def _cell(found: Estimate) -> tuple[str, str]:
     return _value(found), _ends(found)
 
 
