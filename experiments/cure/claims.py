@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from scipy.stats import fisher_exact, spearmanr
 
 TABLE = Path(__file__).parent / "tables" / "cells.csv"
@@ -89,7 +90,7 @@ def verdict(cells: Sequence[CuredCell]) -> str:
         return "cannot be told"
     if back / n <= lost_back / n_lost:
         return "does not hold"
-    table = [[back, n - back], [lost_back, n_lost - lost_back]]
+    table = np.array([[back, n - back], [lost_back, n_lost - lost_back]])
     return "holds" if fisher_exact(table, alternative="greater").pvalue < 0.05 else "holds in part"
 
 

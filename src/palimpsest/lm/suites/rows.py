@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -106,8 +106,7 @@ def build(
         UserError: The table cannot be read, a template names a column that it lacks, or gives
             nothing for a row; the message names file, row and column.
     """
-    for each in (scorer, *scorers.values()):
-        scorer_class(each)
+    list(map(scorer_class, (scorer, *scorers.values())))  # each must be one
     templates = _read_templates(
         {
             "prompt": prompt, "messages": messages, "answer": answer, "ability": ability,
@@ -117,35 +116,36 @@ def build(
         choices,
     )  # fmt: skip
     tables = dict(_tables(file, languages, templates, columns))
+    others = tables if shots is None else _tables(shots, languages, templates, columns)
     worked = _Shots(num_shots, shots_seed, shots is None, str(shots or file))
-    if num_shots:
-        drawn_from = (
-            tables if shots is None else dict(_tables(shots, languages, templates, columns))
-        )
-        worked.fill(templates, drawn_from)
+    worked.fill(templates, dict(others) if num_shots else {})
     plan = _Plan(templates, index, (form, forms), (scorer, scorers), worked)
     rows = [each for name, table in tables.items() for each in plan.rows(table, name)]
-    examples = _checked(rows)
-    keyed = {**templates.keyed, "form": forms, "scorer": scorers}
-    check_keys(keyed, [key for each in examples for key in (each.language, *each.answers)])
-    present = dict.fromkeys(example.language for example in examples)
-    source = source or ("en" if "en" in present else next(iter(present), "en"))
+    examples = _checked(rows, {**templates.keyed, "form": forms, "scorer": scorers})
+    source = source or _source_of(examples)
     limits = _limits(examples, max_new_tokens, "\n\n" if stop is None and num_shots else stop)
     default = limits.get(scorer) or next(iter(limits.values()))
+    limited = [_limited(each, limits, default) for each in examples]
     return Suite(
         name=f"rows:{file}",
-        examples=_with_source([_limited(each, limits, default) for each in examples], source, file),
+        examples=_with_source(limited, source, file),
         source_language=source,
         max_new_tokens=default[0],
         stop=default[1],
         chance=chance_of([example for example in examples if example.language == source]),
         description=f"The rows of {file.name}.",
-        parameters={
-            "files": {table.name: table.sha256 for table in tables.values()},
-            "templates": templates.texts,
-            "shots": {"n": num_shots, "seed": shots_seed, "file": str(shots or file)},
-        },
+        parameters=_parameters(tables.values(), templates, worked),
     )
+
+
+def _parameters(
+    tables: Iterable[Table], templates: RowTemplates, worked: _Shots
+) -> Mapping[str, Any]:
+    return {
+        "files": {table.name: table.sha256 for table in tables},
+        "templates": templates.texts,
+        "shots": {"n": worked.n, "seed": worked.seed, "file": worked.file},
+    }
 
 
 def _read_templates(
@@ -160,6 +160,11 @@ def _read_templates(
             hint="Name the column of the label and that of the answer that was labelled.",
         )
     return RowTemplates.of(texts, keyed, choices)
+
+
+def _source_of(examples: Sequence[Example]) -> str:
+    present = dict.fromkeys(example.language for example in examples)
+    return "en" if "en" in present else next(iter(present), "en")
 
 
 _Limits = tuple[int, tuple[str, ...]]
@@ -410,7 +415,7 @@ def _messages(template: RowTemplate, row: SourceRow) -> tuple[Message, ...]:
     return messages
 
 
-def _checked(rows: Sequence[_Row]) -> list[Example]:
+def _checked(rows: Sequence[_Row], keyed: Mapping[str, Mapping[str, str]]) -> list[Example]:
     mistakes = [f"{row.place}: {row.mistake}" for row in rows if row.example is None]
     seen: dict[tuple[str, str], str] = {}
     for row in rows:
@@ -422,7 +427,9 @@ def _checked(rows: Sequence[_Row]) -> list[Example]:
                     f"{row.place}: the id '{key[0]}' in '{key[1]}' is that of {before} too."
                 )
     raise_mistakes(mistakes, hint=HINT)
-    return [row.example for row in rows if row.example is not None]
+    examples = [row.example for row in rows if row.example is not None]
+    check_keys(keyed, [key for each in examples for key in (each.language, *each.answers)])
+    return examples
 
 
 def _with_source(examples: Sequence[Example], source: str, file: Path) -> tuple[Example, ...]:
