@@ -121,7 +121,8 @@ def build(
     worked.fill(templates, dict(others) if num_shots else {})
     plan = _Plan(templates, index, (form, forms), (scorer, scorers), worked)
     rows = [each for name, table in tables.items() for each in plan.rows(table, name)]
-    examples = _checked(rows, {**templates.keyed, "form": forms, "scorer": scorers})
+    keyed: dict[str, Mapping[str, object]] = {"form": forms, "scorer": scorers}
+    examples = _checked(rows, keyed | dict(templates.keyed))
     source = source or _source_of(examples)
     limits = _limits(examples, max_new_tokens, "\n\n" if stop is None and num_shots else stop)
     default = limits.get(scorer) or next(iter(limits.values()))
@@ -415,7 +416,7 @@ def _messages(template: RowTemplate, row: SourceRow) -> tuple[Message, ...]:
     return messages
 
 
-def _checked(rows: Sequence[_Row], keyed: Mapping[str, Mapping[str, str]]) -> list[Example]:
+def _checked(rows: Sequence[_Row], keyed: Mapping[str, Mapping[str, object]]) -> list[Example]:
     mistakes = [f"{row.place}: {row.mistake}" for row in rows if row.example is None]
     seen: dict[tuple[str, str], str] = {}
     for row in rows:
