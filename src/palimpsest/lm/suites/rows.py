@@ -121,8 +121,7 @@ def build(
     worked.fill(templates, dict(others) if num_shots else {})
     plan = _Plan(templates, index, (form, forms), (scorer, scorers), worked)
     rows = [each for name, table in tables.items() for each in plan.rows(table, name)]
-    keyed: dict[str, Mapping[str, object]] = {"form": forms, "scorer": scorers}
-    examples = _checked(rows, keyed | dict(templates.keyed))
+    examples = _checked(rows, templates.keyed, {"form": forms, "scorer": scorers})
     source = source or _source_of(examples)
     limits = _limits(examples, max_new_tokens, "\n\n" if stop is None and num_shots else stop)
     default = limits.get(scorer) or next(iter(limits.values()))
@@ -416,7 +415,7 @@ def _messages(template: RowTemplate, row: SourceRow) -> tuple[Message, ...]:
     return messages
 
 
-def _checked(rows: Sequence[_Row], keyed: Mapping[str, Mapping[str, object]]) -> list[Example]:
+def _checked(rows: Sequence[_Row], *keyed: Mapping[str, Mapping[str, object]]) -> list[Example]:
     mistakes = [f"{row.place}: {row.mistake}" for row in rows if row.example is None]
     seen: dict[tuple[str, str], str] = {}
     for row in rows:
@@ -429,7 +428,8 @@ def _checked(rows: Sequence[_Row], keyed: Mapping[str, Mapping[str, object]]) ->
                 )
     raise_mistakes(mistakes, hint=HINT)
     examples = [row.example for row in rows if row.example is not None]
-    check_keys(keyed, [key for each in examples for key in (each.language, *each.answers)])
+    for options in keyed:
+        check_keys(options, [key for each in examples for key in (each.language, *each.answers)])
     return examples
 
 
