@@ -31,6 +31,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -163,15 +164,22 @@ def copied(source: Path, target: Path) -> float:
     return seconds
 
 
-def largest_difference(one: Path, other: Path, dtype: torch.dtype) -> float:
-    """Return how far two checkpoints are apart, in units of 1e-6, or in bfloat16's last place."""
+def farthest(one: Path, other: Path | tuple[Path, Path]) -> float:
+    """Return how far a checkpoint is from another, or from the formula for a pair, at most.
+
+    The unit is 1e-6 for float32 and one in the last place for bfloat16.
+    """
     most = 0.0
-    with safe_open(one, "pt") as ours, safe_open(other, "pt") as theirs:
+    paths = other if isinstance(other, tuple) else (other,)
+    with ExitStack() as stack:
+        ours, *theirs = (stack.enter_context(safe_open(path, "pt")) for path in (one, *paths))
         names: Sequence[str] = list(ours.keys())
-        assert set(names) == set(theirs.keys())
         for name in names:
-            a, b = ours.get_tensor(name), theirs.get_tensor(name)
-            if dtype == torch.float32:
+            a, b = ours.get_tensor(name), theirs[0].get_tensor(name)
+            if len(theirs) == 2:
+                before, after = b.double(), theirs[1].get_tensor(name).double()
+                b = ((1 - ALPHA) * before + ALPHA * after).to(a.dtype)
+            if a.dtype == torch.float32:
                 most = max(most, float((a - b).abs().max()) / 1e-6)
             else:  # neighbouring numbers have neighbouring bits, but for the sign
                 bits = [each.view(torch.int16).int() for each in (a, b)]
@@ -197,10 +205,13 @@ def interpolation(rounds: int, mergekit: str | None) -> None:
                     python = str(Path(mergekit) / "bin" / "python")
                     peer = Path(folder) / "peer"
                     theirs.append(run(python, MERGEKIT, base, tuned, peer, ALPHA))
+            unit = "1e-6" if dtype == torch.float32 else "units in the last place"
+            far = farthest(out / shard.name, (base / shard.name, shard))
+            assert far <= 1, f"{far} {unit} from the formula in float64"
+            print(f"  {name}: ours is at most {far:.2g} {unit} from the formula in float64")
             if mergekit:
-                far = largest_difference(out / shard.name, peer / shard.name, dtype)
-                unit = "1e-6" if dtype == torch.float32 else "units in the last place"
-                print(f"  {name}: mergekit's tensors and ours are at most {far:.2g} {unit} apart")
+                far = farthest(peer / shard.name, (base / shard.name, shard))
+                print(f"  {name}: mergekit's, computed in {name}, {far:.2g}")
             cp = statistics.median(copies)
             show(f"{name}, {size:.2f} GB: cp", cp, None)
             show("ours", *medians(ours), cp=cp)

@@ -29,6 +29,20 @@ README = DOCS.parent / "README.md"
 FIGURES = DOCS / "figures"
 SWEEPS = DOCS.parent / "experiments" / "lab"
 SHOWN_OF_SWEEPS = {
+    "curve": (
+        "stage",
+        None,
+        [
+            "n_pretrained",
+            "share_of_mixture",
+            "alpha_base",
+            "g_hat_discrete",
+            "nearest_minus_farthest_odds",
+            "inference_share",
+            "recovery_scaling",
+            "recovery",
+        ],
+    ),
     "finetune_steps": (
         "finetune.n_steps",
         None,
@@ -51,6 +65,46 @@ SHOWN_OF_SWEEPS = {
     ),
 }
 """Name of a sweep's table to the key, the key of the groups, and the measures that are shown."""
+N_TASKS = 4
+"""Tasks in the discrete set of the preset `tiny`."""
+LIMIT = 4000
+"""Steps of pretraining at `tiny`: the limit of those that end when they have converged, and where
+the others were carried on to."""
+REGIMES = (
+    "share_of_mixture",
+    "alpha_base",
+    "g_hat_discrete",
+    "g_hat_mixture",
+    "alpha_tuned",
+    "forgetting",
+    "nearest_minus_farthest",
+    "nearest_minus_farthest_odds",
+    "inference_share",
+    "bias_share",
+    "variance_share",
+    "recovery_scaling",
+    "recovery_scaling_few",
+    "recovery",
+    "net_recovery",
+)
+"""What short trainings and converged ones are compared by."""
+CURVES = {
+    "The base": {
+        "alpha_base": "α̂ (true: 0.5)",
+        "g_hat_discrete": "ĝ on D_disc",
+        "share_of_mixture": "missing on D_mix",
+    },
+    "C3, near − far": {
+        "nearest_minus_farthest": "by likelihood",
+        "nearest_minus_farthest_odds": "by odds",
+    },
+    "C4 and C5": {
+        "recovery_scaling": "labels × 1.5",
+        "net_recovery": "32 rotations, net",
+        "inference_share": "inference",
+    },
+}
+"""Heading of each panel of the curve to its measures and what their lines are called."""
 DEMO_RUN = DOCS.parent / "build" / "demo"
 
 
@@ -121,16 +175,22 @@ def rosetta_page() -> str:
 def claims_page() -> str:
     """Return the page on the paper's claims with figures, verdicts, rules and sweeps put in."""
     from palimpsest.lab.runs.claims import judge_claims
-    from palimpsest.lab.runs.tables import claims_table, read_csv, rules_list, summary
-
-    def table(name: str) -> list[dict[str, Any]]:
-        return read_csv((SWEEPS / f"{name}.csv").read_text("utf-8"))
+    from palimpsest.lab.runs.tables import (
+        bases_table,
+        claims_table,
+        compared,
+        rules_list,
+        summary,
+    )
 
     page = (DOCS / "claims.md").read_text("utf-8")
-    page = between(page, "claims", claims_table(list(judge_claims(table("claims")))))
+    for name in ("converged", "claims"):
+        page = between(page, name, claims_table(list(judge_claims(sweep_table(name)))))
+    page = between(page, "regimes", compared(regimes(), REGIMES))
+    page = between(page, "bases", bases_table(sweep_table("converged")))
     page = between(page, "rules", rules_list())
     for name, (over, by, measures) in SHOWN_OF_SWEEPS.items():
-        text = summary(table(name), over=over, by=by, measures=measures)
+        text = summary(sweep_table(name), over=over, by=by, measures=measures)
         page = between(page, name, text)
     return page
 
@@ -138,12 +198,13 @@ def claims_page() -> str:
 def real_models_page() -> str:
     """Return the page on real models with verdicts, figure and tables put in."""
     sys.path.insert(0, str(DOCS.parent))
+    from experiments.cure import claims as cures
     from experiments.real import claims
 
     page = (DOCS / "real-models.md").read_text("utf-8")
     for name, text in claims.parts(claims.read()).items():
         page = between(page, name, text)
-    return page
+    return between(page, "cures", cures.summary(cures.read()))
 
 
 def real_models_figure() -> Any:
@@ -152,6 +213,48 @@ def real_models_figure() -> Any:
     from experiments.real import claims, figure
 
     return figure.drawing(claims.read())
+
+
+def sweep_table(name: str) -> list[dict[str, Any]]:
+    """Return the committed table of a sweep; the curve with what its trainings came to."""
+    from palimpsest.lab.runs.tables import read_csv
+
+    rows = read_csv((SWEEPS / f"{name}.csv").read_text("utf-8"))
+    if name != "curve":
+        return rows
+    rows = [{**row, "stage": str(row["pretrain.n_steps"])} for row in rows]
+    for row in (*sweep_table("converged"), *sweep_table("beyond")):
+        has_ended = row["n_pretrained"] < LIMIT
+        rows.append({**row, "stage": "ended" if has_ended else str(LIMIT)})
+    return rows
+
+
+def regimes() -> dict[str, list[dict[str, Any]]]:
+    """Return the runs at `tiny`, all tuned for 100 steps, by how long their bases were trained."""
+    before = [row for row in sweep_table("n_tasks") if row["problem.n_tasks"] == N_TASKS]
+    ended = sweep_table("converged")
+    far = [*(row for row in ended if row["n_pretrained"] == LIMIT), *sweep_table("beyond")]
+    return {
+        "1,000 steps of 0.1.0": before,
+        "until converged": ended,
+        f"{LIMIT:,} steps": sorted(far, key=lambda row: int(row["seed"])),
+    }
+
+
+def write_curve() -> None:
+    """Draw the claims against the steps of the pretraining."""
+    from palimpsest.lab.runs.tables import growth_lines
+    from palimpsest.report.lab import growth_drawing
+
+    table = sweep_table("curve")
+    panels = {
+        heading: growth_lines(table, measures, over="stage") for heading, measures in CURVES.items()
+    }
+    title = "What tuning hides, by how long the base has learnt to infer"
+    drawing = growth_drawing("lab-curve", title, "steps of pretraining", panels)
+    FIGURES.mkdir(exist_ok=True)
+    for ending, content in drawing.files().items():
+        (FIGURES / f"{drawing.name}.{ending}").write_bytes(content)
 
 
 def between(page: str, name: str, text: str) -> str:
@@ -245,6 +348,7 @@ def main() -> int:
         elif not path.exists() or path.read_text("utf-8") != text:
             stale.append(path.name)
     if "--check" not in sys.argv:
+        write_curve()
         write_demo()
         write_front()
     if stale:

@@ -28,6 +28,7 @@ HELD_BY = {
     "docs/adding/back-end.md": "tests/lm/models/test_docs.py",
     "docs/adding/conjugation.md": "tests/test_docs.py",
     "docs/adding/figure.md": "tests/report/test_docs.py",
+    "docs/adding/form.md": "tests/lm/scoring/test_forms.py",
     "docs/adding/log-format.md": "tests/integrations/logs/test_formats.py",
     "docs/adding/scorer.md": "tests/lm/scoring/test_scorers.py",
     "docs/adding/suite.md": "tests/lm/suites/test_suite_laws.py",

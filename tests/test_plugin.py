@@ -18,6 +18,8 @@ from palimpsest.cli.main import run
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "examples" / "plugin"
+CODE = ("french_labels", "last_number", "clip", "yes_or_no")
+"""Files with examples."""
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +101,7 @@ def test_each_thing_that_it_adds_is_one_file_and_one_registration() -> None:
         ("suites", "Repeat a sum"),
         ("conjugations", "French labels"),
         ("scorers", "The last number"),
+        ("forms", "Yes or no at the beginning"),
         ("members", "The change with its largest numbers cut off"),
         ("log-formats", "Lists of passed and failed questions"),
     ],
@@ -154,15 +157,28 @@ def test_a_suite_may_name_its_scorer(palimpsest: Callable[..., str], tmp_path: P
 
 
 @pytest.mark.slow
+def test_a_row_may_state_its_form(palimpsest: Callable[..., str], tmp_path: Path) -> None:
+    row = {"id": "1", "prompt": "Repeat. Input: Is it?\nOutput:"}
+    answers = {"repeat": ["Is it?"], "answer": {"form": "yes-or-no"}}
+    suite, model = tmp_path / "asked.jsonl", tmp_path / "model.json"
+    suite.write_text(json.dumps({**row, "answers": answers}), "utf-8")
+    model.write_text(json.dumps({row["prompt"]: " No, it is not."}), "utf-8")
+    asked = ["--suite", f"jsonl:{suite},max_new_tokens=20", "--via", "leet"]
+    pair = [f"scripted:{model}"] * 2
+    out = ["--out", str(tmp_path / "run"), "--json"]
+    results = json.loads(palimpsest("diagnose", *pair, *asked, *out))
+    assert (results["plain"]["base"]["intruded"], results["plain"]["base"]["attempted"]) == (1, 1)
+
+
+@pytest.mark.slow
 def test_the_examples_in_its_code_are_true(environment: dict[str, str]) -> None:
-    names = ("french_labels", "last_number", "clip")
-    files = [SOURCES / "palimpsest_example" / f"{name}.py" for name in names]
+    files = [SOURCES / "palimpsest_example" / f"{n}.py" for n in CODE]
     _run(environment, "doctest", *map(str, files))
 
 
 @pytest.mark.slow
 def test_the_laws_hold_for_it(environment: dict[str, str]) -> None:
-    names = "french-labels or last-number"
+    names = "french-labels or last-number or yes-or-no"
     tests = ["tests/laws", "-k", names, "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
     assert " passed" in _run(environment, "pytest", "--rootdir", str(ROOT), *tests)
 

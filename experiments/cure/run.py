@@ -102,10 +102,10 @@ def lines_of(pair: Pair, found: Results, cured: Restoration | None) -> Iterator[
     """Yield a line for each cell: its verdict, and what the best member brings back."""
     for cell in found.cells:
         best = cell.best
-        line: list[object] = [pair.name, cell.cell]
+        line: list[object] = [pair.name, cell.name]
         line += [cell.plain.base.accuracy, cell.plain.tuned.accuracy, cell.verdict]
-        line += [best.via, best.recovery] if best is not None else ["", ""]
-        yield [*line, *_cure(cell.cell, cured)]
+        line += [best.name, best.recovery] if best is not None else ["", ""]
+        yield [*line, *_cure(cell.name, cured)]
 
 
 def _cure(cell: str, cured: Restoration | None) -> list[object]:

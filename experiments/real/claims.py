@@ -60,10 +60,10 @@ class Figure(NamedTuple):
 
     def text(self, *, signed: bool = False) -> str:
         """Return value and intervals in per cent, or in points."""
-        shown = [_points(self.value, signed=signed), _interval(self.prompts, signed=signed)]
+        shown = [_interval(self.prompts, signed=signed)]
         if self.seeds is not None and signed:
             shown.append(_interval(self.seeds, signed=signed))
-        return " ".join(shown)
+        return f"{_points(self.value, signed=signed)} ({'; '.join(shown)})"
 
 
 def read() -> Outcomes:
@@ -280,7 +280,7 @@ def _points(share: float, *, signed: bool = False) -> str:
 
 def _interval(interval: Interval, *, signed: bool) -> str:
     low, high = (_points(end, signed=signed) for end in interval)
-    return f"[{low}, {high}]"
+    return f"{low} to {high}"
 
 
 def main() -> None:

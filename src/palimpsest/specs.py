@@ -13,7 +13,7 @@ from palimpsest.errors import UserError, did_you_mean
 from palimpsest.registry import Registry
 
 _YES, _NO = ("true", "yes", "1"), ("false", "no", "0")
-_OPTION = re.compile(r"\s*[a-z_]+(?:\.[a-z_]+)?=")
+_OPTION = re.compile(r"\s*[a-z_]+(?:\.[\w-]+)?=")
 _BEFORE_OPTION = re.compile(rf",(?={_OPTION.pattern})")
 
 

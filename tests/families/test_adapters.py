@@ -124,6 +124,7 @@ def test_an_adapter_of_half_the_change_changes_half(tmp_path: Path) -> None:
         torch.testing.assert_close(after[name], expected)
 
 
+@pytest.mark.slow
 def test_rows_of_new_tokens_are_the_adapters_own(tmp_path: Path) -> None:
     network = random_network()
     base = tmp_path / "base"
@@ -171,6 +172,7 @@ def edit_config(adapter: Path, **changes: object) -> None:
     path.write_text(json.dumps({**config, **changes}), "utf-8")
 
 
+@pytest.mark.slow
 def test_an_adapter_on_another_base_is_refused(tmp_path: Path) -> None:
     base, adapter = save_adapted(tmp_path / "one")
     other, _ = save_adapted(tmp_path / "other", network=random_network(seed=5))
@@ -185,6 +187,7 @@ def test_an_adapter_on_another_base_is_refused(tmp_path: Path) -> None:
         Family(str(gpt2), f"{gpt2},adapter={adapter}")
 
 
+@pytest.mark.slow
 def test_the_name_of_another_base_is_noted(tmp_path: Path) -> None:
     base, adapter = save_adapted(tmp_path)
     assert family_of(base, adapter).notes == ()
@@ -194,6 +197,7 @@ def test_the_name_of_another_base_is_noted(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_an_adapter_that_was_never_trained_is_refused(tmp_path: Path) -> None:
     base, adapter = save_adapted(tmp_path)
     weights = load_file(adapter / "adapter_model.safetensors")
@@ -203,6 +207,7 @@ def test_an_adapter_that_was_never_trained_is_refused(tmp_path: Path) -> None:
         family_of(base, adapter)
 
 
+@pytest.mark.slow
 def test_an_adapter_with_nan_names_the_tensor(tmp_path: Path) -> None:
     base, adapter = save_adapted(tmp_path)
     weights = load_file(adapter / "adapter_model.safetensors")
@@ -214,6 +219,7 @@ def test_an_adapter_with_nan_names_the_tensor(tmp_path: Path) -> None:
     assert name in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

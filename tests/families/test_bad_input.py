@@ -89,6 +89,7 @@ def test_equal_weights_are_refused(pair: tuple[Path, Path], tmp_path: Path) -> N
     refused(pair[0], half, "there is nothing between them")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ["base", "tuned"])
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 @pytest.mark.parametrize("spec", ["interpolate:0.5", "dg-hard", "ties:0.5", "dare:0.5"])
@@ -111,6 +112,7 @@ def test_numbers_that_are_not_finite_are_told_with_their_tensor(
     assert not [path for path in tmp_path.iterdir() if "out" in path.name]
 
 
+@pytest.mark.slow
 def test_numbers_beyond_float16_are_told(tmp_path: Path) -> None:
     pair = save_pair(tmp_path, dtype=torch.float16)
 
@@ -155,6 +157,7 @@ def test_two_dtypes_in_memory_are_refused(pair: tuple[Path, Path]) -> None:
     refused(pair[0], f"{pair[1]},dtype=bfloat16", "is asked with dtype=float32 and tuned")
 
 
+@pytest.mark.slow
 def test_tied_and_untied_heads_are_told(tmp_path: Path) -> None:
     base, _ = save_pair(tmp_path / "tied", tie_word_embeddings=True)
     _, tuned = save_pair(tmp_path / "own")
@@ -173,6 +176,7 @@ def test_tied_and_untied_heads_are_told(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_added_tokens_are_the_tuned_models_in_every_member(tmp_path: Path) -> None:
     base, tuned = save_pair(tmp_path)
     network = random_network(seed=3)
@@ -211,6 +215,7 @@ def test_a_name_for_a_reserved_token_is_told(pair: tuple[Path, Path]) -> None:
     assert any("1 tokens have another text in the tuned model" in note for note in notes)
 
 
+@pytest.mark.slow
 def test_a_setting_that_changes_the_function_is_told_and_the_base_keeps_its_own(
     pair: tuple[Path, Path],
 ) -> None:
@@ -222,6 +227,7 @@ def test_a_setting_that_changes_the_function_is_told_and_the_base_keeps_its_own(
     assert asked(family.model(end)) == asked(load_model(str(pair[1])))
 
 
+@pytest.mark.slow
 def test_a_file_without_the_prefix_of_its_names_is_matched(pair: tuple[Path, Path]) -> None:
     expected = Family(*map(str, pair))
     [half] = expected.members(["interpolate:0.5"])

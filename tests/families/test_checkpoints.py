@@ -35,6 +35,7 @@ def test_checkpoints_are_members_in_the_order_of_their_steps(tmp_path: Path) -> 
     assert parse_members([members[1].spec]) == members[1:2]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_answers_as_the_plain_model_in_the_shared_network(tmp_path: Path) -> None:
     base, tuned = save_pair(tmp_path)
     save_steps(tmp_path / "run", 1, 2)
@@ -49,6 +50,7 @@ def test_a_checkpoint_answers_as_the_plain_model_in_the_shared_network(tmp_path:
     assert family.n_loaded == 1
 
 
+@pytest.mark.slow
 def test_checkpoints_are_asked_with_the_options_of_the_tuned_model(tmp_path: Path) -> None:
     base, tuned = save_pair(tmp_path)
     save_steps(tmp_path / "run", 1)
@@ -75,6 +77,7 @@ def test_checkpoints_of_adapters_lie_on_the_base(tmp_path: Path) -> None:
     assert family.n_loaded == 1
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_architecture_is_asked_in_a_network_of_its_own(
     tmp_path: Path,
 ) -> None:

@@ -56,6 +56,7 @@ def test_a_written_member_answers_as_it_does_in_place(architecture: str, tmp_pat
     assert family.n_loaded == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_swapping_back_gives_the_tuned_model_to_the_bit(dtype: torch.dtype, tmp_path: Path) -> None:
     base, tuned = save_pair(tmp_path, dtype=dtype)
@@ -77,6 +78,7 @@ def test_swapping_back_gives_the_tuned_model_to_the_bit(dtype: torch.dtype, tmp_
     assert family.n_loaded == 1
 
 
+@pytest.mark.slow
 def test_the_same_member_is_the_same_model_and_has_its_own_fingerprint(tmp_path: Path) -> None:
     base, tuned = save_pair(tmp_path)
     family = Family(str(base), str(tuned))
@@ -89,6 +91,7 @@ def test_the_same_member_is_the_same_model_and_has_its_own_fingerprint(tmp_path:
     assert in_half.fingerprint(members[0]) != family.fingerprint(members[0])
 
 
+@pytest.mark.slow
 def test_two_members_cannot_answer_at_the_same_time(tmp_path: Path) -> None:
     base, tuned = save_pair(tmp_path, "gpt2")
     family = Family(str(base), str(tuned))
@@ -100,6 +103,7 @@ def test_two_members_cannot_answer_at_the_same_time(tmp_path: Path) -> None:
         list(answers)
 
 
+@pytest.mark.slow
 def test_end_tokens_are_those_of_the_model_that_is_asked(tmp_path: Path) -> None:
     base, tuned = save_pair(tmp_path, "gpt2")
     first = plain(base)
@@ -164,6 +168,7 @@ def test_transformers_opens_what_is_written_with_equal_tensors(
     assert names == {path.name for path in tuned.iterdir()} | {"README.md"}
 
 
+@pytest.mark.slow
 def test_the_card_says_what_was_done_and_no_folder_of_this_machine(tmp_path: Path) -> None:
     base, tuned = save_pair(tmp_path / "secret", "gpt2")
     family = Family(str(base), str(tuned))

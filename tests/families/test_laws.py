@@ -94,7 +94,7 @@ def test_what_is_given_stays_as_it_is(spec: str) -> None:
 
 
 @pytest.mark.parametrize("spec", EVERY)
-@pytest.mark.parametrize("shape", [(48, 64), (64, 48), (300,)])
+@pytest.mark.parametrize("shape", [(48, 64), (64, 48), (60,)])
 @pytest.mark.parametrize("n_together", [1, 7])
 def test_pieces_of_any_size_give_the_same_tensor(
     spec: str, shape: tuple[int, ...], n_together: int

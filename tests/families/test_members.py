@@ -134,6 +134,7 @@ def test_the_threshold_is_that_of_the_paper() -> None:
         assert omega(float(beta)) == pytest.approx(cubic, abs=0.012)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beta", [0.25, 0.5, 1.0])
 def test_the_median_is_that_of_random_matrices(beta: float) -> None:
     n = 800

@@ -18,6 +18,7 @@ from palimpsest.families.one_core import one_blas_core
 from palimpsest.families.spectral import SpectralDenoising, gram, spectrum_of
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", ["interpolate:0.3", "dare:0.5", "ties:0.4", "dg-hard|lines:0.2"])
 def test_several_cores_make_the_same_tensors(spec: str, tmp_path: Path) -> None:
     family = Family(*map(str, save_pair(tmp_path)))

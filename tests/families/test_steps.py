@@ -16,7 +16,10 @@ def checkpoint(folder: Path, *files: str, step: int | None = None, most: int = 1
     folder.mkdir(parents=True)
     for name in files:
         (folder / name).write_text("{}", "utf-8")
+    weights = "adapter_model" if "adapter_config.json" in files else "model"
+    (folder / f"{weights}.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     if step is not None:
+        (folder / "pytorch_model.bin").touch()
         state = {"global_step": step, "max_steps": most}
         (folder / "trainer_state.json").write_text(json.dumps(state), "utf-8")
     return folder
@@ -72,7 +75,8 @@ def test_a_checkpoint_that_is_being_written_waits(tmp_path: Path, written: tuple
 
 
 def test_the_first_checkpoint_that_is_being_written_waits_too(tmp_path: Path) -> None:
-    folder = checkpoint(tmp_path / "checkpoint-5", "config.json", "optimizer.pt")
+    files = ("config.json", "optimizer.pt", "pytorch_model.bin")
+    folder = checkpoint(tmp_path / "checkpoint-5", *files)
     assert find_steps("base", [str(tmp_path)]) == []
     (folder / "trainer_state.json").write_text('{"global_step":', "utf-8")  # half of it
     assert find_steps("base", [str(tmp_path)]) == []
@@ -84,7 +88,7 @@ def test_what_is_no_trainers_is_whole_once_nothing_changes(tmp_path: Path) -> No
     folder = checkpoint(tmp_path / "checkpoint-5", "config.json")
     assert not is_settled(folder)
     before = time.time() - 2 * steps.SETTLED_SECONDS
-    for path in (folder / "config.json", folder):
+    for path in (*folder.iterdir(), folder):
         os.utime(path, (before, before))
     assert is_settled(folder)
 

@@ -48,6 +48,7 @@ def test_nothing_is_ever_written_over(kind: str, pair: tuple[Path, Path], tmp_pa
         assert (there / "config.json").read_text("utf-8") == "mine"
 
 
+@pytest.mark.slow
 def test_parents_are_made_and_a_second_member_gets_a_folder_of_its_own(
     pair: tuple[Path, Path], tmp_path: Path
 ) -> None:

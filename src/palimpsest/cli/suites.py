@@ -54,14 +54,14 @@ def preview(
     tokens where the answer begins, the expected answers, and what every scorer says to three sample
     answers. No model is asked anything. Next: `palimpsest diagnose` with that suite.
     """
-    from palimpsest.judging import preview_suite
+    from palimpsest.judging import endings, preview_suite
     from palimpsest.lm.models import load_model
     from palimpsest.lm.suites import load_suite
+    from palimpsest.report import visible
 
     built = load_suite(suite)
     opened = [load_model(spec) for spec in models or ()]
     shown = list(preview_suite(built, opened, n=n, language=lang))
-    stops = ", ".join(map(repr, built.stop)) or "no text"
     if json:
         said = {"suite": built.name, "max_new_tokens": built.max_new_tokens, "stop": built.stop}
         typer.echo(json_text({**said, "examples": [each.to_json() for each in shown]}))
@@ -69,10 +69,13 @@ def preview(
     for each in shown:
         _show(each)
     n_all = len(built.in_language(lang or built.source_language))
-    typer.echo(
-        f"{len(shown)} of {n_all} examples; languages: {', '.join(built.languages)}.\n"
-        f"Answers end before {stops}, or after {built.max_new_tokens} tokens."
-    )
+    typer.echo(f"{len(shown)} of {n_all} examples; languages: {', '.join(built.languages)}.")
+    cells: dict[str, list[str]] = {}
+    for cell, end in endings(built, lang).items():
+        cells.setdefault(end, []).append(cell)
+    for end, theirs in cells.items():
+        of_cells = f" in {', '.join(theirs)}" if len(cells) > 1 else ""
+        typer.echo(visible(f"Answers{of_cells} end {end}."))
 
 
 def _show(previewed: PreviewedExample) -> None:
@@ -91,12 +94,13 @@ def _show(previewed: PreviewedExample) -> None:
         typer.echo(visible(f"choices: {' | '.join(map(repr, example.choices))}"))
     for sample in previewed.samples:
         (own, outcome), *others = sample.outcomes.items()
-        typer.echo(visible(f"{sample.text!r}: {outcome} by {own}"))
+        said = "not said, but chosen by likelihood," if outcome is None else outcome
+        typer.echo(visible(f"{sample.text!r}: {said} by {own}"))
         by_outcome: dict[str, list[str]] = {}
         for scorer, found in others:
             by_outcome.setdefault(found or "cannot use these answers", []).append(scorer)
-        for said, scorers in by_outcome.items():
-            typer.echo(f"    {said}: {', '.join(scorers)}")
+        for what, scorers in by_outcome.items():
+            typer.echo(f"    {what}: {', '.join(scorers)}")
     typer.echo()
 
 

@@ -57,7 +57,7 @@ def saved_steps(folder: Path) -> list[SavedStep]:
 def _is_whole(folder: Path, is_marked: bool) -> bool:
     if is_marked and not (folder / _LAST_WRITTEN).is_file():
         return False
-    files = [*folder.glob("*.safetensors"), *folder.glob("*.bin")]
+    files = [*folder.glob("*.safetensors"), *folder.glob("*model*.bin")]
     listed = {
         name
         for index in folder.glob("*.index.json")

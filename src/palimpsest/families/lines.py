@@ -22,8 +22,8 @@ class LayerScaling(Member):
 
     Example:
         >>> config = {"num_hidden_layers": 5}
-        >>> LayerScaling(0.2).share_of("model.layers.2.mlp.up_proj.weight", config)
-        0.6
+        >>> LayerScaling(0.5).share_of("model.layers.2.mlp.up_proj.weight", config)
+        0.75
     """
 
     first: float = 0.0

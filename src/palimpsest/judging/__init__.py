@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from palimpsest.judging.doctor import Examination, examine_pair, examine_quickly
     from palimpsest.judging.evaluation import evaluate, settings_for
     from palimpsest.judging.pairing import PLAIN, PairedAnswers
-    from palimpsest.judging.preview import PreviewedExample, SentPrompt, preview_suite
+    from palimpsest.judging.preview import PreviewedExample, SentPrompt, endings, preview_suite
     from palimpsest.judging.prompt import MemberAnswer, PromptAnswer, ask
     from palimpsest.judging.questions import (
         Expected,
@@ -36,9 +36,9 @@ __all__ = [
     "ALWAYS_VIA", "PLAIN", "Analysis", "Examination", "Expected", "MemberAnswer", "OpenRun",
     "PairedAnswers", "PreviewedExample", "PromptAnswer", "Question", "RawAnswer", "SentPrompt",
     "Settings", "Via", "Whole", "analyse", "as_recorded", "ask", "clearly_fell", "default_vias",
-    "diagnose", "distinct_vias", "evaluate", "examine_pair", "examine_quickly", "expected_under",
-    "fall_interval", "model_info", "open_run", "parse_via", "preview_suite", "rescore",
-    "rewrite_report", "settings_for", "suite_info",
+    "diagnose", "distinct_vias", "endings", "evaluate", "examine_pair", "examine_quickly",
+    "expected_under", "fall_interval", "model_info", "open_run", "parse_via", "preview_suite",
+    "rescore", "rewrite_report", "settings_for", "suite_info",
 ]  # fmt: skip
 
 lazy_face(globals())

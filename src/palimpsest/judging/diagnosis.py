@@ -126,11 +126,7 @@ def diagnose(
         20
     """
     started = time.monotonic()
-    if not 0 <= min_fidelity <= 1:
-        raise UserError(
-            f"The least fidelity is {min_fidelity}; expected a fraction from 0 to 1.",
-            hint="Write 0.6 for 60 %.",
-        )
+    _check_fidelity(min_fidelity)
     plan = _prepare(base, tuned, suite or default_suite(base, tuned), via, limit, scorer)
     if budget is not None:
         _charge(plan.models, budget)
@@ -141,8 +137,7 @@ def diagnose(
             notify(warnings)
         inferred = InferenceLog(run.folder.path if run.is_kept else None) if inference else None
         answered = _ask_all(plan, run.store, whole, inferred, progress)
-        asked_of, rows = plan.suite, answered.rows
-        plan = plan._replace(suite=answered.suite)
+        asked_of, plan, rows = plan.suite, plan._replace(suite=answered.suite), answered.rows
         warnings += [*answered.notes, *find_oddities(rows, plan.suite, plan.vias)]
         agreements = agreement_with_people(plan.suite)
         warnings += disagreements(agreements)
@@ -169,6 +164,14 @@ def diagnose(
             agreements=agreements,
             cost_usd=None if budget is None else float(budget.spent_usd),
             extra_figures=extra_figures,
+        )
+
+
+def _check_fidelity(least: float) -> None:
+    if not 0 <= least <= 1:
+        raise UserError(
+            f"The least fidelity is {least}; expected a fraction from 0 to 1.",
+            hint="Write 0.6 for 60 %.",
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from statistics import fmean, median, stdev
@@ -41,6 +41,8 @@ _N_TEXTS = 24
 _N_BATCHED = 8
 _N_LONGEST = 64
 _FEWEST = 4
+_N_CHARACTERS = 4
+"""In a token, about."""
 _MOST_CHARACTERS = 400
 _CLEARLY = 2.0
 """Standard errors from which a difference between two forms counts."""
@@ -160,26 +162,49 @@ def _fit(role: str, model: HuggingFaceModel, suite: Suite) -> list[Finding]:
     """Count the prompts that leave no room for an answer, beginning with the longest."""
     if model.n_context is None:
         return []
-    by_length = sorted((each.prompt for each in suite.examples), key=lambda p: -len(plain_text(p)))
+    n_wanted = {id(each): _n_wanted(each, suite) for each in suite.examples}
+    by_length = sorted(
+        suite.examples, key=lambda e: -len(plain_text(e.prompt)) - _N_CHARACTERS * n_wanted[id(e)]
+    )
+
+    def lacking(examples: Sequence[Example]) -> list[bool]:
+        encoded = model.encode([each.prompt for each in examples])
+        return [
+            len(tokens) + n_wanted[id(each)] > (model.n_context or 0)
+            for each, tokens in zip(examples, encoded, strict=True)
+        ]
+
     try:
-        encoded = model.encode(by_length[:_N_LONGEST])
-        room = [model.n_context - len(tokens) for tokens in encoded]
-        if all(each < suite.max_new_tokens for each in room):
-            room += [model.n_context - len(ids) for ids in model.encode(by_length[_N_LONGEST:])]
+        lacks = lacking(by_length[:_N_LONGEST])
+        if all(lacks):
+            lacks += lacking(by_length[_N_LONGEST:])
     except UserError as error:
         meaning = (error.hint or "no prompt can be asked").rstrip(".")
         return [Finding("chat template", "no verdict", error.message.rstrip("."), meaning)]
-    n_out = sum(each < suite.max_new_tokens for each in room)
+    n_out = sum(lacks)
     if not n_out:
         found = f"Every prompt fits into the {model.n_context:,} tokens of {role}"
         return [Finding("context", "fine", found, "no answer is cut for want of room")]
     found = (
-        f"{n_out:,} of {len(by_length):,} prompts leave no room for {suite.max_new_tokens} new "
-        f"tokens in the {model.n_context:,} of {role}"
+        f"{n_out:,} of {len(by_length):,} prompts leave no room for "
+        f"{_between(n_wanted.values())} new tokens in the {model.n_context:,} of {role}"
     )
+    if all(each.as_lm_eval for each in suite.examples):
+        meaning = "they lose their beginning, as in lm-evaluation-harness, and are flagged"
+        return [Finding("context", "note", found, meaning)]
     severity: Severity = "no verdict" if 2 * n_out > len(by_length) else "note"
     meaning = "their answers are empty or cut, which counts as broken; shorten the prompts"
     return [Finding("context", severity, found, meaning)]
+
+
+def _n_wanted(example: Example, suite: Suite) -> int:
+    """Return how many new tokens an example asks for; choices are read, not made."""
+    return 1 if example.choices else example.max_new_tokens or suite.max_new_tokens
+
+
+def _between(counts: Iterable[int]) -> str:
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def _weights(

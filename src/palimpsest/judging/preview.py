@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from palimpsest.errors import UserError, did_you_mean
-from palimpsest.judging.questions import as_recorded
+from palimpsest.judging.questions import Settings, as_recorded
 from palimpsest.lm.models import Joint, LanguageModel, ShowsTokens, WritesPrompts
-from palimpsest.lm.scoring import SCORERS, scorer_class
+from palimpsest.lm.scoring import SCORERS, Scorer, scorer_class
 from palimpsest.lm.suites import Example, Suite
 from palimpsest.records import Outcome
 
@@ -122,7 +122,7 @@ def _samples(example: Example) -> Iterator[SampleAnswer]:
     names = [name for name in SCORERS if scorer_class(name).of_texts and name != example.scorer]
     others = [name for name in names if scorer_class(name).of_files]
     for text in (expected, f"The answer is {expected}.", WRONG):
-        outcomes: dict[str, Outcome | None] = {example.scorer: own.outcome(text)}
+        outcomes = {example.scorer: _said(own, text)}
         outcomes |= {name: _outcome(example, name, text) for name in others}
         yield SampleAnswer(text, outcomes)
 
@@ -133,4 +133,33 @@ def _outcome(example: Example, scorer: str, answer: str) -> Outcome | None:
         judge = replace(example, scorer=scorer).scorer_of(example.right, example.intruding)
     except UserError:
         return None
-    return judge.outcome(answer)
+    return _said(judge, answer)
+
+
+def _said(scorer: Scorer, answer: str) -> Outcome | None:
+    """Return what a scorer says; ``None`` of answers that are chosen, not said."""
+    try:
+        return scorer.outcome(answer)
+    except UserError:
+        return None
+
+
+def endings(suite: Suite, language: str | None = None) -> dict[str, str]:
+    r"""Return where answers end, in words, by cell.
+
+    Args:
+        suite: What would be asked.
+        language: Of the prompts; by default the suite's source language.
+
+    Example:
+        >>> from palimpsest.lm.suites import load_suite
+        >>> endings(load_suite("rosetta:n=1"))["repeat/math"]
+        "before '\\n', or after 10 tokens"
+    """
+    settings = Settings.of(suite)
+    found: dict[str, str] = {}
+    for example in suite.in_language(language or suite.source_language):
+        own = settings.for_example(example)
+        stops = ", ".join(map(repr, own.stop)) or "no text"
+        found.setdefault(example.cell, f"before {stops}, or after {own.max_new_tokens} tokens")
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -84,8 +85,64 @@ def test_a_task_whose_rows_are_missing_says_its_file_and_how_to_put_them_in_plac
 ) -> None:
     write(tmp_path, "sums")
     (tmp_path / "rows.jsonl").unlink()
-    with pytest.raises(UserError, match=r"sums\.yaml.*data_files"):
+    with pytest.raises(UserError, match=r"(?s)sums\.yaml.*data_files"):
         load_suite(f"lm-eval:sums,include_path={tmp_path}")
+
+
+JUDGED = """
+def ask(answer):
+    from openai import OpenAI
+    return OpenAI().chat.completions.create(model="judge", messages=[]) == answer
+
+
+def graded(doc, results):
+    return {"acc": float(ask(results[0]))}
+
+
+def counted(doc, results):
+    return {"acc": float(results[0] == doc["a"])}
+"""
+
+
+@pytest.mark.parametrize("function", ["graded", "counted"])
+def test_a_task_that_asks_a_language_model_to_judge_is_refused_by_name(
+    tmp_path: Path, function: str
+) -> None:
+    body = f"""output_type: generate_until
+doc_to_text: q
+doc_to_target: a
+process_results: !function own.{function}
+metric_list: [{{metric: acc, aggregation: mean, higher_is_better: true}}]
+"""
+    (tmp_path / "own.py").write_text(JUDGED, "utf-8")
+    write(tmp_path, "sums", body)
+    if function == "counted":
+        assert len(load_suite(f"lm-eval:sums,include_path={tmp_path}").examples) == 2
+        return
+    with pytest.raises(UserError, match=r"'sums' cannot be carried over.*language model \(OpenAI"):
+        load_suite(f"lm-eval:sums,include_path={tmp_path}")
+
+
+@pytest.mark.slow
+def test_rows_of_a_task_of_the_harness_are_put_in_place_by_the_lines_that_the_message_gives(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(UserError, match="'arc_easy' cannot be loaded") as raised:
+        load_suite("lm-eval:arc_easy")
+    hint = str(raised.value.hint)
+    assert "arc/arc_easy.yaml. It reads allenai/ai2_arc ARC-Easy." in hint
+    lines = [line.strip() for line in hint.splitlines()[1:]]
+    for split in ("TRAIN", "VALIDATION", "TEST"):
+        choices = {"text": ["blue", "red"], "label": ["A", "B"]}
+        row = {"question": f"Sky of {split}?", "choices": choices, "answerKey": "A"}
+        (tmp_path / f"{split}.jsonl").write_text(json.dumps(row), "utf-8")
+    text = "\n".join(lines)
+    for split in ("TRAIN", "VALIDATION", "TEST"):
+        text = text.replace(f"{split}.jsonl", str(tmp_path / f"{split}.jsonl"))
+    (tmp_path / "mine.yaml").write_text(text, "utf-8")
+    [example] = load_suite(f"lm-eval:arc_easy,include_path={tmp_path}").examples
+    assert example.prompt == "Question: Sky of TEST?\nAnswer:"
+    assert example.right == ("blue",)
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:

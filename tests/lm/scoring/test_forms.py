@@ -1,7 +1,12 @@
+import doctest
 import json
+import sys
+import types
 from pathlib import Path
 
 import pytest
+from tests.doc_pages import ROOT, bodies
+from tests.laws import test_form_laws as laws
 
 from palimpsest.errors import UserError
 from palimpsest.lm.conjugations import parse_conjugation
@@ -127,6 +132,26 @@ def test_forms_that_cannot_be_are_named_with_line_and_field(
 ) -> None:
     with pytest.raises(UserError, match=message):
         load_suite(a_suite(tmp_path, **answers))
+
+
+def test_the_form_of_the_page_on_adding_one_keeps_the_laws(monkeypatch: pytest.MonkeyPatch) -> None:
+    code, _registration = bodies(ROOT / "docs" / "adding" / "form.md", "python")
+    module = types.ModuleType("date_form")
+    monkeypatch.setitem(sys.modules, "date_form", module)
+    exec(compile(code, "docs/adding/form.md", "exec"), module.__dict__)
+    assert doctest.testmod(module) == doctest.TestResults(failed=0, attempted=1)
+    monkeypatch.setitem(FORMS._builtin, "date", "date_form:DateForm")
+    laws.test_any_text_has_a_form_or_has_it_not("date")
+    laws.test_white_space_around_an_answer_does_not_matter("date")
+    laws.test_what_fits_the_form_of_both_sides_is_broken_and_of_one_intruded("date")
+    for blank in ("", " "):
+        laws.test_nothing_has_no_form("date", blank)
+    laws.test_a_long_answer_does_not_take_long("date", "1")
+    scoring = Scoring("exact", None, ("date",)).scorer_of(["2026-11-30 at noon"], ["2026-11-30"])
+    assert (scoring.outcome("2026-12-01"), scoring.flags("2026-12-01")) == (
+        "intruded",
+        (ATTEMPTED,),
+    )
 
 
 def test_what_an_answer_was_scored_by_comes_back_from_the_record() -> None:

@@ -145,6 +145,99 @@ def test_messages_by_a_template_have_worked_examples_as_turns(folder: Path) -> N
     assert (shot.role, said.role) == ("user", "assistant")
 
 
+MIXED = """task,lang,id,q,a
+sums,en,1,5 + 7?,12
+sums,en,2,3 + 4?,7
+sums,fr,1,5 + 7 ?,12
+sums,fr,2,3 + 4 ?,7
+facts,en,3,Capital of France?,Paris
+facts,en,4,Capital of Italy?,Rome
+facts,fr,3,Capitale de la France ?,Paris
+facts,fr,4,Capitale de l'Italie ?,Rome
+"""
+
+
+@pytest.fixture
+def mixed(folder: Path) -> str:
+    (folder / "mixed.csv").write_text(MIXED, "utf-8")
+    return "mixed.csv,answer={a},id={id},lang={lang},ability={task}"
+
+
+def test_several_abilities_in_one_file_are_cells_with_scorers_and_forms_of_their_own(
+    mixed: str,
+) -> None:
+    suite = load(rf"{mixed},prompt=Q: {{q}}\nA:,scorer.sums=number,form.sums=number")
+    assert suite.cells == ("sums", "facts")
+    assert suite.languages == ("en", "fr")
+    sums, facts = suite.examples[0], suite.examples[4]
+    assert (sums.answers, sums.scorer) == ({"sums": ("12",)}, "number")
+    assert (facts.answers, facts.scorer) == ({"facts": ("Paris",)}, "prefix")
+    assert (dict(sums.forms), dict(facts.forms)) == ({"sums": "number"}, {})
+    # A worked sum may have several lines; a fact ends with its own.
+    assert (suite.max_new_tokens, suite.stop) == (15, ("\n",))
+    assert (facts.max_new_tokens, facts.stop) == (None, None)
+    assert (sums.max_new_tokens, sums.stop) == (256, ())
+
+
+def test_a_group_goes_before_the_ability_as_cell(mixed: str) -> None:
+    suite = load(f"{mixed},prompt={{q}},group=all of {{task}}")
+    assert suite.cells == ("all of sums", "all of facts")
+
+
+def test_templates_for_a_language_or_an_ability(mixed: str) -> None:
+    suite = load(
+        rf"{mixed},prompt=Question: {{q}}\nAnswer:,prompt.fr=Question : {{q}}\nRéponse :,"
+        "answer.fr={a}."
+    )
+    english, french = suite.in_language("en")[0], suite.in_language("fr")[0]
+    assert (english.prompt, english.right) == ("Question: 5 + 7?\nAnswer:", ("12",))
+    assert (french.prompt, french.right) == ("Question : 5 + 7 ?\nRéponse :", ("12.",))
+    suite = load(f"{mixed},prompt.sums=Add. {{q}},prompt.facts=Say. {{q}}")
+    assert [str(each.prompt)[:3] for each in suite.in_language("en")] == [
+        "Add",
+        "Add",
+        "Say",
+        "Say",
+    ]
+
+
+def test_worked_examples_are_of_the_same_ability_in_the_template_of_the_language(
+    mixed: str,
+) -> None:
+    suite = load(f"{mixed},prompt={{q}},prompt.fr=Fr. {{q}},num_shots=1")
+    prompts = [str(each.prompt) for each in suite.examples]
+    assert prompts[0] == "3 + 4? 7\n\n5 + 7?"
+    assert prompts[2] == "Fr. 3 + 4 ? 7\n\nFr. 5 + 7 ?"
+    assert prompts[4] == "Capital of Italy? Rome\n\nCapital of France?"
+    with pytest.raises(UserError, match=r"has 1 rows to work .* in 'en' for sums, fewer than"):
+        load(f"{mixed},prompt={{q}},num_shots=2")
+
+
+def test_messages_by_language(mixed: str) -> None:
+    suite = load(f"{mixed},messages={{q}},messages.fr=S'il te plaît : {{q}}")
+    assert suite.in_language("fr")[0].prompt == (Message("user", "S'il te plaît : 5 + 7 ?"),)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("prompt={q},prompt.frr={q}", "prompt.frr= is for no row.*Did you mean 'fr'"),
+        ("prompt={q},scorer.sum=number", "scorer.sum= is for no row.*Did you mean 'sums'"),
+        ("prompt={q},prompt.fr={q},prompt.sums={q}", r"prompt\.fr= and prompt\.sums= are both"),
+        ("prompt.fr={q}", "prompt: there is none for en or sums"),
+        ("prompt={q},messages.fr={q}", "either prompt= or messages="),
+        ("prompt={q},prompt.fr={question}", "no column 'question', which prompt.fr= names"),
+        ("prompt={q},scorer.sums=numbr", "Did you mean 'number'"),
+        ("prompt={q},form.sums=numbr", "Did you mean 'number'"),
+        ("prompt={q},lang.fr=x", "no option 'lang.fr'"),
+        ("prompt={q},scorer.facts=number", "mixed.csv, line 6: .*no number"),
+    ],
+)
+def test_what_does_not_go_together_is_named(mixed: str, options: str, said: str) -> None:
+    with pytest.raises(UserError, match=f"(?s){said}"):
+        load(f"{mixed},{options}")
+
+
 def test_what_people_say_of_answers_stands_beside_them(folder: Path) -> None:
     rows: list[dict[str, object]] = [
         {"q": "a?", "a": "x", "said": "an x", "label": "right"},

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from palimpsest.errors import UserError, did_you_mean, from_extra
@@ -18,6 +20,13 @@ _OF_DRAWING = {"until", "do_sample", "temperature", "top_k", "top_p", "min_p", "
 
 _MEANINGLESS = {"num_beams": 1, "repetition_penalty": 1.0, "num_return_sequences": 1, "n": 1}
 """Settings with the values that change nothing."""
+
+
+_CLIENTS = {
+    "openai", "anthropic", "litellm", "mistralai", "cohere", "groq", "ollama", "together",
+    "OpenAI", "AzureOpenAI", "AsyncOpenAI", "Anthropic", "InferenceClient",
+}  # fmt: skip
+"""Packages and classes by which code asks a language model."""
 
 
 @dataclass(frozen=True)
@@ -73,14 +82,48 @@ def _loaded(manager: Any, name: str) -> dict[str, Any]:
         return dict(manager.load([name])["tasks"])
     except Exception as error:  # of datasets, of the harness, or of the task's own code
         entry = manager.task_index.get(name)
-        path = getattr(entry, "yaml_path", None) or name
+        path = getattr(entry, "yaml_path", None) or Path(name)
         raise UserError(
             f"The task '{name}' cannot be loaded: {type(error).__name__}: {error!s:.300}",
-            hint=f"Its file is {path}. If its rows are not on this machine, put them in place: "
-            "copy that file into a folder of yours with 'dataset_path: json' and "
-            "'dataset_kwargs: {data_files: {test: ROWS.jsonl}}' (or csv, parquet), and name the "
-            "folder with include_path=DIR.",
+            hint=_how_to_put_in_place(name, Path(path)),
         ) from error
+
+
+def _how_to_put_in_place(name: str, path: Path) -> str:
+    """Return which file a task is in, which rows it wants, and what to write to give it some."""
+    config = _read_config(path)
+    wanted = " ".join(
+        str(config[key]) for key in ("dataset_path", "dataset_name") if config.get(key)
+    )
+    splits = dict.fromkeys(
+        str(config[key])
+        for key in ("training_split", "validation_split", "test_split", "fewshot_split")
+        if config.get(key)
+    )
+    files = ", ".join(f"{split}: {split.upper()}.jsonl" for split in splits or ["test"])
+    lines = (
+        f"include: {path}",
+        f"task: {config.get('task', name)}",
+        "dataset_path: json",
+        "dataset_name: null",
+        f"dataset_kwargs: {{data_files: {{{files}}}}}",
+    )
+    rows = f" It reads {wanted}." if wanted else ""
+    return (
+        f"Its file is {path}.{rows} If these rows are not on this machine, put them in place as "
+        "JSON lines (or csv, parquet), write a file of these lines into a folder of yours, and "
+        "name the folder with include_path=DIR:\n" + "\n".join(f"  {line}" for line in lines)
+    )
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """Return what a task's file says, and those that it includes; nothing if it cannot be read."""
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    try:
+        return dict(load_yaml(path, resolve_func=False))
+    except Exception:  # whatever is wrong with the file has been said
+        return {}
 
 
 def documents(name: str, task: Any, options: TaskOptions) -> Iterator[HarnessDocument]:
@@ -146,6 +189,11 @@ def _check(name: str, task: Any, options: TaskOptions) -> None:
         said = "it shows pictures or sound"
     elif options.chat and config.gen_prefix:
         said = "it begins the model's answer (gen_prefix), which messages cannot"
+    elif (judge := _asked_to_judge(task)) is not None:
+        said = (
+            f"its process_results asks a language model ({judge}) to judge; here a judge is "
+            "greedy, kept and counted, such as --scorer judge:MODEL on the suite rows"
+        )
     elif task.OUTPUT_TYPE == "generate_until":
         said = _not_greedy(config.generation_kwargs or {})
     if said is not None:
@@ -154,6 +202,39 @@ def _check(name: str, task: Any, options: TaskOptions) -> None:
             hint="Leave it out, or evaluate it with the harness: palimpsest lm-eval run; then "
             "compare the logs with: palimpsest compare",
         )
+
+
+def _asked_to_judge(task: Any) -> str | None:
+    """Return the client of a language model that a task's own code uses, if it does."""
+    waiting: list[Any] = [task.config.process_results]
+    waiting += [each for ensemble in task._filters for each in ensemble.filters]
+    seen: set[int] = set()
+    while waiting:
+        function = inspect.unwrap(getattr(waiting[-1], "func", waiting[-1]))
+        waiting.pop()
+        code = getattr(function, "__code__", None)
+        if code is None or id(code) in seen:
+            continue
+        seen.add(id(code))
+        names = set(_names_in(code))
+        found = sorted(names & _CLIENTS)
+        if found:
+            return found[0]
+        known = getattr(function, "__globals__", {})
+        for name in names:
+            value = known.get(name)
+            if getattr(value, "__module__", "").partition(".")[0] in _CLIENTS:
+                return str(value.__module__).partition(".")[0]
+            if inspect.isfunction(value) and value.__module__ == function.__module__:
+                waiting.append(value)
+    return None
+
+
+def _names_in(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names_in(constant)
 
 
 def _not_greedy(options: dict[str, Any]) -> str | None:

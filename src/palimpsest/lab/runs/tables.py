@@ -164,13 +164,13 @@ def compared(tables: Mapping[str, Table], measures: Sequence[str]) -> str:
         >>> print(compared(tables, ["recovery"]))
         | | a, 2 runs | b, 1 runs |
         |---|---|---|
-        | recovery by the largest symmetry ensemble | 0.60 [−0.67, 1.87] | 0.50 [0.50, 0.50] |
+        | recovery by the largest symmetry ensemble | 0.600 [−0.671, 1.871] | 0.500 [0.500, 0.500] |
     """
     heads = [f"{name}, {len(table)} runs" for name, table in tables.items()]
     lines = ["| | " + " | ".join(heads) + " |", "|" + "---|" * (len(heads) + 1)]
     for measure in measures:
         values = [[row[measure] for row in table] for table in tables.values()]
-        cells = [_mean_text(mean_over_runs(found), 2) for found in values]
+        cells = [_mean_text(mean_over_runs(found), 3) for found in values]
         lines.append("| " + " | ".join([MEASURES[measure], *cells]) + " |")
     return "\n".join(lines)
 

@@ -25,7 +25,8 @@ from palimpsest.registry import Registry
 
 _WORD = re.compile(r"\W*(?:\w|(?<=\w)[-'’·](?=\w))+\W*")
 _CHOICE = re.compile(
-    r"[\s(\[*_`]*(?:(?:answer|option|choice)\s*:?\s*)?[(\[*_`]*(?-i:[A-J])[)\]*_`.:]*(?:\s|$)",
+    r"[\s(\[*_`]{0,8}(?:(?:answer|option|choice)\s{0,2}:?\s{0,2})?[(\[*_`]{0,4}"
+    r"(?-i:[A-J])[)\]*_`.:]{0,6}(?:\s|$)",
     re.IGNORECASE,
 )
 
@@ -78,11 +79,12 @@ class ChoiceForm(Form):
 
     def fits(self, answer: str) -> bool:
         """Return whether the answer is a letter."""
+        answer = answer.strip()
         match = _CHOICE.match(answer)
         if match is None:
             return False
         is_bare = match[0].strip() in "AI"
-        return not is_bare or not answer[match.end() :].strip()
+        return not is_bare or not answer[match.end() :]
 
 
 class WordForm(Form):
@@ -130,7 +132,7 @@ class RegexForm(Form):
 
     def fits(self, answer: str) -> bool:
         """Return whether the pattern is found."""
-        return self._pattern.search(normalise(answer)) is not None
+        return self._pattern.search(normalise(answer).rstrip()) is not None
 
 
 FORMS: Registry[type[Form]] = Registry(

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import lru_cache
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 MOST_DIGITS = 100
@@ -54,6 +54,11 @@ _MARKERS = {
     }.items()
 }  # fmt: skip
 """What announces the answer, in the suites' languages and as GSM8K writes it."""
+_MOST_ANNOUNCED = 32
+_LONGEST_CLAUSE = 1000
+"""Announcements that are looked at, and characters behind each: an answer that repeats itself to
+its limit must not take quadratic time."""
+
 _WORD = re.compile(r"[\w-]+")
 _END_OF_CLAUSE = re.compile(r"\n|(?<=\S)[.!?](?=\s|$)")
 
@@ -140,8 +145,8 @@ def final_number(text: str, language: str = "en") -> Quantity | None:
     if boxed:
         return _last(_cleaned(boxed[-1]), language)
     text = _cleaned(text)
-    for start in _announcements(text):
-        clause = _END_OF_CLAUSE.split(text[start:], maxsplit=1)[0]
+    for start in islice(_announcements(text), _MOST_ANNOUNCED):
+        clause = _END_OF_CLAUSE.split(text[start : start + _LONGEST_CLAUSE], maxsplit=1)[0]
         if "=" in clause:
             return _last(clause.rpartition("=")[2], language) or _last(clause, language)
         found = _quantities(clause, language)

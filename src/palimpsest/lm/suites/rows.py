@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import MappingProxyType
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from pydantic import NonNegativeInt, PositiveInt
@@ -16,33 +17,45 @@ from palimpsest.errors import UserError, did_you_mean, raise_mistakes
 from palimpsest.files import digest
 from palimpsest.lm.prompts import Message, Prompt
 from palimpsest.lm.scoring import DEFAULT_SCORER, scorer_class
-from palimpsest.lm.suites.jsonl import verdict_of
-from palimpsest.lm.suites.limits import chance_of, n_tokens_for, stops_for, unescaped
-from palimpsest.lm.suites.suite import Example, HumanLabel, Suite
+from palimpsest.lm.suites.jsonl import DEFAULT_GROUP, verdict_of
+from palimpsest.lm.suites.limits import chance_of, n_tokens_for, stops_for
+from palimpsest.lm.suites.row_templates import (
+    HINT,
+    RowTemplate,
+    RowTemplates,
+    check_keys,
+    for_keys,
+)
+from palimpsest.lm.suites.suite import Dotted, Example, HumanLabel, Suite
 from palimpsest.lm.suites.tables import SourceRow, Table, is_saved_dataset, read_table
 
 ABILITY = "answer"
 """What the suite's one ability is called."""
 
-_FIELD = re.compile(r"\{\{|\}\}|\{([^{}]+)\}")
-_HINT = "Columns stand in braces, such as prompt='Question: {question}\\nAnswer:'."
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 def build(
     file: Path,
     *,
     prompt: str | None = None,
+    prompts: Annotated[Mapping[str, str], Dotted("prompt")] = _NONE,
     messages: str | None = None,
+    chats: Annotated[Mapping[str, str], Dotted("messages")] = _NONE,
     answer: str = "{answer}",
+    answers: Annotated[Mapping[str, str], Dotted("answer")] = _NONE,
     choices: str | None = None,
     index: NonNegativeInt | None = None,
-    group: str = "all",
+    ability: str | None = None,
+    group: str | None = None,
     id: str | None = None,
     lang: str = "en",
     languages: Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
     form: str | None = None,
+    forms: Annotated[Mapping[str, str], Dotted("form")] = _NONE,
     scorer: str = DEFAULT_SCORER,
+    scorers: Annotated[Mapping[str, str], Dotted("scorer")] = _NONE,
     human: str | None = None,
     human_answer: str | None = None,
     shots: Path | None = None,
@@ -58,18 +71,24 @@ def build(
         file: The table. With ``{lang}`` in its name there is one for each of ``languages``, and
             rows of the same number (or ``id``) are versions of one example.
         prompt: A template, in which ``{column}`` stands for what a row has; ``\n`` is a line break.
+        prompts: Templates for some languages or abilities: ``prompt.fr=…``, ``prompt.sums=…``.
         messages: In its place, a column with a list of messages, ``{column}``, or a template for
             what the user says in a chat.
+        chats: The same for some languages or abilities: ``messages.fr=…``.
         answer: A template for the accepted answer; a column with a list gives several.
+        answers: The same for some languages or abilities: ``answer.fr=…``.
         choices: A column with a list, or templates with ``|`` between.
         index: The answer is the place of a choice, counted from this number.
-        group: A template for the cell.
+        ability: A template for what a row asks for, where one table has several abilities.
+        group: A template for the cell; by default the ability.
         id: A template for what versions of one example share; by default the number of the row.
         lang: A template for the language, where one table has several.
         languages: Of the files.
         columns: What the columns are called, for a CSV or TSV file without a line that says it.
         form: What the answers look like; see ``palimpsest list forms``.
+        forms: The same for some abilities or languages: ``form.sums=number``.
         scorer: How answers are scored.
+        scorers: The same for some abilities or languages: ``scorer.sums=number``.
         human: A template for what people say of ``human_answer``, right or wrong; a column with a
             list for several. The scorer is held against them; where it gives nothing, nobody said.
         human_answer: A template for an answer that people have judged.
@@ -87,160 +106,97 @@ def build(
         UserError: The table cannot be read, a template names a column that it lacks, or gives
             nothing for a row; the message names file, row and column.
     """
-    scorer_class(scorer)
-    templates = _Templates.of(
-        prompt=prompt, messages=messages, answer=answer, choices=choices, group=group, id=id,
-        lang=lang, human=human, human_answer=human_answer,
+    list(map(scorer_class, (scorer, *scorers.values())))  # each must be one
+    templates = _read_templates(
+        {
+            "prompt": prompt, "messages": messages, "answer": answer, "ability": ability,
+            "group": group, "id": id, "lang": lang, "human": human, "human_answer": human_answer,
+        },
+        {"prompt": prompts, "messages": chats, "answer": answers},
+        choices,
     )  # fmt: skip
     tables = dict(_tables(file, languages, templates, columns))
+    others = tables if shots is None else _tables(shots, languages, templates, columns)
     worked = _Shots(num_shots, shots_seed, shots is None, str(shots or file))
-    if num_shots:
-        drawn_from = (
-            tables if shots is None else dict(_tables(shots, languages, templates, columns))
-        )
-        worked.fill(templates, drawn_from)
-    plan = _Plan(templates, index, form, scorer, worked)
+    worked.fill(templates, dict(others) if num_shots else {})
+    plan = _Plan(templates, index, (form, forms), (scorer, scorers), worked)
     rows = [each for name, table in tables.items() for each in plan.rows(table, name)]
-    examples = _checked(rows)
-    present = dict.fromkeys(example.language for example in examples)
-    source = source or ("en" if "en" in present else next(iter(present), "en"))
-    texts = [text for example in examples for text in example.right]
-    reads_on = scorer_class(scorer).reads_on
+    examples = _checked(rows, templates.keyed, {"form": forms, "scorer": scorers})
+    source = source or _source_of(examples)
+    limits = _limits(examples, max_new_tokens, "\n\n" if stop is None and num_shots else stop)
+    default = limits.get(scorer) or next(iter(limits.values()))
+    limited = [_limited(each, limits, default) for each in examples]
     return Suite(
         name=f"rows:{file}",
-        examples=_with_source(examples, source, file),
+        examples=_with_source(limited, source, file),
         source_language=source,
-        max_new_tokens=max_new_tokens or n_tokens_for(texts, reads_on=reads_on),
-        stop=("\n\n",) if stop is None and num_shots else stops_for(stop, texts, reads_on=reads_on),
+        max_new_tokens=default[0],
+        stop=default[1],
         chance=chance_of([example for example in examples if example.language == source]),
         description=f"The rows of {file.name}.",
-        parameters={
-            "files": {table.name: table.sha256 for table in tables.values()},
-            "templates": {name: each.text for name, each in templates.by_name.items()},
-            "shots": {"n": num_shots, "seed": shots_seed, "file": str(shots or file)},
-        },
+        parameters=_parameters(tables.values(), templates, worked),
     )
 
 
-class _Template:
-    """A text with columns in braces; two braces are one."""
-
-    def __init__(self, option: str, text: str) -> None:
-        self.option = option
-        self.text = unescaped(text)
-        if found := re.search("[{}]", _FIELD.sub("", self.text)):
-            raise UserError(
-                f"The template {option}={text!r} has a '{found[0]}' that belongs to no column.",
-                hint="Write {COLUMN}, and double a brace that means itself.",
-            )
-        self.columns = tuple(name for name in _FIELD.findall(self.text) if name)
-        self.column = self.columns[0] if self.text == f"{{{''.join(self.columns)}}}" else None
-        """The one column that it consists of, whose lists are lists."""
-
-    def render(self, row: SourceRow) -> str:
-        """Return the text for a row.
-
-        Raises:
-            ValueError: It names a column with a list, or gives nothing: no text at all, or none
-                of its columns has any.
-        """
-        text = _FIELD.sub(lambda match: self._field(match, row), self.text)
-        values = [_part(row, name) for name in self.columns]
-        blank = all(value is None or not str(value).strip() for value in values)
-        if not text.strip() or (self.columns and blank):
-            named = f" (column {', '.join(self.columns)})" if self.columns else ""
-            raise ValueError(f"{self.option}{named}: gives nothing.")
-        return text
-
-    def says(self, row: SourceRow) -> bool:
-        """Return whether any of its columns has something for a row."""
-        return any(_part(row, name) not in (None, "", []) for name in self.columns)
-
-    def listed(self, row: SourceRow) -> tuple[str, ...]:
-        """Return the texts for a row: of a list, each of it.
-
-        Raises:
-            ValueError: There is none.
-        """
-        value = self.value(row)
-        if not isinstance(value, list):
-            return (self.render(row),)
-        texts = tuple(_plain(each, self.option) for each in value)
-        if not texts or not all(text.strip() for text in texts):
-            raise ValueError(f"{self.option} (column {self.column}): a list with nothing in it.")
-        return texts
-
-    def _field(self, match: re.Match[str], row: SourceRow) -> str:
-        if match[1] is None:
-            return match[0][0]
-        return _plain(_part(row, match[1]), f"{self.option} (column {match[1]})")
-
-    def value(self, row: SourceRow) -> Any:
-        """Return what the one column has that it consists of, if it does."""
-        return _part(row, self.column) if self.column else None
+def _parameters(
+    tables: Iterable[Table], templates: RowTemplates, worked: _Shots
+) -> Mapping[str, Any]:
+    return {
+        "files": {table.name: table.sha256 for table in tables},
+        "templates": templates.texts,
+        "shots": {"n": worked.n, "seed": worked.seed, "file": worked.file},
+    }
 
 
-def _part(row: SourceRow, name: str) -> Any:
-    """Return what a column has; behind a point, a part of it, such as ``choices.text``."""
-    if name in row.fields:
-        return row.fields[name]
-    value: Any = row.fields
-    for part in name.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
+def _read_templates(
+    texts: Mapping[str, str | None], keyed: Mapping[str, Mapping[str, str]], choices: str | None
+) -> RowTemplates:
+    asks = [name for name in ("prompt", "messages") if texts[name] is not None or keyed[name]]
+    if len(asks) != 1:
+        raise UserError("The suite 'rows' needs either prompt= or messages=.", hint=HINT)
+    if (texts["human"] is None) != (texts["human_answer"] is None):
+        raise UserError(
+            "The options human= and human_answer= of the suite 'rows' belong together.",
+            hint="Name the column of the label and that of the answer that was labelled.",
+        )
+    return RowTemplates.of(texts, keyed, choices)
 
 
-def _plain(value: Any, option: str) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))  # what tables make of whole numbers where one is missing
-    if isinstance(value, bool | int | float | str):
-        return str(value)
-    raise ValueError(
-        f"{option}: a {type(value).__name__} cannot stand in a text; its parts are {{column.part}}."
-    )
+def _source_of(examples: Sequence[Example]) -> str:
+    present = dict.fromkeys(example.language for example in examples)
+    return "en" if "en" in present else next(iter(present), "en")
 
 
-class _Templates(NamedTuple):
-    """The templates by option; those that were not given are not there."""
+_Limits = tuple[int, tuple[str, ...]]
+"""How much an answer may say, and where it ends."""
 
-    by_name: Mapping[str, _Template]
-    choices: tuple[_Template, ...]
 
-    @classmethod
-    def of(cls, **texts: str | None) -> _Templates:
-        """Take the options apart."""
-        if (texts["prompt"] is None) == (texts["messages"] is None):
-            raise UserError("The suite 'rows' needs either prompt= or messages=.", hint=_HINT)
-        if (texts["human"] is None) != (texts["human_answer"] is None):
-            raise UserError(
-                "The options human= and human_answer= of the suite 'rows' belong together.",
-                hint="Name the column of the label and that of the answer that was labelled.",
-            )
-        choices = texts.pop("choices")
-        by_name = {name: _Template(name, text) for name, text in texts.items() if text is not None}
-        parts = choices.split("|") if choices else []
-        return cls(by_name, tuple(_Template("choices", part) for part in parts))
+def _limits(
+    examples: Sequence[Example], max_new_tokens: int | None, stop: str | None
+) -> dict[str, _Limits]:
+    """Return the limits of answers by scorer."""
+    texts: dict[str, list[str]] = defaultdict(list)
+    for example in examples:
+        texts[example.scorer] += example.right
+    found = {}
+    for name, theirs in texts.items():
+        reads_on = scorer_class(name).reads_on
+        n_tokens = max_new_tokens or n_tokens_for(theirs, reads_on=reads_on)
+        found[name] = n_tokens, stops_for(stop, theirs, reads_on=reads_on)
+    return found
 
-    def identity(self, number: int, row: SourceRow) -> str:
-        """Return what versions of a row share, whose number counts from 0."""
-        return self.by_name["id"].render(row) if "id" in self.by_name else f"{number + 1:05}"
 
-    @property
-    def columns(self) -> dict[str, str]:
-        """The columns that are named, with the option that names them first."""
-        found: dict[str, str] = {}
-        for template in (*self.by_name.values(), *self.choices):
-            for column in template.columns:
-                found.setdefault(column, template.option)
-        return found
+def _limited(example: Example, limits: Mapping[str, _Limits], default: _Limits) -> Example:
+    n_tokens, stop = limits[example.scorer]
+    if (n_tokens, stop) == default:
+        return example
+    return replace(example, max_new_tokens=n_tokens, stop=stop)
 
 
 def _tables(
     file: Path,
     languages: Sequence[str] | None,
-    templates: _Templates,
+    templates: RowTemplates,
     names: Sequence[str] | None,
 ) -> Iterator[tuple[str, Table]]:
     """Yield the tables by language; one for all has the language that its rows say."""
@@ -287,31 +243,36 @@ class _Shots:
     """Whether they are drawn from the rows themselves."""
     file: str
     by_language: dict[str, dict[str, SourceRow]] = field(default_factory=dict)
+    abilities: dict[str, str] = field(default_factory=dict)
+    """Of each row by its id, where the table has several."""
 
-    def fill(self, templates: _Templates, tables: Mapping[str, Table]) -> None:
+    def fill(self, templates: RowTemplates, tables: Mapping[str, Table]) -> None:
         """Take the rows of tables; those without an id or a language are left out."""
         for name, table in tables.items():
             for number, row in enumerate(table.rows):
                 try:
                     language = name or templates.by_name["lang"].render(row)
                     identity = templates.identity(number, row)
+                    ability = _ability(templates, row)
                 except ValueError:
                     continue
+                self.abilities.setdefault(identity, ability)
                 self.by_language.setdefault(language, {}).setdefault(identity, row)
 
-    def before(self, identity: str, language: str) -> list[SourceRow]:
-        """Return the rows that are worked before one of a language."""
+    def before(self, identity: str, language: str, ability: str) -> list[SourceRow]:
+        """Return the rows that are worked before one of a language and ability."""
         if self.n == 0:
             return []
         only = next(iter(self.by_language.values()), {}) if len(self.by_language) < 2 else {}
         known = self.by_language.get(language, {} if self.of_the_rows else only)
-        ids = [each for each in self._shared if each in known]
+        ids = [each for each in self._shared if each in known and self.abilities[each] == ability]
         if self.of_the_rows and identity in ids:
             ids.remove(identity)
         if len(ids) < self.n:
             raise UserError(
-                f"{self.file} has {len(ids)} rows to work before a prompt in '{language}', fewer "
-                f"than num_shots={self.n}.",
+                f"{self.file} has {len(ids)} rows to work before a prompt in '{language}'"
+                f"{'' if ability == ABILITY else f' for {ability}'}, fewer than "
+                f"num_shots={self.n}.",
                 hint="Ask for fewer, or name another table with shots=FILE.",
             )
         key = int(digest(identity), 16)
@@ -337,10 +298,11 @@ class _Row(NamedTuple):
 class _Plan:
     """How rows become examples."""
 
-    templates: _Templates
+    templates: RowTemplates
     index: int | None
-    form: str | None
-    scorer: str
+    forms: tuple[str | None, Mapping[str, str]]
+    """For all, and for some languages or abilities."""
+    scorers: tuple[str, Mapping[str, str]]
     shots: _Shots
 
     def rows(self, table: Table, language: str) -> Iterator[_Row]:
@@ -354,18 +316,21 @@ class _Plan:
 
     def _example(self, number: int, row: SourceRow, language: str) -> Example:
         choices = self._choices(row)
-        by_name = self.templates.by_name
+        group = self.templates.by_name.get("group", self.templates.by_name.get("ability"))
         identity = self.templates.identity(number, row)
-        language = language or by_name["lang"].render(row)
+        language = language or self.templates.by_name["lang"].render(row)
+        ability = _ability(self.templates, row)
+        keys = (language, ability)
+        form = for_keys("form", *self.forms, keys)
         example = Example(
             source_id=identity,
-            cell=by_name["group"].render(row),
+            cell=DEFAULT_GROUP if group is None else group.render(row),
             language=language,
-            prompt=self._prompt(row, self.shots.before(identity, language)),
-            answers={ABILITY: self._answers(row, choices)},
+            prompt=self._prompt(row, self.shots.before(identity, *keys), keys),
+            answers={ability: self._answers(row, choices, keys)},
             choices=choices,
-            scorer=self.scorer,
-            forms={} if self.form is None else {ABILITY: self.form},
+            scorer=for_keys("scorer", *self.scorers, keys) or DEFAULT_SCORER,
+            forms={} if form is None else {ability: form},
             human=tuple(self._human(row)),
         )
         example.scorer_of(example.right, ())
@@ -374,8 +339,16 @@ class _Plan:
     def _choices(self, row: SourceRow) -> tuple[str, ...]:
         return tuple(text for each in self.templates.choices for text in each.listed(row))
 
-    def _answers(self, row: SourceRow, choices: Sequence[str]) -> tuple[str, ...]:
-        texts = self.templates.by_name["answer"].listed(row)
+    def _template(self, option: str, keys: Sequence[str]) -> RowTemplate:
+        found = self.templates.get(option, keys)
+        if found is None:
+            raise ValueError(f"{option}: there is none for {' or '.join(keys)}.")
+        return found
+
+    def _answers(
+        self, row: SourceRow, choices: Sequence[str], keys: Sequence[str]
+    ) -> tuple[str, ...]:
+        texts = self._template("answer", keys).listed(row)
         if self.index is None:
             return texts
         [text] = texts
@@ -398,28 +371,33 @@ class _Plan:
             except ValueError as error:
                 raise ValueError(f"human: '{label}': {error}.") from None
 
-    def _prompt(self, row: SourceRow, worked: Sequence[SourceRow]) -> Prompt:
-        by_name = self.templates.by_name
-        if "messages" not in by_name:
+    def _prompt(self, row: SourceRow, worked: Sequence[SourceRow], keys: Sequence[str]) -> Prompt:
+        if "messages" not in self.templates:
+            template = self._template("prompt", keys)
             turns = [
-                f"{by_name['prompt'].render(each)} {self._answers(each, self._choices(each))[0]}"
+                f"{template.render(each)} {self._answers(each, self._choices(each), keys)[0]}"
                 for each in worked
             ]
-            return "\n\n".join([*turns, by_name["prompt"].render(row)])
-        said = [turn for each in worked for turn in self._turns(each)]
-        first, *rest = _messages(by_name["messages"], row)
+            return "\n\n".join([*turns, template.render(row)])
+        said = [turn for each in worked for turn in self._turns(each, keys)]
+        first, *rest = _messages(self._template("messages", keys), row)
         is_system = first.role == "system"
         return (first, *said, *rest) if is_system else (*said, first, *rest)
 
-    def _turns(self, row: SourceRow) -> tuple[Message, ...]:
+    def _turns(self, row: SourceRow, keys: Sequence[str]) -> tuple[Message, ...]:
         """Return a worked example as turns of a chat."""
-        answer = self._answers(row, self._choices(row))[0]
-        asked = _messages(self.templates.by_name["messages"], row)
+        answer = self._answers(row, self._choices(row), keys)[0]
+        asked = _messages(self._template("messages", keys), row)
         said = (each for each in asked if each.role != "system")
         return (*said, Message("assistant", answer))
 
 
-def _messages(template: _Template, row: SourceRow) -> tuple[Message, ...]:
+def _ability(templates: RowTemplates, row: SourceRow) -> str:
+    template = templates.by_name.get("ability")
+    return ABILITY if template is None else template.render(row)
+
+
+def _messages(template: RowTemplate, row: SourceRow) -> tuple[Message, ...]:
     value: Any = template.value(row)
     if not isinstance(value, list):
         return (Message("user", template.render(row)),)
@@ -437,7 +415,7 @@ def _messages(template: _Template, row: SourceRow) -> tuple[Message, ...]:
     return messages
 
 
-def _checked(rows: Sequence[_Row]) -> list[Example]:
+def _checked(rows: Sequence[_Row], *keyed: Mapping[str, Mapping[str, object]]) -> list[Example]:
     mistakes = [f"{row.place}: {row.mistake}" for row in rows if row.example is None]
     seen: dict[tuple[str, str], str] = {}
     for row in rows:
@@ -448,8 +426,11 @@ def _checked(rows: Sequence[_Row]) -> list[Example]:
                 mistakes.append(
                     f"{row.place}: the id '{key[0]}' in '{key[1]}' is that of {before} too."
                 )
-    raise_mistakes(mistakes, hint=_HINT)
-    return [row.example for row in rows if row.example is not None]
+    raise_mistakes(mistakes, hint=HINT)
+    examples = [row.example for row in rows if row.example is not None]
+    for options in keyed:
+        check_keys(options, [key for each in examples for key in (each.language, *each.answers)])
+    return examples
 
 
 def _with_source(examples: Sequence[Example], source: str, file: Path) -> tuple[Example, ...]:

@@ -315,13 +315,29 @@ def scored_by(suite: Suite, scorer: str) -> Suite:
     )
 
 
+@dataclass(frozen=True)
+class Dotted:
+    """A parameter of a builder that collects the options ``OPTION.KEY=VALUE`` by their keys."""
+
+    option: str
+
+
 class _Parameters:
     """What the builder of a suite takes: what stands behind the colon, if anything, and options."""
 
     def __init__(self, builder: Callable[..., Suite]) -> None:
-        found = inspect.signature(builder, eval_str=True).parameters.values()
-        self._options = {each.name: each for each in found if each.kind is each.KEYWORD_ONLY}
-        self._target = next((each for each in found if each.name not in self._options), None)
+        found = list(inspect.signature(builder, eval_str=True).parameters.values())
+        named = {each.name: each for each in found if each.kind is each.KEYWORD_ONLY}
+        self._dotted = {
+            mark.option: name
+            for name, each in named.items()
+            for mark in getattr(each.annotation, "__metadata__", ())
+            if isinstance(mark, Dotted)
+        }
+        self._options = {
+            name: each for name, each in named.items() if name not in self._dotted.values()
+        }
+        self._target = next((each for each in found if each.name not in named), None)
 
     @property
     def need_target(self) -> bool:
@@ -344,12 +360,22 @@ class _Parameters:
                 f"The suite '{spec.text}' does not say which {name} to read.",
                 hint=f"Write {spec.name}:{name.upper()}. {self._listed()}",
             )
-        spec.allow(list(self._options), hint=self._listed())
+        dotted = {
+            name: (self._dotted[option], key)
+            for name in spec.options
+            for option, mark, key in [name.partition(".")]
+            if mark and option in self._dotted
+        }
+        spec.allow([*self._options, *dotted], hint=self._listed())
         positional = [self._typed(spec, self._target, spec.target)] if spec.target else []
-        return positional, {
+        options = {
             name: self._typed(spec, self._options[name], text)
             for name, text in spec.options.items()
+            if name not in dotted
         }
+        for name, (parameter, key) in dotted.items():
+            options.setdefault(parameter, {})[key] = spec.options[name]
+        return positional, options
 
     def _typed(self, spec: Spec, parameter: inspect.Parameter | None, text: str) -> Any:
         """Return the text as the kind of value that the annotation asks for."""
@@ -376,6 +402,8 @@ class _Parameters:
             default = "+".join(each.default) if isinstance(each.default, tuple) else each.default
             suffix = "" if default in (None, inspect.Parameter.empty) else f" [{default}]"
             listed.append(f"{name}={_kind(each.annotation)}{suffix}")
+            if name in self._dotted:
+                listed.append(f"{name}.KEY=TEXT")
         return f"Its options: {', '.join(listed) or 'none'}."
 
 

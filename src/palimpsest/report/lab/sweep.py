@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
 
 from palimpsest.report.figure import BASE, BROKEN, INK, INTRUDED, RIGHT, TUNED, Drawing, Sheet
 from palimpsest.stats import Line
@@ -75,7 +76,7 @@ def growth_drawing(
 
     def draw(sheet: Sheet) -> None:
         columns = 1 if sheet.is_narrow else len(panels)
-        found = sheet.panels(len(panels), 2.7, n_columns=columns, margin=0.3, sharex=True)
+        found = sheet.panels(len(panels), 3.0, n_columns=columns)
         for axes, (heading, lines) in zip(found, panels.items(), strict=True):
             for line, (color, marker) in zip(lines, _PENS, strict=False):
                 points = sorted(line.points)
@@ -86,10 +87,13 @@ def growth_drawing(
                     runs = [point.x] * len(point.values)
                     axes.plot(runs, point.values, ".", color=color, markersize=3)
             axes.set_xscale("log")
+            places = sorted({point.x for line in lines for point in line.points})
+            axes.set_xticks(places, [f"{place:.0f}" for place in places])
+            axes.xaxis.set_minor_locator(NullLocator())
             axes.set_title(heading, loc="left", size=9)
             axes.set_xlabel(key)
             axes.grid(visible=True, axis="both")
-            axes.legend(loc="best", fontsize=7.5)
+            axes.legend(loc="upper left", bbox_to_anchor=(0, -0.24), fontsize=7.5, borderpad=0)
 
     return Drawing(
         name=name,
