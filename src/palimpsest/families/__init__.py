@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from palimpsest.families.restoration import DEFAULT_MEMBERS, MARGIN, restore
     from palimpsest.families.restored import check_new_folder, write_member
     from palimpsest.families.specs import MEMBERS, parse_members
+    from palimpsest.families.target import Target, load_target
     from palimpsest.families.tracing import trace
 
 __all__ = [
     "DEFAULT_MEMBERS", "MARGIN", "MEMBERS", "Family", "Member", "MemberChain", "Rows", "SavedStep",
-    "TensorPair", "check_new_folder", "fraction", "parse_members", "read_restoration", "read_trace",
-    "restore", "rewrite_family_reports", "saved_steps", "scaled", "shortest", "trace",
-    "write_member",
+    "Target", "TensorPair", "check_new_folder", "fraction", "load_target", "parse_members",
+    "read_restoration", "read_trace", "restore", "rewrite_family_reports", "saved_steps", "scaled",
+    "shortest", "trace", "write_member",
 ]  # fmt: skip
 
 lazy_face(globals())

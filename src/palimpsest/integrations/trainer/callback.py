@@ -13,8 +13,17 @@ import torch
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback
 
 from palimpsest.errors import UserError
+from palimpsest.families import Target, load_target
 from palimpsest.integrations.trainer.network import on_first_rank, undisturbed, unwrapped
 from palimpsest.integrations.trainer.pace import Pace
+from palimpsest.integrations.trainer.proposal import (
+    Proposal,
+    Scores,
+    ask_shares,
+    command_for,
+    propose,
+    weights_at_start,
+)
 from palimpsest.integrations.trainer.record import TrainingRecord, parse_probes, reached, scalars
 from palimpsest.lm.models import LanguageModel, load_model, parse_model_spec
 from palimpsest.lm.models.huggingface import InMemoryModel
@@ -57,6 +66,10 @@ class ForgettingCallback(TrainerCallback):
             the end are measured in any case.
         limit: At most so many source examples a cell of a suite; fewer are faster and less certain.
         base: A model to compare with instead, such as ``hf:ID``, or an object.
+        target: What is tuned for, a suite or ``text:FILE``. With it the end of the training tries
+            shares of its change, from the answers that there are and a few more, proposes the one
+            that keeps most, and logs the command that measures and writes it. This takes about six
+            more measurements, and copies of the trained weights.
         stop_at_forgetting: Stop the training when the accuracy on a suite has surely fallen by so
             much: when the lower end of the interval of its forgetting reaches this fraction.
         max_share: Seconds of measuring for each second of training, at most. Measurements that
@@ -82,6 +95,7 @@ class ForgettingCallback(TrainerCallback):
         every: int | Literal["save"] = 100,
         limit: int | None = 25,
         base: str | LanguageModel | None = None,
+        target: str | None = None,
         stop_at_forgetting: float | None = None,
         max_share: float | None = 0.05,
         chat: bool = False,
@@ -106,6 +120,9 @@ class ForgettingCallback(TrainerCallback):
             seed=seed,
             n_resamples=n_resamples,
         )
+        self._target = None if target is None else load_target(target, limit=limit)
+        self._start: dict[str, torch.Tensor] | None = None
+        self.proposal: Proposal | None = None
         self._pace = Pace(max_share)
         self._session = ""
         self._last = -1
@@ -118,6 +135,8 @@ class ForgettingCallback(TrainerCallback):
         self._pace = Pace(self._max_share)
         self._session = uuid.uuid4().hex[:16]  # from the system, not from a seeded generator
         self._said = False
+        if self._target is not None and state.global_step == 0 and state.is_world_process_zero:
+            self._start = weights_at_start(unwrapped(self._trainer))
         with self._asking(state) as model:
             rows, outcome = on_first_rank(self._trainer, lambda: self._begin(model, state))
             self._publish(outcome, control)
@@ -157,7 +176,9 @@ class ForgettingCallback(TrainerCallback):
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Say what measuring has cost."""
+        """Propose an interpolation, if a target was named, and say what measuring has cost."""
+        if self._target is not None:
+            self._propose(self._target, state)
         if not state.is_world_process_zero:
             return
         over = self._max_share is not None and self._pace.share > self._max_share
@@ -169,6 +190,52 @@ class ForgettingCallback(TrainerCallback):
             self._pace.training_seconds,
             "none" if self._max_share is None else f"{100 * self._max_share:g} %",
         )
+
+    def _propose(self, target: Target, state: TrainerState) -> None:
+        """Try shares of the change; what fails is logged, and ends nothing."""
+        step, network = state.global_step, unwrapped(self._trainer)
+
+        def tried() -> Proposal | None:
+            start = self._start
+            if start is None:
+                _LOG.warning("The training was resumed: its first weights are gone, none is tried.")
+                return None
+            return propose(ask_shares(network, start, lambda share: self._scores(share, step)))
+
+        try:
+            with self._pace.measuring(), undisturbed(network):
+                self.proposal = on_first_rank(self._trainer, tried)
+        except UserError as error:
+            _LOG.warning("No interpolation is proposed: %s", error.message)
+        except Exception:
+            _LOG.exception("No interpolation could be tried; the training is not affected.")
+        self._start = None
+        if state.is_world_process_zero:
+            found = self.proposal
+            command = command_for(
+                self._trainer,
+                self._base if isinstance(self._base, str) else None,
+                self._record.suites,
+                target.suite.name,
+                step=step,
+                share=None if found is None else found.share,
+            )
+            said = "" if found is None else f"{found.sentence()} "
+            _LOG.warning("%sTo measure members and write the best: %s", said, command)
+
+    def _scores(self, share: float, step: int) -> Scores:
+        """Ask the network as it is, which has this share of its change."""
+        assert self._target is not None
+        names = {0.0: f"training-{self._session}-0", 1.0: f"training-{self._session}-{step}"}
+        model = InMemoryModel(
+            unwrapped(self._trainer),
+            self._tokenizer,
+            name=f"{share:.0%} of the change of the training",
+            fingerprint=names.get(share, f"training-{self._session}-{step}-share-{share:g}"),
+            chat=self._chat or None,
+        )
+        with closing(model):
+            return Scores(*self._record.plain_scores(model, self._target))
 
     def _is_due(self, state: TrainerState, control: TrainerControl) -> bool:
         if isinstance(self._every, int):

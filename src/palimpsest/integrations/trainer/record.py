@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from palimpsest.errors import UserError
+from palimpsest.families import Target
 from palimpsest.integrations.trainer.pace import Pace
 from palimpsest.judging import (
     ALWAYS_VIA,
@@ -87,6 +88,7 @@ class TrainingRecord:
         self._log = MeasurementLog(folder / FILE_NAME)
         self._base = ""
         self._base_rows: dict[str, list[AnswerRow]] = {}
+        self._base_target: dict[str, float] = {}
         self._settings: dict[str, Settings] = {}
 
     def start(self, base: LanguageModel, current: LanguageModel) -> None:
@@ -174,6 +176,48 @@ class TrainingRecord:
             ]
         )
         return analyses
+
+    @property
+    def suites(self) -> list[str]:
+        """The names of what is asked."""
+        return list(self._probes)
+
+    def plain_scores(self, model: LanguageModel, target: Target) -> tuple[float, float]:
+        """Return how often a model is right, asked plainly, and what it has gained on a target.
+
+        Args:
+            model: The base at the first call.
+            target: What is tuned for.
+
+        Raises:
+            UserError: The folder cannot be written, or what the model raises.
+        """
+        right: list[float] = []
+        role = "tuned" if self._base_target else "base"
+        with AnswerStore(self._answers) as store:
+            for name, probe in self._probes.items():
+                plain = evaluate(
+                    model,
+                    probe.suite,
+                    probe.vias[:1],
+                    store=store,
+                    role=role,
+                    settings=self._settings[name],
+                )
+                right += [float(row.outcome == "right") for row in plain]
+            suite = target.suite
+            rows = evaluate(
+                model,
+                suite,
+                [parse_via("identity", suite)],
+                store=store,
+                role=role,
+                settings=target.settings([model]),
+            )
+        scores = target.scores(rows)
+        self._base_target = self._base_target or scores
+        gain = target.gain(target.mean(scores), target.mean(self._base_target))
+        return sum(right) / len(right), float(gain)
 
     @property
     def _answers(self) -> Path:
