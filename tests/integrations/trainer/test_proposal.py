@@ -70,7 +70,7 @@ def test_where_the_target_gained_nothing_there_is_nothing_to_keep() -> None:
 def test_the_weights_are_the_same_to_the_bit_with_and_without_a_proposal(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    longer = {"max_steps": 60, "logging_steps": 60, "n_documents": 240}
+    longer: dict[str, Any] = {"max_steps": 60, "logging_steps": 60, "n_documents": 240}
     plain = new_trainer(tmp_path / "plain", **longer)
     plain.train()
     trainer, callback = watched(tmp_path / "watched", **longer)
