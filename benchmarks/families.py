@@ -164,27 +164,25 @@ def copied(source: Path, target: Path) -> float:
     return seconds
 
 
-def farthest(one: Path, other: Path | tuple[Path, Path]) -> float:
-    """Return how far a checkpoint is from another, or from the formula for a pair, at most.
+def farthest(made: Path, base: Path, tuned: Path) -> float:
+    """Return how far a checkpoint is from the formula in float64, at most.
 
-    The unit is 1e-6 for float32 and one in the last place for bfloat16.
+    The unit is 1e-6 for float32, and for bfloat16 one in the last place of the larger of the two
+    numbers that are mixed: where they nearly cancel, the result has far smaller units.
     """
     most = 0.0
-    paths = other if isinstance(other, tuple) else (other,)
     with ExitStack() as stack:
-        ours, *theirs = (stack.enter_context(safe_open(path, "pt")) for path in (one, *paths))
-        names: Sequence[str] = list(ours.keys())
+        files = [stack.enter_context(safe_open(path, "pt")) for path in (made, base, tuned)]
+        names: Sequence[str] = list(files[0].keys())
         for name in names:
-            a, b = ours.get_tensor(name), theirs[0].get_tensor(name)
-            if len(theirs) == 2:
-                before, after = b.double(), theirs[1].get_tensor(name).double()
-                b = ((1 - ALPHA) * before + ALPHA * after).to(a.dtype)
-            if a.dtype == torch.float32:
-                most = max(most, float((a - b).abs().max()) / 1e-6)
-            else:  # neighbouring numbers have neighbouring bits, but for the sign
-                bits = [each.view(torch.int16).int() for each in (a, b)]
-                signed = [torch.where(each < 0, -(each & 0x7FFF), each) for each in bits]
-                most = max(most, float((signed[0] - signed[1]).abs().max()))
+            stored = files[0].get_tensor(name)
+            found, before, after = (file.get_tensor(name).double() for file in files)
+            off = (found - ((1 - ALPHA) * before + ALPHA * after)).abs()
+            if stored.dtype == torch.float32:
+                most = max(most, float(off.max()) / 1e-6)
+            else:  # eight bits of mantissa; by powers of two
+                _, exponents = torch.frexp(torch.maximum(before.abs(), after.abs()))
+                most = max(most, float((off / 2.0 ** (exponents.double() - 8)).max()))
     return most
 
 
@@ -206,11 +204,11 @@ def interpolation(rounds: int, mergekit: str | None) -> None:
                     peer = Path(folder) / "peer"
                     theirs.append(run(python, MERGEKIT, base, tuned, peer, ALPHA))
             unit = "1e-6" if dtype == torch.float32 else "units in the last place"
-            far = farthest(out / shard.name, (base / shard.name, shard))
+            far = farthest(out / shard.name, base / shard.name, shard)
             assert far <= 1, f"{far} {unit} from the formula in float64"
             print(f"  {name}: ours is at most {far:.2g} {unit} from the formula in float64")
             if mergekit:
-                far = farthest(peer / shard.name, (base / shard.name, shard))
+                far = farthest(peer / shard.name, base / shard.name, shard)
                 print(f"  {name}: mergekit's, computed in {name}, {far:.2g}")
             cp = statistics.median(copies)
             show(f"{name}, {size:.2f} GB: cp", cp, None)
