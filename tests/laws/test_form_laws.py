@@ -78,4 +78,5 @@ def test_a_long_answer_does_not_take_long(name: str, piece: str) -> None:
     form, text = made(name), piece * (50_000 // len(piece))
     started = time.process_time()
     form.fits(text)
-    assert time.process_time() - started < 2  # quadratic ones take minutes
+    # Quadratic ones take minutes; a busy machine makes one second three.
+    assert time.process_time() - started < 10

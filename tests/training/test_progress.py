@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -9,6 +10,15 @@ from palimpsest.errors import Terminated
 from palimpsest.training.progress import noticed_interrupts, sigterm_raises
 
 
+@pytest.fixture
+def plain_sigterm() -> Iterator[None]:
+    """Take away what others have left in the process: Ray keeps a handler of its own."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("plain_sigterm")
 @pytest.mark.parametrize(
     ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)]
 )
