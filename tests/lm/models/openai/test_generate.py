@@ -110,7 +110,7 @@ def test_closing_cancels_what_runs(server: FaultServer) -> None:
     cast("asyncio.Future[None]", answers).close()  # type: ignore[attr-defined]
     assert time.monotonic() - started < 10  # far less than the server's pause
     until(lambda: server.n_running == 0)
-    assert server.n_abandoned == 4
+    until(lambda: server.n_abandoned == 4)  # counted a moment after it has ended
     assert not threads()
 
 
