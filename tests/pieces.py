@@ -1,5 +1,13 @@
 """Work for engines, in a module that other processes can import."""
 
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
 from palimpsest.errors import UserError
 
 
@@ -8,3 +16,29 @@ def double(number: int) -> bytes:
     if number < 0:
         raise UserError(f"{number} is negative.")
     return str(2 * number).encode()
+
+
+def counter() -> Callable[[Any], Iterator[Any]]:
+    """A hand that counts its pieces: with it, workers show that they keep what they have."""
+    n_pieces = 0
+
+    def hand(piece: Any) -> Iterator[Any]:
+        nonlocal n_pieces
+        n_pieces += 1
+        if piece == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if piece == "mistake":
+            raise UserError("It is wrong.", hint="Write it right.")
+        if piece == "fault":
+            raise ZeroDivisionError("by nothing")
+        if piece == "sleep":
+            time.sleep(60)
+        yield piece
+        yield os.getpid(), n_pieces
+
+    return hand
+
+
+def stillborn() -> Callable[[Any], Iterator[Any]]:
+    """A hand that is never made."""
+    os._exit(7)

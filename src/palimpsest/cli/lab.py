@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from palimpsest.cli.help import Commands, definition_list
-from palimpsest.cli.options import Json, Quiet
+from palimpsest.cli.options import Address, Json, NWorkers, Quiet
 from palimpsest.cli.terminal import command_line
 
 if TYPE_CHECKING:
@@ -136,16 +136,11 @@ def sweep(
         typer.Option("--out", "-o", help="The folder; by default palimpsest-sweep-NAME."),
     ] = None,
     settings: Set = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="Processes; by default one a core.")
-    ] = None,
     engine: Annotated[
-        str, typer.Option("--engine", help="local, or ray for a Ray cluster.")
-    ] = "local",
-    address: Annotated[
-        str | None,
-        typer.Option("--address", help="For ray: the cluster; by default one is started here."),
-    ] = None,
+        str, typer.Option("--engine", help="Where runs are done: processes, here, or ray.")
+    ] = "processes",
+    workers: NWorkers = None,
+    address: Address = None,
     bases: Annotated[
         Path | None,
         typer.Option("--bases", help="Folder of pretrained models that sweeps share."),

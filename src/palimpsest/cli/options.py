@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from palimpsest.errors import UserError
+
 if TYPE_CHECKING:
+    from palimpsest.engines import Engine
     from palimpsest.records import Results
 
 EXIT_FORGOTTEN = 3
@@ -148,6 +151,40 @@ Failing = Annotated[
         "verdict on some ability. Repeatable.  [default: never]",
     ),
 ]
+
+
+EngineName = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        help="Where models that are computed here are asked: here, in processes, or by actors of a "
+        "Ray cluster (ray). The answers are the same.",
+    ),
+]
+NWorkers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="How many at a time; by default one a core."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option("--address", help="For ray: the cluster; by default one is started here."),
+]
+
+
+def engine_of(name: str, workers: int | None, address: str | None) -> Engine:
+    """Return the engine that the options ask for.
+
+    Raises:
+        UserError: There is none of that name, or workers are wanted where there are none.
+    """
+    from palimpsest.engines import make_engine
+
+    if name == "here" and workers is not None:
+        raise UserError(
+            f"--workers {workers} has no meaning here: one process asks both models.",
+            hint="Add --engine processes, or --engine ray.",
+        )
+    return make_engine(name, workers=workers, address=address)
 
 
 def with_form(model: str, form: PromptForm | None) -> str:

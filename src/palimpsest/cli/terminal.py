@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
+    from palimpsest.engines import Engine
     from palimpsest.judging import Whole
     from palimpsest.lm.models import Budget
     from palimpsest.records import Results
@@ -162,6 +163,7 @@ def diagnose_and_show(
     inference: bool = False,
     min_fidelity: float = 0.0,
     budget: Budget | None = None,
+    engine: Engine | None = None,
     seed: int = 0,
     quiet: bool = False,
     as_json: bool = False,
@@ -188,6 +190,7 @@ def diagnose_and_show(
             inference=inference,
             min_fidelity=min_fidelity,
             budget=budget,
+            engine=engine,
             seed=seed,
             command=command_line(),
             progress=told_by(show),

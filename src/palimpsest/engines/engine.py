@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from palimpsest.engines.crew import Crew, Start
 from palimpsest.errors import UserError
 from palimpsest.registry import Registry
 
@@ -53,16 +54,34 @@ class Engine(ABC):
             KeyboardInterrupt: Ctrl-C, once every process has saved what it was doing.
         """
 
+    def crew(self, start: Start) -> Crew | None:
+        """Return workers that keep what they have loaded, such as a model, between pieces of work.
+
+        ``None`` where work is done in this process, which keeps it anyway.
+
+        Args:
+            start: Called in each worker, for what does its work.
+
+        Raises:
+            UserError: The engine has none.
+        """
+        raise UserError(
+            f"The engine '{type(self).__name__}' has no workers that keep a model loaded.",
+            hint="Use --engine here, processes or ray.",
+        )
+
 
 ENGINES: Registry[type[Engine]] = Registry(
     "engine",
     {
-        "local": "palimpsest.engines.local:LocalEngine",
+        "processes": "palimpsest.engines.local:LocalEngine",
         "here": "palimpsest.engines.local:HereEngine",
+        "local": "palimpsest.engines.local:LocalEngine",
         "ray": "palimpsest.engines.ray_cluster:RayEngine",
     },
 )
-"""Engines by name; built from ``workers`` and ``address``."""
+"""Engines by name; built from ``workers`` and ``address``. ``local`` is an older name of
+``processes``."""
 
 
 def make_engine(name: str, *, workers: int | None = None, address: str | None = None) -> Engine:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from palimpsest.engines import Engine, make_engine
 from palimpsest.errors import UserError
 from palimpsest.judging.agreement import (
     agreement_with_people,
@@ -32,6 +33,7 @@ from palimpsest.judging.pairing import ROLES
 from palimpsest.judging.via import Via, distinct_vias, parse_via
 from palimpsest.judging.warnings import find_oddities
 from palimpsest.judging.whole import Whole
+from palimpsest.judging.workers import Workers, without_failed
 from palimpsest.lm.conjugations import CONJUGATIONS
 from palimpsest.lm.models import Budget, Chargeable, LanguageModel, can_score, load_model
 from palimpsest.lm.models.huggingface import check_templates
@@ -81,6 +83,7 @@ def diagnose(
     inference: bool = False,
     min_fidelity: float = 0.0,
     budget: Budget | None = None,
+    engine: Engine | None = None,
     seed: int = 0,
     n_resamples: int = 10_000,
     command: str = "palimpsest.diagnose(…)",
@@ -107,6 +110,8 @@ def diagnose(
         min_fidelity: Leave out, of both models alike, prompts whose round trip through a
             conjugation has a lower chrF, from 0 to 1.
         budget: Stop before the requests to endpoints cost more; every answer is kept.
+        engine: Where models that are computed here are asked: in this process, by default, or by
+            workers that hold a copy each. The answers are the same.
         seed: Seed of the bootstrap.
         n_resamples: Bootstrap resamples.
         command: Recorded as the way to repeat the run.
@@ -136,7 +141,8 @@ def diagnose(
         if notify is not None:
             notify(warnings)
         inferred = InferenceLog(run.folder.path if run.is_kept else None) if inference else None
-        answered = _ask_all(plan, run.store, whole, inferred, progress)
+        with Workers(engine or make_engine("here")) as workers:
+            answered = _ask_all(plan, run.store, whole, inferred, workers, progress)
         asked_of, plan, rows = plan.suite, plan._replace(suite=answered.suite), answered.rows
         warnings += [*answered.notes, *find_oddities(rows, plan.suite, plan.vias)]
         agreements = agreement_with_people(plan.suite)
@@ -297,6 +303,7 @@ def _ask_all(
     store: AnswerStore,
     whole: Whole,
     inferred: InferenceLog | None,
+    workers: Workers,
     progress: DiagnosisProgress | None,
 ) -> _Answered:
     """Ask one model after the other, so that only one need be in memory.
@@ -307,7 +314,7 @@ def _ask_all(
 
     def ask(role: str, suite: Suite, vias: Sequence[Via]) -> list[AnswerRow]:
         return evaluate(
-            plan.models[role],
+            held[role],
             suite,
             vias,
             store=store,
@@ -318,6 +325,7 @@ def _ask_all(
         )
 
     told = _Told()
+    held = {role: workers.hold(model) for role, model in plan.models.items()}
     suite, vias, notes = plan.suite, plan.vias, []
     at_floor: list[FloorCell] = []
     rows: list[AnswerRow] = []
@@ -332,8 +340,9 @@ def _ask_all(
             rows += ask(role, suite, vias)
             if inferred is not None:
                 tell = None if progress is None else partial(_told, progress, f"{role}, inference")
-                inferred.measure(role, model, suite, vias, plan.settings, tell)
-    return _Answered(rows, suite, at_floor, notes)
+                inferred.measure(role, held[role], suite, vias, plan.settings, tell)
+    rows, failed = without_failed(rows, suite, vias)
+    return _Answered(rows, suite, at_floor, [*notes, *failed])
 
 
 def _n_source(suite: Suite) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections import defaultdict
 from collections.abc import Container, Generator, Iterable, Iterator, Sequence
@@ -69,7 +70,8 @@ def evaluate(
     well; prompts that are sent in the same form are asked once. Answers are stored as they finish:
     whatever ends the process, the next call continues there and returns the same rows.
 
-    Answers to examples that the store has and the suite lacks stay there for another time.
+    Answers to examples that the store has and the suite lacks stay there for another time. A prompt
+    of which whatever answers it dies again and again has no row, and is asked again next time.
 
     Args:
         model: Asked greedily.
@@ -112,7 +114,7 @@ def evaluate(
     ask(missing, whole_if_wrong(questions, whole))
     again = to_ask_again(questions, rows, whole)
     ask(again, {question.key for question in again})
-    return [rows[question.key] for question in questions]
+    return [rows[question.key] for question in questions if question.key in rows]
 
 
 def settings_for(suite: Suite, models: Iterable[LanguageModel]) -> Settings:
@@ -227,6 +229,8 @@ def _ask_all(
         # Closing this generator must free the model's batch at once, not at the next collection.
         try:
             for group, reply in read_together(replies, waits=_waits, prepare=_prepare_replies):
+                if reply.finish == "failed":
+                    continue
                 yield [_marked(question.row(reply, role=role)) for question in group]
         finally:
             replies.close()
@@ -321,6 +325,12 @@ class _Settled:
         self._to_end = to_end
         self._going_on: set[int] = set()
 
+    def part(self, indexes: Sequence[int]) -> _Settled:
+        """Return the same for some of the prompts alone (:class:`.Divisible`)."""
+        groups = [self._groups[index] for index in indexes]
+        keys = {question.key for group in groups for question in group}
+        return _Settled(groups, {key for key in keys if key in self._to_end})
+
     def __call__(self, index: int, raw: str) -> bool:
         """Return whether the answer may end here; not if it is wrong and wanted whole."""
         if index in self._going_on:
@@ -351,8 +361,9 @@ def _choose(
         seconds = (time.monotonic() - started) / len(batch)
         for ((_, choices), group), values in zip(batch, found, strict=True):
             cut = any(each.cut for each in values)
+            failed = any(math.isnan(each.log_probability) for each in values)
             raw = choices_as_raw(choices, values)
-            yield group, RawAnswer(raw, "chosen", seconds, prompt_cut=cut)
+            yield group, RawAnswer(raw, "failed" if failed else "chosen", seconds, prompt_cut=cut)
 
 
 def _likelihoods(

@@ -50,7 +50,11 @@ def to_ask_again(
 
 def _cut(group: Sequence[Question], rows: Mapping[AnswerKey, AnswerRow]) -> Iterator[Question]:
     for outcome in ("intruded", "broken"):
-        wrong = [question for question in group if rows[question.key].outcome == outcome]
+        wrong = [
+            question
+            for question in group
+            if question.key in rows and rows[question.key].outcome == outcome
+        ]
         for question in wrong[: THRESHOLDS.n_whole]:
             if rows[question.key].finish == CUT:
                 yield question

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
         Generation,
         Joint,
         LanguageModel,
+        Movable,
         NextToken,
+        Origin,
         ScoringUnavailableError,
         ShowsTokens,
         TellsMargins,
@@ -26,9 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ROSETTA_WEIGHTS", "AsksAsLmEval", "Budget", "Chargeable", "Decided", "Generation", "Joint",
-    "LanguageModel", "NextToken", "PriceTable", "ScoringUnavailableError", "ScriptedModel",
-    "ShowsTokens", "TellsMargins", "TellsNextTokens", "WritesPrompts", "can_score", "in_form",
-    "load_model", "parse_model_spec",
+    "LanguageModel", "Movable", "NextToken", "Origin", "PriceTable", "ScoringUnavailableError",
+    "ScriptedModel", "ShowsTokens", "TellsMargins", "TellsNextTokens", "WritesPrompts", "can_score",
+    "in_form", "load_model", "parse_model_spec",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -15,10 +15,11 @@ Decided = Callable[[int, str], bool]
 will be scored, whatever follows? ``True`` lets the back end stop early; it may also be ignored."""
 
 
-Finish = Literal["stop", "decided", "length", "filtered", "refused"]
+Finish = Literal["stop", "decided", "length", "filtered", "refused", "failed"]
 """Why an answer ended: stop string or end token, early decision, the token limit, a content filter
 of the server, or a refusal of the server or the model. A prompt that leaves no room for an answer
-has an empty one of no tokens that ended with ``length``."""
+has an empty one of no tokens that ended with ``length``; ``failed`` is none at all, where whatever
+computed it died of it again and again."""
 
 
 class ScoringUnavailableError(UserError):
@@ -97,6 +98,28 @@ class LanguageModel(Protocol):
 
     def close(self) -> None:
         """Free the memory; the model is not used afterwards."""
+
+
+class Origin(NamedTuple):
+    """How another process comes to the same model."""
+
+    function: Callable[..., LanguageModel]
+    """Of a module, so that the other process finds it."""
+
+    arguments: tuple[str, ...]
+
+    def open(self) -> LanguageModel:
+        """Return the model."""
+        return self.function(*self.arguments)
+
+
+@runtime_checkable
+class Movable(Protocol):
+    """A model that is computed here and can be computed elsewhere."""
+
+    @property
+    def origin(self) -> Origin:
+        """How to open it there."""
 
 
 @runtime_checkable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,6 +38,17 @@ def load_model(spec: str) -> LanguageModel:
     """
     parsed = parse_model_spec(spec)
     return MODELS.get(parsed.name)(parsed)
+
+
+def load_model_from(folder: str, spec: str) -> LanguageModel:
+    """Open the model that ``spec`` names for a process that works in ``folder``.
+
+    Where there is no such folder, on another machine, paths are looked up from its own.
+    """
+    if not Path(folder).is_dir():
+        return load_model(spec)
+    with contextlib.chdir(folder):
+        return load_model(spec)
 
 
 _FORMS = {

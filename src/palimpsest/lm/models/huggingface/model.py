@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -28,6 +29,8 @@ from palimpsest.lm.models.huggingface.loading import (
 )
 from palimpsest.lm.models.huggingface.memory import free_memory
 from palimpsest.lm.models.huggingface.options import HuggingFaceOptions
+from palimpsest.lm.models.protocol import Origin
+from palimpsest.lm.models.specs import load_model_from
 from palimpsest.specs import Spec
 
 if TYPE_CHECKING:
@@ -122,6 +125,11 @@ class HuggingFaceModel(CausalModel):
         if self.n_too_long:
             facts["prompts too long"] = f"{self.n_too_long:,}"
         return facts
+
+    @property
+    def origin(self) -> Origin:
+        """How another process opens the same model."""
+        return Origin(load_model_from, (str(Path.cwd()), self.spec))
 
     @property
     def checkpoint(self) -> Checkpoint:

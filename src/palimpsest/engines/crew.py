@@ -1,0 +1,195 @@
+"""Crews: workers that keep what they have loaded between pieces of work, and are replaced."""
+
+from __future__ import annotations
+
+import traceback
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, NamedTuple
+
+from palimpsest.errors import UserError
+
+Hand = Callable[[Any], Iterator[Any]]
+"""What does pieces of work in a worker: one in, what comes of it out, part by part."""
+
+Start = Callable[[], Hand]
+"""Makes a worker's hand, once; a function of a module, so that other processes find it."""
+
+_N_FAILED_STARTS = 3
+"""Workers that may end before they are ready, one after the other, until that is an error."""
+
+
+class Told(NamedTuple):
+    """What a worker says, or what is found out about it."""
+
+    kind: Literal["ready", "part", "done", "failed", "dead"]
+    value: Any = None
+    """The part; of ``failed`` the error; of ``dead`` why, as far as that is known."""
+
+
+class Event(NamedTuple):
+    """Something that came of a piece of work."""
+
+    piece: int
+    """The number that :meth:`Crew.submit` returned."""
+    kind: Literal["part", "done", "lost"]
+    """A part of what comes of it; the end; or that its worker died, and what came so far is all."""
+    value: Any
+    """The part, or why the worker died."""
+    worker: int
+    """Which place in the crew."""
+
+
+class Worker(ABC):
+    """One process or actor that does pieces of work, one at a time."""
+
+    @abstractmethod
+    def give(self, piece: Any) -> None:
+        """Hand it the next piece; it is ready and idle. A dead one takes it and says so later."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """End it at once, whatever it does."""
+
+
+class Staff(ABC):
+    """Where workers come from."""
+
+    n_workers: int
+
+    @abstractmethod
+    def hire(self, place: int) -> Worker:
+        """Return a new worker that is still getting ready; do not wait for it."""
+
+    @abstractmethod
+    def listen(self, workers: Sequence[Worker]) -> list[tuple[Worker, Told]]:
+        """Wait until one of the workers has something to say, and return what they say."""
+
+
+class _Place:
+    """A place in a crew, and who fills it."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.ready = False
+        self.piece: int | None = None
+
+
+class Crew:
+    """Workers that are given pieces of work as they become idle.
+
+    A worker that dies is replaced; the piece that it was doing is *lost*, which its owner is told,
+    and may submit again what is missing of it.
+
+    Args:
+        staff: Where workers come from; they are hired with the first piece.
+    """
+
+    def __init__(self, staff: Staff) -> None:
+        self._staff = staff
+        self._places: list[_Place] = []
+        self._waiting: deque[tuple[int, Any]] = deque()
+        self._n_submitted = 0
+        self._n_failed_starts = 0
+
+    @property
+    def n_workers(self) -> int:
+        """How many workers there are, or will be."""
+        return self._staff.n_workers
+
+    def submit(self, piece: Any) -> int:
+        """Put a piece at the end of the queue and return its number."""
+        self._waiting.append((self._n_submitted, piece))
+        self._n_submitted += 1
+        return self._n_submitted - 1
+
+    def events(self) -> Iterator[Event]:
+        """Yield what comes of the submitted pieces until none is left; more may be submitted.
+
+        If the caller stops before, all pieces are forgotten, and busy workers replaced.
+
+        Raises:
+            UserError: One was raised in a worker, or workers end as soon as they begin.
+            RuntimeError: A worker's work raised another exception; its traceback is the message.
+        """
+        while len(self._places) < self.n_workers:
+            self._places.append(_Place(self._staff.hire(len(self._places))))
+        try:
+            while self._waiting or any(place.piece is not None for place in self._places):
+                self._deal()
+                listening = [
+                    place for place in self._places if not place.ready or place.piece is not None
+                ]
+                by_worker = {id(place.worker): place for place in listening}
+                for worker, told in self._staff.listen([place.worker for place in listening]):
+                    yield from self._hear(by_worker[id(worker)], told)
+        finally:
+            self._forget()
+
+    def close(self) -> None:
+        """End all workers."""
+        self._waiting.clear()
+        for place in self._places:
+            place.worker.kill()
+        self._places.clear()
+
+    def _deal(self) -> None:
+        for place in self._places:
+            if place.ready and place.piece is None and self._waiting:
+                place.piece, piece = self._waiting.popleft()
+                place.worker.give(piece)
+
+    def _hear(self, place: _Place, told: Told) -> Iterator[Event]:
+        number = self._places.index(place)
+        if told.kind == "ready":
+            place.ready, self._n_failed_starts = True, 0
+        elif told.kind == "dead":
+            lost = self._replace(place, str(told.value))
+            if lost is not None:
+                yield Event(lost, "lost", told.value, number)
+        elif told.kind == "failed":
+            place.piece = None
+            raise told.value
+        else:
+            assert place.piece is not None
+            piece = place.piece
+            if told.kind == "done":
+                place.piece = None
+            yield Event(piece, told.kind, told.value, number)
+
+    def _replace(self, place: _Place, why: str) -> int | None:
+        """Hire another worker for a place, and return which piece is lost, if any."""
+        if not place.ready:
+            self._n_failed_starts += 1
+            if self._n_failed_starts >= _N_FAILED_STARTS:
+                raise UserError(
+                    f"{_N_FAILED_STARTS} workers ended before they had begun: {why}",
+                    hint="Is there memory for so many? Try fewer with --workers, or --engine here.",
+                )
+        place.worker.kill()
+        lost, place.piece, place.ready = place.piece, None, False
+        place.worker = self._staff.hire(self._places.index(place))
+        return lost
+
+    def _forget(self) -> None:
+        self._waiting.clear()
+        for place in self._places:
+            if place.piece is not None:
+                place.worker.kill()
+                place.piece, place.ready = None, False
+                place.worker = self._staff.hire(self._places.index(place))
+
+
+def said_of(hand: Hand, piece: Any) -> Iterator[Told]:
+    """Yield what a worker says of a piece of work: its parts, and how it ended."""
+    try:
+        for part in hand(piece):
+            yield Told("part", part)
+    except UserError as error:
+        # As a plain one: subclasses may not survive the way through another process.
+        yield Told("failed", UserError(error.message, hint=error.hint))
+    except Exception:
+        yield Told("failed", RuntimeError(f"In a worker:\n{traceback.format_exc()}"))
+    else:
+        yield Told("done")

@@ -1,0 +1,386 @@
+"""Models that several workers hold: the prompts are dealt to them, the answers come back here."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
+
+from palimpsest.engines import Crew, Engine, Event
+from palimpsest.errors import MOST_SHOWN, UserError
+from palimpsest.judging.via import Via
+from palimpsest.lm import Likelihood, Prompt, texts_of
+from palimpsest.lm.models import (
+    Decided,
+    Generation,
+    LanguageModel,
+    Movable,
+    NextToken,
+    Origin,
+)
+from palimpsest.lm.suites import Suite
+from palimpsest.records import AnswerRow
+
+N_DEATHS = 3
+"""Workers that a prompt may end, asked alone, before it is set aside."""
+
+_SECONDS_A_PARCEL = 0.05
+"""Answers travel together, those of so long a time."""
+
+_LEAST_PIECE = 32
+"""Prompts of a piece, unless fewer are left: smaller batches waste the model's time."""
+
+
+class _Call(NamedTuple):
+    """A piece of work for a worker."""
+
+    origin: Origin
+    fingerprint: str
+    method: str
+    """``generate``, or another that returns a list with an entry a prompt."""
+    as_lm_eval: bool
+    prompts: Sequence[Prompt]
+    others: Sequence[Sequence[Any]]
+    """Lists with an entry a prompt: candidates, or beginnings."""
+    options: Mapping[str, Any]
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """What says of prompts that their answers are decided, and can do so of some of them alone."""
+
+    def part(self, indexes: Sequence[int]) -> Decided:
+        """Return the same for the prompts with these indexes, which count anew from 0."""
+
+
+def answerer() -> Callable[[_Call], Iterator[list[tuple[int, Any]]]]:
+    """Return what answers in a worker; it holds one model, that of the last call."""
+    return _Answerer()
+
+
+class _Answerer:
+    def __init__(self) -> None:
+        self._origin: Origin | None = None
+        self._model: LanguageModel | None = None
+
+    def __call__(self, call: _Call) -> Iterator[list[tuple[int, Any]]]:
+        """Yield answers with the index of their prompt, those of a moment together."""
+        model = self._model_of(call)
+        with ExitStack() as stack:
+            if call.as_lm_eval:
+                stack.enter_context(cast("Any", model).as_lm_eval())
+            method = getattr(model, call.method)
+            if call.method != "generate":
+                yield list(enumerate(method(call.prompts, *call.others, **call.options)))
+                return
+            yield from _parcels(stack.enter_context(closing(method(call.prompts, **call.options))))
+
+    def _model_of(self, call: _Call) -> LanguageModel:
+        if self._model is None or self._origin != call.origin:
+            if self._model is not None:
+                self._model.close()
+            self._model, self._origin = call.origin.open(), call.origin
+            if self._model.fingerprint != call.fingerprint:
+                raise UserError(
+                    f"A worker finds another model under '{self._model.spec}' than this process: "
+                    f"its fingerprint is {self._model.fingerprint}, expected {call.fingerprint}.",
+                    hint="Are files and releases (palimpsest, transformers) the same on all "
+                    "machines?",
+                )
+        return self._model
+
+
+def _parcels(answers: Iterator[tuple[int, Any]]) -> Iterator[list[tuple[int, Any]]]:
+    parcel: list[tuple[int, Any]] = []
+    due = time.monotonic() + _SECONDS_A_PARCEL
+    for answer in answers:
+        parcel.append(answer)
+        if time.monotonic() >= due:
+            yield parcel
+            parcel, due = [], time.monotonic() + _SECONDS_A_PARCEL
+    if parcel:
+        yield parcel
+
+
+class Workers:
+    """The workers of an engine, for as many models as are asked one after the other.
+
+    Example:
+        >>> from palimpsest.engines import make_engine
+        >>> from palimpsest.lm.models import load_model
+        >>> with Workers(make_engine("processes", workers=1)) as workers:
+        ...     model = workers.hold(load_model("rosetta:base"))
+        ...     [(_, answer)] = model.generate(["5 plus 7 is"], max_new_tokens=1)
+        >>> answer.text
+        ' 12'
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._crew = engine.crew(answerer)
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._crew is not None:
+            self._crew.close()
+
+    def hold(self, model: LanguageModel) -> LanguageModel:
+        """Return a model that these workers ask, with the same answers.
+
+        A model that is asked elsewhere already, such as an endpoint, is returned as it is.
+        """
+        if self._crew is None or not isinstance(model, Movable):
+            return model
+        return HeldModel(model, self._crew)
+
+
+class HeldModel:
+    """A model that workers hold; what concerns no weights is asked of the one here.
+
+    A prompt whose answer ends :data:`N_DEATHS` workers is set aside: it gets an empty answer with
+    ``finish="failed"``, or likelihoods that are not a number.
+
+    Args:
+        here: The same model in this process, whose weights are not loaded.
+        crew: The workers.
+    """
+
+    def __init__(self, here: LanguageModel, crew: Crew) -> None:
+        self._here: Any = here
+        self._crew = crew
+        self._as_lm_eval = False
+        self.n_answers: Counter[int] = Counter()
+        """By worker."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._here, name)
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the model."""
+        return str(self._here.fingerprint)
+
+    def describe(self) -> Mapping[str, str]:
+        """Return the model's facts, and how many hold it."""
+        return {**self._here.describe(), "workers": str(self._crew.n_workers)}
+
+    def as_lm_eval(self) -> AbstractContextManager[None]:
+        """Ask to the token as lm-evaluation-harness for a while."""
+        stack = ExitStack()
+        stack.enter_context(self._here.as_lm_eval())
+        self._as_lm_eval = True
+        stack.callback(setattr, self, "_as_lm_eval", False)
+        return cast("AbstractContextManager[None]", stack)
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        max_new_tokens: int,
+        stop: Sequence[str] = (),
+        decided: Decided | None = None,
+    ) -> Iterator[tuple[int, Generation]]:
+        """Continue every prompt greedily; yield ``(index, generation)`` in order of completion."""
+        options = {"max_new_tokens": max_new_tokens, "stop": list(stop)}
+
+        def call(indexes: Sequence[int]) -> _Call:
+            own = decided.part(indexes) if isinstance(decided, Divisible) else decided
+            return self._call("generate", prompts, indexes, {**options, "decided": own})
+
+        failed = Generation("", "failed", 0, 0.0)
+        yield from self._answers(call, [_length(prompt) for prompt in prompts], failed)
+
+    def score(
+        self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]
+    ) -> list[list[float]]:
+        """Return, for each prompt, the natural-log probability of each candidate."""
+        failed = [[float("nan")] * len(each) for each in candidates]
+        return self._list("score", prompts, failed, candidates)
+
+    def likelihoods(
+        self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]
+    ) -> list[list[Likelihood]]:
+        """Return what :meth:`score` does, with margins."""
+        failed = [[Likelihood(float("nan"))] * len(each) for each in candidates]
+        return self._list("likelihoods", prompts, failed, candidates)
+
+    def next_tokens(
+        self, prompts: Sequence[Prompt], beginnings: Sequence[tuple[int, ...]], *, n: int
+    ) -> list[list[NextToken]]:
+        """Return the ``n`` likeliest tokens after each prompt and beginning."""
+        nothing: list[list[NextToken]] = [[] for _ in prompts]
+        return self._list("next_tokens", prompts, nothing, beginnings, n=n)
+
+    def _list(
+        self,
+        method: str,
+        prompts: Sequence[Prompt],
+        failed: list[Any],
+        other: Sequence[Any],
+        **options: Any,
+    ) -> list[Any]:
+        if not prompts:
+            return list(getattr(self._here, method)([], [], **options))
+        found = list(failed)
+
+        def call(indexes: Sequence[int]) -> _Call:
+            return self._call(method, prompts, indexes, options, other)
+
+        lengths = [_length(prompt) for prompt in prompts]
+        for index, value in self._answers(call, lengths, None):
+            if value is not None:
+                found[index] = value
+        return found
+
+    def _call(
+        self,
+        method: str,
+        prompts: Sequence[Prompt],
+        indexes: Sequence[int],
+        options: Mapping[str, Any],
+        *others: Sequence[Any],
+    ) -> _Call:
+        return _Call(
+            self._here.origin,
+            self.fingerprint,
+            method,
+            self._as_lm_eval,
+            [prompts[index] for index in indexes],
+            [[other[index] for index in indexes] for other in others],
+            options,
+        )
+
+    def _answers(
+        self, call: Callable[[Sequence[int]], _Call], lengths: Sequence[int], failed: Any
+    ) -> Iterator[tuple[int, Any]]:
+        """Deal the prompts out, and yield what comes of each."""
+        deal = _Deal(self._crew, call)
+        for indexes in pieces(lengths, self._crew.n_workers):
+            deal.submit(indexes)
+        with closing(self._crew.events()) as events:  # type: ignore[type-var]
+            for event in events:
+                if event.kind == "part":
+                    self.n_answers[event.worker] += len(event.value)
+                    yield from deal.answered(event)
+                elif event.kind == "lost":
+                    yield from ((index, failed) for index in deal.lost(event))
+
+
+class _Deal:
+    """Which prompts each piece of work still owes."""
+
+    def __init__(self, crew: Crew, call: Callable[[Sequence[int]], _Call]) -> None:
+        self._crew = crew
+        self._call = call
+        self._indexes: dict[int, Sequence[int]] = {}
+        self._owed: dict[int, dict[int, None]] = {}
+        self._n_deaths: Counter[int] = Counter()
+        self._n_in_a_row = 0
+
+    def submit(self, indexes: Sequence[int]) -> None:
+        """Give the prompts to whichever worker is next."""
+        piece = self._crew.submit(self._call(indexes))
+        self._indexes[piece], self._owed[piece] = indexes, dict.fromkeys(indexes)
+
+    def answered(self, event: Event) -> Iterator[tuple[int, Any]]:
+        """Yield the answers, with the indexes of the prompts."""
+        self._n_in_a_row = 0
+        for at, value in event.value:
+            index = self._indexes[event.piece][at]
+            del self._owed[event.piece][index]
+            yield index, value
+
+    def lost(self, event: Event) -> list[int]:
+        """Submit what a dead worker owed, in halves so that a bad prompt is found.
+
+        Returns:
+            The prompt that is given up, if it is one.
+
+        Raises:
+            UserError: Workers die and answer nothing.
+        """
+        owed = list(self._owed.pop(event.piece))
+        self._n_in_a_row += 1
+        if owed and len(self._indexes[event.piece]) == 1:
+            self._n_deaths.update(owed)
+            if self._n_deaths[owed[0]] >= N_DEATHS:
+                self._n_in_a_row = 0
+                return owed
+        if self._n_in_a_row > 4 * (self._crew.n_workers + 1):
+            raise UserError(
+                f"{self._n_in_a_row} workers died one after the other without an answer: "
+                f"{event.value}.",
+                hint="Exit code -9 is mostly lack of memory: use fewer --workers, or a smaller "
+                "batch_tokens= for the model.",
+            )
+        middle = (len(owed) + 1) // 2
+        for half in (owed[:middle], owed[middle:]):
+            if half:
+                self.submit(half)
+        return []
+
+
+def pieces(lengths: Sequence[int], n_workers: int) -> list[list[int]]:
+    """Deal prompts out in pieces: large ones first, so that batches are full, then smaller ones.
+
+    Each piece is half of a worker's share of what is left, so that all workers end at nearly the
+    same time. Neighbours in length stay together, the longest first.
+
+    Args:
+        lengths: Of the prompts, in any unit.
+        n_workers: Who take a piece whenever they are idle.
+
+    Returns:
+        Indexes of the prompts, each in one piece.
+
+    Example:
+        >>> list(map(len, pieces([7] * 400, 2))), list(map(len, pieces([7] * 40, 1)))
+        ([100, 75, 57, 42, 32, 32, 32, 30], [40])
+    """
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    if n_workers == 1:
+        return [order] if order else []
+    found = []
+    while order:
+        size = max(_LEAST_PIECE, -(-len(order) // (2 * n_workers)))
+        found.append(order[:size])
+        order = order[size:]
+    return found
+
+
+def without_failed(
+    rows: Sequence[AnswerRow], suite: Suite, vias: Sequence[Via]
+) -> tuple[list[AnswerRow], list[str]]:
+    """Return the rows without the examples to which an answer is lacking, and what to say of them.
+
+    Args:
+        rows: Of all models.
+        suite: What they were asked.
+        vias: And how.
+    """
+    answered: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for row in rows:
+        answered[row.role, row.via].add(row.key.source_id)
+    lacking = [
+        (example.source_id, f"'{example.source_id}' ({role}, {via.name})")
+        for role in dict.fromkeys(row.role for row in rows)
+        for via in vias
+        for example in via.examples(suite)
+        if example.source_id not in answered[role, via.name]
+    ]
+    if not lacking:
+        return list(rows), []
+    failed = {source for source, _ in lacking}
+    names = ", ".join(name for _, name in lacking[:MOST_SHOWN])
+    note = (
+        f"{len(failed)} example(s) are left out, as {N_DEATHS} workers died answering: {names}"
+        f"{', …' if len(lacking) > MOST_SHOWN else ''}. The next run asks them again."
+    )
+    return [row for row in rows if row.key.source_id not in failed], [note]
+
+
+def _length(prompt: Prompt) -> int:
+    return sum(map(len, texts_of(prompt)))

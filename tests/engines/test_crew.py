@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+from tests.pieces import counter, stillborn
+
+from palimpsest.engines.crew import Crew
+from palimpsest.engines.engine import Engine, make_engine
+from palimpsest.errors import UserError
+
+
+def crew_of(engine: Engine, start: Any = counter) -> Crew:
+    crew = engine.crew(start)
+    assert crew is not None
+    return crew
+
+
+@pytest.fixture
+def crew() -> Iterator[Crew]:
+    with closing(crew_of(make_engine("processes", workers=2))) as crew:
+        yield crew
+
+
+def test_each_piece_is_done_once_by_workers_that_remember(crew: Crew) -> None:
+    numbers = [crew.submit(f"piece {i}") for i in range(6)]
+    events = list(crew.events())
+    assert sorted(event.piece for event in events if event.kind == "done") == numbers
+    parts = {event.piece: event.value for event in events if isinstance(event.value, str)}
+    assert parts == {number: f"piece {number}" for number in numbers}
+    counted = [event.value for event in events if isinstance(event.value, tuple)]
+    assert len({pid for pid, _ in counted}) <= 2
+    assert max(n for _, n in counted) >= 3
+
+
+def test_a_worker_that_dies_is_replaced_and_its_piece_is_said_to_be_lost(crew: Crew) -> None:
+    lost, kept = crew.submit("die"), crew.submit("live")
+    events = list(crew.events())
+    assert {(event.piece, event.kind) for event in events} == {
+        (lost, "lost"),
+        (kept, "part"),
+        (kept, "done"),
+    }
+    assert "exit code -9" in next(event.value for event in events if event.kind == "lost")
+    again = crew.submit("live")
+    assert (again, "done") in {(event.piece, event.kind) for event in crew.events()}
+
+
+def test_a_worker_that_is_killed_while_idle_loses_its_next_piece_alone(crew: Crew) -> None:
+    crew.submit("one")
+    pids = {event.value[0] for event in crew.events() if isinstance(event.value, tuple)}
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    pieces = [crew.submit(f"piece {number}") for number in range(4)]
+    ends = {event.piece: event.kind for event in crew.events() if event.kind != "part"}
+    assert set(ends) == set(pieces)
+    assert list(ends.values()).count("lost") <= len(pids)
+
+
+def test_mistakes_and_faults_in_a_worker_are_raised_here(crew: Crew) -> None:
+    crew.submit("mistake")
+    with pytest.raises(UserError, match=r"It is wrong\.\nWrite it right\."):
+        list(crew.events())
+    crew.submit("fault")
+    with pytest.raises(RuntimeError, match=r"ZeroDivisionError: by nothing"):
+        list(crew.events())
+
+
+def test_whoever_stops_listening_gets_no_event_of_old_pieces(crew: Crew) -> None:
+    crew.submit("sleep")
+    crew.submit("quick")
+    for event in crew.events():
+        assert event.value == "quick"
+        break
+    new = crew.submit("new")
+    assert {event.piece for event in crew.events()} == {new}
+
+
+def test_workers_that_never_begin_are_a_mistake_that_says_so() -> None:
+    with closing(crew_of(make_engine("processes", workers=1), stillborn)) as crew:
+        crew.submit("anything")
+        with pytest.raises(UserError, match=r"3 workers ended before they had begun: .*code 7"):
+            list(crew.events())
+
+
+def test_work_that_is_done_here_has_no_crew() -> None:
+    assert make_engine("here").crew(counter) is None
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Ray's own, of several kinds
+def test_actors_of_ray_do_the_same() -> None:
+    pytest.importorskip("ray", reason="needs the package ray")
+    engine: Any = make_engine("ray", workers=2)
+    try:
+        with closing(crew_of(engine)) as crew:
+            test_each_piece_is_done_once_by_workers_that_remember(crew)
+            lost, kept = crew.submit("die"), crew.submit("live")
+            kinds = {(event.piece, event.kind) for event in crew.events()}
+            assert {(lost, "lost"), (kept, "done")} <= kinds
+            test_mistakes_and_faults_in_a_worker_are_raised_here(crew)
+            test_whoever_stops_listening_gets_no_event_of_old_pieces(crew)
+    finally:
+        engine.close()

@@ -1,0 +1,165 @@
+"""Models on workers: the rows are those of one process, whatever dies."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.mortal_models import POISON, MortalModel
+
+from palimpsest.engines import make_engine
+from palimpsest.errors import UserError
+from palimpsest.judging.diagnosis import diagnose
+from palimpsest.judging.evaluation import evaluate
+from palimpsest.judging.via import parse_via
+from palimpsest.judging.workers import N_DEATHS, HeldModel, Workers, pieces
+from palimpsest.lm.models import LanguageModel, ScriptedModel, load_model
+from palimpsest.lm.suites import Example, Suite, load_suite
+from palimpsest.records import AnswerRow, AnswerStore
+
+VIAS = ("identity", "leet", "rot13")
+
+
+def suite_of(words: Sequence[str]) -> Suite:
+    examples = [
+        Example(
+            source_id=f"{number}",
+            cell="repeat",
+            language="en",
+            prompt=f"Say {word} {number}",
+            answers={"icl": (f"Say {word}",), "instruction": (word,)},
+        )
+        for number, word in enumerate(words)
+    ]
+    return Suite(name="words", examples=tuple(examples))
+
+
+def answers(model: LanguageModel, suite: Suite, folder: Path) -> list[AnswerRow]:
+    with AnswerStore(folder / "answers.sqlite") as store:
+        vias = [parse_via(via, suite) for via in VIAS]
+        rows = evaluate(model, suite, vias, store=store, role="base")
+    return [row._replace(latency_seconds=0) for row in rows]
+
+
+@contextmanager
+def held(model: LanguageModel, n_workers: int, engine: str = "processes") -> Iterator[HeldModel]:
+    made: Any = make_engine(engine, workers=n_workers)
+    with Workers(made) as workers:
+        yield cast("HeldModel", workers.hold(model))
+    if engine == "ray":
+        made.close()
+
+
+@given(st.lists(st.integers(0, 500), max_size=600), st.integers(1, 9))
+def test_pieces_hold_every_prompt_once_and_never_grow(lengths: list[int], n_workers: int) -> None:
+    dealt = pieces(lengths, n_workers)
+    assert sorted(index for piece in dealt for index in piece) == list(range(len(lengths)))
+    sizes = list(map(len, dealt))
+    assert sizes == sorted(sizes, reverse=True)
+    in_order = [lengths[index] for piece in dealt for index in piece]
+    assert in_order == sorted(lengths, reverse=True)
+
+
+def test_rows_are_those_of_one_process_though_workers_are_killed(tmp_path: Path) -> None:
+    suite = suite_of(["word"] * 120)
+    (tmp_path / "one").mkdir()
+    whole = answers(MortalModel(str(tmp_path)), suite, tmp_path / "one")
+    ours = {path.name for path in tmp_path.iterdir() if path.name.isdigit()}
+    killed: list[int] = []
+
+    def kill() -> None:
+        while len(killed) < 3:
+            time.sleep(0.05)
+            for path in tmp_path.iterdir():
+                if path.name.isdigit() and path.name not in ours and path.stat().st_size > 5:
+                    ours.add(path.name)
+                    killed.append(int(path.name))
+                    os.kill(int(path.name), signal.SIGKILL)
+                    break
+
+    threading.Thread(target=kill, daemon=True).start()
+    with held(MortalModel(str(tmp_path)), 2) as model:
+        assert answers(cast("LanguageModel", model), suite, tmp_path) == whole
+    assert len(killed) >= 1
+
+
+def test_a_prompt_that_kills_its_workers_is_set_aside_and_all_others_are_answered(
+    tmp_path: Path,
+) -> None:
+    words = ["word"] * 40
+    words[7] = POISON
+    suite = suite_of(words)
+    with held(MortalModel(str(tmp_path)), 2) as model:
+        rows = answers(cast("LanguageModel", model), suite, tmp_path)
+        assert model.n_answers.total() == 3 * 40 - 1  # leet and rot13 hide the word
+    lacking = {(row.key.source_id, row.via) for row in rows}
+    assert len(rows) == 3 * 40 - 1
+    assert ("7", "identity") not in lacking
+
+
+def test_a_diagnosis_leaves_such_an_example_out_and_names_it(tmp_path: Path) -> None:
+    words = ["word"] * 30
+    words[3] = POISON
+    base, tuned = MortalModel(str(tmp_path)), ScriptedModel(str, fingerprint="tuned")
+    engine = make_engine("processes", workers=1)
+    results = diagnose(base, tuned, suite=suite_of(words), via=["leet"], engine=engine)
+    assert results.plain.base.n == 29
+    [note] = [warning for warning in results.warnings if "left out" in warning]
+    assert f"{N_DEATHS} workers died answering: '3' (base, identity)" in note
+
+
+def test_likelihoods_of_such_a_prompt_are_no_numbers(tmp_path: Path) -> None:
+    with held(MortalModel(str(tmp_path)), 1) as model:
+        scored = model.score(["a", POISON, "b"], [["a", "x"]] * 3)
+    assert [list(map(math.isnan, each)) for each in scored] == [
+        [False] * 2,
+        [True] * 2,
+        [False] * 2,
+    ]
+
+
+def test_workers_that_die_of_everything_are_a_mistake(tmp_path: Path) -> None:
+    with held(MortalModel(str(tmp_path)), 1) as model:
+        with pytest.raises(UserError, match=r"died one after the other.*exit code -9"):
+            list(model.generate([f"{POISON} {i}" for i in range(200)], max_new_tokens=1))
+
+
+def test_a_worker_with_other_files_is_a_mistake(tmp_path: Path) -> None:
+    with held(MortalModel(str(tmp_path), fingerprint="of other files"), 1) as model:
+        with pytest.raises(UserError, match=r"finds another model.*expected of other files"):
+            list(model.generate(["a"], max_new_tokens=1))
+
+
+def test_models_that_are_asked_elsewhere_are_asked_from_here() -> None:
+    scripted = ScriptedModel(str)
+    with Workers(make_engine("processes", workers=2)) as workers:
+        assert workers.hold(scripted) is scripted
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Ray's own, of several kinds
+@pytest.mark.parametrize("engine", ["processes", "ray"])
+def test_the_embedded_pair_answers_on_workers_as_it_does_here(engine: str, tmp_path: Path) -> None:
+    if engine == "ray":
+        pytest.importorskip("ray", reason="needs the package ray")
+    suite = load_suite("rosetta", limit=10)
+    (tmp_path / "one").mkdir()
+    here = answers(load_model("rosetta:tuned"), suite, tmp_path / "one")
+    with held(load_model("rosetta:tuned"), 2, engine) as model:
+        assert answers(cast("LanguageModel", model), suite, tmp_path) == here
+        choices = [[" one", " two"]] * 3
+        scored = model.score(["a", "b", "c"], choices)
+    for mine, theirs in zip(
+        scored, load_model("rosetta:tuned").score(["a", "b", "c"], choices), strict=True
+    ):
+        assert mine == pytest.approx(theirs, abs=1e-5)
