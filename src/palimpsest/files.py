@@ -11,7 +11,7 @@ import re
 import stat
 import tomllib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager, nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -52,6 +52,16 @@ _PACKED = {
     b"PK\x03\x04": ("zip", "unzip"),
 }
 """How packed files begin: with what they are packed, and what unpacks them."""
+
+
+@contextmanager
+def working_in(folder: str) -> Iterator[None]:
+    """Look paths up from a folder for a while; from where we are if there is no such folder.
+
+    For what was named in another process, perhaps on another machine.
+    """
+    with chdir(folder) if Path(folder).is_dir() else nullcontext():
+        yield
 
 
 @contextmanager

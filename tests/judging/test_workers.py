@@ -19,8 +19,10 @@ from tests.mortal_models import POISON, MortalModel
 
 from palimpsest.engines import make_engine
 from palimpsest.errors import UserError
+from palimpsest.families import restore, trace
 from palimpsest.judging.diagnosis import diagnose
 from palimpsest.judging.evaluation import evaluate
+from palimpsest.judging.recommend import recommend
 from palimpsest.judging.via import parse_via
 from palimpsest.judging.workers import N_DEATHS, HeldModel, Workers, pieces
 from palimpsest.lm.models import LanguageModel, ScriptedModel, load_model
@@ -111,8 +113,8 @@ def test_a_diagnosis_leaves_such_an_example_out_and_names_it(tmp_path: Path) -> 
     words = ["word"] * 30
     words[3] = POISON
     base, tuned = MortalModel(str(tmp_path)), ScriptedModel(str, fingerprint="tuned")
-    engine = make_engine("processes", workers=1)
-    results = diagnose(base, tuned, suite=suite_of(words), via=["leet"], engine=engine)
+    with Workers(make_engine("processes", workers=1)) as workers:
+        results = diagnose(base, tuned, suite=suite_of(words), via=["leet"], workers=workers)
     assert results.plain.base.n == 29
     [note] = [warning for warning in results.warnings if "left out" in warning]
     assert f"{N_DEATHS} workers died answering: '3' (base, identity)" in note
@@ -129,15 +131,19 @@ def test_likelihoods_of_such_a_prompt_are_no_numbers(tmp_path: Path) -> None:
 
 
 def test_workers_that_die_of_everything_are_a_mistake(tmp_path: Path) -> None:
-    with held(MortalModel(str(tmp_path)), 1) as model:
-        with pytest.raises(UserError, match=r"died one after the other.*exit code -9"):
-            list(model.generate([f"{POISON} {i}" for i in range(200)], max_new_tokens=1))
+    with (
+        held(MortalModel(str(tmp_path)), 1) as model,
+        pytest.raises(UserError, match=r"died one after the other.*exit code -9"),
+    ):
+        list(model.generate([f"{POISON} {i}" for i in range(200)], max_new_tokens=1))
 
 
 def test_a_worker_with_other_files_is_a_mistake(tmp_path: Path) -> None:
-    with held(MortalModel(str(tmp_path), fingerprint="of other files"), 1) as model:
-        with pytest.raises(UserError, match=r"finds another model.*expected of other files"):
-            list(model.generate(["a"], max_new_tokens=1))
+    with (
+        held(MortalModel(str(tmp_path), fingerprint="of other files"), 1) as model,
+        pytest.raises(UserError, match=r"finds another model.*expected of other files"),
+    ):
+        list(model.generate(["a"], max_new_tokens=1))
 
 
 def test_models_that_are_asked_elsewhere_are_asked_from_here() -> None:
@@ -163,3 +169,32 @@ def test_the_embedded_pair_answers_on_workers_as_it_does_here(engine: str, tmp_p
         scored, load_model("rosetta:tuned").score(["a", "b", "c"], choices), strict=True
     ):
         assert mine == pytest.approx(theirs, abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_restoration_on_workers_is_the_one_made_here(tmp_path: Path) -> None:
+    pair: Any = ("rosetta:base", "rosetta:tuned")
+    how: Any = {
+        "suite": "rosetta",
+        "target": "rosetta-instructions",
+        "members": ["interpolate:0.5", "dg-hard"],
+        "via": ["leet"],
+        "limit": 10,
+        "n_resamples": 500,
+    }
+    here = restore(*pair, **how, out=tmp_path / "here")
+    with Workers(make_engine("processes", workers=2)) as workers:
+        there = restore(*pair, **how, out=tmp_path / "there", workers=workers)
+    assert there.points == here.points
+
+
+@pytest.mark.slow
+def test_a_trace_and_a_recommendation_on_workers_are_those_made_here(tmp_path: Path) -> None:
+    how: Any = {"suite": "rosetta", "via": ["leet"], "limit": 5, "n_resamples": 500}
+    here = trace("rosetta:base", ["rosetta:tuned"], **how)
+    asked: Any = {"base": "rosetta:base", "prompts": load_suite("rosetta:n=3"), "via": ["leet"]}
+    with Workers(make_engine("processes", workers=2)) as workers:
+        there = trace("rosetta:base", ["rosetta:tuned"], **how, workers=workers)
+        found = recommend("rosetta:tuned", **asked, workers=workers)
+    assert [each.plain for each in there.checkpoints] == [each.plain for each in here.checkpoints]
+    assert found.to_json() == recommend("rosetta:tuned", **asked).to_json()

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from tests.mortal_models import MortalModel
@@ -21,7 +21,6 @@ from palimpsest.engines import make_engine
 from palimpsest.judging.evaluation import evaluate
 from palimpsest.judging.via import parse_via
 from palimpsest.judging.workers import Workers
-from palimpsest.lm.models import LanguageModel
 from palimpsest.lm.suites import Example, Suite
 from palimpsest.records import AnswerStore
 
@@ -45,8 +44,9 @@ def run(folder: Path, engine_name: str) -> None:
     vias = [parse_via(via, SUITE) for via in ("identity", "leet")]
     engine = make_engine(engine_name, workers=2)
     with Workers(engine) as workers, AnswerStore(folder / "answers.sqlite") as store:
-        model = cast("LanguageModel", workers.hold(MortalModel(str(folder / "log"))))
-        print("begun", len(store), flush=True)
+        model = workers.hold(MortalModel(str(folder / "log")))
+        sys.stdout.write(f"begun with {len(store)}\n")
+        sys.stdout.flush()
         evaluate(model, SUITE, vias, store=store, role="base")
 
 

@@ -30,9 +30,9 @@ from palimpsest.cli.options import (
     Via,
     Whole,
     WholeAnswers,
-    engine_of,
     exit_if_failed,
     with_form,
+    workers_of,
 )
 from palimpsest.cli.terminal import diagnose_and_show
 from palimpsest.errors import UserError
@@ -96,7 +96,7 @@ def diagnose(
         inference=inference,
         min_fidelity=min_fidelity,
         budget=_budget(budget, prices),
-        engine=engine_of(engine, workers, address),
+        workers=workers_of(engine, workers, address),
         seed=seed,
         quiet=quiet,
         as_json=json,

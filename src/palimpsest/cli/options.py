@@ -12,7 +12,7 @@ import typer
 from palimpsest.errors import UserError
 
 if TYPE_CHECKING:
-    from palimpsest.engines import Engine
+    from palimpsest.judging import Workers
     from palimpsest.records import Results
 
 EXIT_FORGOTTEN = 3
@@ -171,20 +171,21 @@ Address = Annotated[
 ]
 
 
-def engine_of(name: str, workers: int | None, address: str | None) -> Engine:
-    """Return the engine that the options ask for.
+def workers_of(name: str, workers: int | None, address: str | None) -> Workers:
+    """Return the workers that the options ask for.
 
     Raises:
-        UserError: There is none of that name, or workers are wanted where there are none.
+        UserError: There is no engine of that name, or workers are wanted where there are none.
     """
     from palimpsest.engines import make_engine
+    from palimpsest.judging import Workers
 
     if name == "here" and workers is not None:
         raise UserError(
             f"--workers {workers} has no meaning here: one process asks both models.",
             hint="Add --engine processes, or --engine ray.",
         )
-    return make_engine(name, workers=workers, address=address)
+    return Workers(make_engine(name, workers=workers, address=address))
 
 
 def with_form(model: str, form: PromptForm | None) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from palimpsest.cli.options import Json, Quiet, Seed
+from palimpsest.cli.options import Address, EngineName, Json, NWorkers, Quiet, Seed, workers_of
 from palimpsest.cli.terminal import json_text, progress_bars
 from palimpsest.errors import UserError
 
@@ -46,6 +46,9 @@ def recommend(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write the JSON to this file as well.")
     ] = None,
+    engine: EngineName = "here",
+    workers: NWorkers = None,
+    address: Address = None,
     seed: Seed = 0,
     quiet: Quiet = False,
     json: Json = False,
@@ -65,13 +68,17 @@ def recommend(
 
     if out is not None and not out.parent.is_dir():  # said before the models have worked
         raise UserError(f"There is no folder '{out.parent}' to write '{out.name}' into.")
-    with progress_bars(enabled=not quiet and not json) as show:
+    with (
+        workers_of(engine, workers, address) as held_by,
+        progress_bars(enabled=not quiet and not json) as show,
+    ):
         found = rank(
             tuned,
             prompts=prompts,
             base=base,
             via=via,
             limit=limit,
+            workers=held_by,
             seed=seed,
             progress=lambda role, n_done, n_total: show(
                 f"{role}: prompts asked", n_done, n_total, ""

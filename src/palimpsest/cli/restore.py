@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from palimpsest.cli.help import Commands, CommandWithActions
-from palimpsest.cli.options import BASE_HELP, EXIT_FORGOTTEN, Json, Limit, Out, Quiet, Seed, Via
+from palimpsest.cli.options import (
+    BASE_HELP,
+    EXIT_FORGOTTEN,
+    Address,
+    EngineName,
+    Json,
+    Limit,
+    NWorkers,
+    Out,
+    Quiet,
+    Seed,
+    Via,
+    workers_of,
+)
 from palimpsest.cli.terminal import command_line, progress_bars, show_notes, told_by
 
 if TYPE_CHECKING:
@@ -70,6 +83,9 @@ def restore(
     write: Write = None,
     out: Out = Path("palimpsest-out"),
     limit: Limit = None,
+    engine: EngineName = "here",
+    workers: NWorkers = None,
+    address: Address = None,
     seed: Seed = 0,
     quiet: Quiet = False,
     json: Json = False,
@@ -93,7 +109,10 @@ def restore(
 
     if write is not None:
         check_new_folder(write)
-    with progress_bars(enabled=not quiet and not json) as show:
+    with (
+        workers_of(engine, workers, address) as held_by,
+        progress_bars(enabled=not quiet and not json) as show,
+    ):
         found = ask_all(
             base,
             tuned,
@@ -104,6 +123,7 @@ def restore(
             target_margin=target_margin / 100,
             out=out,
             limit=limit,
+            workers=held_by,
             seed=seed,
             command=command_line(),
             progress=told_by(show),

@@ -7,15 +7,14 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from palimpsest.engines import Engine
-    from palimpsest.judging import Whole
+    from palimpsest.judging import Whole, Workers
     from palimpsest.lm.models import Budget
     from palimpsest.records import Results
 
@@ -163,7 +162,7 @@ def diagnose_and_show(
     inference: bool = False,
     min_fidelity: float = 0.0,
     budget: Budget | None = None,
-    engine: Engine | None = None,
+    workers: AbstractContextManager[Workers] | None = None,
     seed: int = 0,
     quiet: bool = False,
     as_json: bool = False,
@@ -172,7 +171,10 @@ def diagnose_and_show(
     from palimpsest.judging import diagnose
 
     told: list[str] = []
-    with progress_bars(enabled=not quiet and not as_json) as show:
+    with (
+        workers or nullcontext() as held_by,
+        progress_bars(enabled=not quiet and not as_json) as show,
+    ):
 
         def notify(warnings: Sequence[str]) -> None:
             told.extend(warnings)
@@ -190,7 +192,7 @@ def diagnose_and_show(
             inference=inference,
             min_fidelity=min_fidelity,
             budget=budget,
-            engine=engine,
+            workers=held_by,
             seed=seed,
             command=command_line(),
             progress=told_by(show),

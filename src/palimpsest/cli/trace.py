@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from palimpsest.cli.options import BASE_HELP, Json, Limit, Out, Quiet, Seed, Suite, Via
+from palimpsest.cli.options import (
+    BASE_HELP,
+    Address,
+    EngineName,
+    Json,
+    Limit,
+    NWorkers,
+    Out,
+    Quiet,
+    Seed,
+    Suite,
+    Via,
+    workers_of,
+)
 from palimpsest.cli.terminal import command_line, progress_bars, show_notes, told_by
 
 if TYPE_CHECKING:
@@ -38,6 +51,9 @@ def trace(
     target: Target = None,
     out: Out = Path("palimpsest-out"),
     limit: Limit = None,
+    engine: EngineName = "here",
+    workers: NWorkers = None,
+    address: Address = None,
     margin: Annotated[
         float,
         typer.Option(
@@ -74,7 +90,10 @@ def trace(
     """
     from palimpsest.families import trace as ask_all
 
-    with progress_bars(enabled=not quiet and not json) as show:
+    with (
+        workers_of(engine, workers, address) as held_by,
+        progress_bars(enabled=not quiet and not json) as show,
+    ):
         found = ask_all(
             base,
             checkpoints,
@@ -83,6 +102,7 @@ def trace(
             target=target,
             out=out,
             limit=limit,
+            workers=held_by,
             margin=margin / 100,
             watch=watch,
             patience_seconds=60 * patience,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from palimpsest.errors import UserError
@@ -11,12 +12,10 @@ from palimpsest.families.checkpoints import TrainingCheckpoint
 from palimpsest.families.ends import Base, Tuned
 from palimpsest.families.member import Member
 from palimpsest.families.specs import parse_members
-from palimpsest.files import digest_json
-from palimpsest.lm.models import LanguageModel, load_model, parse_model_spec
+from palimpsest.files import digest_json, working_in
+from palimpsest.lm.models import LanguageModel, Origin, load_model, parse_model_spec
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from palimpsest.families.matching import Match, MatchedTensor
     from palimpsest.lm.models.huggingface import HuggingFaceModel, Put, ReweightedModel, Weights
 
@@ -207,6 +206,9 @@ class Family:
             spec=f"{member.spec} of {self.base.spec} and {self.tuned.spec}",
             fingerprint=digest_json(identity),
             facts={"member": member.title, "formula": member.formula, "source": member.source},
+            origin=Origin(
+                open_member, (str(Path.cwd()), self.base.spec, self.tuned.spec, member.spec)
+            ),
         )
 
     def _as_asked(self, original: HuggingFaceModel, member: Member) -> LanguageModel:
@@ -255,6 +257,7 @@ class Family:
         spec: str,
         fingerprint: str,
         facts: Mapping[str, str] | None = None,
+        origin: Origin | None = None,
         tensors: Sequence[MatchedTensor] | None = None,
     ) -> ReweightedModel:
         from palimpsest.lm.models.huggingface import Background, ReweightedModel
@@ -277,6 +280,7 @@ class Family:
             background=background,
             plain=plain,
             facts=facts,
+            origin=origin or original.origin,
         )
 
     def _weights(self, member: Member, tensors: Sequence[MatchedTensor]) -> Weights:
@@ -326,6 +330,19 @@ class Family:
                     f"'{self.tuned.spec}' with {other}; a family is one network.",
                     hint=f"Give both the same option {what}=.",
                 )
+
+
+def open_member(folder: str, base: str, tuned: str, member: str) -> LanguageModel:
+    """Open a member for a process that works in ``folder``; one family at a time stays open."""
+    with working_in(folder):
+        family = _family(folder, base, tuned)
+        [parsed] = family.members([member])
+        return family.model(parsed)
+
+
+@lru_cache(maxsize=1)
+def _family(folder: str, base: str, tuned: str) -> Family:
+    return Family(base, tuned)
 
 
 def _opened(spec: str, role: str) -> HuggingFaceModel:

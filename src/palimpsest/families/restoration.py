@@ -21,6 +21,7 @@ from palimpsest.judging import (
     OpenRun,
     Settings,
     Via,
+    Workers,
     analyse,
     clearly_fell,
     default_vias,
@@ -69,6 +70,7 @@ class _Asking:
     target: Target
     settings: Settings
     target_settings: Settings
+    workers: Workers
     progress: FamilyProgress | None
     rows: dict[str, list[AnswerRow]] = field(default_factory=dict)
     """Of base and tuned asked plainly, on the suite."""
@@ -121,7 +123,7 @@ class _Asking:
         progress: Callable[[int, int, int], None] | None,
     ) -> list[AnswerRow]:
         return evaluate(
-            model,
+            self.workers.hold(model),
             suite,
             vias,
             store=self.run.store,
@@ -158,6 +160,7 @@ def restore(
     target_margin: float = MARGIN,
     out: Path | str | None = None,
     limit: int | None = None,
+    workers: Workers | None = None,
     seed: int = 0,
     n_resamples: int = 10_000,
     command: str = "palimpsest.families.restore(…)",
@@ -177,6 +180,7 @@ def restore(
             share of the base's bits that is saved.
         out: The run folder. Answers in it are used again, those of a diagnosis as well.
         limit: At most so many source examples a cell.
+        workers: Who hold the models, as for :func:`palimpsest.diagnose`.
         seed: Seed of the bootstrap.
         n_resamples: Bootstrap resamples.
         command: Recorded as the way to repeat the run.
@@ -219,6 +223,7 @@ def restore(
             aim,
             settings_for(built, ends.values()),
             aim.settings(ends.values()),
+            workers or Workers(),
             progress,
         )
         found = _judged(family, wanted, vias, asking, target_margin)

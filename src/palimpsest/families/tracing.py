@@ -19,6 +19,7 @@ from palimpsest.judging import (
     Analysis,
     OpenRun,
     Via,
+    Workers,
     analyse,
     default_vias,
     distinct_vias,
@@ -58,6 +59,7 @@ class _Tracing:
     """Plain first."""
     target: Target | None
     margin: float
+    workers: Workers
     progress: TraceProgress | None
     base_rows: list[AnswerRow] = field(default_factory=list)
     asked: dict[int, AskedCheckpoint] = field(default_factory=dict)
@@ -67,8 +69,9 @@ class _Tracing:
     def ask(self, step: int, model: LanguageModel) -> None:
         """Ask a checkpoint whatever the store has no answer to."""
         with closing(model):
-            rows = self._rows(step, model)
-            target = self._target_scores(step, model)
+            held = self.workers.hold(model)
+            rows = self._rows(step, held)
+            target = self._target_scores(step, held)
         scores: dict[str, dict[str, float]] = {via.name: {} for via in self.vias}
         for row in rows:
             scores[row.via][row.key.source_id] = score_of(row)
@@ -162,6 +165,7 @@ def trace(
     watch: bool = False,
     patience_seconds: float = PATIENCE_SECONDS,
     look_seconds: float = LOOK_SECONDS,
+    workers: Workers | None = None,
     seed: int = 0,
     n_resamples: int = 10_000,
     command: str = "palimpsest.families.trace(…)",
@@ -185,6 +189,7 @@ def trace(
             come for a while.
         patience_seconds: That while.
         look_seconds: Between two looks.
+        workers: Who hold the models, as for :func:`palimpsest.diagnose`.
         seed: Seed of the bootstrap.
         n_resamples: Bootstrap resamples.
         command: Recorded as the way to repeat the run.
@@ -211,7 +216,7 @@ def trace(
     _check(checkpoints, watch)
     with open_run(out, command, seed=seed, n_resamples=n_resamples, started=started) as run:
         run.folder.record(run.folder.config or {"command": command})
-        tracing = _Tracing(run, built, vias, aim, margin, progress)
+        tracing = _Tracing(run, built, vias, aim, margin, workers or Workers(), progress)
         opened = load_model(base)
         tracing.ask(0, opened)
         steps = _watched(base, checkpoints, patience_seconds, look_seconds) if watch else None

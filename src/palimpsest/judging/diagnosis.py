@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from palimpsest.engines import Engine, make_engine
 from palimpsest.errors import UserError
 from palimpsest.judging.agreement import (
     agreement_with_people,
@@ -83,7 +82,7 @@ def diagnose(
     inference: bool = False,
     min_fidelity: float = 0.0,
     budget: Budget | None = None,
-    engine: Engine | None = None,
+    workers: Workers | None = None,
     seed: int = 0,
     n_resamples: int = 10_000,
     command: str = "palimpsest.diagnose(…)",
@@ -110,8 +109,8 @@ def diagnose(
         min_fidelity: Leave out, of both models alike, prompts whose round trip through a
             conjugation has a lower chrF, from 0 to 1.
         budget: Stop before the requests to endpoints cost more; every answer is kept.
-        engine: Where models that are computed here are asked: in this process, by default, or by
-            workers that hold a copy each. The answers are the same.
+        workers: Who hold models that are computed here; by default this process does. The answers
+            are the same.
         seed: Seed of the bootstrap.
         n_resamples: Bootstrap resamples.
         command: Recorded as the way to repeat the run.
@@ -141,8 +140,7 @@ def diagnose(
         if notify is not None:
             notify(warnings)
         inferred = InferenceLog(run.folder.path if run.is_kept else None) if inference else None
-        with Workers(engine or make_engine("here")) as workers:
-            answered = _ask_all(plan, run.store, whole, inferred, workers, progress)
+        answered = _ask_all(plan, run.store, whole, inferred, workers or Workers(), progress)
         asked_of, plan, rows = plan.suite, plan._replace(suite=answered.suite), answered.rows
         warnings += [*answered.notes, *find_oddities(rows, plan.suite, plan.vias)]
         agreements = agreement_with_people(plan.suite)

@@ -107,6 +107,9 @@ def _parcels(answers: Iterator[tuple[int, Any]]) -> Iterator[list[tuple[int, Any
 class Workers:
     """The workers of an engine, for as many models as are asked one after the other.
 
+    Args:
+        engine: Without one, and with one that works in this process, models are asked from here.
+
     Example:
         >>> from palimpsest.engines import make_engine
         >>> from palimpsest.lm.models import load_model
@@ -117,8 +120,8 @@ class Workers:
         ' 12'
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self._crew = engine.crew(answerer)
+    def __init__(self, engine: Engine | None = None) -> None:
+        self._crew = None if engine is None else engine.crew(answerer)
 
     def __enter__(self) -> Workers:
         return self

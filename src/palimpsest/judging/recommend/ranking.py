@@ -15,6 +15,7 @@ from palimpsest.judging.recommend.evidence import RecommendProgress, SentPrompts
 from palimpsest.judging.recommend.prompts import read_prompts
 from palimpsest.judging.recommend.score import Term, estimate
 from palimpsest.judging.via import Via, distinct_vias, parse_via
+from palimpsest.judging.workers import Workers
 from palimpsest.lm import texts_of
 from palimpsest.lm.conjugations import CONJUGATIONS
 from palimpsest.lm.models import LanguageModel, load_model
@@ -124,6 +125,7 @@ def recommend(
     prompts: str | Path | Suite,
     via: Sequence[str] | None = None,
     limit: int | None = None,
+    workers: Workers | None = None,
     seed: int = 0,
     n_resamples: int = 2000,
     progress: RecommendProgress | None = None,
@@ -137,6 +139,7 @@ def recommend(
         via: Conjugations to rank; by default the other languages of the prompts and every
             registered conjugation but translations.
         limit: At most so many prompts of the file, the first ones.
+        workers: Who hold the models, as for :func:`palimpsest.diagnose`.
         seed: Of the bootstrap.
         n_resamples: Bootstrap resamples.
         progress: Called as prompts are answered.
@@ -159,7 +162,9 @@ def recommend(
         for role, model in (("base", base), ("tuned", tuned))
     }
     sent = [send(each, suite) for each in vias]
-    returned = collect(models, suite, sent, progress)
+    hold = (workers or Workers()).hold
+    held = {role: hold(model) for role, model in models.items()}
+    returned = collect(held, suite, sent, progress)
     plain = [example.prompt for example in suite.in_language(suite.source_language)]
     unit, lengths = _lengths(models["tuned"], suite, sent)
     rng = np.random.default_rng(seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from palimpsest.errors import UserError
+from palimpsest.files import working_in
 from palimpsest.lm.models.protocol import LanguageModel
 from palimpsest.registry import Registry
 from palimpsest.specs import Spec, parse_spec, without_options
@@ -45,9 +45,7 @@ def load_model_from(folder: str, spec: str) -> LanguageModel:
 
     Where there is no such folder, on another machine, paths are looked up from its own.
     """
-    if not Path(folder).is_dir():
-        return load_model(spec)
-    with contextlib.chdir(folder):
+    with working_in(folder):
         return load_model(spec)
 
 

@@ -20,7 +20,7 @@ from palimpsest.lm.models.huggingface.fused_llama import (
     generation_settings,
 )
 from palimpsest.lm.models.huggingface.memory import free_memory
-from palimpsest.lm.models.protocol import Decided, Generation
+from palimpsest.lm.models.protocol import Decided, Generation, Origin
 from palimpsest.lm.prompts import Prompt
 
 if TYPE_CHECKING:
@@ -201,6 +201,7 @@ class ReweightedModel(CausalModel):
         plain: Hands over all tensors by the names of a whole model's files; ``None`` where there is
             no such model.
         facts: For the report, besides the original's.
+        origin: How another process comes to the same model.
     """
 
     def __init__(
@@ -214,6 +215,7 @@ class ReweightedModel(CausalModel):
         background: Background | None = None,
         plain: Weights | None = None,
         facts: Mapping[str, str] | None = None,
+        origin: Origin,
     ) -> None:
         options = original.options
         super().__init__(
@@ -233,6 +235,7 @@ class ReweightedModel(CausalModel):
         self.original = original
         self.weights = weights
         self.background = background
+        self.origin = origin
         self._shared = shared
         self._plain = plain
         self._facts = facts or {}
