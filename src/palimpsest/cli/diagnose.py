@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -34,7 +34,7 @@ from palimpsest.cli.options import (
     with_form,
     workers_of,
 )
-from palimpsest.cli.terminal import diagnose_and_show
+from palimpsest.cli.terminal import answer_and_tell, diagnose_and_show
 from palimpsest.errors import UserError
 
 if TYPE_CHECKING:
@@ -60,6 +60,15 @@ def diagnose(
     engine: EngineName = "here",
     workers: NWorkers = None,
     address: Address = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard",
+            metavar="i/n",
+            help="Answer the i-th of n parts alone, on a machine of its own; "
+            "`palimpsest merge` puts them together.",
+        ),
+    ] = None,
     budget: BudgetUSD = None,
     prices: Prices = None,
     seed: Seed = 0,
@@ -84,20 +93,34 @@ def diagnose(
 
     Interrupt it whenever you like: the same command continues. Then open report.html.
     """
+    asked: dict[str, Any] = {
+        "base": with_form(base, base_form),
+        "tuned": with_form(tuned, tuned_form),
+        "suite": suite if sentences is None else f"{suite or 'icl-vs-if'},sentences={sentences}",
+        "via": via,
+        "limit": limit,
+        "scorer": scorer,
+        "whole": whole.value,
+        "min_fidelity": min_fidelity,
+        "seed": seed,
+    }
+    if shard is not None:
+        for option, given in (("--inference", inference), ("--budget", budget)):
+            if given:
+                raise UserError(
+                    f"A shard cannot have {option}: that is known of a whole run only.",
+                    hint=f"Leave out {option}, or --shard.",
+                )
+        answer_and_tell(
+            shard, asked, out, workers_of(engine, workers, address), quiet=quiet or json
+        )
+        return
     results = diagnose_and_show(
-        with_form(base, base_form),
-        with_form(tuned, tuned_form),
-        suite=suite if sentences is None else f"{suite or 'icl-vs-if'},sentences={sentences}",
-        via=via,
+        **asked,
         out=out,
-        limit=limit,
-        scorer=scorer,
-        whole=whole.value,
         inference=inference,
-        min_fidelity=min_fidelity,
         budget=_budget(budget, prices),
         workers=workers_of(engine, workers, address),
-        seed=seed,
         quiet=quiet,
         as_json=json,
     )

@@ -16,6 +16,7 @@ from palimpsest.cli import (
     lab,
     list_,
     lm_eval,
+    merge,
     prompt,
     recommend,
     report,
@@ -71,6 +72,7 @@ def palimpsest(
 app.command()(demo.demo)
 app.command()(diagnose.diagnose)
 app.command()(doctor.doctor)
+app.command()(merge.merge)
 app.command()(compare.compare)
 app.command()(trace.trace)
 app.add_typer(restore.app, name="restore")

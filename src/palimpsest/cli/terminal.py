@@ -6,7 +6,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -200,6 +200,34 @@ def diagnose_and_show(
         )
     show_results(results, out, quiet=quiet, as_json=as_json, told=told)
     return results
+
+
+def answer_and_tell(
+    shard: str,
+    asked: Mapping[str, Any],
+    out: Path,
+    workers: AbstractContextManager[Workers],
+    *,
+    quiet: bool,
+) -> None:
+    """Answer a shard of a diagnosis, and say what comes next."""
+    from palimpsest.judging import Shard, answer_shard
+
+    part = Shard.parse(shard)
+    with workers as held_by, progress_bars(enabled=not quiet) as show:
+        n_answers = answer_shard(
+            part,
+            asked,
+            out=out,
+            workers=held_by,
+            command=command_line(),
+            progress=told_by(show),
+            notify=show_notes,
+        )
+    typer.echo(
+        f"Shard {part}: {n_answers} answers in {out}. When all {part.n} are there: "
+        "palimpsest merge DIRS… --out DIR"
+    )
 
 
 def show_notes(sentences: Sequence[str]) -> None:

@@ -28,19 +28,54 @@ if TYPE_CHECKING:
         expected_under,
     )
     from palimpsest.judging.rescoring import rescore
+    from palimpsest.judging.shards import Shard, answer_shard, merge
     from palimpsest.judging.verdicts import clearly_fell, fall_interval
     from palimpsest.judging.via import Via, distinct_vias, parse_via
     from palimpsest.judging.whole import Whole
     from palimpsest.judging.workers import Workers
 
 __all__ = [
-    "ALWAYS_VIA", "PLAIN", "Analysis", "Examination", "Expected", "MemberAnswer", "OpenRun",
-    "PairedAnswers", "PreviewedExample", "PromptAnswer", "Question", "RawAnswer", "SentPrompt",
-    "Settings", "Via", "Whole", "Workers", "analyse", "as_recorded", "ask", "clearly_fell",
+    "ALWAYS_VIA",
+    "PLAIN",
+    "Analysis",
+    "Examination",
+    "Expected",
+    "MemberAnswer",
+    "OpenRun",
+    "PairedAnswers",
+    "PreviewedExample",
+    "PromptAnswer",
+    "Question",
+    "RawAnswer",
+    "SentPrompt",
+    "Settings",
+    "Shard",
+    "Via",
+    "Whole",
+    "Workers",
+    "analyse",
+    "answer_shard",
+    "as_recorded",
+    "ask",
+    "clearly_fell",
     "default_vias",
-    "diagnose", "distinct_vias", "endings", "evaluate", "examine_pair", "examine_quickly",
-    "expected_under", "fall_interval", "model_info", "open_run", "parse_via", "preview_suite",
-    "rescore", "rewrite_report", "settings_for", "suite_info",
+    "diagnose",
+    "distinct_vias",
+    "endings",
+    "evaluate",
+    "examine_pair",
+    "examine_quickly",
+    "expected_under",
+    "fall_interval",
+    "merge",
+    "model_info",
+    "open_run",
+    "parse_via",
+    "preview_suite",
+    "rescore",
+    "rewrite_report",
+    "settings_for",
+    "suite_info",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -58,7 +58,7 @@ _NOTHING_TO_LOSE = (
 )
 
 
-class _Plan(NamedTuple):
+class DiagnosisPlan(NamedTuple):
     """The questions, and whom they are put to."""
 
     suite: Suite
@@ -131,16 +131,17 @@ def diagnose(
     """
     started = time.monotonic()
     _check_fidelity(min_fidelity)
-    plan = _prepare(base, tuned, suite or default_suite(base, tuned), via, limit, scorer)
+    plan = prepare_diagnosis(base, tuned, suite, via, limit, scorer)
     if budget is not None:
         _charge(plan.models, budget)
     with open_run(out, command, seed=seed, n_resamples=n_resamples, started=started) as run:
-        run.record(**_config(plan), inference=inference, min_fidelity=min_fidelity)
-        warnings = _known_beforehand(plan)
+        run.record(**configuration(plan), inference=inference, min_fidelity=min_fidelity)
+        warnings = known_beforehand(plan)
         if notify is not None:
             notify(warnings)
         inferred = InferenceLog(run.folder.path if run.is_kept else None) if inference else None
-        answered = _ask_all(plan, run.store, whole, inferred, workers or Workers(), progress)
+        hold = (workers or Workers()).hold
+        answered = ask_models(plan, run.store, whole, inferred, hold, progress)
         asked_of, plan, rows = plan.suite, plan._replace(suite=answered.suite), answered.rows
         warnings += [*answered.notes, *find_oddities(rows, plan.suite, plan.vias)]
         agreements = agreement_with_people(plan.suite)
@@ -192,15 +193,17 @@ def default_vias(suite: Suite) -> list[str]:
     return [*languages, *ALWAYS_VIA]
 
 
-def _prepare(
+def prepare_diagnosis(
     base: str | LanguageModel,
     tuned: str | LanguageModel,
-    suite: str | Suite,
+    suite: str | Suite | None,
     via: Sequence[str] | None,
     limit: int | None,
     scorer: str | None,
-) -> _Plan:
-    built = load_suite(suite, limit=limit) if isinstance(suite, str) else suite
+) -> DiagnosisPlan:
+    """Open the models, load the suite, and read the ways of asking; plain is the first."""
+    chosen = suite or default_suite(base, tuned)
+    built = load_suite(chosen, limit=limit) if isinstance(chosen, str) else chosen
     if scorer is not None:
         built = scored_by(built, scorer)
     specs = default_vias(built) if via is None else via
@@ -209,10 +212,10 @@ def _prepare(
         role: load_model(model) if isinstance(model, str) else model
         for role, model in zip(ROLES, (base, tuned), strict=True)
     }
-    return _Plan(built, distinct_vias(vias), models, settings_for(built, models.values()))
+    return DiagnosisPlan(built, distinct_vias(vias), models, settings_for(built, models.values()))
 
 
-def _known_beforehand(plan: _Plan) -> list[str]:
+def known_beforehand(plan: DiagnosisPlan) -> list[str]:
     """Return what a reader must know of the pair, and is known before anything is asked.
 
     Raises:
@@ -226,14 +229,14 @@ def _known_beforehand(plan: _Plan) -> list[str]:
     return serious + _method(plan) + _judged_by_itself(plan)
 
 
-def _judged_by_itself(plan: _Plan) -> list[str]:
+def _judged_by_itself(plan: DiagnosisPlan) -> list[str]:
     scorers = {example.scorer for example in plan.suite.examples}
     return judged_by_itself(
         scorers, {role: model.fingerprint for role, model in plan.models.items()}
     )
 
 
-def _method(plan: _Plan) -> list[str]:
+def _method(plan: DiagnosisPlan) -> list[str]:
     """Say so where answers are generated although they could have been chosen."""
     if plan.settings.by_likelihood or not any(e.choices for e in plan.suite.examples):
         return []
@@ -255,7 +258,8 @@ def _charge(models: Mapping[str, LanguageModel], budget: Budget) -> None:
         model.charge_to(budget)
 
 
-def _config(plan: _Plan) -> dict[str, object]:
+def configuration(plan: DiagnosisPlan) -> dict[str, object]:
+    """Return what is asked, and of whom, for the run folder."""
     suite = plan.suite
     return {
         "models": {role: model.spec for role, model in plan.models.items()},
@@ -286,7 +290,7 @@ class _Told:
         return tell
 
 
-class _Answered(NamedTuple):
+class Answered(NamedTuple):
     """What both models said, and what was asked in the end."""
 
     rows: list[AnswerRow]
@@ -296,14 +300,14 @@ class _Answered(NamedTuple):
     notes: list[str]
 
 
-def _ask_all(
-    plan: _Plan,
+def ask_models(
+    plan: DiagnosisPlan,
     store: AnswerStore,
     whole: Whole,
     inferred: InferenceLog | None,
-    workers: Workers,
+    hold: Callable[[LanguageModel], LanguageModel],
     progress: DiagnosisProgress | None,
-) -> _Answered:
+) -> Answered:
     """Ask one model after the other, so that only one need be in memory.
 
     Where the suite wants it, the base model is asked plainly first, and what it cannot do is asked
@@ -323,7 +327,7 @@ def _ask_all(
         )
 
     told = _Told()
-    held = {role: workers.hold(model) for role, model in plan.models.items()}
+    held = {role: hold(model) for role, model in plan.models.items()}
     suite, vias, notes = plan.suite, plan.vias, []
     at_floor: list[FloorCell] = []
     rows: list[AnswerRow] = []
@@ -340,7 +344,7 @@ def _ask_all(
                 tell = None if progress is None else partial(_told, progress, f"{role}, inference")
                 inferred.measure(role, held[role], suite, vias, plan.settings, tell)
     rows, failed = without_failed(rows, suite, vias)
-    return _Answered(rows, suite, at_floor, [*notes, *failed])
+    return Answered(rows, suite, at_floor, [*notes, *failed])
 
 
 def _n_source(suite: Suite) -> int:

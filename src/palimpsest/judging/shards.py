@@ -1,0 +1,233 @@
+"""Shards: a diagnosis in parts, each answered somewhere by itself, and put together afterwards."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from palimpsest.errors import UserError
+from palimpsest.judging.conclude import open_run
+from palimpsest.judging.diagnosis import (
+    DiagnosisProgress,
+    ask_models,
+    configuration,
+    diagnose,
+    known_beforehand,
+    prepare_diagnosis,
+)
+from palimpsest.judging.unasked import Unasked
+from palimpsest.judging.workers import Workers
+from palimpsest.lm.suites import Suite
+from palimpsest.records import AnswerKey, AnswerRow, AnswerStore, Results, RunFolder
+
+_WRITTEN = re.compile(r"(\d+)/(\d+)")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of ``n`` parts of a suite, counted from 1.
+
+    Example:
+        >>> Shard.parse("3/16")
+        Shard(number=3, n=16)
+    """
+
+    number: int
+    n: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``i/n``.
+
+        Raises:
+            UserError: It is something else, or there is no such part.
+        """
+        match = _WRITTEN.fullmatch(text.strip())
+        shard = cls(*map(int, match.groups())) if match else cls(0, 0)
+        if not 1 <= shard.number <= shard.n:
+            raise UserError(
+                f"The shard is '{text}'; expected i/n, from 1/n to n/n.",
+                hint='In a SLURM array from 1 to 16: --shard "$SLURM_ARRAY_TASK_ID/16"',
+            )
+        return shard
+
+    def of(self, suite: Suite) -> Suite:
+        """Return the part of a suite: every n-th source example of each cell, all its versions.
+
+        Raises:
+            UserError: Nothing is left: there are fewer examples than parts.
+        """
+        places: dict[str, dict[str, int]] = defaultdict(dict)
+        for example in suite.examples:
+            mine = places[example.cell]
+            mine.setdefault(example.source_id, len(mine))
+        kept = tuple(
+            example
+            for example in suite.examples
+            if places[example.cell][example.source_id] % self.n == self.number - 1
+        )
+        if not kept:
+            raise UserError(
+                f"Shard {self} of '{suite.name}' has no examples: no cell has {self.number}.",
+                hint="Make fewer shards.",
+            )
+        return replace(suite, examples=kept)
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.n}"
+
+
+def answer_shard(
+    shard: Shard,
+    arguments: Mapping[str, Any],
+    *,
+    out: Path | str,
+    workers: Workers | None = None,
+    command: str = "palimpsest.judging.answer_shard(…)",
+    progress: DiagnosisProgress | None = None,
+    notify: Callable[[Sequence[str]], None] | None = None,
+) -> int:
+    """Let both models answer a part of the examples; nothing is concluded from it.
+
+    Cells that the base cannot do are asked as well: what it cannot do is known of the whole only.
+
+    Args:
+        shard: Which part.
+        arguments: Of :func:`.diagnose`, those that a command line can write.
+        out: The run folder of this part alone.
+        workers: As for :func:`.diagnose`.
+        command: Recorded as the way to repeat it.
+        progress: Called after every answer.
+        notify: Called once, before anything is asked, with warnings.
+
+    Returns:
+        How many answers there are now.
+
+    Raises:
+        UserError: As for :func:`.diagnose`, or a part without examples.
+    """
+    asked: dict[str, Any] = {name: arguments.get(name) for name in _ASKED}
+    plan = prepare_diagnosis(**asked)
+    whole_suite = plan.suite
+    plan = plan._replace(suite=replace(shard.of(whole_suite), skips_floor=False))
+    method = {"seed": arguments.get("seed", 0), "n_resamples": arguments.get("n_resamples", 10_000)}
+    started = time.monotonic()
+    with open_run(out, command, **method, started=started) as run:
+        recorded = {
+            **configuration(plan._replace(suite=whole_suite)),
+            "arguments": dict(arguments),
+            "shard": str(shard),
+        }
+        run.record(**recorded, finished=False)
+        if notify is not None:
+            notify(known_beforehand(plan))
+        answered = ask_models(
+            plan,
+            run.store,
+            arguments.get("whole", "sample"),
+            None,
+            (workers or Workers()).hold,
+            progress,
+        )
+        run.store.record_run(answered.rows)
+        run.record(**recorded, finished=True)
+    return len(answered.rows)
+
+
+_ASKED = ("base", "tuned", "suite", "via", "limit", "scorer")
+
+_OF_ONE_SHARD = ("command", "shard", "finished")
+
+
+def merge(
+    folders: Sequence[Path | str],
+    out: Path | str,
+    *,
+    command: str = "palimpsest.judging.merge(…)",
+) -> Results:
+    """Put all shards of a diagnosis together, and conclude as one run would.
+
+    The models' files are looked at, as their fingerprints are recorded; nobody is asked.
+
+    Args:
+        folders: Those of :func:`answer_shard`, in any order; a part may be there twice.
+        out: The run folder of the whole.
+        command: Recorded as the way to repeat it.
+
+    Raises:
+        UserError: Folders that are no shards, not finished, of different diagnoses, or disagree
+            about an answer; or a shard is missing.
+    """
+    shards = [RunFolder.find(folder) for folder in folders]
+    config = _common(shards)
+    whole = RunFolder.create(out)
+    with AnswerStore(whole.answers) as store:
+        for rows in _without_conflict(shards):
+            store.add(rows)
+    return diagnose(**config["arguments"], out=out, workers=Unasked(), command=command)
+
+
+def _common(shards: Sequence[RunFolder]) -> dict[str, Any]:
+    """Return the configuration that all shards share."""
+    configs = {shard.path: shard.config for shard in shards}
+    for path, config in configs.items():
+        if "shard" not in config:
+            raise UserError(
+                f"'{path}' is no shard: its run asked the whole suite.",
+                hint="Shards are made by: palimpsest diagnose … --shard i/n --out DIR",
+            )
+        if not config["finished"]:
+            raise UserError(
+                f"Shard {config['shard']} in '{path}' is not finished.",
+                hint=f"Continue it with: {config['command']}",
+            )
+    (first, common), *others = configs.items()
+    for path, config in others:
+        for key in sorted({*common, *config} - set(_OF_ONE_SHARD)):
+            if common.get(key) != config.get(key):
+                raise UserError(
+                    f"The shards are of different diagnoses: '{key}' is {common.get(key)!r} in "
+                    f"'{first}' and {config.get(key)!r} in '{path}'.",
+                    hint="Merge those of one diagnosis alone.",
+                )
+    present = [Shard.parse(config["shard"]) for config in configs.values()]
+    n = present[0].n
+    if {each.n for each in present} != {n}:
+        raise UserError(
+            "The shards are parts of different size: " + ", ".join(sorted(map(str, present))) + ".",
+            hint="All must have been made with the same n of --shard i/n.",
+        )
+    missing = sorted(set(range(1, n + 1)) - {each.number for each in present})
+    if missing:
+        raise UserError(
+            f"Of {n} shards {len(missing)} are missing: {', '.join(f'{i}/{n}' for i in missing)}.",
+            hint="Make them with the same command and --shard i/n, then merge again.",
+        )
+    return common
+
+
+def _without_conflict(shards: Sequence[RunFolder]) -> Iterator[list[AnswerRow]]:
+    """Yield the rows of one shard after the other.
+
+    Raises:
+        UserError: Two of them have another answer to the same question.
+    """
+    seen: dict[AnswerKey, tuple[Path, str, str]] = {}
+    for shard in shards:
+        with closing(AnswerStore(shard.answers, read_only=True)) as store:
+            rows = store.run_rows()
+        for row in rows:
+            path, raw, outcome = seen.setdefault(row.key, (shard.path, row.raw, row.outcome))
+            if (raw, outcome) != (row.raw, row.outcome):
+                raise UserError(
+                    f"'{path}' and '{shard.path}' have different answers of the {row.role} model "
+                    f"to '{row.key.source_id}' under '{row.via}': {raw!r} and {row.raw!r}.",
+                    hint="Which of the two is of the newest run? Merge without the other.",
+                )
+        yield rows

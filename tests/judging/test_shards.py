@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from palimpsest.errors import UserError
+from palimpsest.judging.diagnosis import diagnose
+from palimpsest.judging.shards import Shard, answer_shard, merge
+from palimpsest.lm.models import load_model
+from palimpsest.lm.suites import Example, Suite
+from palimpsest.records import AnswerStore, RunFolder
+
+CELLS = ("repeat", "add")
+N = 40
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """A scripted pair on a suite of files: the tuned model has lost the sums, unless conjugated."""
+    folder = tmp_path_factory.mktemp("pair")
+    rows, base, tuned = [], [], []
+    for number in range(N):
+        for cell in CELLS:
+            prompt = f"{cell} {number}"
+            rows.append(
+                {
+                    "id": f"{cell}-{number}",
+                    "prompt": prompt,
+                    "group": cell,
+                    "answers": {"ability": ["yes"]},
+                }
+            )
+            base.append({"contains": prompt, "answer": "yes" if number % 9 else "no, not now"})
+            forgotten = cell == "add" and number % 5
+            tuned.append({"contains": prompt, "answer": "no and never" if forgotten else "yes"})
+    everything: Any = [{"contains": "", "answer": "yes"}]
+    (folder / "suite.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "base.json").write_text(json.dumps(base + everything))
+    (folder / "tuned.json").write_text(json.dumps(tuned + everything))
+    return {
+        "base": f"scripted:{folder / 'base.json'}",
+        "tuned": f"scripted:{folder / 'tuned.json'}",
+        "suite": f"jsonl:{folder / 'suite.jsonl'}",
+        "via": ["leet", "rot13"],
+        "n_resamples": 300,
+    }
+
+
+@pytest.fixture
+def shards(arguments: dict[str, Any], tmp_path: Path) -> list[Path]:
+    folders = [tmp_path / f"shard-{number}" for number in (1, 2, 3)]
+    for number, folder in enumerate(folders, start=1):
+        answer_shard(Shard(number, 3), arguments, out=folder)
+    return folders
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=4), st.integers(1, 7))
+def test_shards_part_the_examples_of_each_cell_evenly(sizes: list[int], n: int) -> None:
+    examples = tuple(
+        Example(f"{cell}-{i}", str(cell), language, "?", {"right": ("a",)})
+        for cell, size in enumerate(sizes)
+        for i in range(size)
+        for language in ("en", "fr")
+    )
+    suite = Suite(name="any", examples=examples)
+    found: list[str] = []
+    for number in range(1, n + 1):
+        try:
+            part = Shard(number, n).of(suite)
+        except UserError:
+            assert max(sizes) < number
+            continue
+        for cell, size in enumerate(sizes):
+            mine = {each.source_id for each in part.examples if each.cell == str(cell)}
+            assert size // n <= len(mine) <= -(-size // n)
+        assert len(part.in_language("en")) == len(part.in_language("fr"))
+        found += [each.source_id for each in part.in_language("en")]
+    assert sorted(found) == sorted(each.source_id for each in suite.in_language("en"))
+
+
+def test_merged_shards_say_what_one_run_says(
+    arguments: dict[str, Any], shards: list[Path], tmp_path: Path
+) -> None:
+    one = diagnose(**arguments, out=tmp_path / "one")
+    merged = merge(reversed([*shards, shards[0]]), tmp_path / "merged")  # type: ignore[arg-type]
+    assert merged.model_copy(update={"provenance": one.provenance}) == one
+    assert merged.plain.base.n == len(CELLS) * N
+    rows = {}
+    for name in ("one", "merged"):
+        with AnswerStore(tmp_path / name / "answers.sqlite", read_only=True) as store:
+            rows[name] = {row.key: (row.role, row.outcome, row.via) for row in store.run_rows()}
+    assert rows["merged"] == rows["one"]
+    assert (tmp_path / "merged" / "report.html").is_file()
+
+
+def test_a_shard_goes_on_where_it_was_and_asks_nothing_twice(
+    arguments: dict[str, Any], shards: list[Path]
+) -> None:
+    told: list[tuple[int, int]] = []
+    answer_shard(
+        Shard(1, 3),
+        arguments,
+        out=shards[0],
+        progress=lambda role, n_done, n_total, n_reused: told.append((n_total, n_reused)),
+    )
+    assert {n_total - n_reused for n_total, n_reused in told} == {0}
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "1/0", "-1/3", "1/3/5", ""])
+def test_what_is_no_shard_is_a_mistake(text: str) -> None:
+    with pytest.raises(UserError, match=r"expected i/n"):
+        Shard.parse(text)
+
+
+def test_more_shards_than_examples_is_a_mistake(arguments: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"Shard 41/50 of .* has no examples"):
+        answer_shard(Shard(41, 50), arguments, out=tmp_path / "none")
+
+
+def test_a_missing_shard_is_named(shards: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"Of 3 shards 1 are missing: 2/3\."):
+        merge([shards[0], shards[2]], tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()
+
+
+def test_an_unfinished_shard_is_named(shards: list[Path], tmp_path: Path) -> None:
+    folder = RunFolder.find(shards[1])
+    folder.record({**folder.config, "finished": False})
+    with pytest.raises(UserError, match=r"Shard 2/3 in .*shard-2' is not finished"):
+        merge(shards, tmp_path / "merged")
+
+
+def test_shards_of_other_diagnoses_are_refused(
+    arguments: dict[str, Any], shards: list[Path], tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    answer_shard(Shard(2, 3), {**arguments, "via": ["leet"]}, out=other)
+    with pytest.raises(UserError, match=r"different diagnoses: 'arguments' is"):
+        merge([shards[0], other, shards[2]], tmp_path / "merged")
+    answer_shard(Shard(2, 4), arguments, out=tmp_path / "quarter")
+    with pytest.raises(UserError, match=r"parts of different size: 1/3, 2/4, 3/3"):
+        merge([shards[0], tmp_path / "quarter", shards[2]], tmp_path / "merged")
+
+
+def test_a_run_that_is_no_shard_is_refused(arguments: dict[str, Any], tmp_path: Path) -> None:
+    diagnose(**arguments, out=tmp_path / "one")
+    with pytest.raises(UserError, match=r"is no shard"):
+        merge([tmp_path / "one"], tmp_path / "merged")
+
+
+def test_folders_that_disagree_about_an_answer_are_refused(
+    arguments: dict[str, Any], shards: list[Path], tmp_path: Path
+) -> None:
+    again = tmp_path / "again"
+    answer_shard(Shard(1, 3), arguments, out=again)
+    with AnswerStore(again / "answers.sqlite") as store:
+        [row, *_] = store.run_rows()
+        store.add([row._replace(raw="something else")])
+    with pytest.raises(UserError, match=r"have different answers of the base model to"):
+        merge([*shards, again], tmp_path / "merged")
+
+
+def test_merging_asks_nobody(
+    arguments: dict[str, Any], shards: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("asked")
+
+    monkeypatch.setattr(type(load_model(arguments["base"])), "generate", refuse)
+    assert merge(shards, tmp_path / "merged").plain.base.n == len(CELLS) * N
