@@ -33,6 +33,7 @@ JOBS = {
         "scorers",
         "thinking",
         "endpoint",
+        "many-gpus",
         "translate",
         "nli",
         "lm-eval-tasks",

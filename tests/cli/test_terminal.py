@@ -24,6 +24,7 @@ def test_a_conjugation_is_named_whole_in_every_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("LINES", "25")  # without it, rich takes a dumb terminal for 80 wide
     name = "rot13|leet|pig-latin|reverse-words|base64"
     results = fake_results(vias=[VIAS[0], VIAS[3]._replace(name=name)])
     show_results(results, Path("run"), quiet=False, as_json=False)
@@ -38,6 +39,7 @@ def test_no_word_of_a_progress_bar_is_cut(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("LINES", "25")  # without it, rich takes a dumb terminal for 80 wide
     monkeypatch.setenv("FORCE_COLOR", "1")  # to rich, standard error is a terminal then
     monkeypatch.setenv("TERM", "dumb")
     with progress_bars() as show:

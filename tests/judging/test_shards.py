@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +52,18 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     }
 
 
+@pytest.fixture(scope="module")
+def answered(arguments: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shards")
+    for number in (1, 2, 3):
+        answer_shard(Shard(number, 3), arguments, out=folder / f"shard-{number}")
+    return folder
+
+
 @pytest.fixture
-def shards(arguments: dict[str, Any], tmp_path: Path) -> list[Path]:
-    folders = [tmp_path / f"shard-{number}" for number in (1, 2, 3)]
-    for number, folder in enumerate(folders, start=1):
-        answer_shard(Shard(number, 3), arguments, out=folder)
-    return folders
+def shards(answered: Path, tmp_path: Path) -> list[Path]:
+    shutil.copytree(answered, tmp_path / "shards")
+    return [tmp_path / "shards" / f"shard-{number}" for number in (1, 2, 3)]
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=4), st.integers(1, 7))
