@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,6 +41,15 @@ from palimpsest.errors import UserError
 if TYPE_CHECKING:
     from palimpsest.lm.models import Budget
 
+OneShard = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="i/n",
+        help="Answer the i-th of n parts alone, on a machine of its own; "
+        "`palimpsest merge` puts them together.",
+    ),
+]
 NO_LIMIT_USD = 10**12
 
 
@@ -60,15 +70,7 @@ def diagnose(
     engine: EngineName = "here",
     workers: NWorkers = None,
     address: Address = None,
-    shard: Annotated[
-        str | None,
-        typer.Option(
-            "--shard",
-            metavar="i/n",
-            help="Answer the i-th of n parts alone, on a machine of its own; "
-            "`palimpsest merge` puts them together.",
-        ),
-    ] = None,
+    shard: OneShard = None,
     budget: BudgetUSD = None,
     prices: Prices = None,
     seed: Seed = 0,
@@ -105,12 +107,7 @@ def diagnose(
         "seed": seed,
     }
     if shard is not None:
-        for option, given in (("--inference", inference), ("--budget", budget)):
-            if given:
-                raise UserError(
-                    f"A shard cannot have {option}: that is known of a whole run only.",
-                    hint=f"Leave out {option}, or --shard.",
-                )
+        _refuse_in_shard({"--inference": inference, "--budget": budget, "--fail-on": fail_on})
         answer_and_tell(
             shard, asked, out, workers_of(engine, workers, address), quiet=quiet or json
         )
@@ -125,6 +122,15 @@ def diagnose(
         as_json=json,
     )
     exit_if_failed(results, fail_on)
+
+
+def _refuse_in_shard(options: Mapping[str, object]) -> None:
+    for option, given in options.items():
+        if given:
+            raise UserError(
+                f"A shard cannot have {option}: that is for a whole run.",
+                hint=f"Leave out {option}, or --shard.",
+            )
 
 
 def _budget(limit: str | None, prices: Path | None) -> Budget | None:

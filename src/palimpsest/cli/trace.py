@@ -36,6 +36,22 @@ Target = Annotated[
     ),
 ]
 
+Margin = Annotated[
+    float,
+    typer.Option(min=0.1, max=99.0, help="The largest fall that still counts as none, in points."),
+]
+Watch = Annotated[
+    bool,
+    typer.Option(
+        "--watch",
+        help="Ask checkpoints as they come, while the training runs; one that is being written "
+        "waits. Ends when the training has made its last step, or after --patience.",
+    ),
+]
+Patience = Annotated[
+    float, typer.Option(min=0.0, help="Minutes without a new checkpoint until --watch ends.")
+]
+
 
 def trace(
     base: Annotated[str, typer.Argument(help=BASE_HELP)],
@@ -54,23 +70,9 @@ def trace(
     engine: EngineName = "here",
     workers: NWorkers = None,
     address: Address = None,
-    margin: Annotated[
-        float,
-        typer.Option(
-            min=0.1, max=99.0, help="The largest fall that still counts as none, in points."
-        ),
-    ] = 5.0,
-    watch: Annotated[
-        bool,
-        typer.Option(
-            "--watch",
-            help="Ask checkpoints as they come, while the training runs; one that is being written "
-            "waits. Ends when the training has made its last step, or after --patience.",
-        ),
-    ] = False,
-    patience: Annotated[
-        float, typer.Option(min=0.0, help="Minutes without a new checkpoint until --watch ends.")
-    ] = MINUTES_OF_PATIENCE,
+    margin: Margin = 5.0,
+    watch: Watch = False,
+    patience: Patience = MINUTES_OF_PATIENCE,
     seed: Seed = 0,
     quiet: Quiet = False,
     json: Json = False,

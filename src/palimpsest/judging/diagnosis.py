@@ -140,8 +140,7 @@ def diagnose(
         if notify is not None:
             notify(warnings)
         inferred = InferenceLog(run.folder.path if run.is_kept else None) if inference else None
-        hold = (workers or Workers()).hold
-        answered = ask_models(plan, run.store, whole, inferred, hold, progress)
+        answered = ask_models(plan, run.store, whole, inferred, workers or Workers(), progress)
         asked_of, plan, rows = plan.suite, plan._replace(suite=answered.suite), answered.rows
         warnings += [*answered.notes, *find_oddities(rows, plan.suite, plan.vias)]
         agreements = agreement_with_people(plan.suite)
@@ -305,7 +304,7 @@ def ask_models(
     store: AnswerStore,
     whole: Whole,
     inferred: InferenceLog | None,
-    hold: Callable[[LanguageModel], LanguageModel],
+    workers: Workers,
     progress: DiagnosisProgress | None,
 ) -> Answered:
     """Ask one model after the other, so that only one need be in memory.
@@ -327,7 +326,7 @@ def ask_models(
         )
 
     told = _Told()
-    held = {role: hold(model) for role, model in plan.models.items()}
+    held = {role: workers.hold(model) for role, model in plan.models.items()}
     suite, vias, notes = plan.suite, plan.vias, []
     at_floor: list[FloorCell] = []
     rows: list[AnswerRow] = []

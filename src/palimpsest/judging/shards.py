@@ -132,7 +132,7 @@ def answer_shard(
             run.store,
             arguments.get("whole", "sample"),
             None,
-            (workers or Workers()).hold,
+            workers or Workers(),
             progress,
         )
         run.store.record_run(answered.rows)
