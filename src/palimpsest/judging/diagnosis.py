@@ -132,8 +132,7 @@ def diagnose(
     started = time.monotonic()
     _check_fidelity(min_fidelity)
     plan = prepare_diagnosis(base, tuned, suite, via, limit, scorer)
-    if budget is not None:
-        _charge(plan.models, budget)
+    _charge(plan.models, budget)
     with open_run(out, command, seed=seed, n_resamples=n_resamples, started=started) as run:
         run.record(**configuration(plan), inference=inference, min_fidelity=min_fidelity)
         warnings = known_beforehand(plan)
@@ -246,7 +245,9 @@ def _method(plan: DiagnosisPlan) -> list[str]:
     ]
 
 
-def _charge(models: Mapping[str, LanguageModel], budget: Budget) -> None:
+def _charge(models: Mapping[str, LanguageModel], budget: Budget | None) -> None:
+    if budget is None:
+        return
     paid = [model for model in models.values() if isinstance(model, Chargeable)]
     if not paid:
         raise UserError(
