@@ -21,6 +21,7 @@ MODELS: Registry[Callable[[Spec], LanguageModel]] = Registry(
         "openai": "palimpsest.lm.models.openai.options:load",
         "rosetta": "palimpsest.rosetta.models:load",
         "scripted": "palimpsest.lm.models.scripted:load",
+        "vllm": "palimpsest.lm.models.vllm.options:load",
     },
 )
 
@@ -51,6 +52,7 @@ def load_model_from(folder: str, spec: str) -> LanguageModel:
 
 _FORMS = {
     "hf": ("chat", {"plain": "false", "chat": "true"}),
+    "vllm": ("chat", {"plain": "false", "chat": "true"}),
     "rosetta": ("chat", {"plain": "false", "chat": "true"}),
     "openai": ("api", {"plain": "completions", "chat": "chat"}),
 }

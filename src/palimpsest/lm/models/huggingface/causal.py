@@ -145,6 +145,11 @@ class CausalModel(ABC):
         return self._encoder.chat is True
 
     @property
+    def encoder(self) -> PromptEncoder:
+        """What turns prompts into tokens."""
+        return self._encoder
+
+    @property
     def device(self) -> torch.device:
         """Where the network computes."""
         return self._device
@@ -243,20 +248,11 @@ class CausalModel(ABC):
         decided: Decided | None = None,
     ) -> Iterator[tuple[int, Generation]]:
         """Continue every prompt greedily; yield ``(index, generation)`` in order of completion."""
-        pending = []
-        texts = self._texts(prompts)
-        for index, tokens in enumerate(self._encoder.encode_texts(texts)):
-            kept = self._kept(tokens, max_new_tokens)
-            cut = len(kept) < len(tokens)
-            limit = self._room(len(kept), max_new_tokens)
-            if limit > 0:
-                thought = self._room(len(kept) + limit, self._thinking_tokens)
-                opening = open_thought(texts[index][0]) if texts[index][1] else ""
-                thinks = bool(opening) and thought > 0
-                pending.append(PendingPrompt(index, kept, limit, thought, opening, cut, thinks))
-            else:
-                self.n_too_long += max_new_tokens > 0
-                yield index, Generation("", "length", 0, 0.0)
+        pending = self.pending(prompts, max_new_tokens)
+        for prompt in pending:
+            if prompt.limit <= 0:
+                yield prompt.index, Generation("", "length", 0, 0.0)
+        pending = [prompt for prompt in pending if prompt.limit > 0]
         # The longest first: if memory is short, it shows at once.
         pending.sort(key=lambda prompt: len(prompt.tokens), reverse=True)
         stop = list(filter(None, stop))
@@ -278,6 +274,23 @@ class CausalModel(ABC):
             if 2 * (sum(prompt.thinks for prompt in batch) - n_thinking) > len(batch):
                 for prompt in pending:
                     prompt.thinks = prompt.thought_limit > 0
+
+    def pending(self, prompts: Sequence[Prompt], max_new_tokens: int) -> list[PendingPrompt]:
+        """Return the prompts with their tokens, and how many new ones each has room for.
+
+        One that has none is counted in :attr:`n_too_long`.
+        """
+        found = []
+        texts = self._texts(prompts)
+        for index, tokens in enumerate(self._encoder.encode_texts(texts)):
+            kept = self._kept(tokens, max_new_tokens)
+            limit = self._room(len(kept), max_new_tokens)
+            self.n_too_long += limit <= 0 < max_new_tokens
+            thought = self._room(len(kept) + limit, self._thinking_tokens)
+            opening = open_thought(texts[index][0]) if texts[index][1] else ""
+            cut, thinks = len(kept) < len(tokens), bool(opening) and thought > 0
+            found.append(PendingPrompt(index, kept, limit, thought, opening, cut, thinks))
+        return found
 
     def score(
         self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]

@@ -442,7 +442,7 @@ def decode_greedily(
             if not ended and prompt.needs_room(text):
                 alive.discard(held[row])
                 continue
-            result = _finished(prompt, text, ended, stop, decided)
+            result = finished_answer(prompt, text, ended, stop, decided)
             if result is not None:
                 alive.discard(held[row])
                 seconds = perf_counter() - started
@@ -472,7 +472,7 @@ def _check_finite(
                 raise NotFiniteError([*prompts[row].tokens, *prompts[row].new])
 
 
-def _finished(
+def finished_answer(
     prompt: PendingPrompt, text: str, ended: bool, stop: Sequence[str], decided: Decided | None
 ) -> tuple[str, Finish] | None:
     """Return the answer and the reason if it ends here."""

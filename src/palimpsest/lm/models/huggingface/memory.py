@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from transformers import cache_utils
 from transformers.cache_utils import (
     Cache,
-    DummyLayer,
     DynamicCache,
     DynamicLayer,
     DynamicSlidingWindowLayer,
@@ -24,6 +24,11 @@ from palimpsest.errors import UserError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
+
+_EMPTY_LAYERS: tuple[type, ...] = (
+    (cache_utils.DummyLayer,) if hasattr(cache_utils, "DummyLayer") else ()
+)
+"""Of caches, for what needs none; younger releases of transformers have them."""
 
 _ACCELERATOR_TOKENS = 65536
 
@@ -266,7 +271,7 @@ class ReservedLayer(DynamicLayer):
 def can_reserve(config: PreTrainedConfig) -> bool:
     """Whether all layers of the model are plain or sliding-window attention."""
     kinds = getattr(config.get_text_config(decoder=True), "layer_types", None) or ()
-    plain = (DynamicLayer, DynamicSlidingWindowLayer, DummyLayer)
+    plain = (DynamicLayer, DynamicSlidingWindowLayer, *_EMPTY_LAYERS)
     layers = DynamicCache(config=config).layers
     return (
         "chunked_attention" not in kinds
@@ -290,7 +295,9 @@ def reserved_cache(
     memory = CacheMemory() if memory is None else memory
     cache = DynamicCache(config=config)
     cache.layers = [
-        layer if isinstance(layer, DummyLayer) else ReservedLayer(n_rows, n_columns, memory, index)
+        layer
+        if isinstance(layer, _EMPTY_LAYERS)
+        else ReservedLayer(n_rows, n_columns, memory, index)
         for index, layer in enumerate(cache.layers)
     ]
     return cache
