@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
 HOST = "127.0.0.1"
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 240.0
 """How long a server may take to start on a busy machine."""
 
 
@@ -66,13 +66,30 @@ def transformers_serve(model: Path | str, *options: str) -> Iterator[str]:
     port = free_port()
     command = [str(Path(sys.executable).with_name("transformers")), "serve", str(model)]
     command += ["--device", "cpu", "--host", HOST, "--port", str(port), *options]
-    environment = {
-        **os.environ,
-        "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "1",
-        "TOKENIZERS_PARALLELISM": "false",
+    with _healthy(command, f"http://{HOST}:{port}", {"TOKENIZERS_PARALLELISM": "false"}) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def vllm_serve(python: str, model: Path | str, *options: str) -> Iterator[str]:
+    """Run vLLM's server with a Python that has it, on the CPU, likewise."""
+    port = free_port()
+    command = [python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
+    command += ["--host", HOST, "--port", str(port), "--dtype", "float32", "--enforce-eager"]
+    settings = {
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "VLLM_HOST_IP": HOST,
     }
-    url = f"http://{HOST}:{port}"
+    with _healthy([*command, *options], f"http://{HOST}:{port}", settings) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def _healthy(command: list[str], url: str, settings: dict[str, str]) -> Iterator[str]:
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **settings}
     with tempfile.TemporaryFile("w+", errors="replace") as log:
         process = subprocess.Popen(
             command, stdout=log, stderr=log, env=environment, start_new_session=True
@@ -81,7 +98,7 @@ def transformers_serve(model: Path | str, *options: str) -> Iterator[str]:
             _wait(lambda: _is_healthy(url) or process.poll() is not None, " ".join(command))
             if process.poll() is not None:
                 log.seek(0)
-                raise RuntimeError(f"transformers serve ended at once:\n{log.read()[-4000:]}")
+                raise RuntimeError(f"{command} ended at once:\n{log.read()[-4000:]}")
             yield url
         finally:
             kill_group(process)

