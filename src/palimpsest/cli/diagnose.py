@@ -35,7 +35,7 @@ from palimpsest.cli.options import (
     with_form,
     workers_of,
 )
-from palimpsest.cli.terminal import answer_and_tell, diagnose_and_show
+from palimpsest.cli.terminal import answer_and_tell, diagnose_and_show, forecast_and_show
 from palimpsest.errors import UserError
 
 if TYPE_CHECKING:
@@ -48,6 +48,14 @@ OneShard = Annotated[
         metavar="i/n",
         help="Answer the i-th of n parts alone, on a machine of its own; "
         "`palimpsest merge` puts them together.",
+    ),
+]
+Plan = Annotated[
+    bool,
+    typer.Option(
+        "--plan",
+        help="Only say what would be asked, about how long it takes, and what it costs with "
+        "--prices; a sample of 32 questions a model is asked and kept.",
     ),
 ]
 NO_LIMIT_USD = 10**12
@@ -71,6 +79,7 @@ def diagnose(
     workers: NWorkers = None,
     address: Address = None,
     shard: OneShard = None,
+    plan: Plan = False,
     budget: BudgetUSD = None,
     prices: Prices = None,
     seed: Seed = 0,
@@ -106,6 +115,9 @@ def diagnose(
         "min_fidelity": min_fidelity,
         "seed": seed,
     }
+    if plan:
+        forecast_and_show(asked, out, prices, quiet=quiet, as_json=json)
+        return
     if shard is not None:
         _refuse_in_shard({"--inference": inference, "--budget": budget, "--fail-on": fail_on})
         answer_and_tell(

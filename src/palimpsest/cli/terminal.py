@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from palimpsest.judging import Whole, Workers
+    from palimpsest.judging import ModelForecast, Whole, Workers
     from palimpsest.lm.models import Budget
     from palimpsest.records import Results
 
@@ -228,6 +228,53 @@ def answer_and_tell(
         f"Shard {part}: {n_answers} answers in {out}. When all {part.n} are there: "
         "palimpsest merge DIRS… --out DIR"
     )
+
+
+def forecast_and_show(
+    asked: Mapping[str, Any], out: Path, prices: Path | None, *, quiet: bool, as_json: bool
+) -> None:
+    """Print what a diagnosis would ask."""
+    from palimpsest.judging import forecast
+    from palimpsest.lm.models import PriceTable
+
+    names = ("base", "tuned", "suite", "via", "limit", "scorer")
+    found = forecast(
+        **{name: asked[name] for name in names},
+        out=out,
+        prices=None if prices is None else PriceTable.read(prices),
+        command=command_line(),
+    )
+    if as_json:
+        typer.echo(json_text(found.to_json()))
+        return
+    typer.echo(
+        f"{found.n_examples:,} examples of '{found.suite}', asked in {len(found.vias)} ways: "
+        f"{', '.join(found.vias)}."
+    )
+    for each in found.models:
+        typer.echo(f"{each.role} {each.model}: {_forecast_of(each)}")
+    if not quiet and found.n_sampled:
+        typer.echo(
+            f"{found.n_sampled} questions were asked for this; their answers are in {out}. On a "
+            "full run batches are fuller, so it is rather faster."
+        )
+
+
+def _forecast_of(model: ModelForecast) -> str:
+    """Return in words what a model would be asked."""
+    about = "" if model.counts == "tokenizer" else "about "
+    parts = [
+        f"{model.n_to_ask:,} of {model.n_questions:,} questions to ask",
+        f"{about}{model.n_prompt_tokens:,} tokens of prompts",
+        f"{'about' if model.seconds else 'at most'} {model.n_answer_tokens:,} of answers",
+    ]
+    if model.seconds is not None:
+        parts.append(f"about {duration(model.seconds)}")
+    if model.memory_bytes is not None:
+        parts.append(f"{model.memory_bytes / 2**30:.1f} GiB of memory")
+    if model.cost_usd is not None:
+        parts.append(f"at most ${model.cost_usd:.2f}")
+    return ", ".join(parts) + "."
 
 
 def show_notes(sentences: Sequence[str]) -> None:

@@ -30,6 +30,7 @@ from palimpsest.lm.models.huggingface.memory import (
     MemoryPool,
     default_budget,
     empty_cache,
+    token_bytes,
 )
 from palimpsest.lm.models.huggingface.next_tokens import AnswerTexts, likeliest
 from palimpsest.lm.models.huggingface.options import THINKING_TOKENS
@@ -168,6 +169,13 @@ class CausalModel(ABC):
     def n_parameters(self) -> int:
         """How many parameters the network has, tied ones once."""
         return self._n_parameters
+
+    @property
+    def memory_bytes(self) -> int:
+        """About how much memory it takes while it answers: its weights, and a full batch."""
+        size = self._dtype.itemsize
+        batch = self._budget.n_tokens * token_bytes(self.config, size)
+        return self._n_parameters * size + batch
 
     @property
     def form(self) -> bool | None:

@@ -110,26 +110,39 @@ def default_budget(config: PreTrainedConfig, device: torch.device, n_bytes: int)
         device: Where it runs.
         n_bytes: Per number, by the model's dtype.
     """
-    text = config.get_text_config(decoder=True)
-
-    def size(name: str, default: int) -> int:
-        return int(getattr(text, name, None) or default)
-
-    width, n_layers = size("hidden_size", 4096), size("num_hidden_layers", 32)
     wanted = _ACCELERATOR_TOKENS
     if device.type == "cpu":  # the parameters of all blocks, by the usual proportions
-        fast = _CPU_WORK // (12 * n_layers * width**2)
+        fast = _CPU_WORK // (12 * _size(config, *_DEPTH) * _size(config, *_WIDTH) ** 2)
         wanted = min(max(fast, _FEWEST_CPU_TOKENS), _MOST_CPU_TOKENS)
     free = _free_bytes(device)
     if free is None:
         return wanted
-    n_heads = size("num_attention_heads", 1)
-    head_width = size("head_dim", width // n_heads)
-    cache = 2 * n_layers * size("num_key_value_heads", n_heads) * head_width
+    return max(1, min(wanted, int(_MEMORY_SHARE * free / token_bytes(config, n_bytes))))
+
+
+def token_bytes(config: PreTrainedConfig, n_bytes: int) -> int:
+    """Return about how much memory a token of a batch takes: its cache, and one layer's work.
+
+    Args:
+        config: Of the model.
+        n_bytes: Per number, by the model's dtype.
+    """
+    width = _size(config, *_WIDTH)
+    n_heads = _size(config, "num_attention_heads", 1)
+    head_width = _size(config, "head_dim", width // n_heads)
+    n_cached = _size(config, "num_key_value_heads", n_heads) * head_width
+    cache = 2 * _size(config, *_DEPTH) * n_cached
     # Of one layer; they are freed before the next.
-    activations = 8 * width + 3 * size("intermediate_size", 4 * width)
-    bytes_per_token = n_bytes * (cache + activations)
-    return max(1, min(wanted, int(_MEMORY_SHARE * free / bytes_per_token)))
+    activations = 8 * width + 3 * _size(config, "intermediate_size", 4 * width)
+    return n_bytes * (cache + activations)
+
+
+_WIDTH, _DEPTH = ("hidden_size", 4096), ("num_hidden_layers", 32)
+"""What a configuration calls them, and what they are taken for where it does not say."""
+
+
+def _size(config: PreTrainedConfig, name: str, default: int) -> int:
+    return int(getattr(config.get_text_config(decoder=True), name, None) or default)
 
 
 def _free_bytes(device: torch.device) -> int | None:

@@ -1,0 +1,227 @@
+"""Forecast of a diagnosis: what it would ask, how long it would take, and what it would cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from palimpsest.judging.conclude import open_run
+from palimpsest.judging.diagnosis import DiagnosisPlan, prepare_diagnosis
+from palimpsest.judging.evaluation import evaluate, questions_for
+from palimpsest.judging.questions import Question
+from palimpsest.lm import texts_of
+from palimpsest.lm.models import Chargeable, LanguageModel, PriceTable
+from palimpsest.lm.suites import Suite
+from palimpsest.records import AnswerRow, AnswerStore
+
+N_SAMPLE = 32
+"""Questions of each model that are asked to see how long it takes."""
+
+_BYTES_A_TOKEN = 3
+"""Of texts in several languages, where nobody here has the model's tokenizer."""
+
+
+@dataclass(frozen=True)
+class ModelForecast:
+    """What one model would be asked."""
+
+    role: str
+    """``base`` or ``tuned``."""
+    model: str
+    """Its spec."""
+    n_questions: int
+    """Of all ways of asking."""
+    n_on_file: int
+    """Of which the run folder has the answers."""
+    n_prompt_tokens: int
+    """Of the questions that are not on file."""
+    n_answer_tokens: int
+    """Of the answers to these, by the sample; without one, the most there can be."""
+    seconds: float | None
+    """For these, by the sample; ``None`` without one."""
+    memory_bytes: int | None
+    """Of the device that computes it: weights and a full batch; ``None`` where it is elsewhere."""
+    cost_usd: float | None
+    """Of these, at the prices that were given."""
+    counts: str
+    """How tokens were counted: ``tokenizer``, or ``bytes`` where there is none here."""
+
+    @property
+    def n_to_ask(self) -> int:
+        """Questions that are not on file."""
+        return self.n_questions - self.n_on_file
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a diagnosis would ask."""
+
+    suite: str
+    n_examples: int
+    """Source examples."""
+    vias: tuple[str, ...]
+    models: tuple[ModelForecast, ...]
+    n_sampled: int
+    """Questions that were asked for it, of both models; their answers are kept."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what ``palimpsest diagnose … --plan --json`` prints."""
+        return {"schema": "palimpsest.forecast/1", **asdict(self)}
+
+
+def forecast(
+    base: str | LanguageModel,
+    tuned: str | LanguageModel,
+    *,
+    suite: str | Suite | None = None,
+    via: Sequence[str] | None = None,
+    out: Path | str | None = None,
+    limit: int | None = None,
+    scorer: str | None = None,
+    n_sample: int = N_SAMPLE,
+    prices: PriceTable | None = None,
+    command: str = "palimpsest.judging.forecast(…)",
+) -> Forecast:
+    """Say what a diagnosis would ask of whom, and about how long it would take.
+
+    Nothing is asked but a sample, whose answers are kept in the run folder. Cells that the base
+    turns out not to be able to do are asked of nothing else, so it may be less.
+
+    Args:
+        base: The model before tuning; this and the next six as for :func:`.diagnose`.
+        tuned: The model after tuning.
+        suite: What would be asked.
+        via: In which ways.
+        out: The run folder; without one, all would be asked, and nothing is kept.
+        limit: At most so many source examples a cell.
+        scorer: Of all answers.
+        n_sample: Questions of each model that are asked and timed; none for 0. A model that costs
+            money is asked nothing.
+        prices: Of the models that cost money.
+        command: Recorded as the way to repeat the run.
+
+    Raises:
+        UserError: A model, suite or conjugation that cannot be used, or no price for a model.
+    """
+    plan = prepare_diagnosis(base, tuned, suite, via, limit, scorer)
+    method: dict[str, Any] = {"seed": 0, "n_resamples": 0, "started": time.monotonic()}
+    n_sampled, models = 0, []
+    with open_run(out, command, **method) as run:
+        run.folder.record(run.folder.config or {"command": command})
+        for role, model in plan.models.items():
+            questions = questions_for(model.fingerprint, plan.suite, plan.vias, plan.settings)
+            with closing(model):
+                sampled = _sampled(plan, role, model, run.store, n_sample)
+                n_sampled += sampled.n_asked
+                models.append(_of_model(role, model, questions, run.store, sampled, prices))
+    return Forecast(
+        suite=plan.suite.name,
+        n_examples=len(plan.suite.in_language(plan.suite.source_language)),
+        vias=tuple(each.name for each in plan.vias),
+        models=tuple(models),
+        n_sampled=n_sampled,
+    )
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """What came of asking a few questions."""
+
+    n_asked: int
+    seconds: float
+    rows: Sequence[AnswerRow]
+
+    @property
+    def n_answer_tokens(self) -> float | None:
+        """Of an answer, in the mean."""
+        return sum(row.n_answer_tokens for row in self.rows) / len(self.rows) if self.rows else None
+
+
+def _sampled(
+    plan: DiagnosisPlan, role: str, model: LanguageModel, store: AnswerStore, n: int
+) -> _Sample:
+    """Ask some questions of each cell in each way, the first one apart: it loads the weights."""
+    if n < 1 or isinstance(model, Chargeable):
+        return _Sample(0, 0.0, [])
+    few = _few_examples(plan.suite, max(1, n // len(plan.vias)))
+    asked: dict[str, Any] = {
+        "store": store,
+        "role": role,
+        "settings": plan.settings,
+        "whole": "none",
+    }
+    counts: list[tuple[int, int]] = []
+
+    def tell(n_done: int, n_total: int, n_reused: int) -> None:
+        counts.append((n_total, n_reused))
+
+    evaluate(model, _few_examples(plan.suite, 1), plan.vias[:1], **asked)
+    started = time.monotonic()
+    rows = evaluate(model, few, plan.vias, **asked, progress=tell)
+    seconds = time.monotonic() - started
+    n_total, n_reused = counts[0]
+    return _Sample(n_total - n_reused, seconds, rows)
+
+
+def _few_examples(suite: Suite, n: int) -> Suite:
+    """Return about ``n`` source examples in all their languages, from cells all over the suite."""
+    cells = suite.cells[:: -(-len(suite.cells) // n)]
+    n_each = max(1, n // len(cells))
+    kept: dict[str, dict[str, None]] = {cell: {} for cell in cells}
+    for example in suite.in_language(suite.source_language):
+        mine = kept.get(example.cell)
+        if mine is not None and len(mine) < n_each:
+            mine[example.source_id] = None
+    sources = {source for mine in kept.values() for source in mine}
+    examples = tuple(example for example in suite.examples if example.source_id in sources)
+    return replace(suite, examples=examples)
+
+
+def _of_model(
+    role: str,
+    model: LanguageModel,
+    questions: Sequence[Question],
+    store: AnswerStore,
+    sample: _Sample,
+    prices: PriceTable | None,
+) -> ModelForecast:
+    key = questions[0].key
+    stored = {row.key for row in store.rows(model=key.model, suite=key.suite)}
+    missing = [question for question in questions if question.key not in stored]
+    # Prompts that are sent in the same form are asked once.
+    texts = ["\n".join(texts_of(prompt)) for prompt in dict.fromkeys(q.sent for q in missing)]
+    tokens = model.count_tokens(texts)
+    counts = "bytes" if tokens is None else "tokenizer"
+    if tokens is None:
+        tokens = [
+            -(-len(text.encode("utf-8", "surrogatepass")) // _BYTES_A_TOKEN) for text in texts
+        ]
+    most = sum(q.settings.max_new_tokens for q in missing if not q.by_likelihood)
+    mean = sample.n_answer_tokens
+    seconds = sample.seconds / sample.n_asked * len(missing) if sample.n_asked else None
+    n_answer_tokens = most if mean is None else min(most, round(mean * len(missing)))
+    return ModelForecast(
+        role=role,
+        model=model.spec,
+        n_questions=len(questions),
+        n_on_file=len(questions) - len(missing),
+        n_prompt_tokens=sum(tokens),
+        n_answer_tokens=n_answer_tokens,
+        seconds=seconds,
+        memory_bytes=getattr(model, "memory_bytes", None),
+        cost_usd=_cost(model, sum(tokens), n_answer_tokens, prices),
+        counts=counts,
+    )
+
+
+def _cost(
+    model: LanguageModel, n_prompt_tokens: int, n_answer_tokens: int, prices: PriceTable | None
+) -> float | None:
+    options: Any = getattr(model, "options", None)
+    if prices is None or not isinstance(model, Chargeable):
+        return None
+    return float(prices.of(options.model, options.url).cost(n_prompt_tokens, n_answer_tokens))
