@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     )
     from palimpsest.judging.diagnosis import ALWAYS_VIA, default_vias, diagnose
     from palimpsest.judging.doctor import Examination, examine_pair, examine_quickly
+    from palimpsest.judging.dry_run import Forecast, ModelForecast, forecast
     from palimpsest.judging.evaluation import evaluate, settings_for
-    from palimpsest.judging.forecast import Forecast, ModelForecast, forecast
     from palimpsest.judging.pairing import PLAIN, PairedAnswers
     from palimpsest.judging.preview import PreviewedExample, SentPrompt, endings, preview_suite
     from palimpsest.judging.prompt import MemberAnswer, PromptAnswer, ask

@@ -6,7 +6,10 @@ from palimpsest.faces import lazy_face
 
 if TYPE_CHECKING:
     from palimpsest.lm.models.huggingface.checkpoint import Checkpoint, find_model, hash_files
+    from palimpsest.lm.models.huggingface.decoding import PendingPrompt, finished_answer
     from palimpsest.lm.models.huggingface.finite import broken_weight
+    from palimpsest.lm.models.huggingface.fused_llama import generation_settings
+    from palimpsest.lm.models.huggingface.likelihood import TokenizedCandidate, encode_candidates
     from palimpsest.lm.models.huggingface.loading import (
         DTYPES,
         check_complete,
@@ -14,7 +17,8 @@ if TYPE_CHECKING:
         explained,
     )
     from palimpsest.lm.models.huggingface.model import HuggingFaceModel, InMemoryModel
-    from palimpsest.lm.models.huggingface.options import load
+    from palimpsest.lm.models.huggingface.next_tokens import AnswerTexts
+    from palimpsest.lm.models.huggingface.options import HuggingFaceOptions, load
     from palimpsest.lm.models.huggingface.pair import Finding, Severity, check_pair, check_templates
     from palimpsest.lm.models.huggingface.quiet import quietly
     from palimpsest.lm.models.huggingface.reweighted import (
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
         stored_weights,
     )
     from palimpsest.lm.models.huggingface.templates import render_messages
+    from palimpsest.lm.models.huggingface.tokenization import Detokenizer
     from palimpsest.lm.models.huggingface.weights import (
         AdapterChange,
         WeightChange,
@@ -42,13 +47,14 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "DTYPES", "PIECE_NUMBERS", "AdapterChange", "Background", "Checkpoint", "Finding",
-    "HuggingFaceModel", "InMemoryModel", "Put", "ReweightedModel", "SafetensorsFile", "Severity",
-    "SharedNetwork",
-    "StoredTensor", "StoredWeights", "TensorReader", "WeightChange", "Weights", "adapter_change",
-    "broken_weight", "check_complete", "check_pair", "check_templates", "choose_device",
-    "explained", "find_model", "hash_files", "load", "one_core_threads", "quietly",
-    "render_messages", "stored_weights", "weight_change",
+    "DTYPES", "PIECE_NUMBERS", "AdapterChange", "AnswerTexts", "Background", "Checkpoint",
+    "Detokenizer", "Finding", "HuggingFaceModel", "HuggingFaceOptions", "InMemoryModel",
+    "PendingPrompt", "Put", "ReweightedModel", "SafetensorsFile", "Severity", "SharedNetwork",
+    "StoredTensor", "StoredWeights", "TensorReader", "TokenizedCandidate", "WeightChange",
+    "Weights", "adapter_change", "broken_weight", "check_complete", "check_pair",
+    "check_templates", "choose_device", "encode_candidates", "explained", "find_model",
+    "finished_answer", "generation_settings", "hash_files", "load", "one_core_threads",
+    "quietly", "render_messages", "stored_weights", "weight_change",
 ]  # fmt: skip
 
 lazy_face(globals())

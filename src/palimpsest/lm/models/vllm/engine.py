@@ -41,7 +41,7 @@ class Request(NamedTuple):
     """How many of the likeliest tokens to tell at each place of the prompt, its own aside."""
 
 
-class Progress(NamedTuple):
+class Heard(NamedTuple):
     """What has come of a request since it was last heard of."""
 
     name: str
@@ -99,7 +99,7 @@ class SharedEngine:
 
     def run(
         self, requests: Sequence[Request], *, adapter: str | None
-    ) -> Generator[Progress, bool | None]:
+    ) -> Generator[Heard, bool | None]:
         """Yield what comes of the requests until they have ended or the caller stops.
 
         ``send(True)`` ends early the request that was just told of. The tokens are the likeliest
@@ -178,10 +178,10 @@ class SharedEngine:
         )
 
 
-def _progress(output: Any) -> Progress:
+def _progress(output: Any) -> Heard:
     [answer] = output.outputs
     first = answer.logprobs[0] if answer.logprobs else {}
-    return Progress(
+    return Heard(
         output.request_id,
         list(answer.token_ids),
         {token: each.logprob for token, each in first.items()},

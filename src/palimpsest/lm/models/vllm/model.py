@@ -16,13 +16,17 @@ from typing import Any
 from palimpsest.errors import MissingExtraError, UserError
 from palimpsest.files import digest_json
 from palimpsest.lm.likelihoods import Likelihood
-from palimpsest.lm.models.huggingface import HuggingFaceModel
-from palimpsest.lm.models.huggingface.decoding import PendingPrompt, finished_answer
-from palimpsest.lm.models.huggingface.fused_llama import generation_settings
-from palimpsest.lm.models.huggingface.likelihood import TokenizedCandidate, encode_candidates
-from palimpsest.lm.models.huggingface.next_tokens import AnswerTexts
-from palimpsest.lm.models.huggingface.options import HuggingFaceOptions
-from palimpsest.lm.models.huggingface.tokenization import Detokenizer
+from palimpsest.lm.models.huggingface import (
+    AnswerTexts,
+    Detokenizer,
+    HuggingFaceModel,
+    HuggingFaceOptions,
+    PendingPrompt,
+    TokenizedCandidate,
+    encode_candidates,
+    finished_answer,
+    generation_settings,
+)
 from palimpsest.lm.models.protocol import (
     Decided,
     Generation,
@@ -31,7 +35,7 @@ from palimpsest.lm.models.protocol import (
     Origin,
     ScoringUnavailableError,
 )
-from palimpsest.lm.models.vllm.engine import Progress, Request, SharedEngine
+from palimpsest.lm.models.vllm.engine import Heard, Request, SharedEngine
 from palimpsest.lm.models.vllm.options import VllmOptions
 from palimpsest.lm.prompts import Prompt
 from palimpsest.specs import Spec
@@ -266,7 +270,7 @@ class VllmModel:
                 found[pair.prompt][pair.candidate] = _likelihood(pair, told.read, margins=margins)
         return found
 
-    def _run(self, requests: Sequence[Request]) -> Generator[Progress, bool | None]:
+    def _run(self, requests: Sequence[Request]) -> Generator[Heard, bool | None]:
         return self._engine.run(requests, adapter=self._adapter)
 
     def _fits(self, n_tokens: int) -> bool:

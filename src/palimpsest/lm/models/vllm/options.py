@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from palimpsest.errors import UserError
-from palimpsest.lm.models.huggingface.options import HuggingFaceOptions
+from palimpsest.lm.models.huggingface import HuggingFaceOptions
 from palimpsest.specs import Spec
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from palimpsest.judging.diagnosis import diagnose
-from palimpsest.judging.forecast import N_SAMPLE, forecast
+from palimpsest.judging.dry_run import N_SAMPLE, forecast
 from palimpsest.lm.models import PriceTable, ScriptedModel, load_model
 from palimpsest.lm.suites import Example, Suite
 from palimpsest.records import AnswerStore
@@ -39,7 +39,7 @@ class Counting(ScriptedModel):
         return [len(text.split()) for text in texts]
 
 
-def pair() -> dict[str, Counting]:
+def pair() -> dict[str, Any]:
     return {"base": Counting("base"), "tuned": Counting("tuned")}
 
 
