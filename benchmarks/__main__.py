@@ -19,6 +19,7 @@ BENCHMARKS = (
     "startup",
     "scoring",
     "families",
+    "browse",
     "lm_eval_tasks",
 )
 

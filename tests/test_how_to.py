@@ -29,6 +29,7 @@ PROGRAMS = {
     "translate": ["apertium"],
     "serve": ["curl"],
     "endpoint": ["curl"],
+    "browse": ["curl"],
     "promptfoo": ["curl", "promptfoo"],
     "garak": ["curl", "garak"],
     "litellm": ["curl"],

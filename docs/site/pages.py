@@ -34,6 +34,7 @@ JOBS = {
         "thinking",
         "endpoint",
         "many-gpus",
+        "browse",
         "translate",
         "nli",
         "lm-eval-tasks",

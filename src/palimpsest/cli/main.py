@@ -9,6 +9,7 @@ import typer
 
 from palimpsest import __version__
 from palimpsest.cli import (
+    browse,
     compare,
     demo,
     diagnose,
@@ -79,6 +80,7 @@ app.add_typer(restore.app, name="restore")
 app.command()(prompt.prompt)
 app.command()(recommend.recommend)
 app.command()(report.report)
+app.command()(browse.browse)
 app.command()(rescore.rescore)
 app.command()(serve.serve)
 app.command("lm-eval", context_settings=lm_eval.PASS_ON, no_args_is_help=True)(lm_eval.lm_eval)

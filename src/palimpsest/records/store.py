@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self, cast, get_type_hints
 
@@ -139,6 +139,43 @@ class AnswerStore:
             found = self._connection.execute(self._select(_SELECT_RUN, _RUN_COLUMNS))
             return [_from_record(record) for record in found]
 
+    def overview(self, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+        """Yield the place of each answer, with some columns of it; nothing is held in memory.
+
+        These are the answers of the newest finished run, or all, if none has finished.
+
+        Args:
+            names: Of columns of :class:`.AnswerKey` or :class:`.AnswerRow`.
+        """
+        columns = ", ".join(f"answers.{name}" for name in names)
+        with explained(self.path):
+            (n_run,) = self._connection.execute("SELECT count(*) FROM run").fetchone()
+            order = f"FROM run JOIN answers USING ({_KEY}) ORDER BY position"
+            source = order if 0 < n_run < len(self) else "FROM answers ORDER BY rowid"
+            statement = f"SELECT answers.rowid, {columns} {source}"
+            for place, *values in self._connection.execute(statement):
+                yield place, *(_from_sql(value) for value in values)
+
+    def at(self, places: Sequence[int]) -> list[AnswerRow]:
+        """Return the answers at some places, in that order."""
+        listed = ", ".join(map(str, places))
+        statement = f"SELECT answers.rowid, {{columns}} FROM answers WHERE rowid IN ({listed})"
+        with explained(self.path):
+            found = self._connection.execute(self._select(statement, _COLUMNS))
+            rows = {place: _from_record(tuple(record)) for place, *record in found}
+        return [rows[place] for place in places if place in rows]
+
+    def containing(self, text: str, places: Sequence[int]) -> list[int]:
+        """Return those places whose prompt or answer has a text; ASCII letters in either case."""
+        listed = ", ".join(map(str, places))
+        statement = (
+            "SELECT rowid FROM answers WHERE instr(lower(prompt || char(10) || raw || char(10) || "
+            f"answer), lower(?)) > 0 AND rowid IN ({listed})"
+        )
+        with explained(self.path):
+            found = {place for (place,) in self._connection.execute(statement, (text,))}
+        return [place for place in places if place in found]
+
     def _select(self, statement: str, columns: Iterable[str]) -> str:
         """Return a statement that gives all columns, also of a file that lacks the young ones."""
         found = self._connection.execute("PRAGMA table_info(answers)")
@@ -205,7 +242,10 @@ def _open_for_reading(path: Path) -> sqlite3.Connection:
 
 
 def _connected(path: Path, uri: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_PATIENCE_SECONDS)
+    # SQLite itself lets one thread at a time read; who reads may be another than who opened it.
+    connection = sqlite3.connect(
+        uri, uri=True, isolation_level=None, timeout=_PATIENCE_SECONDS, check_same_thread=False
+    )
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_LINE_BYTES)
     try:
         version = _check_format(path, connection)

@@ -1,0 +1,193 @@
+"""An index of a run's answers in columns of numbers: any filter over a million rows in moments."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from palimpsest.errors import UserError
+from palimpsest.records import AnswerRow, AnswerStore, RunFolder
+
+FACETS = ("role", "via", "cell", "language", "outcome")
+"""Columns with few values, by which answers are filtered."""
+
+FLIPS = ("", "lost", "gained")
+"""What tuning did to an answer: nothing, right before and wrong after, or the other way round."""
+
+_SEARCH_SECONDS = 0.35
+"""How long one request searches texts; the next goes on where it stopped."""
+
+_N_SEARCHED = 2000
+"""Places that are searched in one statement."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """Which answers are wanted; empty texts want all."""
+
+    values: Mapping[str, str]
+    """By facet, and ``flip`` and ``source``."""
+
+    text: str = ""
+    """That prompt or answer has."""
+
+    start: int = 0
+    """How many of the answers that pass the filters are skipped, looked at or not."""
+
+    n: int = 50
+
+
+class Found(NamedTuple):
+    """A page of answers."""
+
+    rows: list[AnswerRow]
+    flips: list[str]
+    n_filtered: int
+    """Answers that pass the filters, whatever text they have."""
+    next_start: int | None
+    """Where the next page starts; ``None`` behind the last."""
+    is_whole: bool
+    """Whether the page is full or nothing is left: a search may have run out of time before."""
+
+
+class AnswerIndex:
+    """The answers of a run, found by what is known of them.
+
+    Args:
+        folder: Of a run.
+
+    Raises:
+        UserError: It is none, or it has no answers.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = RunFolder.find(folder)
+        self._store = AnswerStore(self.folder.answers, read_only=True)
+        self.names: dict[str, list[str]] = {}
+        """The values of each facet, in the order in which they come."""
+        codes: dict[str, dict[str, int]] = {name: {} for name in (*FACETS, "source_id")}
+        columns: dict[str, list[int]] = {name: [] for name in codes}
+        places: list[int] = []
+        for place, *values in self._store.overview([*codes]):
+            places.append(place)
+            for name, value in zip(codes, values, strict=True):
+                known = codes[name]
+                columns[name].append(known.setdefault(value, len(known)))
+        if not places:
+            raise UserError(
+                f"There are no answers in '{self.folder.path}'.",
+                hint="Browse the folder of a run that has begun.",
+            )
+        self._places = np.array(places, dtype=np.int64)
+        self._columns = {name: np.array(column, np.int32) for name, column in columns.items()}
+        self._codes = codes
+        self.names = {name: list(codes[name]) for name in FACETS}
+        self._flips = self._flipped()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._store.close()
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return how many answers have each value of each facet, and of ``flip``."""
+        counted = {
+            name: dict(
+                zip(
+                    values,
+                    np.bincount(self._columns[name], minlength=len(values)).tolist(),
+                    strict=True,
+                )
+            )
+            for name, values in self.names.items()
+        }
+        flips = np.bincount(self._flips, minlength=len(FLIPS)).tolist()
+        return {**counted, "flip": dict(zip(FLIPS[1:], flips[1:], strict=True))}
+
+    def find(self, query: Query) -> Found:
+        """Return a page of the answers that are wanted, in the order of the run."""
+        at = np.flatnonzero(self._mask(query))
+        start = min(max(query.start, 0), len(at))
+        if not query.text:
+            chosen = at[start : start + query.n]
+            end = start + len(chosen)
+            return self._page(chosen, len(at), end, is_whole=True)
+        return self._search(query, at, start)
+
+    def of_source(self, source: str) -> list[AnswerRow]:
+        """Return all answers to one source example."""
+        code = self._codes["source_id"].get(source)
+        if code is None:
+            return []
+        at = np.flatnonzero(self._columns["source_id"] == code)
+        return self._store.at(self._places[at].tolist())
+
+    def _search(self, query: Query, at: npt.NDArray[np.int64], start: int) -> Found:
+        until = time.monotonic() + _SEARCH_SECONDS
+        chosen: list[int] = []
+        while start < len(at) and len(chosen) < query.n:
+            block = at[start : start + _N_SEARCHED]
+            places = self._places[block].tolist()
+            having = set(self._store.containing(query.text, places))
+            for index, place in zip(block.tolist(), places, strict=True):
+                if len(chosen) == query.n:
+                    break
+                start += 1
+                if place in having:
+                    chosen.append(index)
+            if time.monotonic() > until:
+                break
+        is_whole = len(chosen) == query.n or start >= len(at)
+        return self._page(np.array(chosen, dtype=np.int64), len(at), start, is_whole=is_whole)
+
+    def _page(
+        self, chosen: npt.NDArray[np.int64], n_filtered: int, end: int, *, is_whole: bool
+    ) -> Found:
+        return Found(
+            self._store.at(self._places[chosen].tolist()),
+            [FLIPS[flip] for flip in self._flips[chosen].tolist()],
+            n_filtered,
+            end if end < n_filtered else None,
+            is_whole,
+        )
+
+    def _mask(self, query: Query) -> npt.NDArray[np.bool_]:
+        mask = np.ones(len(self), dtype=np.bool_)
+        for name, value in query.values.items():
+            if not value:
+                continue
+            if name == "flip":
+                mask &= self._flips == (FLIPS.index(value) if value in FLIPS else -1)
+            else:
+                column = "source_id" if name == "source" else name
+                mask &= self._columns[column] == self._codes[column].get(value, -1)
+        return mask
+
+    def _flipped(self) -> npt.NDArray[np.int8]:
+        """Return for each answer what tuning did to it, under the same way of asking."""
+        flips = np.zeros(len(self), dtype=np.int8)
+        roles, right = self._codes["role"], self._codes["outcome"].get("right", -1)
+        if not {"base", "tuned"} <= roles.keys():
+            return flips
+        n_vias = len(self._codes["via"])
+        question = self._columns["source_id"].astype(np.int64) * n_vias + self._columns["via"]
+        is_right = self._columns["outcome"] == right
+        known = np.full(int(question.max()) + 1, -1, dtype=np.int8)
+        after = known.copy()
+        for role, outcomes in (("base", known), ("tuned", after)):
+            mine = self._columns["role"] == roles[role]
+            outcomes[question[mine]] = is_right[mine]
+        both = (known >= 0) & (after >= 0)
+        of_question = np.zeros(len(known), dtype=np.int8)
+        of_question[both & (known > after)] = FLIPS.index("lost")
+        of_question[both & (known < after)] = FLIPS.index("gained")
+        flips[:] = of_question[question]
+        return flips

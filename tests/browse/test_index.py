@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.browse.runs import CELLS, OUTCOMES, VIAS, write_run
+
+from palimpsest.browse import AnswerIndex, Query
+from palimpsest.browse import index as module
+from palimpsest.errors import UserError
+from palimpsest.records import AnswerRow, AnswerStore
+
+ROWS: list[AnswerRow] = []
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AnswerIndex]:
+    path = tmp_path_factory.mktemp("runs") / "run"
+    ROWS[:] = write_run(path, 60)
+    found = AnswerIndex(path)
+    yield found
+    found.close()
+
+
+def flip_of(row: AnswerRow) -> str:
+    outcomes = {
+        each.role: each.outcome == "right"
+        for each in ROWS
+        if (each.key.source_id, each.via) == (row.key.source_id, row.via)
+    }
+    if outcomes["base"] == outcomes["tuned"]:
+        return ""
+    return "lost" if outcomes["base"] else "gained"
+
+
+def passes(row: AnswerRow, values: dict[str, str]) -> bool:
+    facts = {**row._asdict(), "source": row.key.source_id, "flip": flip_of(row)}
+    return all(not value or facts[name] == value for name, value in values.items())
+
+
+def all_pages(index: AnswerIndex, values: dict[str, str], text: str, n: int) -> list[AnswerRow]:
+    found, start = [], 0
+    while True:
+        page = index.find(Query(values, text=text, start=start, n=n))
+        found += page.rows
+        assert page.flips == list(map(flip_of, page.rows))
+        if page.next_start is None:
+            return found
+        assert page.next_start > start
+        start = page.next_start
+
+
+VALUES = st.fixed_dictionaries(
+    {},
+    optional={
+        "role": st.sampled_from(["", "base", "tuned", "none"]),
+        "via": st.sampled_from(["", *VIAS]),
+        "cell": st.sampled_from(["", *CELLS]),
+        "outcome": st.sampled_from(["", *OUTCOMES]),
+        "flip": st.sampled_from(["", "lost", "gained", "nonsense"]),
+        "source": st.sampled_from(["", "example-7", "example-none"]),
+    },
+)
+
+
+@given(
+    values=VALUES, text=st.sampled_from(["", "NUMBER 1", "<b>", "%", "zzz"]), n=st.integers(1, 90)
+)
+def test_all_pages_together_are_what_the_filters_say(
+    index: AnswerIndex, values: dict[str, str], text: str, n: int
+) -> None:
+    expected = [
+        row
+        for row in ROWS
+        if passes(row, values) and text.lower() in f"{row.prompt}\n{row.raw}\n{row.answer}".lower()
+    ]
+    assert all_pages(index, values, text, n) == expected
+
+
+def test_a_search_that_runs_out_of_time_goes_on_where_it_stopped(
+    index: AnswerIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_SEARCH_SECONDS", 0.0)
+    monkeypatch.setattr(module, "_N_SEARCHED", 7)
+    page = index.find(Query({}, text="number 59", n=50))
+    assert (page.rows, page.is_whole, page.next_start) == ([], False, 7)
+    assert len(all_pages(index, {}, "number 59", 50)) == 2 * len(VIAS)
+
+
+def test_counts_add_up(index: AnswerIndex) -> None:
+    counts = index.counts()
+    assert {name: sum(each.values()) for name, each in counts.items() if name != "flip"} == (
+        dict.fromkeys(module.FACETS, len(ROWS))
+    )
+    assert counts["flip"] == {
+        name: sum(flip_of(row) == name for row in ROWS) for name in ("lost", "gained")
+    }
+
+
+def test_everything_that_was_answered_to_an_example_is_found(index: AnswerIndex) -> None:
+    assert index.of_source("example-3") == [row for row in ROWS if row.key.source_id == "example-3"]
+    assert index.of_source("nothing") == []
+
+
+def test_only_the_answers_of_the_newest_finished_run_are_shown(tmp_path: Path) -> None:
+    written = write_run(tmp_path / "run", 10)
+    newest = [row for row in written if row.via in ("identity", "leet")]
+    with AnswerStore(tmp_path / "run" / "answers.sqlite") as store:
+        store.record_run(newest)
+    assert len(AnswerIndex(tmp_path / "run")) == len(newest)
+
+
+@pytest.mark.parametrize("how", ["missing", "foreign", "empty"])
+def test_a_folder_without_answers_is_a_mistake(how: str, tmp_path: Path) -> None:
+    if how == "foreign":
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "file").write_text("mine")
+    elif how == "empty":
+        write_run(tmp_path / "run", 0)
+    messages: dict[str, Any] = {
+        "missing": "There is no folder",
+        "foreign": "run",
+        "empty": "There are no answers in",
+    }
+    with pytest.raises(UserError, match=messages[how]):
+        AnswerIndex(tmp_path / "run")
