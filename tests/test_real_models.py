@@ -79,7 +79,7 @@ def test_a_real_model_is_fetched_tuned_asked_and_judged(
     with AnswerStore(tmp_path / "answers.sqlite") as store:
         asked = [ask.base_of("smollm2", tmp_path), *ask.checkpoints_of(config, tmp_path)]
         for each in asked:
-            ask.write(ask.lines_of(each, suite, ask.ask(each, suite, store)), ask.OUTCOMES)
+            ask.write(ask.lines_of(each, ask.SUITE, ask.ask(each, suite, store)), ask.OUTCOMES)
 
     assert json.loads((run / "log.json").read_text())[-1]["step"] == 2
     assert [(each.run, each.step) for each in asked] == [("base", 0), ("short", 2)]
