@@ -295,7 +295,12 @@ def recovered(name: str, table: Table, outcomes: Path) -> dict[str, Array]:
 def true_recovery(right: dict[str, Array], weights: Array) -> Array:
     """Return the recovery of each conjugation; (resamples, conjugations)."""
     base, tuned = weights @ right["base"], weights @ right["tuned"]
-    return np.asarray((weights @ right["under"].T - tuned[:, None]) / (base - tuned)[:, None])
+    return recovered_share(base[:, None], tuned[:, None], weights @ right["under"].T)
+
+
+def recovered_share(base: Array, tuned: Array, under: Array) -> Array:
+    """Return what share of the fall from base to tuned is read back; arrays that broadcast."""
+    return np.asarray((under - tuned) / (base - tuned))
 
 
 def estimates(table: Table, weights: Array) -> dict[str, Array]:
