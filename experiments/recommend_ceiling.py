@@ -1,5 +1,6 @@
-"""How high can ρ come with few prompts, if labels are known? ``python -m experiments.recommend_ceiling``.
+"""How high can ρ come with few prompts, if their labels are known?
 
+``python -m experiments.recommend_ceiling`` prints it.
 The ranking of ``recommend_plan.md`` was judged on 60 prompts of Gemma against recoveries that 400
 others show. Here the answers of ``real/tables/outcomes.csv`` are divided again and again: some
 prompts, as many in each cell, play the few; the others the truth. Of the few two figures are taken
@@ -7,8 +8,8 @@ prompts, as many in each cell, play the few; the others the truth. Of the few tw
 
 - *recovery*: what ``diagnose`` computes;
 - *returned*: of the prompts that the base answers rightly and the tuned model does not, the share
-  that it answers rightly under the conjugation. It is what the score counts, were the base's answers
-  always right ones and the tuned model's other ones never.
+  that it answers rightly under the conjugation. It is what the score counts, were the base's
+  answers always right ones and the tuned model's other ones never.
 
 The median of Spearman's ρ over the divisions is the ceiling that noise alone sets.
 """
