@@ -71,7 +71,10 @@ def read() -> Likelihoods:
 def correlation(
     outcomes: Outcomes, likelihoods: Likelihoods, model: str, run: str, languages: Sequence[str]
 ) -> Correlation:
-    """Correlate the change of correctness with closeness, over the prompts of some languages."""
+    """Correlate the change of correctness with closeness, over the prompts of some languages.
+
+    Closeness is the mean over the seeds whose likelihoods are known.
+    """
     comparison = Comparison(outcomes, model, run, DECIDES_AT)
     changes, nearness, sources = [], [], []
     before = likelihoods[Model(model, "base", 0, 0)]
@@ -81,8 +84,9 @@ def correlation(
             tuned = [{cell: each[language][cell]} for each in comparison.tuned.values()]
             change = np.mean([correct(each) for each in tuned], axis=0) - correct(base)
             after = [
-                likelihoods[Model(model, run, seed, DECIDES_AT)][language, cell]
-                for seed in comparison.tuned
+                found[language, cell]
+                for key, found in likelihoods.items()
+                if key[:2] == (model, run) and key.step == DECIDES_AT
             ]
             near = np.mean(after, axis=0) - before[language, cell]
             n = min(len(change), len(near))
