@@ -128,6 +128,16 @@ def test_a_model_that_does_not_say_what_may_come_next_cannot_be_measured() -> No
         measure(ScriptedModel(str), suite(), [parse_via("identity")])
 
 
+def test_a_diagnosis_says_so_before_it_asks_anything(tmp_path: Path) -> None:
+    measurable = Chooser({" What": 1.0}, name="base")
+    asked: list[Prompt] = []
+    endpoint = ScriptedModel(lambda prompt: asked.append(prompt) or "", name="endpoint")
+    with pytest.raises(UserError, match="Inference cannot be measured in 'endpoint'") as e:
+        diagnose(measurable, endpoint, suite=suite(), inference=True, out=tmp_path / "run")
+    assert (measurable.asked, asked) == ([], [])
+    assert "an endpoint tells a handful at most" in str(e.value.hint)
+
+
 def example(right: float, intruding: float, rest: float | None = None) -> Inferred:
     return Inferred(Masses(right, intruding, 1 - right - intruding, 0.0), rest)
 

@@ -143,6 +143,22 @@ def rests(model: LanguageModel, questions: Sequence[Question]) -> list[float | N
     return found
 
 
+def check_measurable(model: LanguageModel) -> None:
+    """Raise unless inference can be measured in a model; it is asked nothing.
+
+    Raises:
+        UserError: The model does not say which tokens may come next.
+    """
+    if not isinstance(model, TellsNextTokens):
+        raise UserError(
+            f"Inference cannot be measured in '{model.spec}': it does not say which tokens may "
+            "come next and how likely each is.",
+            hint=f"Give models that run here (hf:PATH, rosetta:NAME), whose {N_TOKENS} likeliest "
+            "next tokens are read; an endpoint tells a handful at most. Without --inference, "
+            "answers are judged as before.",
+        )
+
+
 def measure(
     model: LanguageModel,
     suite: Suite,
@@ -165,11 +181,8 @@ def measure(
     Raises:
         UserError: The model does not say which tokens may come next.
     """
-    if not isinstance(model, TellsNextTokens):
-        raise UserError(
-            f"'{model.spec}' does not say which tokens may come next and how likely each is.",
-            hint="Inference is measured in models that run here: hf:PATH, rosetta:NAME.",
-        )
+    check_measurable(model)
+    assert isinstance(model, TellsNextTokens)
     questions = questions_for(model.fingerprint, suite, vias, settings or Settings.of(suite))
     prepare(questions)
     opened = [each for each in map(Openings.of, questions) if each is not None]
