@@ -199,10 +199,11 @@ def real_models_page() -> str:
     """Return the page on real models with verdicts, figure and tables put in."""
     sys.path.insert(0, str(DOCS.parent))
     from experiments.cure import claims as cures
-    from experiments.real import claims
+    from experiments.real import claims, closeness
 
     page = (DOCS / "real-models.md").read_text("utf-8")
-    for name, text in claims.parts(claims.read()).items():
+    outcomes = claims.read()
+    for name, text in claims.parts(outcomes, closeness.verdicts(outcomes)).items():
         page = between(page, name, text)
     return between(page, "cures", cures.summary(cures.read()))
 

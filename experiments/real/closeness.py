@@ -122,6 +122,13 @@ def judge(outcomes: Outcomes, likelihoods: Likelihoods, model: str, run: str) ->
     return Verdict("S2 on Gemma", verdict, reason)
 
 
+def verdicts(outcomes: Outcomes) -> list[Verdict]:
+    """Return the verdict on S2, if the table has both models."""
+    likelihoods = read() if TABLE.is_file() else {}
+    runs = {key[:2] for key in likelihoods if key.step == DECIDES_AT}
+    return [judge(outcomes, likelihoods, model, run) for model, run in sorted(runs)]
+
+
 def _text(found: Correlation) -> str:
     low, high = found.interval
     return f"{found.value:+.2f} [{low:+.2f}, {high:+.2f}]"
