@@ -145,7 +145,9 @@ def main() -> None:
     known = read() if TABLE.is_file() else {}
     base = base_of(str(read_toml(given.config)["model"]), given.models)
     for asked in (base, *checkpoints_of(given.config, given.models)):
-        if asked.step in {0, DECIDES_AT} and Model(*asked[:4]) not in known:
+        told = known.get(Model(*asked[:4]), {})
+        n_told = min((len(values) for values in told.values()), default=0)
+        if asked.step in {0, DECIDES_AT} and n_told < given.n:
             write(lines_of(asked, suite), TABLE)
             sys.stdout.write(f"{asked.run} seed {asked.seed} step {asked.step}\n")
             sys.stdout.flush()
