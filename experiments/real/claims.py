@@ -226,8 +226,11 @@ def judge_code() -> Verdict | None:
     said = f"{right.mean():.0%} ({interval.low:.0%} to {interval.high:.0%}) of {len(right)} `nli`"
     if interval.low > 1 / 3:
         outcomes, what = read("nli"), f"the base gets {said} rows right in English"
+    elif (choosing := read(CHOOSES).get(base)) is None:
+        reason = f"The base gets {said} rows right in English, which is not above chance."
+        return Verdict(claim, "not decided", f"{reason} No other ability was chosen.")
     else:
-        chosen = chosen_cell(read(CHOOSES)[base])
+        chosen = chosen_cell(choosing)
         outcomes = {
             key: {name: {chosen: cells[chosen]} for name, cells in found.items() if chosen in cells}
             for key, found in read().items()

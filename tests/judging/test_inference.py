@@ -131,7 +131,12 @@ def test_a_model_that_does_not_say_what_may_come_next_cannot_be_measured() -> No
 def test_a_diagnosis_says_so_before_it_asks_anything(tmp_path: Path) -> None:
     measurable = Chooser({" What": 1.0}, name="base")
     asked: list[Prompt] = []
-    endpoint = ScriptedModel(lambda prompt: asked.append(prompt) or "", name="endpoint")
+
+    def answer(prompt: Prompt) -> str:
+        asked.append(prompt)
+        return ""
+
+    endpoint = ScriptedModel(answer, name="endpoint")
     with pytest.raises(UserError, match="Inference cannot be measured in 'endpoint'") as e:
         diagnose(measurable, endpoint, suite=suite(), inference=True, out=tmp_path / "run")
     assert (measurable.asked, asked) == ([], [])

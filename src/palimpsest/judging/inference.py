@@ -252,7 +252,9 @@ def _compared(
     n_resamples: int,
 ) -> InferenceResult:
     shifts = np.array([t.log_odds - b.log_odds for b, t in pairs])
-    drifts = np.array([t.rest - b.rest for b, t in pairs if None not in (b.rest, t.rest)])
+    drifts = np.array(
+        [t.rest - b.rest for b, t in pairs if b.rest is not None and t.rest is not None]
+    )
     told = np.array([[*b.masses, *t.masses] for b, t in pairs], dtype=np.float64)
     columns = np.clip(told, 0.0, 1.0)  # sums of probabilities, rounded
     means = bootstrap_means(
