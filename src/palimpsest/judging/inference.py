@@ -153,7 +153,7 @@ def check_measurable(model: LanguageModel) -> None:
         raise UserError(
             f"Inference cannot be measured in '{model.spec}': it does not say which tokens may "
             "come next and how likely each is.",
-            hint=f"Give models that run here (hf:PATH, rosetta:NAME), whose {N_TOKENS} likeliest "
+            hint=f"Give models that run here (hf:, vllm:, rosetta:), whose {N_TOKENS} likeliest "
             "next tokens are read; an endpoint tells a handful at most. Without --inference, "
             "answers are judged as before.",
         )
