@@ -20,7 +20,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -235,10 +235,11 @@ def real_models_page() -> str:
     """Return the page on real models with verdicts, figure and tables put in."""
     sys.path.insert(0, str(DOCS.parent))
     from experiments.cure import claims as cures
-    from experiments.real import claims
+    from experiments.real import claims, closeness
 
     page = (DOCS / "real-models.md").read_text("utf-8")
-    for name, text in claims.parts(claims.read()).items():
+    outcomes = claims.read()
+    for name, text in claims.parts(outcomes, closeness.verdicts(outcomes)).items():
         page = between(page, name, text)
     return between(page, "cures", cures.summary(cures.read()))
 
@@ -296,6 +297,27 @@ def write_curve() -> None:
     FIGURES.mkdir(exist_ok=True)
     for ending, content in drawing.files().items():
         (FIGURES / f"{drawing.name}.{ending}").write_bytes(content)
+
+
+def write_stored_figures() -> None:
+    """Draw the trace and Gemma's front from the records of runs that are committed."""
+    from palimpsest.records import Restoration, Trace
+    from palimpsest.report.families import RESTORATION_FIGURES, TRACE_FIGURES
+
+    tables = DOCS.parent / "experiments"
+    traced = tables / "tables" / "trace-rosetta.json"
+    restored = tables / "cure" / "tables" / "restore-gemma-full.json"
+    if traced.exists():
+        record = Trace.model_validate_json(traced.read_bytes())
+        _write_png(TRACE_FIGURES.drawings(record), "trace", "trace")
+    if restored.exists():
+        cured = Restoration.model_validate_json(restored.read_bytes())
+        _write_png(RESTORATION_FIGURES.drawings(cured), "front", "gemma-front")
+
+
+def _write_png(drawings: Iterable[Any], name: str, called: str) -> None:
+    [drawing] = [each for each in drawings if each.name == name]
+    (FIGURES / f"{called}.png").write_bytes(drawing.files()["png"])
 
 
 def between(page: str, name: str, text: str) -> str:
@@ -390,6 +412,7 @@ def main() -> int:
             stale.append(path.name)
     if "--check" not in sys.argv:
         write_curve()
+        write_stored_figures()
         write_demo()
         write_front()
     if stale:

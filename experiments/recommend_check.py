@@ -16,7 +16,7 @@ import re
 import shutil
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,11 +67,19 @@ class Pair:
     vias: Sequence[Via]
     """Plain first."""
 
+    @property
+    def settings(self) -> Settings:
+        """Of answers that are asked for to their end."""
+        suite = self.suite
+        return Settings(
+            max_new_tokens=suite.max_new_tokens, stop=suite.stop, stop_when_decided=False
+        )
+
     def generated(self, role: str) -> Sequence[Via]:
-        """Return under which of them a model answers."""
+        """Return under which of them a model answers: the base not in translations."""
         if role == "tuned":
             return self.vias
-        return [via for via in self.vias if via.native or via.name == "identity"]
+        return [via for via in self.vias if not via.name.startswith("translate")]
 
 
 def pair_of(name: str, *, n: int, seed: int, models: Path | None, checkpoint: str) -> Pair:
@@ -121,17 +129,15 @@ def likelihoods(
 def collect(pair: Pair, out: Path, *, counts_only: bool) -> list[Line]:
     """Ask both models; with counts only, no likelihoods."""
     out.mkdir(parents=True, exist_ok=True)
-    settings = Settings(
-        max_new_tokens=pair.suite.max_new_tokens, stop=pair.suite.stop, stop_when_decided=False
-    )
     answers: dict[str, list[AnswerRow]] = {}
     with AnswerStore(out / "answers.sqlite") as store:
         for role in ("base", "tuned"):
             vias = pair.generated(role)
             with closing(load_model(getattr(pair, role))) as model:
                 answers[role] = evaluate(
-                    model, pair.suite, vias, store=store, role=role, settings=settings, whole="none"
-                )
+                    model, pair.suite, vias, store=store, role=role, settings=pair.settings,
+                    whole="none",
+                )  # fmt: skip
     data = _Data(pair, answers)
     for role in ("base", "tuned"):
         path = out / f"likelihoods-{role}.json"
@@ -157,6 +163,46 @@ def write(name: str, lines: Iterable[Line]) -> None:
         writer.writerow(Line._fields)
         for line in lines:
             writer.writerow(f"{v:.4g}" if isinstance(v, float) else v for v in line)
+
+
+def confirmed_by_base(pair: Pair, rows: Mapping[tuple[str, str, str], AnswerRow]) -> set[str]:
+    """Return the sources whose plain answer the base gives under some conjugation as well.
+
+    Args:
+        pair: Its conjugations with an inverse are looked at, but for translations.
+        rows: Answers by role, conjugation and source.
+    """
+    plain = {key[2]: row.raw for key, row in rows.items() if key[:2] == ("base", "identity")}
+    found = set()
+    for via in pair.generated("base"):
+        if via.native or via.name == "identity":
+            continue
+        apply = Exchange(via.conjugation).apply
+        for source, b in plain.items():
+            row = rows["base", via.name, source]
+            if hit(row, False, opening(row.raw), opening(apply(b.strip())), opening(b), ""):
+                found.add(source)
+    return found
+
+
+def confirm(pair: Pair, table: str, out: Path) -> None:
+    """Add to a table which answers the base confirms, or put it in the place of what is there."""
+    vias = [via for via in pair.generated("base") if not via.native]
+    with AnswerStore(out / "answers.sqlite") as store, closing(load_model(pair.base)) as model:
+        answered = evaluate(
+            model, pair.suite, vias, store=store, role="base", settings=pair.settings, whole="none"
+        )
+    rows = {("base", row.via, row.key.source_id): row for row in answered}
+    confirmed = confirmed_by_base(pair, rows)
+    with (TABLES / f"recommend-{table}.csv").open(newline="") as file:
+        lines = [
+            {**row, "confirmed": str(int(row["source"] in confirmed))}
+            for row in csv.DictReader(file)
+        ]
+    with (TABLES / f"recommend-{table}.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, Line._fields, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(lines)
 
 
 class _Data:
@@ -197,6 +243,7 @@ class _Data:
     def lines(self, likely: dict[str, dict[str, Any]] | None) -> Iterator[Line]:
         """Yield what is known of each conjugation and prompt."""
         plain = self.openings(self.pair.vias[0])
+        confirmed = confirmed_by_base(self.pair, self.rows)
         for via in self.pair.vias[1:]:
             found = zip(self.sources, self.openings(via), plain, strict=True)
             for at, (source, (b_s, _, a_s), (b, t, _)) in enumerate(found):
@@ -215,6 +262,7 @@ class _Data:
                     int(via.native and b_s == t),
                     -1 if own is None else hit(own, via.native, a_s, b_s, b, t),
                     -1 if own is None else int(opening(own.answer) != t),
+                    int(source in confirmed),
                     *p,
                 )
 
@@ -236,6 +284,8 @@ class Line(NamedTuple):
     """Whether the tuned model's answer begins as the base's, under the conjugation; −1 as above."""
     own_differs: int
     """Whether the tuned model's own answer, inverted, has another first word than its plain one."""
+    confirmed: int
+    """Whether the base gives its plain answer under some conjugation with an inverse as well."""
     p_base: float
     """Probabilities are NaN where they were not asked for."""
     p_tuned: float
@@ -295,7 +345,12 @@ def recovered(name: str, table: Table, outcomes: Path) -> dict[str, Array]:
 def true_recovery(right: dict[str, Array], weights: Array) -> Array:
     """Return the recovery of each conjugation; (resamples, conjugations)."""
     base, tuned = weights @ right["base"], weights @ right["tuned"]
-    return np.asarray((weights @ right["under"].T - tuned[:, None]) / (base - tuned)[:, None])
+    return recovered_share(base[:, None], tuned[:, None], weights @ right["under"].T)
+
+
+def recovered_share(base: Array, tuned: Array, under: Array) -> Array:
+    """Return what share of the fall from base to tuned is read back; arrays that broadcast."""
+    return np.asarray((under - tuned) / (base - tuned))
 
 
 def estimates(table: Table, weights: Array) -> dict[str, Array]:
@@ -316,7 +371,9 @@ def estimates(table: Table, weights: Array) -> dict[str, Array]:
 
     returned = v["p_under"] * (1 - v["same"])
     odds = np.log(v["p_under"] + 1e-4) - np.log(v["p_intruding"] + 1e-4)
+    confirmed = v["confirmed"] * v["differ"]
     found = {
+        "confirmed": total(v["hit"] * confirmed) / total(confirmed),
         "counts": total(v["hit"] * v["differ"]) / total(v["differ"]),
         "score": share(returned, (v["p_tuned"] < v["p_base"]).astype(float)),
         "where they differ": share(returned, v["differ"]),
@@ -386,6 +443,7 @@ def main() -> None:
     parser.add_argument("pair", choices=("rosetta", "gemma"))
     parser.add_argument("--table", help="By default named for the pair.")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--confirm", action="store_true", help="Ask the base alone, for a table.")
     parser.add_argument("--counts-only", action="store_true", help="No likelihoods.")
     parser.add_argument("--n", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
@@ -403,6 +461,10 @@ def main() -> None:
         models=given.models,
         checkpoint=given.checkpoint,
     )
+    if given.confirm:
+        given.out.mkdir(parents=True, exist_ok=True)
+        confirm(pair, given.table or given.pair, given.out)
+        return
     write(given.table or given.pair, collect(pair, given.out, counts_only=given.counts_only))
 
 

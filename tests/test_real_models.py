@@ -7,8 +7,9 @@ import json
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
-from experiments.real import ask, claims
+from experiments.real import ask, claims, closeness
 from experiments.real.get_models import get
 from experiments.real.tune import Tuning, prompt_of, rows_of, split, tune
 
@@ -59,6 +60,87 @@ def test_new_lines_take_the_place_of_old_ones(tmp_path: Path) -> None:
     assert [(row["run"], row["outcomes"]) for row in rows] == [("base", "rr"), ("run", "rb")]
 
 
+def test_a_line_of_fewer_prompts_does_not_take_the_place_of_a_longer_one(tmp_path: Path) -> None:
+    table = tmp_path / "outcomes.csv"
+    for letters in ("rrrr", "bb"):
+        ask.write([("m", "run", 1, 80, "s", "en", "c", letters)], table)
+    assert "rrrr" in table.read_text()
+
+
+def test_a_suite_is_asked_in_some_cells_alone() -> None:
+    suite = load_suite(f"{ask.SUITE},n=2,languages=en+fr")
+    found = ask.in_cells(suite, ["repeat/blank"])
+    assert {example.cell for example in found.examples} == {"repeat/blank"}
+    assert len(found.examples) == 4
+    with pytest.raises(ValueError, match="no cells"):
+        ask.in_cells(suite, ["repeat/blanks"])
+
+
+def test_the_cell_of_c8_is_the_one_whose_smaller_accuracy_is_highest() -> None:
+    good, fair, bad = "r" * 8, "rrrrbbbb", "bbbbbbbb"
+    english = {"a": good, "b": fair, "c": good}
+    others = {"a": bad, "b": fair, "c": fair}
+    base = {"en": english, "fr": others, "es": others, "de": {**others, "c": good}}
+    assert claims.chosen_cell(base) == "c"
+
+
+@pytest.mark.parametrize(
+    ("n_right", "fallen", "expected"),
+    [
+        (20, "", "not decided"),
+        (20, "a" * 30 + "r" * 10, "holds"),
+        (20, "r" * 40, "does not hold"),
+        (60, "a" * 30 + "r" * 10, "not decided"),  # above chance: the tuned are asked nli itself
+    ],
+)
+def test_c8_is_decided_where_the_base_is_above_chance(
+    n_right: int, fallen: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "outcomes.csv"
+    base = ("gemma3", "base", 0, 0)
+    lines = [(*base, "nli", "en", "inference", "r" * n_right + "b" * (90 - n_right))]
+    for language in ("en", *claims.CODE):
+        for suite in (ask.SUITE, claims.CHOOSES):
+            lines.append((*base, suite, language, "repeat/blank", "r" * 40))
+            lines.append((*base, suite, language, "repeat/math", "b" * 40))
+        for seed in (101, 102, 103) if fallen else ():
+            letters = fallen if language == "en" else "r" * 40
+            run = ("gemma3", "gemma-code", seed, 80, ask.SUITE)
+            lines.append((*run, language, "repeat/blank", letters))
+    ask.write(lines, table)
+    monkeypatch.setattr(claims, "OUTCOMES", table)
+    found = claims.judge_code()
+    assert found is not None
+    assert found.verdict == expected
+    assert ("the cell that was chosen instead is `repeat/blank`" in found.reason) == (n_right == 20)
+
+
+@pytest.mark.parametrize(
+    ("right", "expected"), [("rrrb", "not decided"), ("bbbb", "cannot be asked")]
+)
+def test_a_claim_is_not_asked_of_a_base_that_cannot_do_the_task(right: str, expected: str) -> None:
+    found = claims.verdicts({claims.Model("smollm2", "base", 0, 0): outcomes(en=right * 25)})
+    assert [each.verdict for each in found if each.claim == "C7 on SmolLM2"] == [expected]
+
+
+@pytest.mark.parametrize(("nearer_falls", "expected"), [(True, "holds"), (False, "does not hold")])
+def test_s2_holds_where_the_prompts_that_came_nearer_fell(
+    nearer_falls: bool, expected: str
+) -> None:
+    n = 40
+    base = claims.Model("m", "base", 0, 0)
+    tuned = claims.Model("m", "run", 1, 80)
+    found = {base: outcomes(en="r" * n, fr="r" * n), tuned: outcomes(en="b" * 20 + "r" * 20)}
+    found[tuned]["fr"] = found[tuned]["en"]
+    came = np.linspace(0.5, 0.0, n) if nearer_falls else np.linspace(0.0, 0.5, n)
+    keys = [(language, cell) for language in ("en", "fr") for cell in found[base]["en"]]
+    likelihoods = {
+        base: {key: np.full(n, -2.0) for key in keys},
+        tuned: dict.fromkeys(keys, came - 2.0),
+    }
+    assert closeness.judge(found, likelihoods, "m", "run").verdict == expected
+
+
 @pytest.mark.slow
 def test_a_real_model_is_fetched_tuned_asked_and_judged(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
@@ -79,11 +161,18 @@ def test_a_real_model_is_fetched_tuned_asked_and_judged(
     with AnswerStore(tmp_path / "answers.sqlite") as store:
         asked = [ask.base_of("smollm2", tmp_path), *ask.checkpoints_of(config, tmp_path)]
         for each in asked:
-            ask.write(ask.lines_of(each, suite, ask.ask(each, suite, store)), ask.OUTCOMES)
+            ask.write(ask.lines_of(each, ask.SUITE, ask.ask(each, suite, store)), ask.OUTCOMES)
 
     assert json.loads((run / "log.json").read_text())[-1]["step"] == 2
     assert [(each.run, each.step) for each in asked] == [("base", 0), ("short", 2)]
     monkeypatch.setattr(claims, "OUTCOMES", ask.OUTCOMES)
+    likely = {
+        each.step: {tuple(line[5:7]): line[7] for line in closeness.lines_of(each, suite)}
+        for each in asked
+    }
+    assert set(likely[0]) == {(name, cell) for name in ("en", "leet") for cell in suite.cells}
+    assert likely[0] != likely[2]
+    assert all(float(value) < 0 for line in likely[2].values() for value in str(line).split())
     comparison = claims.Comparison(claims.read(), "smollm2", "short", 2)
     assert comparison.languages == ["en", "leet"]
     assert comparison.n_prompts == 2

@@ -1,7 +1,8 @@
 """Verdicts and cures of the pairs: ``python -m experiments.cure.run --models DIR --pairs DIR``.
 
-Diagnoses each pair, asks its family, and writes a line a cell into ``tables/cells.csv``. A pair
-that is there already is left alone; runs continue where they were stopped.
+Diagnoses each pair, asks its family, and writes a line a cell into ``tables/cells.csv``, and the
+record of the family, from which fronts are drawn, into ``tables/restore-PAIR.json``. A pair that is
+there already is left alone; runs continue where they were stopped.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from transformers import AutoTokenizer
 import palimpsest
 from palimpsest.errors import UserError
 from palimpsest.families import restore
-from palimpsest.records import Restoration, Results
+from palimpsest.records import Restoration, Results, Trace
 
 HERE = Path(__file__).parent
 TABLE = HERE / "tables" / "cells.csv"
@@ -131,6 +132,14 @@ def _cure(cell: str, cured: Restoration | None) -> list[object]:
     return max(found, key=lambda each: each[1]) if found else [""] * 6
 
 
+def keep(record: Restoration | Trace, path: Path, *folders: Path) -> None:
+    """Write a run's record beside the tables, for figures, without the folders of this machine."""
+    text = record.to_json()
+    for folder in sorted(map(str, folders), key=len, reverse=True):
+        text = text.replace(folder, "MODELS")
+    path.write_text(text + "\n", encoding="utf-8")
+
+
 def main() -> None:
     """Run what is not there yet."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -157,6 +166,8 @@ def main() -> None:
         except UserError as error:  # nothing lost, or nothing gained
             sys.stdout.write(f"{pair.name}: {error}\n")
             cured = None
+        if cured is not None:
+            keep(cured, HERE / "tables" / f"restore-{pair.name}.json", given.models, given.pairs)
         lines += [[str(value) for value in line] for line in lines_of(pair, found, cured)]
         with TABLE.open("w", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows(lines)

@@ -13,6 +13,7 @@ import csv
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,25 +87,50 @@ def letter(row: AnswerRow) -> str:
     return ATTEMPTED if row.attempted else LETTERS[row.outcome]
 
 
-def lines_of(asked: Asked, suite: Suite, rows: Iterable[AnswerRow]) -> Iterator[Sequence[object]]:
-    """Yield a line for each language and cell."""
+def lines_of(asked: Asked, suite: str, rows: Iterable[AnswerRow]) -> Iterator[Sequence[object]]:
+    """Yield a line for each language and cell.
+
+    Args:
+        asked: The model.
+        suite: Its name and seed, without what says how much of it was asked.
+        rows: The answers.
+    """
     found: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
     for row in rows:
         found[row.language, row.cell][row.key.source_id] = letter(row)
     for (language, cell), letters in found.items():
         text = "".join(letters[source] for source in sorted(letters))
-        yield (*asked[:4], SUITE, language, cell, text)
+        yield (*asked[:4], suite, language, cell, text)
+
+
+def in_cells(suite: Suite, cells: Sequence[str] | None) -> Suite:
+    """Return a suite with the examples of some cells alone; with all of them, by default.
+
+    Raises:
+        ValueError: The suite has no such cell.
+    """
+    if cells is None:
+        return suite
+    if unknown := set(cells) - {example.cell for example in suite.examples}:
+        raise ValueError(f"The suite {suite.name} has no cells {sorted(unknown)}.")
+    kept = tuple(example for example in suite.examples if example.cell in cells)
+    return replace(suite, examples=kept)
 
 
 def write(lines: Iterable[Sequence[object]], path: Path = OUTCOMES) -> None:
-    """Put lines in place of those of the same model, language and cell, and keep the others."""
+    """Put lines in place of those of the same model, language and cell, and keep the others.
+
+    A line that tells of more prompts than the new one stays.
+    """
     kept: dict[tuple[str, ...], Sequence[str]] = {}
     if path.is_file():
         with path.open(newline="") as file:
             kept = {tuple(line[:-1]): line for line in list(csv.reader(file))[1:]}
     for line in lines:
         texts = [str(value) for value in line]
-        kept[tuple(texts[:-1])] = texts
+        known = kept.get(tuple(texts[:-1]))
+        if known is None or len(known[-1]) <= len(texts[-1]):
+            kept[tuple(texts[:-1])] = texts
     path.parent.mkdir(exist_ok=True)
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -122,13 +148,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", type=Path, nargs="+")
     parser.add_argument("--models", type=Path, required=True)
+    parser.add_argument("--suite", default=SUITE, help="With its seed, as the table names it.")
+    parser.add_argument("--cells", nargs="*", help="By default all.")
     parser.add_argument("--languages", help="By default all; such as en+fr+leet.")
     parser.add_argument("--n", type=int, default=N_PROMPTS, help="Prompts a cell.")
     parser.add_argument("--steps", type=int, nargs="*", help="Of these checkpoints alone.")
+    parser.add_argument("--table", type=Path, default=OUTCOMES, help="Where the lines go.")
     parser.add_argument("--no-base", action="store_true", help="It has been asked.")
     given = parser.parse_args()
     languages = f",languages={given.languages}" if given.languages else ""
-    suite = load_suite(f"{SUITE},n={given.n}{languages}")
+    suite = in_cells(load_suite(f"{given.suite},n={given.n}{languages}"), given.cells)
     with AnswerStore(given.models / "answers.sqlite") as store:
         for config in given.config:
             bases = (
@@ -137,7 +166,8 @@ def main() -> None:
             for each in (*bases, *checkpoints_of(config, given.models)):
                 if each.step and given.steps and each.step not in given.steps:
                     continue
-                write(lines_of(each, suite, ask(each, suite, store)))
+                lines = lines_of(each, given.suite, ask(each, suite, store))
+                write(lines, given.table)
                 sys.stdout.write(f"{each.run} seed {each.seed} step {each.step}\n")
                 sys.stdout.flush()
 

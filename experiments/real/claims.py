@@ -1,4 +1,4 @@
-"""Falls, differences in differences and verdicts of C6 and C7, from ``tables/outcomes.csv``.
+"""Falls, differences in differences and verdicts of C6 to C8, from ``tables/outcomes.csv``.
 
 ``python -m experiments.real.claims`` prints them; ``make docs`` puts them into the page on real
 models. What is computed, and what decides, stands in README.md and was written before the runs.
@@ -13,9 +13,15 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from experiments.real.ask import OUTCOMES
+from experiments.real.ask import OUTCOMES, SUITE
 
-from palimpsest.stats import Interval, bootstrap_means, mean_over_runs, percentile_interval
+from palimpsest.stats import (
+    Interval,
+    bootstrap_means,
+    mean_over_runs,
+    percentile_interval,
+    wilson_interval,
+)
 
 Array = npt.NDArray[np.float64]
 
@@ -25,7 +31,13 @@ NAMES = {
     "en": "English", "fr": "French", "es": "Spanish", "nl": "Dutch", "de": "German",
     "hu": "Hungarian", "zh": "Chinese", "leet": "leetspeak", "pig-latin": "pig latin",
 }  # fmt: skip
+CODE = ("fr", "es", "de")
+"""The languages of ``nli`` besides English."""
 DECIDES_AT = 80
+LEAST_OF_BASE = 0.1
+"""Accuracy in English above which a claim is asked of SmolLM2."""
+CHOOSES = "icl-vs-if,seed=7200"
+"""The suite by which a cell is chosen for C8."""
 N_RESAMPLES = 10_000
 _SEED = 0
 
@@ -66,11 +78,13 @@ class Figure(NamedTuple):
         return f"{_points(self.value, signed=signed)} ({'; '.join(shown)})"
 
 
-def read() -> Outcomes:
-    """Return the committed outcomes."""
+def read(suite: str = SUITE) -> Outcomes:
+    """Return the committed outcomes of a suite, which is named with its seed."""
     found: dict[Model, dict[str, dict[str, str]]] = {}
     with OUTCOMES.open(newline="") as file:
         for row in csv.DictReader(file):
+            if row["suite"] != suite:
+                continue
             key = Model(row["model"], row["run"], int(row["seed"]), int(row["step"]))
             found.setdefault(key, {}).setdefault(row["language"], {})[row["cell"]] = row["outcomes"]
     return found
@@ -104,8 +118,12 @@ class Comparison:
             for cells in found.values()
             for letters in cells.values()
         )
-        self.base = self._first(outcomes[Model(model, "base", 0, 0)])
         self.tuned = {seed: self._first(found) for seed, found in asked.items()}
+        first = next(iter(self.tuned.values()))
+        base = self._first(outcomes[Model(model, "base", 0, 0)])
+        self.base = {
+            name: {cell: base[name][cell] for cell in first[name]} for name in base if name in first
+        }
         self.n_seeds = len(self.tuned)
 
     def _first(self, found: Mapping[str, Mapping[str, str]]) -> Mapping[str, Mapping[str, str]]:
@@ -197,6 +215,46 @@ def judge(comparison: Comparison, claim: str, languages: Sequence[str]) -> Verdi
     return Verdict(claim, verdict, reason)
 
 
+def judge_code() -> Verdict | None:
+    """Apply the rule of README.md for C8, as far as the tables allow; nothing without a base."""
+    claim, base = "C8 on Gemma", Model("gemma3", "base", 0, 0)
+    inference = read("nli").get(base)
+    if inference is None:
+        return None
+    right = correct(inference["en"])
+    interval = wilson_interval(int(right.sum()), len(right))
+    said = f"{right.mean():.0%} ({interval.low:.0%} to {interval.high:.0%}) of {len(right)} `nli`"
+    if interval.low > 1 / 3:
+        outcomes, what = read("nli"), f"the base gets {said} rows right in English"
+    elif (choosing := read(CHOOSES).get(base)) is None:
+        reason = f"The base gets {said} rows right in English, which is not above chance."
+        return Verdict(claim, "not decided", f"{reason} No other ability was chosen.")
+    else:
+        chosen = chosen_cell(choosing)
+        outcomes = {
+            key: {name: {chosen: cells[chosen]} for name, cells in found.items() if chosen in cells}
+            for key, found in read().items()
+        }
+        what = (
+            f"the base gets {said} rows right in English, which is not above chance; the cell that "
+            f"was chosen instead is `{chosen}`"
+        )
+    if not any(key[:2] == ("gemma3", "gemma-code") and key.step == DECIDES_AT for key in outcomes):
+        return Verdict(claim, "not decided", f"{what[0].upper()}{what[1:]}. No tuning was asked.")
+    found = judge(Comparison(outcomes, "gemma3", "gemma-code", DECIDES_AT), claim, CODE)
+    return found._replace(reason=f"{what[0].upper()}{what[1:]}. {found.reason}")
+
+
+def chosen_cell(base: Mapping[str, Mapping[str, str]]) -> str:
+    """Return the cell that a base is best in: by English's accuracy or the others', the smaller."""
+
+    def least(cell: str) -> float:
+        of = [float(correct({cell: base[name][cell]}).mean()) for name in ("en", *CODE)]
+        return min(of[0], float(np.mean(of[1:])))
+
+    return max(sorted(base["en"]), key=least)
+
+
 def language_table(comparison: Comparison) -> str:
     """Return accuracies, falls and differences in differences by language, as Markdown."""
     lines = [
@@ -247,12 +305,27 @@ def verdicts(outcomes: Outcomes) -> list[Verdict]:
     ):
         if any(key[:2] == (model, run) and key.step == DECIDES_AT for key in outcomes):
             found.append(judge(Comparison(outcomes, model, run, DECIDES_AT), claim, languages))
-    return found
+        elif (base := outcomes.get(Model(model, "base", 0, 0))) and model == "smollm2":
+            found.append(not_asked(claim, correct(base["en"])))
+    return [*found, *filter(None, [judge_code()])]
 
 
-def parts(outcomes: Outcomes) -> Mapping[str, str]:
-    """Return what the page on real models takes from the table, by the name of its place."""
-    found = verdicts(outcomes)
+def not_asked(claim: str, right: Array) -> Verdict:
+    """Return that a claim has no tuning yet, and whether the base is good enough to be asked."""
+    said = f"The base gets {right.sum():.0f} of {len(right)} English prompts right"
+    if right.mean() > LEAST_OF_BASE:
+        return Verdict(claim, "not decided", f"{said}. No tuning was asked.")
+    return Verdict(claim, "cannot be asked", f"{said}, which is not above a tenth.")
+
+
+def parts(outcomes: Outcomes, others: Sequence[Verdict] = ()) -> Mapping[str, str]:
+    """Return what the page on real models takes from the table, by the name of its place.
+
+    Args:
+        outcomes: Of ``icl-vs-if``.
+        others: Verdicts of other tables.
+    """
+    found = [*verdicts(outcomes), *others]
     lines = [f"- **{each.claim}: {each.verdict}.** {each.reason}" for each in found]
     languages, steps = [], []
     for model, run in sorted({key[:2] for key in outcomes if key.run != "base"}):

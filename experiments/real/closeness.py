@@ -71,7 +71,10 @@ def read() -> Likelihoods:
 def correlation(
     outcomes: Outcomes, likelihoods: Likelihoods, model: str, run: str, languages: Sequence[str]
 ) -> Correlation:
-    """Correlate the change of correctness with closeness, over the prompts of some languages."""
+    """Correlate the change of correctness with closeness, over the prompts of some languages.
+
+    Closeness is the mean over the seeds whose likelihoods are known.
+    """
     comparison = Comparison(outcomes, model, run, DECIDES_AT)
     changes, nearness, sources = [], [], []
     before = likelihoods[Model(model, "base", 0, 0)]
@@ -81,8 +84,9 @@ def correlation(
             tuned = [{cell: each[language][cell]} for each in comparison.tuned.values()]
             change = np.mean([correct(each) for each in tuned], axis=0) - correct(base)
             after = [
-                likelihoods[Model(model, run, seed, DECIDES_AT)][language, cell]
-                for seed in comparison.tuned
+                found[language, cell]
+                for key, found in likelihoods.items()
+                if key[:2] == (model, run) and key.step == DECIDES_AT
             ]
             near = np.mean(after, axis=0) - before[language, cell]
             n = min(len(change), len(near))
@@ -118,6 +122,13 @@ def judge(outcomes: Outcomes, likelihoods: Likelihoods, model: str, run: str) ->
     return Verdict("S2 on Gemma", verdict, reason)
 
 
+def verdicts(outcomes: Outcomes) -> list[Verdict]:
+    """Return the verdict on S2, if the table has both models."""
+    likelihoods = read() if TABLE.is_file() else {}
+    runs = {key[:2] for key in likelihoods if key.step == DECIDES_AT}
+    return [judge(outcomes, likelihoods, model, run) for model, run in sorted(runs)]
+
+
 def _text(found: Correlation) -> str:
     low, high = found.interval
     return f"{found.value:+.2f} [{low:+.2f}, {high:+.2f}]"
@@ -134,7 +145,9 @@ def main() -> None:
     known = read() if TABLE.is_file() else {}
     base = base_of(str(read_toml(given.config)["model"]), given.models)
     for asked in (base, *checkpoints_of(given.config, given.models)):
-        if asked.step in {0, DECIDES_AT} and Model(*asked[:4]) not in known:
+        told = known.get(Model(*asked[:4]), {})
+        n_told = min((len(values) for values in told.values()), default=0)
+        if asked.step in {0, DECIDES_AT} and n_told < given.n:
             write(lines_of(asked, suite), TABLE)
             sys.stdout.write(f"{asked.run} seed {asked.seed} step {asked.step}\n")
             sys.stdout.flush()

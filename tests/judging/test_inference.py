@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from palimpsest.errors import UserError
@@ -127,6 +128,21 @@ def test_a_model_that_does_not_say_what_may_come_next_cannot_be_measured() -> No
         measure(ScriptedModel(str), suite(), [parse_via("identity")])
 
 
+def test_a_diagnosis_says_so_before_it_asks_anything(tmp_path: Path) -> None:
+    measurable = Chooser({" What": 1.0}, name="base")
+    asked: list[Prompt] = []
+
+    def answer(prompt: Prompt) -> str:
+        asked.append(prompt)
+        return ""
+
+    endpoint = ScriptedModel(answer, name="endpoint")
+    with pytest.raises(UserError, match="Inference cannot be measured in 'endpoint'") as e:
+        diagnose(measurable, endpoint, suite=suite(), inference=True, out=tmp_path / "run")
+    assert (measurable.asked, asked) == ([], [])
+    assert "an endpoint tells a handful at most" in str(e.value.hint)
+
+
 def example(right: float, intruding: float, rest: float | None = None) -> Inferred:
     return Inferred(Masses(right, intruding, 1 - right - intruding, 0.0), rest)
 
@@ -154,6 +170,25 @@ def test_without_masses_there_is_no_g() -> None:
     none = {("identity", "1"): example(0.0, 0.0)}
     [found] = compare(none, none, vias=["identity"], sources="1")
     assert (found.base.g, found.base.g_ci95, found.drift) == (None, None, None)
+
+
+def test_intervals_of_g_hold_though_the_prompts_that_decide_it_are_rare() -> None:
+    # On one prompt in fifteen the model infers the right task. Of 20 prompts a quarter of all
+    # samples have none of these, and percentiles without pseudo-clusters then miss the truth.
+    kinds = [example(0.05, 0.9)] * 14 + [example(0.9, 0.05)]
+    truth = sum(each.masses.intruding for each in kinds) / (0.95 * len(kinds))
+    rng = np.random.default_rng(0)
+    n_held, n_samples = 0, 200
+    for sample in range(n_samples):
+        drawn = {("identity", str(at)): kinds[rng.integers(15)] for at in range(20)}
+        [found] = compare(
+            drawn, drawn, vias=["identity"], sources=map(str, range(20)), seed=sample,
+            n_resamples=400,
+        )  # fmt: skip
+        assert found.base.g_ci95 is not None
+        low, high = found.base.g_ci95
+        n_held += low <= truth <= high
+    assert n_held / n_samples >= 0.9  # 0.95 less three standard errors of 200 samples
 
 
 def test_a_diagnosis_has_inference_of_every_cell_and_way_of_asking(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from experiments import inference_intervals
 from experiments.inference_known import How, Known, MixedModel, coverage, g_of, known, sampled
 
 from palimpsest.judging.inference import masses
@@ -58,3 +59,15 @@ def test_g_is_the_share_of_intruded_answers_among_sampled_ones(
 def test_intervals_of_g_hold_the_truth_about_as_often_as_they_say(found: Known, how: How) -> None:
     held = coverage(found, 0.5, how, n_prompts=60, n_samples=150, rng=np.random.default_rng(1))
     assert 0.88 <= held <= 1.0  # 0.95 less four standard errors of 150 samples
+
+
+def test_every_interval_that_is_compared_holds_in_a_large_sample(found: Known) -> None:
+    masses_of = [np.array(each)[:, :2] for each in (found.base, found.tuned)]
+    population = inference_intervals.Population("rosetta", *masses_of)
+    rng = np.random.default_rng(0)
+    truth = float(inference_intervals.g_of(population.mixed(0.5)))
+    sample = population.sample(0.5, "sequences", 400, rng)
+    for name, (low, high) in inference_intervals.intervals(sample, rng).items():
+        assert low < high, name
+        # Three standard errors of 400 answers, half of each kind, around ĝ of all prompts.
+        assert abs((low + high) / 2 - truth) < 3 * 0.5 / 20, name

@@ -1,14 +1,21 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 
 import numpy as np
 import pytest
 from scipy.stats import bootstrap as scipy_bootstrap
+from scipy.stats import t as student
 
 from palimpsest.stats import bootstrap as stats_bootstrap
-from palimpsest.stats.bootstrap import Array, bootstrap_means, percentile_interval
+from palimpsest.stats.bootstrap import (
+    Array,
+    bootstrap_means,
+    expanded_confidence,
+    percentile_interval,
+)
 
 
 def generator() -> np.random.Generator:
@@ -214,3 +221,20 @@ def test_every_resample_with_coins_has_as_many_clusters_as_there_are(
     counts = means * 40
     assert np.allclose(counts, counts.round())
     assert counts[:, 0].mean() == pytest.approx(40 * 41 / 42, abs=0.1)
+
+
+@pytest.mark.parametrize("n", [5, 20])
+def test_the_expanded_interval_of_a_normal_mean_is_students(n: int) -> None:
+    # Hesterberg (2015), section 3.3: for a symmetric mean the two agree.
+    values = np.random.default_rng(n).normal(size=n)
+    values = np.concatenate([values, -values])  # symmetric, of 2n
+    means = bootstrap_means(values[:, None], range(2 * n), rng=generator(), n_resamples=40_000)
+    low, high = percentile_interval(means[:, 0], confidence=expanded_confidence(2 * n))
+    half = student.ppf(0.975, 2 * n - 1) * values.std(ddof=1) / math.sqrt(2 * n)
+    # A fiftieth for the noise of the outer resamples; of 10 values means are not quite normal.
+    assert (low, high) == pytest.approx((-half, half), rel=0.02 + 0.3 / n)
+
+
+def test_of_one_cluster_the_expanded_interval_holds_all_resamples() -> None:
+    assert expanded_confidence(1) == 1.0
+    assert expanded_confidence(3) < 1.0

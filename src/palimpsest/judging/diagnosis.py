@@ -27,7 +27,7 @@ from palimpsest.judging.evaluation import (
     settings_for,
 )
 from palimpsest.judging.floor import cells_at_floor, without_cells
-from palimpsest.judging.inference import InferenceLog
+from palimpsest.judging.inference import InferenceLog, check_measurable
 from palimpsest.judging.pairing import ROLES
 from palimpsest.judging.via import Via, distinct_vias, parse_via
 from palimpsest.judging.warnings import find_oddities
@@ -132,6 +132,9 @@ def diagnose(
     started = time.monotonic()
     _check_fidelity(min_fidelity)
     plan = prepare_diagnosis(base, tuned, suite, via, limit, scorer)
+    if inference:
+        for model in plan.models.values():
+            check_measurable(model)
     _charge(plan.models, budget)
     with open_run(out, command, seed=seed, n_resamples=n_resamples, started=started) as run:
         run.record(**configuration(plan), inference=inference, min_fidelity=min_fidelity)

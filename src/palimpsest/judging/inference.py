@@ -36,7 +36,14 @@ from palimpsest.lm import TextCache
 from palimpsest.lm.models import LanguageModel, TellsNextTokens
 from palimpsest.lm.suites import Suite
 from palimpsest.records import InferenceArm, InferenceResult
-from palimpsest.stats import Array, bootstrap_means, percentile_interval
+from palimpsest.stats import (
+    N_PSEUDO,
+    Array,
+    Interval,
+    bootstrap_means,
+    expanded_confidence,
+    percentile_interval,
+)
 
 VERSION = 1
 """Part of every key. Raise it when the same model gets other masses."""
@@ -136,6 +143,22 @@ def rests(model: LanguageModel, questions: Sequence[Question]) -> list[float | N
     return found
 
 
+def check_measurable(model: LanguageModel) -> None:
+    """Raise unless inference can be measured in a model; it is asked nothing.
+
+    Raises:
+        UserError: The model does not say which tokens may come next.
+    """
+    if not isinstance(model, TellsNextTokens):
+        raise UserError(
+            f"Inference cannot be measured in '{model.spec}': it does not say which tokens may "
+            "come next and how likely each is.",
+            hint=f"Give models that run here (hf:, vllm:, rosetta:), whose {N_TOKENS} likeliest "
+            "next tokens are read; an endpoint tells a handful at most. Without --inference, "
+            "answers are judged as before.",
+        )
+
+
 def measure(
     model: LanguageModel,
     suite: Suite,
@@ -158,11 +181,8 @@ def measure(
     Raises:
         UserError: The model does not say which tokens may come next.
     """
-    if not isinstance(model, TellsNextTokens):
-        raise UserError(
-            f"'{model.spec}' does not say which tokens may come next and how likely each is.",
-            hint="Inference is measured in models that run here: hf:PATH, rosetta:NAME.",
-        )
+    check_measurable(model)
+    assert isinstance(model, TellsNextTokens)
     questions = questions_for(model.fingerprint, suite, vias, settings or Settings.of(suite))
     prepare(questions)
     opened = [each for each in map(Openings.of, questions) if each is not None]
@@ -209,7 +229,10 @@ def compare(
     """Compare two models under each via, on those of the sources that both have.
 
     Intervals are percentiles of a bootstrap over source examples, the same resamples for both
-    models. A via without such sources is left out.
+    models. Those of masses and ĝ have :data:`~palimpsest.stats.N_PSEUDO` pseudo-clusters: the few
+    prompts on which a model infers otherwise than on the rest decide ĝ, and a small sample often
+    has none of them. Those of shift and drift, which are not bounded, are widened by
+    :func:`~palimpsest.stats.expanded_confidence`. A via without such sources is left out.
     """
     wanted = list(sources)
     found = []
@@ -228,26 +251,31 @@ def _compared(
     rng: np.random.Generator,
     n_resamples: int,
 ) -> InferenceResult:
-    columns = np.array(
-        [[*b.masses, *t.masses, t.log_odds - b.log_odds] for b, t in pairs], dtype=np.float64
+    shifts = np.array([t.log_odds - b.log_odds for b, t in pairs])
+    drifts = np.array(
+        [t.rest - b.rest for b, t in pairs if b.rest is not None and t.rest is not None]
     )
-    means = _means(columns, rng, n_resamples)
-    drifts = [t.rest - b.rest for b, t in pairs if b.rest is not None and t.rest is not None]
-    drift = np.array(drifts, dtype=np.float64)[:, None]
+    told = np.array([[*b.masses, *t.masses] for b, t in pairs], dtype=np.float64)
+    columns = np.clip(told, 0.0, 1.0)  # sums of probabilities, rounded
+    means = bootstrap_means(
+        columns, np.arange(len(columns)), rng=rng, n_resamples=n_resamples, n_pseudo=N_PSEUDO
+    )
     return InferenceResult(
         via=via,
         base=_arm(columns[:, :4], means[:, :4]),
-        tuned=_arm(columns[:, 4:8], means[:, 4:8]),
-        shift=float(columns[:, 8].mean()),
-        shift_ci95=percentile_interval(means[:, 8]),
+        tuned=_arm(columns[:, 4:], means[:, 4:]),
+        shift=float(shifts.mean()),
+        shift_ci95=_expanded_interval(shifts, rng, n_resamples),
         n_drift=len(drifts),
-        drift=float(drift.mean()) if drifts else None,
-        drift_ci95=percentile_interval(_means(drift, rng, n_resamples)[:, 0]) if drifts else None,
+        drift=float(drifts.mean()) if len(drifts) else None,
+        drift_ci95=_expanded_interval(drifts, rng, n_resamples) if len(drifts) else None,
     )
 
 
-def _means(columns: Array, rng: np.random.Generator, n_resamples: int) -> Array:
-    return bootstrap_means(columns, np.arange(len(columns)), rng=rng, n_resamples=n_resamples)
+def _expanded_interval(values: Array, rng: np.random.Generator, n_resamples: int) -> Interval:
+    n = len(values)
+    means = bootstrap_means(values[:, None], np.arange(n), rng=rng, n_resamples=n_resamples)
+    return percentile_interval(means[:, 0], confidence=expanded_confidence(n))
 
 
 def _arm(columns: Array, means: Array) -> InferenceArm:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from palimpsest.stats.bootstrap import (
         Array,
         bootstrap_means,
+        expanded_confidence,
         named_stream,
         percentile_interval,
     )
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
 __all__ = [
     "N_PSEUDO", "Arms", "Array", "Interval", "Kappa", "Line", "Mean", "Point",
     "adjust_for_guessing", "adjusted_forgetting_interval", "bootstrap_means", "choose_best",
-    "cohens_kappa", "estimate_forgetting", "estimate_recovery", "holm", "in_first_half",
-    "is_binary", "mean_interval", "mean_over_runs", "named_stream", "percentile_interval",
-    "simultaneous_intervals", "wilson_interval",
+    "cohens_kappa", "estimate_forgetting", "estimate_recovery", "expanded_confidence", "holm",
+    "in_first_half", "is_binary", "mean_interval", "mean_over_runs", "named_stream",
+    "percentile_interval", "simultaneous_intervals", "wilson_interval",
 ]  # fmt: skip
 
 lazy_face(globals())
