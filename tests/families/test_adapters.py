@@ -106,6 +106,32 @@ def check_merged(architecture: str, kind: str, tmp_path: Path) -> None:
         torch.testing.assert_close(tensor, merged[name], atol=1e-5, rtol=0)
 
 
+def test_denoising_leaves_an_adapter_as_it_is_and_says_so(tmp_path: Path) -> None:
+    base, adapter = save_adapted(tmp_path)
+    family = Family(f"hf:{base}", f"hf:{base},adapter={adapter}")
+    [member, chain, other] = family.members(["dg-hard", "dg-hard|interpolate:0.5", "ties:0.3"])
+    [note] = member.notes(family)
+    assert "'dg-hard' leaves the change of this adapter as it is" in note
+    assert chain.notes(family) == (note,)
+    assert other.notes(family) == ()
+    family.write(member, tmp_path / "written")
+    assert note in (tmp_path / "written" / "README.md").read_text("utf-8")
+    merged = load_model(f"hf:{base},adapter={adapter}").open_network().merge_and_unload()  # type: ignore[attr-defined]
+    written = load_file(tmp_path / "written" / "model.safetensors")
+    for name, tensor in merged.state_dict().items():
+        if name in written:  # what is tied is not stored twice
+            assert torch.allclose(written[name], tensor, atol=1e-5), name
+    whole = Family(f"hf:{base}", f"hf:{tmp_path / 'written'}")
+    assert member.notes(whole) == ()
+
+
+def test_an_adapter_with_a_wide_rank_may_be_denoised(tmp_path: Path) -> None:
+    base, adapter = save_adapted(tmp_path, r=20)
+    family = Family(f"hf:{base}", f"hf:{base},adapter={adapter}")
+    [member] = family.members(["dg-hard"])
+    assert member.notes(family) == ()
+
+
 def test_an_adapter_of_half_the_change_changes_half(tmp_path: Path) -> None:
     base, adapter = save_adapted(tmp_path, modules_to_save=["lm_head"])
     family = family_of(base, adapter)

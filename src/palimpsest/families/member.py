@@ -120,6 +120,10 @@ class Member(ABC):
             UserError: It was made for another one.
         """
 
+    def notes(self, family: Family) -> tuple[str, ...]:
+        """Return what a user should know of it in a family, in sentences."""
+        return ()
+
     def expected_seconds(self, shapes: Sequence[tuple[int, ...]]) -> float:
         """Return about how long the arithmetic for tensors of these shapes takes on this machine.
 
@@ -221,6 +225,10 @@ class MemberChain(Member):
         """Check every link."""
         for link in self.links:
             link.check(family)
+
+    def notes(self, family: Family) -> tuple[str, ...]:
+        """Return those of all links."""
+        return tuple(dict.fromkeys(note for link in self.links for note in link.notes(family)))
 
     def expected_seconds(self, shapes: Sequence[tuple[int, ...]]) -> float:
         """Return the sum over the links."""

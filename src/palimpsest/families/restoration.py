@@ -223,6 +223,7 @@ def restore(
         findings = examine_quickly(ends, built)
         warnings = [each.sentence for each in findings if each.severity in ("note", "no verdict")]
         warnings += [*family.notes, *_long_work(family, wanted)]
+        warnings += dict.fromkeys(note for member in wanted for note in member.notes(family))
         warnings += _kept_apart(aim, judged)
         if notify is not None:
             notify(warnings)
