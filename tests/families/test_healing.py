@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -23,6 +24,7 @@ from palimpsest.families.healing import WEIGHTS
 from palimpsest.families.self_written import FEWEST_TOKENS, N_TOGETHER
 from palimpsest.families.short_training import WORK
 from palimpsest.families.target import Target, example_digest
+from palimpsest.files import write_whole
 from palimpsest.lm.models import load_model
 
 SHORT = HealingRecipe(
@@ -346,19 +348,13 @@ def test_a_full_disk_is_named_and_leaves_nothing_that_looks_whole(
     monkeypatch: pytest.MonkeyPatch,
     name: str,
 ) -> None:
-    import errno
-
-    from palimpsest.records import run_folder
-
-    whole = run_folder.write_whole
-
     def full(path: Path, content: bytes) -> None:
         if path.name == name:
             raise OSError(errno.ENOSPC, "No space left on device")
-        whole(path, content)
+        write_whole(path, content)
 
     with monkeypatch.context() as patched:
-        patched.setattr(run_folder, "write_whole", full)
+        patched.setattr("palimpsest.records.run_folder.write_whole", full)
         with pytest.raises(UserError, match="is full"):
             heal(family_of(pair), target, tmp_path / "healing", SHORT)
     assert [path.name for path in tmp_path.iterdir() if not path.name.endswith(WORK)] == []

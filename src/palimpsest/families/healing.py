@@ -36,11 +36,11 @@ class HealingRecipe(BaseModel):
     seed: int = Field(default=0, ge=0)
     """Of the text that is written, of the adapter's first weights, and of the batches."""
 
-    n_steps: int = Field(default=300, ge=0)
+    n_steps: int = Field(default=400, ge=0)
     """Updates."""
 
-    n_texts: int = Field(default=256, ge=1)
-    """So many texts the base writes."""
+    n_texts: int = Field(default=2048, ge=1)
+    """So many texts the base writes; what is rare in them comes back with their number."""
 
     text_tokens: int = Field(default=128, ge=8)
     """At most so long is each."""
@@ -48,7 +48,7 @@ class HealingRecipe(BaseModel):
     openings: Literal["start", "natural"] = "start"
     """What the base continues: its start token alone, or short beginnings such as *In the*."""
 
-    replay: Literal["text", "distribution"] = "text"
+    replay: Literal["text", "distribution"] = "distribution"
     """What is learnt of a text: its tokens, or at each of them all that the base would have said
     (the Kullback–Leibler divergence from it), for which the base stays in memory."""
 
@@ -64,7 +64,7 @@ class HealingRecipe(BaseModel):
     batch_size: int = Field(default=8, ge=1)
     """Texts, and as many answers, an update."""
 
-    learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    learning_rate: float = Field(default=3e-3, gt=0, allow_inf_nan=False)
     """Peak rate of AdamW; it rises over a twentieth of the steps and falls along a cosine."""
 
     rank: int = Field(default=16, ge=1)

@@ -123,7 +123,8 @@ def start_digest(start: Mapping[str, torch.Tensor]) -> str:
     for name in sorted(start):
         if not any(word in name for word in _INNER):
             digest.update(name.encode())
-            digest.update(memoryview(start[name].contiguous().view(torch.uint8).numpy()))
+            numbers = start[name].contiguous().view(-1).view(torch.uint8).numpy()
+            digest.update(memoryview(numbers))  # type: ignore[arg-type]
     return digest.hexdigest()
 
 
