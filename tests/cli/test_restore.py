@@ -154,7 +154,7 @@ def test_a_healing_is_trained_asked_and_written(palimpsest: Palimpsest, tmp_path
     assert "15 of 60 examples of the target are what a healing was trained on" in ended.err
     assert "healing, replay 16/16" in ended.err
     assert "healing, steps 4/4" in ended.err
-    name = f"healing:{out / 'healings' / 'seed-2'}"
+    name = f"healing:{out / 'healings' / 'seed-2-n_steps-4-n_texts-16'}"
     assert name in [point.name for point in read_restoration(out).points]
     ended = palimpsest("restore", "write", name, folder, "--out", out, "--quiet")
     assert ended.code == 0, ended.err

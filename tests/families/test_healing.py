@@ -16,7 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests.families.pairs import asked, save_adapted, save_pair
-from tests.lm.models.checkpoints import byte_level_tokenizer, random_network
+from tests.lm.models.checkpoints import ARCHITECTURES, byte_level_tokenizer, random_network
 
 from palimpsest.errors import UserError
 from palimpsest.families import Family, HealingRecipe, heal, load_target, parse_recipe, restore
@@ -87,6 +87,35 @@ def test_no_step_gives_the_tuned_model_to_the_bit(
     for name, tensor in before.items():
         assert torch.equal(tensor.view(torch.int32), after[name].view(torch.int32)), name
     assert asked(family.model(member)) == asked(family.tuned)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", [*sorted(ARCHITECTURES.keys() - {"mamba"}), "mixtral"])
+def test_every_architecture_can_be_healed(
+    tmp_path: Path, target: Target, architecture: str
+) -> None:
+    family = family_of(save_pair(tmp_path, architecture))
+    recipe = changed(SHORT, n_steps=3, learning_rate=1e-2)
+    member = heal(family, target, tmp_path / "healing", recipe)
+    family.write(member, tmp_path / "written")
+    assert asked(family.model(member)) == asked(load_model(f"hf:{tmp_path / 'written'}"))
+
+
+@pytest.mark.slow
+def test_an_architecture_that_peft_does_not_adapt_is_refused_in_its_words(
+    tmp_path: Path, target: Target
+) -> None:
+    family = family_of(save_pair(tmp_path, "mamba"))
+    with pytest.raises(UserError, match="incompatible with Mamba"):
+        heal(family, target, tmp_path / "healing", changed(SHORT, n_texts=2, n_prompts=2))
+
+
+def test_layers_that_the_files_do_not_name_are_not_trained(
+    pair: tuple[Path, Path], target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Family, "whole_tensors", ())
+    with pytest.raises(UserError, match=r"No linear layer .*LlamaForCausalLM.* could not be"):
+        heal(family_of(pair), target, tmp_path / "healing", changed(SHORT, n_texts=2, n_prompts=2))
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "gemma3"])
@@ -211,8 +240,9 @@ def test_a_healing_that_is_there_is_not_made_again_and_another_is_named(
         family_of(pair), target, healed, SHORT, progress=lambda name, *_: told.append(name)
     )
     assert (again.folder, told) == (healed, [])
-    with pytest.raises(UserError, match=r"recipe\.n_steps is 30 there and 31 here"):
+    with pytest.raises(UserError, match=r"recipe\.n_steps is 30 there and 31 here") as caught:
         heal(family_of(pair), target, healed, changed(SHORT, n_steps=31))
+    assert "Name another folder" in str(caught.value)
 
 
 def test_a_healing_is_of_one_tuned_model(
@@ -266,7 +296,7 @@ def test_a_restoration_trains_asks_and_judges_on_other_prompts(tmp_path: Path) -
         "target_margin": 0.3, "n_resamples": 1_000, "out": tmp_path / "run",
     }  # fmt: skip
     found = restore("rosetta:base", "rosetta:tuned", members=[], train=recipe, **settings)
-    name = f"healing:{tmp_path / 'run' / 'healings' / 'seed-0'}"
+    name = f"healing:{tmp_path / 'run' / 'healings' / recipe.label}"
     assert [point.name for point in found.points] == ["base", "tuned", name]
     assert found.target.n_examples == 60
     assert any("20 of 80 examples of the target" in each for each in found.warnings)

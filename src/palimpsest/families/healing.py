@@ -70,6 +70,21 @@ class HealingRecipe(BaseModel):
     rank: int = Field(default=16, ge=1)
     """Of the adapter; its scale is one (``lora_alpha`` is the rank)."""
 
+    @property
+    def label(self) -> str:
+        """What its folder is called: the seed, and what is not as by default.
+
+        Example:
+            >>> HealingRecipe(seed=2, n_steps=50, keep=0.5).label
+            'seed-2-n_steps-50-keep-0.5'
+        """
+        changed = {
+            name: value
+            for name, value in self
+            if name != "seed" and value != type(self).model_fields[name].default
+        }
+        return "-".join(f"{name}-{value}" for name, value in {"seed": self.seed, **changed}.items())
+
 
 def parse_recipe(settings: Sequence[str]) -> HealingRecipe:
     """Return the recipe with some settings changed.

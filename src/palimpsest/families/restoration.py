@@ -339,7 +339,8 @@ def _healed(
         if progress is not None:
             progress(name, n_done, n_total, 0)
 
-    folder = run.folder.path / HEALINGS / f"seed-{recipe.seed}"
+    family.close()  # while it is trained, there are the networks of the training
+    folder = run.folder.path / HEALINGS / recipe.label
     yield heal(family, target, folder, recipe, progress=tell)
 
 

@@ -13,6 +13,9 @@ from palimpsest.errors import UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+Told = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and of how much."""
+
 N_TOGETHER = 16
 """Texts that are written together. What a text says may depend on its batch, by rounding, and so
 the number is part of the result."""
@@ -147,7 +150,3 @@ def _until_end(ids: list[int], ends: Sequence[int]) -> list[int]:
 def _seed_of(seed: int, first: int) -> int:
     digest = hashlib.sha256(f"palimpsest text {seed} {first}".encode()).digest()
     return int.from_bytes(digest[:7], "big")
-
-
-Told = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and of how much."""

@@ -61,8 +61,9 @@ WORK = ".work"
 
 _STATE, _TEXTS, _LOSSES = "state.safetensors", "texts.json", "losses.json"
 _SAVE_EVERY = 25
-_MOST_LOGITS = 2**27
-"""Numbers in the logits of rows that are computed together: half a gigabyte."""
+_MOST_LOGITS = 2**25
+"""Numbers in the logits of rows that are computed together: a gigabyte with all that is made of
+them, gradients included."""
 
 _WARM_UP = 0.05
 """Share of the steps in which the rate rises."""
@@ -138,7 +139,24 @@ def _identity(family: Family, recipe: HealingRecipe, digests: Sequence[str]) -> 
         "tuned": weights_digest(family.tuned),
         "prompts": prompts_digest(digests),
         "dtype": str(family.tuned.dtype),
+        "version": Healing.version,
     }
+
+
+def _check_identity(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Check that what lies on disk is of the healing that is wanted.
+
+    Raises:
+        UserError: It is of another one.
+    """
+    try:
+        check_same(path, found, wanted, "healing")
+    except UserError as error:
+        raise UserError(
+            error.message,
+            hint="Name another folder (another --out), or remove this one: it was made with other "
+            "models, settings, or another target.",
+        ) from error
 
 
 def _existing(folder: Path, identity: Mapping[str, Any]) -> Healing:
@@ -155,7 +173,7 @@ def _existing(folder: Path, identity: Mapping[str, Any]) -> Healing:
         "tuned": record.tuned_weights,
         "prompts": prompts_digest(record.prompts),
     }
-    check_same(folder, own, {name: identity[name] for name in own}, "healing")
+    _check_identity(folder, own, {name: identity[name] for name in own})
     return found
 
 
@@ -176,7 +194,7 @@ def _write(
     found = _Texts([], [])
     if path.exists():
         stored = parse_json(read_bytes(path), f"The file '{path}'")
-        check_same(path, stored["identity"], identity, "healing")
+        _check_identity(path, stored["identity"], identity)
         found = _Texts(*([WrittenText(*each) for each in stored[part]] for part in found._fields))
 
     def keep(part: str, texts: list[WrittenText], n_total: int) -> None:
@@ -254,6 +272,8 @@ class _Training:
         identity: Mapping[str, Any],
     ) -> None:
         self._recipe = recipe
+        self._made_for = family.tuned.checkpoint.name
+        self._is_on_adapter = family.is_adapter
         self._texts = texts
         self._work = work
         self._identity = {**identity, "texts": digest_json([list(part) for part in texts])}
@@ -314,13 +334,13 @@ class _Training:
         }
         content = save(tensors, metadata={"format": "pt"})
         config = self._network.peft_config["default"].to_dict()
-        config |= {"base_model_name_or_path": record.tuned, "inference_mode": True}
+        config |= {"base_model_name_or_path": self._made_for, "inference_mode": True}
         plain = {name: _plain(value) for name, value in sorted(config.items())}
         with new_folder(folder, n_bytes=2 * len(content)) as temporary:
             out = RunFolder(temporary)
             out.write_bytes(WEIGHTS, content)
             out.write_bytes(_TEXTS, read_bytes(texts))
-            out.write_text("README.md", _card(record))
+            out.write_text("README.md", _card(record, is_on_adapter=self._is_on_adapter))
             out.write_text(RECORD, record_text(record))
             out.write_json("adapter_config.json", plain)
 
@@ -392,15 +412,14 @@ class _Training:
 
 
 def _adapted(family: Family, recipe: HealingRecipe) -> Any:
-    """Return the tuned model's network with new factors beside all linear layers of its blocks.
+    """Return the tuned model's network with new factors beside the linear layers of its blocks.
 
     Raises:
-        UserError: A layer's weights lie in the files in another form, so that what it learns could
-            not be put into them.
+        UserError: PEFT does not adapt this architecture, or no layer's weights could be written.
     """
     from peft import LoraConfig, TaskType, get_peft_model
 
-    from palimpsest.lm.models.huggingface import quietly
+    from palimpsest.lm.models.huggingface import explained
 
     network: Any = family.tuned.open_network()
     if family.is_adapter:
@@ -409,35 +428,50 @@ def _adapted(family: Family, recipe: HealingRecipe) -> Any:
         task_type=TaskType.CAUSAL_LM,
         r=recipe.rank,
         lora_alpha=recipe.rank,
-        target_modules="all-linear",
+        target_modules=_adaptable(family, network),
     )
     devices = [network.device] if network.device.type == "cuda" else []
-    with quietly(), torch.random.fork_rng(devices=devices):
+    with (
+        explained(
+            f"PEFT's adapter for '{family.tuned.spec}'",
+            "See whether PEFT supports this architecture; restore works without --train, too.",
+        ),
+        torch.random.fork_rng(devices=devices),
+    ):
         torch.manual_seed(recipe.seed)
         adapted = get_peft_model(network, config)
     adapted.eval()  # no dropout: a step is a function of its batch
-    _check_layers(family, adapted)
     return adapted
 
 
-def _check_layers(family: Family, adapted: Any) -> None:
-    """Check that each adapted layer is a tensor of the files of its own."""
-    from palimpsest.families.matching import shown
+def _adaptable(family: Family, network: Any) -> list[str]:
+    """Return the linear layers, but for the head, whose weights are a tensor of the files.
+
+    Others, such as routers that a release of transformers calls otherwise than the files, stay as
+    they are: what they learnt could not be written.
+
+    Raises:
+        UserError: There is none.
+    """
+    from transformers.pytorch_utils import Conv1D
 
     shapes = {each.name: each.place.shape for each in family.whole_tensors}
     shapes |= {name.partition(".")[2]: shape for name, shape in shapes.items()}
-    for name, module in adapted.get_base_model().named_modules():
-        if not hasattr(module, "lora_A"):
+    found = []
+    for name, module in network.named_modules():
+        if module is network.get_output_embeddings() or not isinstance(module, nn.Linear | Conv1D):
             continue
-        weight, own = module.get_base_layer().weight, f"{name}.weight"
-        shape = shapes.get(own) or shapes.get(own.partition(".")[2])
-        if shape != tuple(weight.shape):
-            found = "none of that name" if shape is None else shown(shape)
-            raise UserError(
-                f"The layer '{name}' of '{family.tuned.spec}' has weights {shown(weight.shape)}, "
-                f"and its files have {found}: what it learns could not be written into them.",
-                hint="Save the tuned model with a release of transformers that keeps its names.",
-            )
+        weight = f"{name}.weight"
+        shape = shapes.get(weight) or shapes.get(weight.partition(".")[2])
+        if shape == tuple(module.weight.shape):
+            found.append(name)
+    if not found:
+        raise UserError(
+            f"No linear layer of '{family.tuned.spec}' ({type(network).__name__}) lies in its "
+            "files under its own name: what it learns could not be written into them.",
+            hint="Save the tuned model with the release of transformers that is installed.",
+        )
+    return found
 
 
 def _padded(texts: Sequence[WrittenText], n_vocabulary: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -471,12 +505,15 @@ def _plain(value: Any) -> Any:
     return getattr(value, "value", value)
 
 
-def _card(record: HealingRecord) -> str:
+def _card(record: HealingRecord, *, is_on_adapter: bool) -> str:
+    below = "the tuned model"
+    if is_on_adapter:
+        below = "a base and its adapter put together (`palimpsest restore write` does that)"
     settings = ", ".join(f"{name}={value}" for name, value in record.recipe)
     return (
         "---\nlibrary_name: peft\ntags:\n- palimpsest\n- lora\n---\n\n"
         f"# Healing of {Path(record.tuned).name}\n\n"
-        f"An adapter on top of the tuned model, trained on {record.n_texts:,} texts that the base "
+        f"An adapter on top of {below}, trained on {record.n_texts:,} texts that the base "
         f"`{Path(record.base).name}` wrote itself, and held to the tuned model on "
         f"{len(record.prompts):,} prompts of `{record.target}`, which must not be judged on.\n\n"
         f"Settings: {settings}.\n\n"
