@@ -130,11 +130,14 @@ def judge(
     n = len(difference)
     means = difference[rng.integers(0, n, (N_RESAMPLES, n))].mean(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
-    enough = n_within >= 0.8 * len(names)
-    if not enough:
+    ends = [found.point(name).target_change.ci95 for name in names]  # type: ignore[union-attr]
+    n_fallen = sum(each is not None and each[1] < -margin for each in ends)
+    if n_within >= 0.8 * len(names):
+        outcome = "pays" if low > 0 else "does worse" if high < 0 else "no better"
+    elif n_fallen > 0.2 * len(names):
         outcome = "costs too much of the target"
     else:
-        outcome = "pays" if low > 0 else "does worse" if high < 0 else "no better"
+        outcome = "not shown to keep the target"
     healed = float(np.mean([right[name].mean() for name in names]))
     return Verdict(
         plan.pair.name, margin, len(names), n_within, best, others[best], healed,
