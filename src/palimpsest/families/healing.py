@@ -216,11 +216,16 @@ class Healing(Member):
     @cached_property
     def record(self) -> HealingRecord:
         """How it was made."""
-        return read_record(self.folder)
+        return read_record(self._place)
+
+    @cached_property
+    def _place(self) -> Path:
+        """The folder, wherever the process goes when it has been found."""
+        return self.folder.absolute()
 
     def identity(self) -> object:
         """Return the digest of what was trained: the folder may be anywhere."""
-        return [self.name, self.version, sha256_of(self.folder / WEIGHTS)]
+        return [self.name, self.version, sha256_of(self._place / WEIGHTS)]
 
     def trained_on(self) -> frozenset[str]:
         """Return the digests of the target's prompts that it was trained on."""
@@ -259,7 +264,7 @@ class Healing(Member):
         """The factors A and B by the names that files may have for the tensors they change."""
         from safetensors.torch import load_file
 
-        tensors = load_file(self.folder / WEIGHTS)
+        tensors = load_file(self._place / WEIGHTS)
         found = {}
         for name, a in tensors.items():
             if name.endswith(".lora_A.weight"):
@@ -272,7 +277,7 @@ class Healing(Member):
     @cached_property
     def _is_turned(self) -> bool:
         """Whether the layers have inputs along their rows, as GPT-2's do."""
-        config = parse_json(read_bytes(self.folder / "adapter_config.json"), "the adapter's")
+        config = parse_json(read_bytes(self._place / "adapter_config.json"), "the adapter's")
         return bool(config.get("fan_in_fan_out"))
 
 
