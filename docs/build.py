@@ -204,7 +204,8 @@ def real_models_page() -> str:
     page = (DOCS / "real-models.md").read_text("utf-8")
     for name, text in claims.parts(claims.read()).items():
         page = between(page, name, text)
-    return between(page, "cures", cures.summary(cures.read()))
+    page = between(page, "cures", cures.summary(cures.read()))
+    return between(page, "healing", cures.healing_summary())
 
 
 def real_models_figure() -> Any:

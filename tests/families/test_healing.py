@@ -147,6 +147,17 @@ def test_an_adapter_is_healed_on_top_of_its_base(tmp_path: Path, target: Target)
     assert asked(family.model(member)) == asked(load_model(f"hf:{tmp_path / 'written'}"))
 
 
+def test_a_tuned_model_with_more_tokens_is_healed(tmp_path: Path, target: Target) -> None:
+    base, tuned = save_pair(tmp_path)
+    network: Any = load_model(f"hf:{tuned}").open_network()  # type: ignore[attr-defined]
+    network.resize_token_embeddings(410, mean_resizing=False)
+    network.save_pretrained(tuned)
+    family = Family(f"hf:{base}", f"hf:{tuned}")
+    member = heal(family, target, tmp_path / "healing", changed(SHORT, n_steps=2))
+    family.write(member, tmp_path / "written")
+    assert asked(family.model(member)) == asked(load_model(f"hf:{tmp_path / 'written'}"))
+
+
 def test_the_loss_on_the_base_s_text_falls(
     pair: tuple[Path, Path], target: Target, tmp_path: Path
 ) -> None:

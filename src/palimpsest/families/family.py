@@ -123,6 +123,16 @@ class Family:
         return self._merged.tensors if self.is_adapter else self._match.tensors
 
     @cached_property
+    def base_weights(self) -> str:
+        """What tells the base's weights from others, wherever they lie and however asked."""
+        return _weights_digest(self.base)
+
+    @cached_property
+    def tuned_weights(self) -> str:
+        """The same of the tuned model."""
+        return _weights_digest(self.tuned)
+
+    @cached_property
     def config(self) -> Mapping[str, Any]:
         """What ``config.json`` of the tuned model says."""
         return cast("Mapping[str, Any]", self.tuned.config.to_dict())
@@ -351,8 +361,7 @@ def _family(folder: str, base: str, tuned: str) -> Family:
     return Family(base, tuned)
 
 
-def weights_digest(model: HuggingFaceModel) -> str:
-    """Return what tells a model's weights from others, wherever they lie and however asked."""
+def _weights_digest(model: HuggingFaceModel) -> str:
     from palimpsest.lm.models.huggingface import hash_files
 
     parts = [model.checkpoint, *([model.adapter] if model.adapter is not None else [])]

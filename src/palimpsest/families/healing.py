@@ -237,9 +237,7 @@ class Healing(Member):
         Raises:
             UserError: It is another one.
         """
-        from palimpsest.families.family import weights_digest
-
-        if weights_digest(family.tuned) != self.record.tuned_weights:
+        if family.tuned_weights != self.record.tuned_weights:
             raise UserError(
                 f"The healing in '{self.folder}' was trained on '{self.record.tuned}'; "
                 f"'{family.tuned.spec}' has other weights.",

@@ -312,7 +312,9 @@ def _not_trained_on(
     if train is not None:
         used |= {example_digest(each, target) for each in target.for_training(train.n_prompts)}
     judged = target.without(used)
-    _check_number(len(judged.suite.examples), f"{target.suite.name}, less what was trained on")
+    if judged is not target:
+        left = judged.suite.in_language(judged.suite.source_language)
+        _check_number(len(left), f"{target.suite.name}, less what was trained on")
     return judged
 
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from palimpsest.errors import UserError, from_extra
-from palimpsest.families.family import Family, weights_digest
+from palimpsest.families.family import Family
 from palimpsest.families.healing import (
     RECORD,
     WEIGHTS,
@@ -118,8 +118,8 @@ def heal(
         recipe=recipe,
         base=family.base.spec,
         tuned=family.tuned.spec,
-        base_weights=weights_digest(family.base),
-        tuned_weights=weights_digest(family.tuned),
+        base_weights=family.base_weights,
+        tuned_weights=family.tuned_weights,
         target=target.suite.name,
         prompts=digests,
         texts=digest_json([[list(each) for each in part] for part in texts]),
@@ -135,8 +135,8 @@ def heal(
 def _identity(family: Family, recipe: HealingRecipe, digests: Sequence[str]) -> dict[str, Any]:
     return {
         "recipe": recipe.model_dump(mode="json"),
-        "base": weights_digest(family.base),
-        "tuned": weights_digest(family.tuned),
+        "base": family.base_weights,
+        "tuned": family.tuned_weights,
         "prompts": prompts_digest(digests),
         "dtype": str(family.tuned.dtype),
         "version": Healing.version,
@@ -223,7 +223,8 @@ def _write(
             ):
                 keep(part, texts, len(beginnings))
             del network
-    good = check_written(found.replay, who=family.base.spec, openings=recipe.openings)
+    known = [each for each in found.replay if max(each.ids) < family.tuned.n_embeddings]
+    good = check_written(known, who=family.base.spec, openings=recipe.openings)
     return found._replace(replay=good)
 
 
@@ -493,9 +494,13 @@ def _padded(texts: Sequence[WrittenText], n_vocabulary: int) -> Iterator[tuple[T
 
 
 def _divergence(wanted: Tensor, logits: Tensor) -> Tensor:
-    """Return the summed Kullback–Leibler divergence from wanted logits, in nats."""
+    """Return the summed Kullback–Leibler divergence from wanted logits, in nats.
+
+    Tokens that only one of the two has are left out of the sum, not of the probabilities.
+    """
     ours, theirs = (torch.log_softmax(each, -1) for each in (logits, wanted))
-    return functional.kl_div(ours, theirs, reduction="sum", log_target=True)
+    n = min(ours.size(-1), theirs.size(-1))
+    return functional.kl_div(ours[:, :n], theirs[:, :n], reduction="sum", log_target=True)
 
 
 def _plain(value: Any) -> Any:
