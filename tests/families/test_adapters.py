@@ -13,7 +13,7 @@ from tests.families.pairs import asked, save_adapted
 from tests.lm.models.checkpoints import byte_level_tokenizer, random_network
 
 from palimpsest.errors import UserError
-from palimpsest.families import Family
+from palimpsest.families import Family, restore
 from palimpsest.lm.models import load_model
 from palimpsest.lm.models.huggingface import quietly
 
@@ -123,6 +123,20 @@ def test_denoising_leaves_an_adapter_as_it_is_and_says_so(tmp_path: Path) -> Non
             assert torch.allclose(written[name], tensor, atol=1e-5), name
     whole = Family(f"hf:{base}", f"hf:{tmp_path / 'written'}")
     assert member.notes(whole) == ()
+
+
+def test_a_restoration_says_so_before_anything_is_asked(tmp_path: Path) -> None:
+    network = load_model("rosetta:base").open_network()  # type: ignore[attr-defined]
+    base, adapter = save_adapted(tmp_path, network=network)
+    load_model("rosetta:base").tokenizer.save_pretrained(base)  # type: ignore[attr-defined]
+    told: list[str] = []
+    with pytest.raises(UserError, match="it takes at least 30"):
+        restore(
+            f"hf:{base}", f"hf:{base},adapter={adapter}", suite="rosetta",
+            target="rosetta-instructions", members=["dg-hard|interpolate:0.5"], via=[], limit=1,
+            notify=told.extend,
+        )  # fmt: skip
+    assert any("'dg-hard' leaves the change of this adapter as it is" in each for each in told)
 
 
 def test_an_adapter_with_a_wide_rank_may_be_denoised(tmp_path: Path) -> None:
