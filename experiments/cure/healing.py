@@ -50,13 +50,13 @@ def plans(pairs: Path, models: Path | None, data: Path) -> Iterator[Plan]:
             yield Plan(asked, (401, 402, 403), ("n_texts=128", "n_steps=150", "batch_size=4"))
 
 
-def healings(plan: Plan, family: Family, out: Path) -> Iterator[tuple[Healing, float]]:
+def healings(plan: Plan, family: Family, folder: Path) -> Iterator[tuple[Healing, float]]:
     """Yield the healing of each seed, and the processor seconds that it took here, if any."""
     target = load_target(plan.pair.target)
     for seed in plan.seeds:
         started = time.process_time()
         recipe = parse_recipe([*plan.settings, f"seed={seed}"])
-        found = heal(family, target, out / "healings" / f"seed-{seed}", recipe, progress=_tell)
+        found = heal(family, target, folder / f"seed-{seed}", recipe, progress=_tell)
         yield found, time.process_time() - started
 
 
@@ -149,7 +149,7 @@ def run(plan: Plan, out: Path) -> tuple[list[list[object]], list[Verdict]]:
     """Heal, ask and judge one pair; return a line for each model, and the verdicts."""
     pair = plan.pair
     with closing(Family(pair.base, pair.tuned)) as family:
-        made = list(healings(plan, family, out))
+        made = list(healings(plan, family, out.with_name(f"healings-{pair.name}")))
     names = [member.spec for member, _ in made]
     seconds = {member.spec: taken for member, taken in made}
     found = restore(
@@ -167,7 +167,7 @@ def run(plan: Plan, out: Path) -> tuple[list[list[object]], list[Verdict]]:
         assert change.ci95 is not None
         name = f"healing {point.name.rpartition('-')[2]}" if point.name in names else point.name
         numbers = (kept.value, *kept.ci95, change.value, *change.ci95)
-        taken = f"{seconds[point.name]:.0f}" if point.name in names else ""
+        taken = f"{seconds[point.name]:.0f}" if seconds.get(point.name, 0) > 1 else ""
         lines.append(
             [pair.name, name, *(f"{number:.4f}" for number in numbers if number is not None), taken]
         )
