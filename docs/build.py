@@ -241,7 +241,8 @@ def real_models_page() -> str:
     outcomes = claims.read()
     for name, text in claims.parts(outcomes, closeness.verdicts(outcomes)).items():
         page = between(page, name, text)
-    return between(page, "cures", cures.summary(cures.read()))
+    page = between(page, "cures", cures.summary(cures.read()))
+    return between(page, "healing", cures.healing_summary())
 
 
 def real_models_figure() -> Any:

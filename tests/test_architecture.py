@@ -27,7 +27,7 @@ LAYERS = {
     "training": "errors registry files records",
     "lm": "errors registry conjugation files specs stats records",
     "judging": "errors registry conjugation files specs stats records report engines lm",
-    "families": "errors registry files specs stats records report engines lm judging",
+    "families": "errors registry files specs stats records report engines training lm judging",
     "lab": "errors registry conjugation files specs stats records report engines training",
     "rosetta": "errors registry files specs stats records report training lm judging",
     "browse": "errors files records",

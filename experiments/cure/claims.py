@@ -1,6 +1,8 @@
-"""Verdict of C9 from ``tables/cells.csv``: ``python -m experiments.cure.claims`` prints it.
+"""Verdicts from the tables: ``python -m experiments.cure.claims`` prints them.
 
-What counts as coming back, and what decides, stands in README.md and was written before the runs.
+C9 from ``tables/cells.csv``, by the rule in README.md; whether a healing pays from
+``tables/healing.csv`` and ``healing-verdicts.csv``, by the rule in HEALING.md. Both were written
+before the runs.
 """
 
 from __future__ import annotations
@@ -117,9 +119,53 @@ def summary(cells: Sequence[CuredCell]) -> str:
     return "\n".join(lines)
 
 
+def healing_summary() -> str:
+    """Return what the tables say of healings as Markdown: verdicts, and a line for each model."""
+    parts = [_healing_verdict(row) for row in _rows("healing-verdicts.csv")]
+    parts.append("")
+    parts += [
+        "| pair | model | kept, % | target, points | processor seconds |",
+        "|---|---|---:|---:|---:|",
+    ]
+    for row in _rows("healing.csv"):
+        kept, target = (_with_ends(row, *names) for names in _ESTIMATES)
+        parts.append(
+            f"| {row['pair']} | {row['member']} | {kept} | {target} | {row['cpu_seconds']} |"
+        )
+    return "\n".join(parts)
+
+
+_ESTIMATES = (
+    ("kept", "kept_low", "kept_high"),
+    ("target_change", "target_low", "target_high"),
+)
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    with (TABLE.parent / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _healing_verdict(row: Mapping[str, str]) -> str:
+    healed, other, low, high = (
+        100 * float(row[name]) for name in ("kept_healed", "kept_other", "low", "high")
+    )
+    return (
+        f"- `{row['pair']}`, {100 * float(row['margin']):.0f} points: **{row['outcome']}**. "
+        f"{row['n_within']} of {row['n_seeds']} seeds are within the margin; they all keep "
+        f"{healed:.0f} % on average, the best other that is within it, `{row['other']}`, "
+        f"{other:.0f} %: a difference of {healed - other:+.0f} points ({low:+.0f} to {high:+.0f})."
+    )
+
+
+def _with_ends(row: Mapping[str, str], *names: str) -> str:
+    value, low, high = (100 * float(row[name]) for name in names)
+    return f"{value:.1f} ({low:.1f} to {high:.1f})"
+
+
 def main() -> None:
-    """Print the summary."""
-    sys.stdout.write(summary(read()) + "\n")
+    """Print the summaries."""
+    sys.stdout.write(f"{summary(read())}\n\n{healing_summary()}\n")
 
 
 if __name__ == "__main__":

@@ -143,6 +143,43 @@ def test_a_choice_that_is_none_writes_nothing_and_exits_3(
     assert (folder / "config.json").is_file()
 
 
+def test_a_healing_is_trained_asked_and_written(palimpsest: Palimpsest, tmp_path: Path) -> None:
+    out, folder = tmp_path / "run", tmp_path / "healed"
+    ended = palimpsest(
+        "restore", *PAIR, *SUITES, "--limit", "15", "--members", "interpolate:0.6",
+        "--via", "leet", "--target-margin", "30", "--out", out, "--train",
+        "--train-set", "n_steps=4", "--train-set", "n_texts=16", "--train-set", "seed=2",
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    assert "15 of 60 examples of the target are what a healing was trained on" in ended.err
+    assert "healing, replay 16/16" in ended.err
+    assert "healing, steps 4/4" in ended.err
+    name = f"healing:{out / 'healings' / 'seed-2-n_steps-4-n_texts-16'}"
+    assert name in [point.name for point in read_restoration(out).points]
+    ended = palimpsest("restore", "write", name, folder, "--out", out, "--quiet")
+    assert ended.code == 0, ended.err
+    card = (folder / "README.md").read_text("utf-8")
+    assert "healed by 4 steps with seed 2" in card
+    assert (folder / "config.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--train-set", "n_steps=4"), "Add --train, or leave it out."),
+        (("--train", "--train-set", "n_step=4"), "Did you mean 'n_steps'?"),
+        (("--train", "--limit", "9"), "at least 30 others are needed"),
+    ],
+)
+def test_a_training_that_cannot_be_is_refused_before_anything_is_asked(
+    palimpsest: Palimpsest, tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    ended = palimpsest("restore", *PAIR, *SUITES, "--out", tmp_path / "run", *options)
+    assert ended.code == 2
+    assert said in ended.err
+    assert not (tmp_path / "run").exists()
+
+
 def test_more_arguments_than_two_models_are_refused(palimpsest: Palimpsest) -> None:
     ended = palimpsest("restore", *PAIR, "third", *SUITES)
     assert ended.code == 2

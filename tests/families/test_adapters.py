@@ -13,7 +13,7 @@ from tests.families.pairs import asked, save_adapted
 from tests.lm.models.checkpoints import byte_level_tokenizer, random_network
 
 from palimpsest.errors import UserError
-from palimpsest.families import Family
+from palimpsest.families import Family, restore
 from palimpsest.lm.models import load_model
 from palimpsest.lm.models.huggingface import quietly
 
@@ -104,6 +104,46 @@ def check_merged(architecture: str, kind: str, tmp_path: Path) -> None:
     for name, tensor in written.items():
         # Products summed in another order.
         torch.testing.assert_close(tensor, merged[name], atol=1e-5, rtol=0)
+
+
+def test_denoising_leaves_an_adapter_as_it_is_and_says_so(tmp_path: Path) -> None:
+    base, adapter = save_adapted(tmp_path)
+    family = Family(f"hf:{base}", f"hf:{base},adapter={adapter}")
+    [member, chain, other] = family.members(["dg-hard", "dg-hard|interpolate:0.5", "ties:0.3"])
+    [note] = member.notes(family)
+    assert "'dg-hard' leaves the change of this adapter as it is" in note
+    assert chain.notes(family) == (note,)
+    assert other.notes(family) == ()
+    family.write(member, tmp_path / "written")
+    assert note in (tmp_path / "written" / "README.md").read_text("utf-8")
+    merged = load_model(f"hf:{base},adapter={adapter}").open_network().merge_and_unload()  # type: ignore[attr-defined]
+    written = load_file(tmp_path / "written" / "model.safetensors")
+    for name, tensor in merged.state_dict().items():
+        if name in written:  # what is tied is not stored twice
+            assert torch.allclose(written[name], tensor, atol=1e-5), name
+    whole = Family(f"hf:{base}", f"hf:{tmp_path / 'written'}")
+    assert member.notes(whole) == ()
+
+
+def test_a_restoration_says_so_before_anything_is_asked(tmp_path: Path) -> None:
+    network = load_model("rosetta:base").open_network()  # type: ignore[attr-defined]
+    base, adapter = save_adapted(tmp_path, network=network)
+    load_model("rosetta:base").tokenizer.save_pretrained(base)  # type: ignore[attr-defined]
+    told: list[str] = []
+    with pytest.raises(UserError, match="it takes at least 30"):
+        restore(
+            f"hf:{base}", f"hf:{base},adapter={adapter}", suite="rosetta",
+            target="rosetta-instructions", members=["dg-hard|interpolate:0.5"], via=[], limit=1,
+            notify=told.extend,
+        )  # fmt: skip
+    assert any("'dg-hard' leaves the change of this adapter as it is" in each for each in told)
+
+
+def test_an_adapter_with_a_wide_rank_may_be_denoised(tmp_path: Path) -> None:
+    base, adapter = save_adapted(tmp_path, r=20)
+    family = Family(f"hf:{base}", f"hf:{base},adapter={adapter}")
+    [member] = family.members(["dg-hard"])
+    assert member.notes(family) == ()
 
 
 def test_an_adapter_of_half_the_change_changes_half(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ class InPieces:
 def test_every_kind_of_member_is_held_to_the_laws() -> None:
     for name, kind in zip(MEMBERS, KINDS, strict=True):
         assert kind.name == name
-        assert bool(kind.examples) == (name != "checkpoints")
+        assert bool(kind.examples) == (name not in ("checkpoints", "healing"))  # need a folder
         assert {member_of(spec).name for spec in kind.examples} <= {name}
 
 

@@ -23,6 +23,7 @@ from palimpsest.cli.options import (
     workers_of,
 )
 from palimpsest.cli.terminal import command_line, progress_bars, show_notes, told_by
+from palimpsest.errors import UserError
 
 if TYPE_CHECKING:
     from palimpsest.records import Restoration
@@ -60,6 +61,24 @@ TargetMargin = Annotated[
         "that are saved. A member is good enough only if a larger fall is excluded.",
     ),
 ]
+Train = Annotated[
+    bool,
+    typer.Option(
+        "--train",
+        help="Also heal the tuned model by a short training on text that the base writes itself, "
+        "and ask the result, `healing:OUT/healings/seed-0`. Needs peft. A quarter of the target "
+        "at most is trained on, and judges nobody.",
+    ),
+]
+TrainSet = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--train-set",
+        metavar="KEY=VALUE",
+        help="A setting of that training, repeatable: `seed=1`, `n_steps=500`, "
+        "`openings=natural`, `keep=2`; a wrong one is answered with all there are.",
+    ),
+]
 Write = Annotated[
     Path | None,
     typer.Option(
@@ -80,6 +99,8 @@ def restore(
     members: Members = None,
     via: Via = None,
     target_margin: TargetMargin = 2.0,
+    train: Train = False,
+    train_set: TrainSet = None,
     write: Write = None,
     out: Out = Path("palimpsest-out"),
     limit: Limit = None,
@@ -104,11 +125,16 @@ def restore(
 
     Then open restore.html. Next: `palimpsest restore write MEMBER DIR`.
     """
-    from palimpsest.families import check_new_folder
+    from palimpsest.families import check_new_folder, parse_recipe
     from palimpsest.families import restore as ask_all
 
     if write is not None:
         check_new_folder(write)
+    if train_set and not train:
+        raise UserError(
+            f"--train-set {train_set[0]} sets a training that is not wanted.",
+            hint="Add --train, or leave it out.",
+        )
     with (
         workers_of(engine, workers, address) as held_by,
         progress_bars(enabled=not quiet and not json) as show,
@@ -124,6 +150,7 @@ def restore(
             out=out,
             limit=limit,
             workers=held_by,
+            train=parse_recipe(train_set or ()) if train else None,
             seed=seed,
             command=command_line(),
             progress=told_by(show),

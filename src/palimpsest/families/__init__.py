@@ -12,6 +12,12 @@ if TYPE_CHECKING:
         read_trace,
         rewrite_family_reports,
     )
+    from palimpsest.families.healing import (
+        Healing,
+        HealingRecipe,
+        HealingRecord,
+        parse_recipe,
+    )
     from palimpsest.families.member import (
         Member,
         MemberChain,
@@ -23,15 +29,17 @@ if TYPE_CHECKING:
     )
     from palimpsest.families.restoration import DEFAULT_MEMBERS, MARGIN, restore
     from palimpsest.families.restored import check_new_folder, write_member
+    from palimpsest.families.short_training import heal
     from palimpsest.families.specs import MEMBERS, parse_members
     from palimpsest.families.target import Target, load_target
     from palimpsest.families.tracing import trace
 
 __all__ = [
-    "DEFAULT_MEMBERS", "MARGIN", "MEMBERS", "Family", "Member", "MemberChain", "Rows", "SavedStep",
-    "Target", "TensorPair", "check_new_folder", "fraction", "load_target", "parse_members",
-    "read_restoration", "read_trace", "restore", "rewrite_family_reports", "saved_steps", "scaled",
-    "shortest", "trace", "write_member",
+    "DEFAULT_MEMBERS", "MARGIN", "MEMBERS", "Family", "Healing", "HealingRecipe", "HealingRecord",
+    "Member", "MemberChain", "Rows", "SavedStep", "Target", "TensorPair", "check_new_folder",
+    "fraction", "heal", "load_target", "parse_members", "parse_recipe", "read_restoration",
+    "read_trace", "restore", "rewrite_family_reports", "saved_steps", "scaled", "shortest", "trace",
+    "write_member",
 ]  # fmt: skip
 
 lazy_face(globals())

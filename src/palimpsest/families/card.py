@@ -35,19 +35,26 @@ def model_card(family: Family, member: Member, *, name: str, measured: str = "")
         "source": member.source,
         "made by": f"Palimpsest {__version__}",
     }
+    notes = (*family.notes, *member.notes(family))
     rows = [f"| {key} | {value.translate(_SAFE)} |" for key, value in facts.items()]
     parts = [
         f"---\nlibrary_name: {library}\nbase_model: {_name(family.base)}\n"
         "tags:\n- palimpsest\n- merge\n---",
         f"# {name}",
-        "Made of the weights of a base and of a tuned model, without training. Arithmetic is in "
+        f"Made of the weights of a base and of a tuned model, {_how(member)}. Arithmetic is in "
         "float32, tensors are stored in the dtype of the tuned model's.",
         "\n".join(["| | |", "|---|---|", *rows]),
         *(["## Measured", measured.strip()] if measured.strip() else []),
-        *(["## Notes", "\n".join(f"- {note}" for note in family.notes)] if family.notes else []),
+        *(["## Notes", "\n".join(f"- {note}" for note in notes)] if notes else []),
         "The terms of use are those of the two models.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _how(member: Member) -> str:
+    if not member.is_trained:
+        return "without training"
+    return "with what a short training on text of the base has added to the tuned model"
 
 
 def _shown(model: HuggingFaceModel) -> str:

@@ -84,9 +84,12 @@ class Family:
         """Return the members that specs stand for, each once; see :func:`parse_members`.
 
         Raises:
-            UserError: A spec is wrong.
+            UserError: A spec is wrong, or the member is of another family.
         """
-        return parse_members(specs)
+        members = parse_members(specs)
+        for member in members:
+            member.check(self)
+        return members
 
     def fingerprint(self, member: Member) -> str:
         """Return what identifies a member's weights and all else that decides its answers.
@@ -112,9 +115,22 @@ class Family:
         Raises:
             UserError: An adapter's change cannot be treated so.
         """
-        if self.is_adapter and not member.scales:
-            return self._merged.tensors
-        return self._match.tensors
+        return self._match.tensors if member.scales else self.whole_tensors
+
+    @property
+    def whole_tensors(self) -> tuple[MatchedTensor, ...]:
+        """What the files of a whole model have, of an adapter the base's with its change."""
+        return self._merged.tensors if self.is_adapter else self._match.tensors
+
+    @cached_property
+    def base_weights(self) -> str:
+        """What tells the base's weights from others, wherever they lie and however asked."""
+        return _weights_digest(self.base)
+
+    @cached_property
+    def tuned_weights(self) -> str:
+        """The same of the tuned model."""
+        return _weights_digest(self.tuned)
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
@@ -343,6 +359,13 @@ def open_member(folder: str, base: str, tuned: str, member: str) -> LanguageMode
 @lru_cache(maxsize=1)
 def _family(folder: str, base: str, tuned: str) -> Family:
     return Family(base, tuned)
+
+
+def _weights_digest(model: HuggingFaceModel) -> str:
+    from palimpsest.lm.models.huggingface import hash_files
+
+    parts = [model.checkpoint, *([model.adapter] if model.adapter is not None else [])]
+    return digest_json([sorted(hash_files(part.weights).values()) for part in parts])
 
 
 def _opened(spec: str, role: str) -> HuggingFaceModel:

@@ -12,6 +12,7 @@ from palimpsest.errors import UserError
 if TYPE_CHECKING:
     import torch
 
+    from palimpsest.families.family import Family
     from palimpsest.specs import Spec
 
 Rows = Callable[["torch.Tensor", "torch.Tensor", int], "torch.Tensor"]
@@ -78,6 +79,9 @@ class Member(ABC):
     """Whether it multiplies the change of each tensor by one number, so that of an adapter's change
     it makes one that is an adapter."""
 
+    is_trained: ClassVar[bool] = False
+    """Whether something besides the two models has been trained for it."""
+
     @property
     @abstractmethod
     def spec(self) -> str:
@@ -104,6 +108,21 @@ class Member(ABC):
     def identity(self) -> object:
         """Return what tells its weights from others, of the same base and tuned model."""
         return [self.spec, self.version]
+
+    def trained_on(self) -> frozenset[str]:
+        """Return the digests of prompts of the target that nobody may judge it by."""
+        return frozenset()
+
+    def check(self, family: Family) -> None:  # noqa: B027 - most belong to any family
+        """Check that it belongs to a family.
+
+        Raises:
+            UserError: It was made for another one.
+        """
+
+    def notes(self, family: Family) -> tuple[str, ...]:
+        """Return what a user should know of it in a family, in sentences."""
+        return ()
 
     def expected_seconds(self, shapes: Sequence[tuple[int, ...]]) -> float:
         """Return about how long the arithmetic for tensors of these shapes takes on this machine.
@@ -171,6 +190,10 @@ class MemberChain(Member):
         return all(link.scales for link in self.links)
 
     @property
+    def is_trained(self) -> bool:  # type: ignore[override]  # noqa: D102
+        return any(link.is_trained for link in self.links)
+
+    @property
     def spec(self) -> str:  # noqa: D102
         return "|".join(link.spec for link in self.links)
 
@@ -193,6 +216,19 @@ class MemberChain(Member):
     def identity(self) -> object:
         """Return that of every link."""
         return [link.identity() for link in self.links]
+
+    def trained_on(self) -> frozenset[str]:
+        """Return those of all links."""
+        return frozenset().union(*(link.trained_on() for link in self.links))
+
+    def check(self, family: Family) -> None:
+        """Check every link."""
+        for link in self.links:
+            link.check(family)
+
+    def notes(self, family: Family) -> tuple[str, ...]:
+        """Return those of all links."""
+        return tuple(dict.fromkeys(note for link in self.links for note in link.notes(family)))
 
     def expected_seconds(self, shapes: Sequence[tuple[int, ...]]) -> float:
         """Return the sum over the links."""

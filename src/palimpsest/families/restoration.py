@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +14,9 @@ from palimpsest.families.choice import choose, compare_cures
 from palimpsest.families.family import Family
 from palimpsest.families.finished import RESTORATION_FILE
 from palimpsest.families.front import BASE, TUNED, Candidate, Evidence
+from palimpsest.families.healing import HealingRecipe
 from palimpsest.families.member import Member
-from palimpsest.families.target import Target, load_target, score_of
+from palimpsest.families.target import Target, example_digest, load_target, score_of
 from palimpsest.judging import (
     PLAIN,
     OpenRun,
@@ -49,6 +50,9 @@ MARGIN = 0.02
 
 LONG_SECONDS = 60.0
 """A member whose making takes so long is named beforehand."""
+
+HEALINGS = "healings"
+"""The folder within a run's in which healings are made."""
 
 N_WAYS = 2
 """So many of the best ways of asking are put to the target as well."""
@@ -161,6 +165,7 @@ def restore(
     out: Path | str | None = None,
     limit: int | None = None,
     workers: Workers | None = None,
+    train: HealingRecipe | None = None,
     seed: int = 0,
     n_resamples: int = 10_000,
     command: str = "palimpsest.families.restore(…)",
@@ -181,6 +186,8 @@ def restore(
         out: The run folder. Answers in it are used again, those of a diagnosis as well.
         limit: At most so many source examples a cell.
         workers: Who hold the models, as for :func:`palimpsest.diagnose`.
+        train: Settings of a healing (:func:`~palimpsest.families.heal`) to make in the run folder
+            and to ask beside the members.
         seed: Seed of the bootstrap.
         n_resamples: Bootstrap resamples.
         command: Recorded as the way to repeat the run.
@@ -205,6 +212,7 @@ def restore(
     aim = load_target(target, limit=limit)
     family = Family(base, tuned)
     wanted = family.members(DEFAULT_MEMBERS if members is None else members)
+    judged = _not_trained_on(aim, wanted, train)
     vias = distinct_vias([parse_via(spec, built) for spec in _specs(via, built)])
     with (
         closing(family),
@@ -215,18 +223,25 @@ def restore(
         findings = examine_quickly(ends, built)
         warnings = [each.sentence for each in findings if each.severity in ("note", "no verdict")]
         warnings += [*family.notes, *_long_work(family, wanted)]
+        warnings += dict.fromkeys(note for member in wanted for note in member.notes(family))
+        warnings += _kept_apart(aim, judged)
         if notify is not None:
             notify(warnings)
         asking = _Asking(
             run,
             built,
-            aim,
+            judged,
             settings_for(built, ends.values()),
-            aim.settings(ends.values()),
+            judged.settings(ends.values()),
             workers or Workers(),
             progress,
         )
-        found = _judged(family, wanted, vias, asking, target_margin)
+
+        def healed() -> Iterator[Member]:
+            if train is not None:
+                yield from _healed(family, aim, train, run, progress)
+
+        found = _judged(family, wanted, healed, vias, asking, target_margin)
         found = found.model_copy(update={"warnings": [*warnings, *found.warnings]})
         run.folder.write_text(RESTORATION_FILE, found.to_json() + "\n")
         if run.is_kept:
@@ -237,16 +252,18 @@ def restore(
 def _judged(
     family: Family,
     members: Sequence[Member],
+    healed: Callable[[], Iterable[Member]],
     vias: Sequence[Via],
     asking: _Asking,
     margin: float,
 ) -> Restoration:
-    """Ask all, and judge what they say."""
+    """Ask all, and judge what they say; a healing is made once it is known that it is needed."""
     seed, n_resamples = asking.run.seed, asking.run.n_resamples
     both = [_member(family, each, asking) for each in family.members([BASE, TUNED])]
     plain = _forgetting(asking, seed, n_resamples)
     gain = _gain(both, asking.target, seed, n_resamples)
-    others = (each for each in members if each.spec not in (BASE, TUNED))
+    wanted = {each.spec: each for each in (*members, *healed())}.values()
+    others = (each for each in wanted if each.spec not in (BASE, TUNED))
     candidates = [
         *both,
         *(_member(family, each, asking) for each in others),
@@ -281,6 +298,52 @@ def _judged(
         warnings=list(_left_out(candidates, evidence)),
         provenance=asking.run.provenance({via.name: via.conjugation.facts() for via in vias}),
     )
+
+
+def _not_trained_on(
+    target: Target, members: Sequence[Member], train: HealingRecipe | None
+) -> Target:
+    """Return what of the target no member was trained on, nor will be.
+
+    Raises:
+        UserError: Too little is left.
+    """
+    used = frozenset().union(*(member.trained_on() for member in members))
+    if train is not None:
+        used |= {example_digest(each, target) for each in target.for_training(train.n_prompts)}
+    judged = target.without(used)
+    if judged is not target:
+        left = judged.suite.in_language(judged.suite.source_language)
+        _check_number(len(left), f"{target.suite.name}, less what was trained on")
+    return judged
+
+
+def _kept_apart(target: Target, judged: Target) -> Iterator[str]:
+    n, n_judged = (len(each.suite.examples) for each in (target, judged))
+    if n_judged < n:
+        yield (
+            f"{n - n_judged:,} of {n:,} examples of the target are what a healing was trained on; "
+            "no model is judged by them."
+        )
+
+
+def _healed(
+    family: Family,
+    target: Target,
+    recipe: HealingRecipe,
+    run: OpenRun,
+    progress: FamilyProgress | None,
+) -> Iterator[Member]:
+    """Train a healing in the run folder, or find the one that is there."""
+    from palimpsest.families.short_training import heal
+
+    def tell(name: str, n_done: int, n_total: int) -> None:
+        if progress is not None:
+            progress(name, n_done, n_total, 0)
+
+    family.close()  # while it is trained, there are the networks of the training
+    folder = run.folder.path / HEALINGS / recipe.label
+    yield heal(family, target, folder, recipe, progress=tell)
 
 
 def _long_work(family: Family, members: Sequence[Member]) -> Iterator[str]:

@@ -24,6 +24,7 @@ MEMBERS: Registry[type[Member]] = Registry(
         "ties": f"{_HERE}.ties:LargestChanges",
         "dare": f"{_HERE}.dare:DropAndRescale",
         "only": f"{_HERE}.only:PartOfChange",
+        "healing": f"{_HERE}.healing:Healing",
     },
 )
 """Names to classes, each with a ``parse``; plugins use ``palimpsest.members``."""

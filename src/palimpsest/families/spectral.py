@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from palimpsest.families.family import Family
+    from palimpsest.families.matching import MatchedTensor
     from palimpsest.specs import Spec
 
 _FEWEST_NUMBERS = 1024
@@ -84,6 +86,23 @@ class SpectralDenoising(Member):
             )
         return (cls(),)
 
+    def notes(self, family: Family) -> tuple[str, ...]:
+        """Say of an adapter that it keeps its change."""
+        if not family.is_adapter:
+            return ()
+        changed = [each for each in family.whole_tensors if each.base is not None]
+        kept = [each for each in changed if is_low_rank(each)]
+        if not kept:
+            return ()
+        which = (
+            "the change" if len(kept) == len(changed) else f"{len(kept)} of {len(changed)} tensors"
+        )
+        return (
+            f"'{self.name}' leaves {which} of this adapter as it is: where the rank is so low, the "
+            "median singular value is zero, and so is the threshold below which singular values "
+            "are taken for noise.",
+        )
+
     def expected_seconds(self, shapes: Sequence[tuple[int, ...]]) -> float:
         """Return about how long the decompositions take, by one of a small matrix."""
         wanted = [shape for shape in shapes if is_denoised(shape)]
@@ -102,6 +121,13 @@ class SpectralDenoising(Member):
         if pair.shape[0] < pair.shape[1]:
             return _projected_from_left(pair, vectors)
         return _projected_from_right(vectors)
+
+
+def is_low_rank(matched: MatchedTensor) -> bool:
+    """Return whether an adapter's change of a tensor has more singular values of zero than not."""
+    factor = getattr(matched.tuned, "a", None)
+    shape = matched.place.shape
+    return factor is not None and len(shape) == 2 and 2 * len(factor) < min(shape)
 
 
 def _work(shape: tuple[int, ...]) -> float:

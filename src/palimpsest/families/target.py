@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,10 +14,11 @@ import numpy.typing as npt
 
 from palimpsest.errors import UserError
 from palimpsest.families.text_rows import read_text_suite
+from palimpsest.files import digest, digest_json
 from palimpsest.judging import Settings, settings_for
 from palimpsest.lm.models import LanguageModel
-from palimpsest.lm.suites import Suite, load_suite
-from palimpsest.records import AnswerRow, TargetInfo
+from palimpsest.lm.suites import Example, Suite, load_suite
+from palimpsest.records import THRESHOLDS, AnswerRow, TargetInfo
 
 Array = npt.NDArray[np.float64]
 
@@ -86,6 +87,43 @@ class Target:
         found: Array = 1 - mine / before if self.is_text else mine - before
         return found
 
+    def for_training(self, n: int) -> list[Example]:
+        """Return some examples that a healing may be trained on, the same at every call.
+
+        They are chosen by a hash of their names, and are a quarter of all at most. Who judges what
+        was trained on them leaves them out (:meth:`without`).
+
+        Args:
+            n: How many are wanted.
+
+        Raises:
+            UserError: Too few would be left to judge by.
+        """
+        examples = self.suite.in_language(self.suite.source_language)
+        n_taken = min(n, len(examples) // 4)
+        if not n_taken or len(examples) - n_taken < THRESHOLDS.min_examples:
+            raise UserError(
+                f"'{self.suite.name}' has {len(examples)} examples. A healing is trained on a "
+                "quarter at most of what the model was tuned for, and at least "
+                f"{THRESHOLDS.min_examples} others are needed to judge it by.",
+                hint="Raise --limit, or name a --target with more examples.",
+            )
+        return sorted(examples, key=lambda each: digest(f"healing {each.source_id}"))[:n_taken]
+
+    def without(self, digests: frozenset[str]) -> Target:
+        """Return the target without the examples that have been trained on.
+
+        Args:
+            digests: Of their prompts, as :func:`example_digest` has them.
+        """
+        gone = {
+            each.source_id for each in self.suite.examples if example_digest(each, self) in digests
+        }
+        left = tuple(each for each in self.suite.examples if each.source_id not in gone)
+        if not gone:
+            return self
+        return replace(self, suite=replace(self.suite, examples=left))
+
     def info(self) -> TargetInfo:
         """Return what the records say of it."""
         return TargetInfo(
@@ -142,6 +180,13 @@ def load_target(spec: str, *, limit: int | None = None) -> Target:
     suite = read_text_suite(Path(spec.removeprefix(TEXT)), name=spec, limit=limit)
     n_bytes = {each.source_id: len(each.choices[0].encode()) for each in suite.examples}
     return Target(suite, is_text=True, n_bytes=n_bytes)
+
+
+def example_digest(example: Example, target: Target) -> str:
+    """Return what tells whether an example was trained on: its prompt, and of text all of it."""
+    prompt = example.prompt
+    plain = prompt if isinstance(prompt, str) else [[each.role, each.content] for each in prompt]
+    return digest_json([plain, *(example.choices if target.is_text else ())])
 
 
 def score_of(row: AnswerRow) -> float:

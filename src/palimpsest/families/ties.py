@@ -22,6 +22,11 @@ class LargestChanges(Member):
 
     With one tuned model, of TIES's three steps the first is left: of signs there is one, and the
     mean is that of one.
+
+    **A departure from the paper.** Its Algorithm 1, and the authors' code, trim the change of the
+    whole model as one vector, so that tensors that the tuning has moved much keep more of their
+    numbers and others fewer, perhaps none. Here each tensor keeps the same share, as in mergekit,
+    so that a member stays a function of two tensors.
     """
 
     density: float
@@ -30,7 +35,10 @@ class LargestChanges(Member):
     name: ClassVar[str] = "ties"
     examples: ClassVar[tuple[str, ...]] = ("ties:0.2",)
     everything: ClassVar[str] = "ties:1"
-    source: ClassVar[str] = "TIES, Yadav et al. 2023, arXiv 2306.01708, with one tuned model"
+    source: ClassVar[str] = (
+        "TIES, Yadav et al. 2023, arXiv 2306.01708, with one tuned model, "
+        "trimmed a tensor at a time"
+    )
     formula: ClassVar[str] = (
         "W_ij = W_tuned where |W_tuned − W_base| is among the share d of the tensor's largest, "
         "else W_base"

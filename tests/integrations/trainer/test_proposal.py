@@ -148,13 +148,32 @@ def test_a_target_that_gains_nothing_ends_nothing(
 
 
 @pytest.mark.slow
-def test_a_resumed_training_has_lost_its_start_and_says_the_command(
+@deprecated
+@pytest.mark.parametrize(
+    ("change", "rate"), [(lambda n: n, 1e-3), (with_adapter, 1e-2)], ids=["whole model", "adapter"]
+)
+def test_a_resumed_training_proposes_what_an_uninterrupted_one_does(
+    tmp_path: Path, change: Any, rate: float
+) -> None:
+    saving = {"save_strategy": "steps", "save_steps": 30, "max_steps": 60, "n_documents": 240}
+    settings = {**saving, "change": change, "learning_rate": rate}
+    trainer, whole = watched(tmp_path / "run", **settings)
+    trainer.train()
+    assert whole.proposal is not None
+    again, resumed = watched(tmp_path / "run", **settings)
+    again.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-30"))
+    assert_same_to_the_bit(weights(again), weights(trainer))
+    assert resumed.proposal == whole.proposal
+
+
+@pytest.mark.slow
+def test_a_training_resumed_with_another_model_has_lost_its_start_and_says_the_command(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     saving = {"save_strategy": "steps", "save_steps": 2, "max_steps": 4}
     trainer, _ = watched(tmp_path / "run", **saving)
     trainer.train()
-    again, callback = watched(tmp_path / "run", **saving)
+    again, callback = watched(tmp_path / "run", name="tuned", **saving)
     with caplog.at_level(logging.WARNING, "palimpsest.trainer"):
         again.train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-2"))
     assert callback.proposal is None

@@ -47,6 +47,19 @@ def test_the_front_says_in_words_what_it_shows() -> None:
     assert "5 points" in front().caption
 
 
+def test_a_member_in_a_folder_is_called_by_its_last_part() -> None:
+    found = fake_restoration()
+    names = {2: "healing:runs/mine/healings/seed-0", 3: "healing:runs/a/seed-1|interpolate:0.9"}
+    points = [
+        each.model_copy(update={"name": names.get(place, each.name)})
+        for place, each in enumerate(found.points)
+    ]
+    [drawing] = RESTORATION_FIGURES.drawings(found.model_copy(update={"points": points}))
+    said = drawing.alternative
+    assert "healing seed-0: " in said
+    assert "healing:runs/a/seed-1|interpolate:0.9: " in said
+
+
 def test_a_trace_has_a_figure_of_its_target_only_if_it_has_one() -> None:
     names = [drawing.name for drawing in TRACE_FIGURES.drawings(fake_trace())]
     assert names == ["trace", "trace-target"]

@@ -22,6 +22,7 @@ from palimpsest.integrations.trainer.proposal import (
     ask_shares,
     command_for,
     propose,
+    start_digest,
     weights_at_start,
 )
 from palimpsest.integrations.trainer.record import TrainingRecord, parse_probes, reached, scalars
@@ -121,7 +122,8 @@ class ForgettingCallback(TrainerCallback):
             n_resamples=n_resamples,
         )
         self._target = None if target is None else load_target(target, limit=limit)
-        self._start: dict[str, torch.Tensor] | None = None
+        # A checkpoint that is resumed is loaded later: by then these weights are gone.
+        self._start = None if target is None else _weights_before(trainer)
         self.proposal: Proposal | None = None
         self._pace = Pace(max_share)
         self._session = ""
@@ -135,8 +137,8 @@ class ForgettingCallback(TrainerCallback):
         self._pace = Pace(self._max_share)
         self._session = uuid.uuid4().hex[:16]  # from the system, not from a seeded generator
         self._said = False
-        if self._target is not None and state.global_step == 0 and state.is_world_process_zero:
-            self._start = weights_at_start(unwrapped(self._trainer))
+        if self._target is not None and state.is_world_process_zero:
+            self._remember_start(resumed=state.global_step > 0)
         with self._asking(state) as model:
             rows, outcome = on_first_rank(self._trainer, lambda: self._begin(model, state))
             self._publish(outcome, control)
@@ -147,6 +149,14 @@ class ForgettingCallback(TrainerCallback):
                 training_seconds=rows[-1].training_seconds,
                 cost_seconds=rows[-1].measuring_seconds / len({row.step for row in rows}),
             )
+
+    def _remember_start(self, *, resumed: bool) -> None:
+        """Keep the weights of the start, or see whether those of this process were the start's."""
+        if not resumed:
+            self._start = weights_at_start(unwrapped(self._trainer))
+            self._record.keep_start(start_digest(self._start))
+        elif self._start is not None and not self._record.began_with(start_digest(self._start)):
+            self._start = None
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -198,7 +208,10 @@ class ForgettingCallback(TrainerCallback):
         def tried() -> Proposal | None:
             start = self._start
             if start is None:
-                _LOG.warning("The training was resumed: its first weights are gone, none is tried.")
+                _LOG.warning(
+                    "The training was resumed, and the model that this Trainer was made with is "
+                    "not the one that it began with: its first weights are gone, none is tried."
+                )
                 return None
             return propose(ask_shares(network, start, lambda share: self._scores(share, step)))
 
@@ -342,6 +355,14 @@ class ForgettingCallback(TrainerCallback):
         if outcome.stop is not None:
             control.should_training_stop = True
             _LOG.warning("Palimpsest stops the training: %s.", outcome.stop)
+
+
+def _weights_before(trainer: Trainer) -> dict[str, torch.Tensor] | None:
+    """Return the weights that a Trainer was made with; none if they cannot be those of a start."""
+    try:
+        return weights_at_start(unwrapped(trainer))
+    except UserError:  # said when a training starts with it
+        return None
 
 
 def _check(trainer: object, every: object, stop_at_forgetting: float | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -107,6 +108,24 @@ def weights_at_start(network: nn.Module) -> dict[str, torch.Tensor]:
             hint="Leave target= out, and run palimpsest restore on what comes out of it.",
         )
     return start
+
+
+def start_digest(start: Mapping[str, torch.Tensor]) -> str:
+    """Return what tells the weights at a start from others.
+
+    An adapter's inner factors are left out: they are drawn anew by every process that makes one,
+    and shares of its change do not need them.
+
+    Args:
+        start: What :func:`weights_at_start` returned.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(start):
+        if not any(word in name for word in _INNER):
+            digest.update(name.encode())
+            numbers = start[name].contiguous().view(-1).view(torch.uint8).numpy()
+            digest.update(memoryview(numbers))  # type: ignore[arg-type]
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -25,10 +25,21 @@ from palimpsest.judging import (
 from palimpsest.lm import Prompt
 from palimpsest.lm.models import Decided, Generation, LanguageModel, ScriptedModel
 from palimpsest.lm.suites import Suite, load_suite
-from palimpsest.records import FILE_NAME, AnswerRow, AnswerStore, Measurement, MeasurementLog
+from palimpsest.records import (
+    FILE_NAME,
+    AnswerRow,
+    AnswerStore,
+    Measurement,
+    MeasurementLog,
+    RunFolder,
+)
 
 _UNUSUAL = re.compile(r"[^\w.:/ -]+", re.ASCII)
 """Characters that loggers such as MLflow refuse in a name."""
+
+
+_START = "start.sha256"
+"""Holds what tells the weights that the training began with."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +137,19 @@ class TrainingRecord:
         elif base is not None:
             self.start(base, current)
         return rows
+
+    def keep_start(self, digest: str) -> None:
+        """Note what tells the weights at the start, for the training to be resumed.
+
+        Raises:
+            UserError: The folder cannot be written.
+        """
+        RunFolder(self._folder).write_text(_START, digest + "\n")
+
+    def began_with(self, digest: str) -> bool:
+        """Return whether the training that is resumed began with these weights."""
+        path = self._folder / _START
+        return path.is_file() and path.read_text("utf-8").strip() == digest
 
     def measure(
         self, model: LanguageModel, *, step: int, epoch: float, pace: Pace

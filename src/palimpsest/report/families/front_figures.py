@@ -126,7 +126,13 @@ def _chosen(found: Restoration) -> str | None:
 
 
 def _label(point: FrontPoint) -> str:
-    """Return what stands beside a mark; the shares of a grid stand for themselves."""
+    """Return what stands beside a mark.
+
+    The shares of a grid stand for themselves, and of a folder its last part does.
+    """
+    kind, _, target = point.name.partition(":")
+    if "/" in target and "|" not in target:
+        return visible(f"{kind} {target.rpartition('/')[2]}")
     return visible(point.name.removeprefix("interpolate:"))
 
 
