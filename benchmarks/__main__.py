@@ -20,6 +20,7 @@ BENCHMARKS = (
     "scoring",
     "families",
     "browse",
+    "workers",
     "lm_eval_tasks",
 )
 

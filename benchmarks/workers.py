@@ -1,0 +1,103 @@
+"""What several workers gain, and what one costs: whole diagnoses on one and on two cores.
+
+    python -m benchmarks.workers
+    python -m benchmarks.workers --only rosetta
+
+The peer is the same diagnosis by one process on one core. Each runs as a command of its own; its
+time is that from the first answer on, so that starting Python, loading weights and, for Ray,
+starting a cluster are left out. Best on a machine with two idle cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.random_llama import SUITE_60M, save_random_llama
+from palimpsest.lm.suites import load_suite
+
+SPEED_UP, OVERHEAD = 1.7, 0.05
+N_ROUNDS = 3
+
+PROGRAM = """
+import sys, time
+from pathlib import Path
+from palimpsest import diagnose
+from palimpsest.engines import make_engine
+from palimpsest.judging import Workers
+
+def main():
+    base, tuned, suite, limit, engine, n = sys.argv[1:]
+    begun = time.perf_counter()
+    first = []
+    def tell(role, n_done, n_total, n_reused):
+        if n_done > n_reused and not first:
+            first.append(time.perf_counter())
+    made = None if engine == "here" else make_engine(engine, workers=int(n))
+    with Workers(made) as workers:
+        diagnose(base, tuned, suite=suite, via=["leet", "pig-latin"], limit=int(limit),
+                 workers=workers, progress=tell, n_resamples=100)
+        ended = time.perf_counter()
+    print(ended - first[0], first[0] - begun)
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def seconds(
+    program: Path, pair: tuple[str, str], suite: str, limit: int, how: str, n: int
+) -> float:
+    """Return the time of a diagnosis from its first answer on."""
+    words = [sys.executable, str(program), *pair, suite, str(limit), how, str(n)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1" if how == "here" else str(n)}
+    done = subprocess.run(words, check=True, capture_output=True, text=True, env=environment)
+    return float(done.stdout.split()[-2])
+
+
+def compare(name: str, pair: tuple[str, str], suite: str, limit: int, engines: list[str]) -> None:
+    """Print the ratios of one pair, the ways in turn."""
+    ways = [("here", 1), *((engine, n) for engine in engines for n in (1, 2))]
+    times: dict[tuple[str, int], list[float]] = {way: [] for way in ways}
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder) / "program.py"
+        program.write_text(PROGRAM)
+        for _ in range(N_ROUNDS):
+            for way in ways:
+                times[way].append(seconds(program, pair, suite, limit, *way))
+    here = statistics.median(times["here", 1])
+    print(f"{name}: here, one core {here:.1f} s")
+    for (engine, n), found in times.items():
+        if engine == "here":
+            continue
+        ratio = here / statistics.median(found)
+        goal = f"goal {SPEED_UP}" if n == 2 else f"goal {1 - OVERHEAD:.2f}"
+        ends = f"{here / max(found):.2f} to {here / min(found):.2f}"
+        print(f"  {engine}, {n} worker(s): {ratio:.2f} times as fast ({ends}; {goal})")
+
+
+def main(only: str, engines: list[str]) -> None:
+    """Compare on the embedded pair and on a random Llama of 60 million parameters."""
+    if only in ("", "rosetta"):
+        compare("Rosetta", ("rosetta:base", "rosetta:tuned"), "rosetta", 100, engines)
+    if only in ("", "llama"):
+        with tempfile.TemporaryDirectory() as folder:
+            prompts = [str(each.prompt) for each in load_suite(SUITE_60M).examples]
+            pair = []
+            for name in ("base", "tuned"):
+                (Path(folder) / name).mkdir()
+                pair.append(save_random_llama(Path(folder) / name, prompts))
+            compare("Llama, 60 M", (pair[0], pair[1]), SUITE_60M, 25, engines)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=["", "rosetta", "llama"], default="")
+    parser.add_argument("--engine", action="append", help="By default processes; ray as well.")
+    given = parser.parse_args()
+    main(given.only, given.engine or ["processes"])
