@@ -47,7 +47,7 @@ def plans(pairs: Path, models: Path | None, data: Path) -> Iterator[Plan]:
     for pair in real_pairs(models, data) if models is not None else ():
         if pair.name == "gemma-full":
             asked = pair._replace(suite=f"icl-vs-if:n=50,seed={SEED}")
-            yield Plan(asked, (401, 402, 403), ("n_texts=128", "n_steps=150", "batch_size=4"))
+            yield Plan(asked, (401,), ("n_texts=128", "n_steps=150", "batch_size=4"))
 
 
 def healings(plan: Plan, family: Family, folder: Path) -> Iterator[tuple[Healing, float]]:
