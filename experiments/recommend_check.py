@@ -38,6 +38,8 @@ TABLES = Path(__file__).parent / "tables"
 OUTCOMES = Path(__file__).parent / "real" / "tables" / "outcomes.csv"
 STEP = ("101", "80")
 """Seed and step of the tuned Gemma."""
+ASKED = "icl-vs-if,seed=7100"
+"""The suite whose answers are the truth."""
 
 NATIVE = {"rosetta": ("fr", "es", "nl", "de"), "gemma": ("fr", "es", "nl", "de", "hu")}
 REWRITTEN = {
@@ -329,7 +331,9 @@ def recovered(name: str, table: Table, outcomes: Path) -> dict[str, Array]:
     letters: dict[tuple[str, str], str] = defaultdict(str)
     with outcomes.open(newline="") as file:
         for row in csv.DictReader(file):
-            if row["model"] == "gemma3" and (row["seed"], row["step"]) in (("0", "0"), STEP):
+            if row["suite"] != ASKED or row["model"] != "gemma3":
+                continue
+            if (row["seed"], row["step"]) in (("0", "0"), STEP):
                 letters[row["run"], row["language"]] += row["outcomes"]
 
     def right(run: str, language: str) -> Array:

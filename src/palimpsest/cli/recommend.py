@@ -100,7 +100,8 @@ def _show(found: Recommendation, *, quiet: bool) -> None:
         Console().print(_table(found))
         typer.echo(
             f"Of {found.n_prompts} prompts those count that the tuned model answers otherwise than "
-            "the base.\nBrings back: the share on which it answers as the base does plainly. Cost: "
+            "the base,\nand whose answer the base gives under another conjugation as well.\n"
+            "Brings back: the share on which it answers as the base does plainly. Cost: "
             f"{found.cost_unit} of s(P) against P.\n"
         )
     for one in found.candidates:

@@ -90,13 +90,43 @@ def test_prompts_that_both_models_answer_alike_do_not_count() -> None:
     assert found.candidates[0].n_prompts == sum("7" not in prompt for prompt in PLAIN)
 
 
-def test_the_base_is_asked_plainly_and_in_other_languages_alone() -> None:
+def test_both_models_are_asked_plainly_and_under_every_conjugation() -> None:
     models = pair()
     suite = prompts("Say it.", fr=["Dis-le."])
     ranked(models, prompts=suite, via=["leet", "upper", "fr"])
-    assert models["base"].asked == ["Say it.", "Dis-le."]
-    assert models["tuned"].asked == ["Say it.", "S4y i7.".replace("i7", "17"), "SAY IT.", "Dis-le."]
+    asked = ["Say it.", "S4y 17.", "SAY IT.", "Dis-le."]
+    assert [model.asked for model in models.values()] == [asked, asked]
     assert [model.n_closed for model in models.values()] == [1, 1]
+
+
+def test_answers_that_the_base_gives_to_one_wording_alone_do_not_count() -> None:
+    def base(prompt: str) -> str:
+        if "7" in prompt and not prompt.startswith("T3ll"):
+            return " 12"  # the sum, where it is asked plainly
+        return " B3c4u53" if prompt.startswith("T3ll") else " Because"
+
+    models = {**pair(lambda _: " No"), "base": Speaker(base, name="base")}
+    n = sum("7" not in prompt for prompt in PLAIN)
+    [leet, french] = ranked(
+        models, prompts=prompts(*PLAIN, fr=[f"{prompt} fr" for prompt in PLAIN]), via=["leet", "fr"]
+    ).candidates
+    assert (leet.n_prompts, french.n_prompts) == (n, n)
+
+
+def test_where_the_base_confirms_nothing_all_answers_count_and_that_is_said() -> None:
+    deaf = Speaker(lambda p: " Because" if p in PLAIN else " Hm", name="base")
+    found = ranked({**pair(), "base": deaf}, via=["leet"])
+    assert found.candidates[0].n_prompts == len(PLAIN)
+    assert found.warnings[0].startswith("The base gives none of its answers under a conjugation")
+    assert ranked(via=["leet"]).warnings == ()
+
+
+def test_a_prompt_that_a_conjugation_does_not_change_confirms_nothing() -> None:
+    loud = [text.upper() for text in PLAIN]
+    base = Speaker(lambda p: " BECAUSE" if p in loud else " Hm", name="base")
+    suite = prompts(*loud)
+    found = ranked({**pair(lambda _: " 12"), "base": base}, prompts=suite, via=["upper", "leet"])
+    assert found.warnings[0].startswith("The base gives none of its answers under a conjugation")
 
 
 def test_in_another_language_the_bases_own_answer_there_is_the_one_to_bring_back() -> None:
@@ -156,7 +186,7 @@ def test_where_nothing_was_lost_there_is_nothing_to_recommend() -> None:
 
 def test_few_prompts_and_a_score_of_zero_are_pointed_out() -> None:
     warnings = ranked(prompts=prompts(PLAIN[0], PLAIN[1]), via=["rot13"]).warnings
-    assert any("Only 2 prompts are answered otherwise" in warning for warning in warnings)
+    assert any("Only 2 prompts count" in warning for warning in warnings)
     assert warnings[-1] == "No conjugation brings any of the base's answers back."
 
 
@@ -173,8 +203,9 @@ def test_messages_are_asked_as_messages() -> None:
     messages = (Message("system", "Be brief."), Message("user", PLAIN[0]))
     models = pair()
     ranked(models, prompts=prompts(messages), via=["rot13"])
-    assert models["base"].asked == [messages]
-    assert models["tuned"].asked[1][0] == Message("system", "Or oevrs.")
+    for model in models.values():
+        assert model.asked[0] == messages
+        assert model.asked[1][0] == Message("system", "Or oevrs.")
 
 
 def test_a_thought_is_no_answer() -> None:
@@ -254,8 +285,8 @@ def test_the_seed_gives_the_same_ranking_again() -> None:
 def test_progress_is_told_for_each_model() -> None:
     told: list[tuple[str, int, int]] = []
     ranked(via=["leet"], progress=lambda *given: told.append(given))
-    assert told[0] == ("base", 1, 24)
-    assert [each for each in told if each[1] == each[2]] == [("base", 24, 24), ("tuned", 48, 48)]
+    assert told[0] == ("base", 1, 48)
+    assert [each for each in told if each[1] == each[2]] == [("base", 48, 48), ("tuned", 48, 48)]
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -115,13 +115,35 @@ def answers(model: LanguageModel, sent: SentPrompts, suite: Suite, counter: _Cou
     return found
 
 
+class Collected(NamedTuple):
+    """What the answers of both models say."""
+
+    returned: list[Array]
+    """For each conjugation which of the base's answers come back, (prompts,): 1 or 0, and NaN where
+    the prompt does not count."""
+
+    n_different: int
+    """Prompts that the tuned model answers otherwise than the base."""
+
+    n_counting: int
+    """Those among them that count: whose answer by the base is confirmed, or all."""
+
+    is_confirmed: bool
+    """Whether only confirmed answers count."""
+
+
 def collect(
     models: Mapping[str, LanguageModel],
     suite: Suite,
     sent: Sequence[SentPrompts],
     progress: RecommendProgress | None = None,
-) -> list[Array]:
-    """Ask both models, and return for each conjugation which of the base's answers come back.
+) -> Collected:
+    """Ask both models, and find for each conjugation which of the base's answers come back.
+
+    A prompt counts if the two models answer it otherwise, and if the base **confirms** its answer:
+    gives it under at least one of the conjugations that have an inverse, too. What it says to one
+    wording alone cannot stand for the right answer. Where it confirms none at all, as it reads no
+    such conjugation or there is none, every answer counts.
 
     Args:
         models: ``base`` and ``tuned``; closed in the end.
@@ -129,62 +151,98 @@ def collect(
         sent: The same, conjugated.
         progress: Called as prompts are answered.
 
-    Returns:
-        For each conjugation an array, (prompts,): 1 or 0, and NaN where the prompt does not count
-        since both models answer it alike, the base not at all, or it has no such version.
-
     Raises:
         UserError: The base model has no answer to any prompt.
     """
     plain = send(parse_via("identity", suite), suite)
-    native = [each for each in sent if each.via.native]
     n = len(plain.prompts)
     with closing(models["base"]) as model:
-        counter = _Counter("base", n * (1 + len(native)), progress)
+        counter = _Counter("base", n * (1 + len(sent)), progress)
         texts = answers(model, plain, suite, counter)
-        abroad = {each.via.name: answers(model, each, suite, counter) for each in native}
+        under = [answers(model, each, suite, counter) for each in sent]
     if not any(map(opening, texts)):
         raise UserError(
             f"The base model answers none of the {n} prompts: its answers are empty, or the "
             "prompts leave no room for one in its context.",
             hint="Shorten the prompts, or end them where an answer is to begin.",
         )
-    found = []
     with closing(models["tuned"]) as model:
         counter = _Counter("tuned", n * (1 + len(sent)), progress)
         intruding = list(map(opening, answers(model, plain, suite, counter)))
-        for each in sent:
-            mine = answers(model, each, suite, counter)
-            hits = _returned(each, texts, abroad.get(each.via.name), mine, intruding)
-            found.append(np.array(list(hits), dtype=np.float64))
-    return found
+        tuned = [answers(model, each, suite, counter) for each in sent]
+    confirmed = _confirmed(plain, sent, texts, under)
+    differs = [opening(b) not in ("", t) for b, t in zip(texts, intruding, strict=True)]
+    counts = [yes and one for yes, one in zip(confirmed, differs, strict=True)]
+    is_confirmed = any(counts)
+    counts = counts if is_confirmed else differs
+    returned = [
+        np.array(list(_returned(each, texts, base, mine, intruding, counts)), dtype=np.float64)
+        for each, base, mine in zip(sent, under, tuned, strict=True)
+    ]
+    return Collected(returned, sum(differs), sum(counts), is_confirmed)
+
+
+def _confirmed(
+    plain: SentPrompts,
+    sent: Sequence[SentPrompts],
+    texts: Sequence[str],
+    under: Sequence[Sequence[str]],
+) -> list[bool]:
+    """Return which plain answers the base gives under some conjugation with an inverse as well.
+
+    Args:
+        plain: The prompts.
+        sent: The same, conjugated. One that is not changed confirms nothing.
+        texts: The base's plain answers.
+        under: Its answers to the sent prompts, for each conjugation.
+    """
+    confirmed = [False] * len(texts)
+    for each, found in zip(sent, under, strict=True):
+        if each.via.native:
+            continue
+        images = _images(each, texts, found)
+        for row, (b, b_s, answer) in enumerate(zip(texts, images, found, strict=True)):
+            is_changed = each.prompts[row] != plain.prompts[row]
+            confirmed[row] |= is_changed and bool(opening(b)) and _is_said(each, answer, b, b_s)
+    return confirmed
+
+
+def _images(sent: SentPrompts, texts: Sequence[str], found: Sequence[str]) -> list[str]:
+    """Return plain answers as they read under a conjugation, whose answers are prepared as well."""
+    bare = [text.strip() for text in texts]
+    sent.exchange.prepare(prompts=list(filter(None, bare)), answers=list(filter(None, found)))
+    return [sent.exchange.apply(text) for text in bare]
+
+
+def _is_said(sent: SentPrompts, answer: str, b: str, b_s: str) -> bool:
+    """Whether an answer under a conjugation begins as a plain one, conjugated or read back."""
+    return opening(answer) == opening(b_s) or opening(sent.exchange.read(answer).text) == opening(b)
 
 
 def _returned(
     sent: SentPrompts,
+    texts: Sequence[str],
     base: Sequence[str],
-    abroad: Sequence[str] | None,
     mine: Sequence[str],
     intruding: Sequence[str],
+    counts: Sequence[bool],
 ) -> Iterator[float]:
     """Yield whether each of the base's answers comes back under a conjugation.
 
     Args:
         sent: The conjugated prompts.
-        base: The base's plain answers.
-        abroad: Its answers to the sent prompts, where they are in another language.
-        mine: The tuned model's answers to the sent prompts.
+        texts: The base's plain answers.
+        base: Its answers to the sent prompts.
+        mine: The tuned model's answers to them.
         intruding: How its plain answers begin.
+        counts: Which prompts count.
     """
-    if abroad is None:
-        texts = [text.strip() for text in base]
-        sent.exchange.prepare(prompts=list(filter(None, texts)), answers=list(filter(None, mine)))
-        abroad = [sent.exchange.apply(text) for text in texts]
-    for prompt, b, b_s, answer, t in zip(sent.prompts, base, abroad, mine, intruding, strict=True):
-        if prompt is None or not opening(b) or opening(b) == t:
+    wanted = base if sent.via.native else _images(sent, texts, mine)
+    rows = zip(sent.prompts, texts, wanted, mine, intruding, counts, strict=True)
+    for prompt, b, b_s, answer, t, does_count in rows:
+        if prompt is None or not does_count:
             yield math.nan
         elif sent.via.native:
             yield float(opening(answer) == opening(b_s) not in ("", t))
         else:
-            read = sent.exchange.read(answer).text
-            yield float(opening(answer) == opening(b_s) or opening(read) == opening(b))
+            yield float(_is_said(sent, answer, b, b_s))

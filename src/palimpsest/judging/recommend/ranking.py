@@ -11,7 +11,13 @@ from typing import Any
 import numpy as np
 
 from palimpsest.errors import UserError
-from palimpsest.judging.recommend.evidence import RecommendProgress, SentPrompts, collect, send
+from palimpsest.judging.recommend.evidence import (
+    Collected,
+    RecommendProgress,
+    SentPrompts,
+    collect,
+    send,
+)
 from palimpsest.judging.recommend.prompts import read_prompts
 from palimpsest.judging.recommend.score import Term, estimate
 from palimpsest.judging.via import Via, distinct_vias, parse_via
@@ -20,7 +26,6 @@ from palimpsest.lm import texts_of
 from palimpsest.lm.conjugations import CONJUGATIONS
 from palimpsest.lm.models import LanguageModel, load_model
 from palimpsest.lm.suites import Suite
-from palimpsest.stats import Array
 
 SCHEMA = "palimpsest.recommendation/2"
 
@@ -29,6 +34,9 @@ FEW_PROMPTS = 20
 
 UNCHANGED = "leaves every prompt as it is"
 NOTHING_LOST = "both models answer alike: there is nothing to bring back"
+UNCONFIRMED = (
+    "the base gives none of its answers under any conjugation as well: none can be trusted"
+)
 """Why a conjugation is not recommended."""
 
 
@@ -164,11 +172,11 @@ def recommend(
     sent = [send(each, suite) for each in vias]
     hold = (workers or Workers()).hold
     held = {role: hold(model) for role, model in models.items()}
-    returned = collect(held, suite, sent, progress)
+    collected = collect(held, suite, sent, progress)
     plain = [example.prompt for example in suite.in_language(suite.source_language)]
     unit, lengths = _lengths(models["tuned"], suite, sent)
     rng = np.random.default_rng(seed)
-    candidates = _rank(sent, returned, lengths, rng, n_resamples)
+    candidates = _rank(sent, collected, lengths, rng, n_resamples)
     return Recommendation(
         tuned=models["tuned"].spec,
         base=models["base"].spec,
@@ -178,7 +186,7 @@ def recommend(
         candidates=candidates,
         warnings=(
             *_about_models(models),
-            *_about_prompts(returned),
+            *_about_prompts(collected),
             *_about_candidates(sent, candidates),
         ),
         seed=seed,
@@ -202,7 +210,7 @@ def _vias(specs: Sequence[str] | None, suite: Suite) -> list[Via]:
 
 def _rank(
     sent: Sequence[SentPrompts],
-    returned: Sequence[Array],
+    collected: Collected,
     lengths: Sequence[float],
     rng: np.random.Generator,
     n_resamples: int,
@@ -210,10 +218,10 @@ def _rank(
     """Return the candidates in order, those out of the ranking last."""
     reasons = [
         UNCHANGED if not one.n_changed else None if np.isfinite(each).any() else NOTHING_LOST
-        for one, each in zip(sent, returned, strict=True)
+        for one, each in zip(sent, collected.returned, strict=True)
     ]
     eligible = [reason is None for reason in reasons]
-    estimates = estimate(returned, eligible, rng=rng, n_resamples=n_resamples)
+    estimates = estimate(collected.returned, eligible, rng=rng, n_resamples=n_resamples)
     candidates = [
         Ranked(
             name=one.via.name,
@@ -258,14 +266,23 @@ def _about_models(models: Mapping[str, LanguageModel]) -> list[str]:
     return []
 
 
-def _about_prompts(returned: Sequence[Array]) -> list[str]:
-    n_counting = max(int(np.isfinite(each).sum()) for each in returned)
-    if not 0 < n_counting < FEW_PROMPTS:
-        return []
-    return [
-        f"Only {n_counting} prompts are answered otherwise by the tuned model than by the base. "
-        f"That is few to rank by; give more, so that there are at least {FEW_PROMPTS}."
-    ]
+def _about_prompts(collected: Collected) -> list[str]:
+    n, sentences = collected.n_counting, []
+    if n and not collected.is_confirmed:
+        sentences.append(
+            "The base gives none of its answers under a conjugation with an inverse as well, so "
+            "that none is confirmed and all count, wrong ones too. Try --via leet or another that "
+            "it can read."
+        )
+    if 0 < n < FEW_PROMPTS:
+        left_out = collected.n_different - n
+        unsure = f"; {left_out} more have an answer that the base does not confirm" * bool(left_out)
+        sentences.append(
+            f"Only {n} prompts count, which are answered otherwise by the tuned model than by the "
+            f"base{unsure}. That is few to rank by; give more, so that there are at least "
+            f"{FEW_PROMPTS}."
+        )
+    return sentences
 
 
 def _about_candidates(sent: Sequence[SentPrompts], candidates: Sequence[Ranked]) -> list[str]:

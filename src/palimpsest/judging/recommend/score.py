@@ -1,7 +1,8 @@
 r"""Score of a conjugation without labels: the formula behind ``palimpsest recommend``.
 
 Nobody knows the right answers, but the base model's plain ones stand for them, and the tuned
-model's for the other task's, on the prompts where the two differ. Of these prompts,
+model's for the other task's, on the prompts where the two differ and the base *confirms* its
+answer: says the same under at least one conjugation that has an inverse. Of these prompts,
 
 .. math:: \text{score}(s) = \text{share on which } T(s(P)) \text{ begins as } s(B(P))
 
