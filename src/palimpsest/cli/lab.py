@@ -206,20 +206,22 @@ def plot(
 
 @app.command()
 def claims(
-    folder: Annotated[Path, typer.Argument(help="The folder of a sweep over seeds alone.")],
+    folder: Annotated[Path, typer.Argument(help="The folder of a sweep over seeds.")],
 ) -> None:
-    """Judge the paper's claims C1 to C5 by a sweep over seeds.
+    """Judge claims by a sweep over seeds: the paper's C1 to C5, or C10 and C11.
 
     \b
     palimpsest lab sweep experiments/lab/claims.toml
     palimpsest lab claims palimpsest-sweep-claims
 
-    Prints Markdown. Then compare with docs/claims.md.
+    A sweep that also varies tuned_with, as experiments/lab/ways.toml does, is judged for C10 and
+    C11. Prints Markdown. Then compare with docs/claims.md.
     """
-    from palimpsest.lab.runs import claims_table, judge_claims, rules_list, seeds_table
+    from palimpsest.lab.runs import claims_table, judge_sweep, rules_list
 
-    typer.echo(claims_table(list(judge_claims(seeds_table(folder)))))
-    typer.echo(f"\n{rules_list()}")
+    judged = judge_sweep(folder)
+    typer.echo(claims_table(judged))
+    typer.echo(f"\n{rules_list([one.claim for one in judged])}")
 
 
 @app.command()

@@ -235,15 +235,19 @@ class LabResults(LabRecord):
         """Return the text of ``results.json``."""
         return self.model_dump_json(by_alias=True, indent=2)
 
+    def gain(self, part: str) -> float | None:
+        """Return by how much a part of the excess grew in tuning; null where it was not split."""
+        if len(self.split) != 2:
+            return None
+        base, tuned = (getattr(one, part).or_zero for one in self.split)
+        return float(tuned - base)
+
     @property
     def growth(self) -> dict[str, float]:
         """By how much the excess and each part of it grew in tuning; empty unless it grew."""
-        if len(self.split) != 2:
-            return {}
-        base, tuned = self.split
         names = ("excess", "inference", "overlap", "bias", "variance")
-        grown = {name: getattr(tuned, name).or_zero - getattr(base, name).or_zero for name in names}
-        return grown if grown["excess"] > 0 else {}
+        grown = {name: found for name in names if (found := self.gain(name)) is not None}
+        return grown if grown.get("excess", 0.0) > 0 else {}
 
     @property
     def best(self) -> Conjugated | None:

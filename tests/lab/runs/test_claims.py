@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ from tests.report.lab.factory import fake_lab_results
 from palimpsest.errors import UserError
 from palimpsest.lab.runs.claims import CLAIMS, judge_claims
 from palimpsest.lab.runs.measures import MEASURES, measures_of
-from palimpsest.lab.runs.sweep import seeds_table
+from palimpsest.lab.runs.sweep import judge_sweep
 from palimpsest.lab.runs.tables import claims_table, rules_list
+from palimpsest.lab.runs.tuning_claims import WAYS
 from palimpsest.records.run_folder import RunFolder
 
 ALL_HOLD = {
@@ -107,7 +109,7 @@ def test_the_table_shows_every_figure_with_its_interval() -> None:
     assert len(rules_list().splitlines()) == len(CLAIMS)
 
 
-def _sweep(folder: Path, **over: list[int]) -> Path:
+def _sweep(folder: Path, **over: list[int] | list[str]) -> Path:
     """A folder as a sweep leaves it, with made-up runs."""
     target = RunFolder.create(folder)
     target.record({"sweep": {"name": "s", "over": over}})
@@ -116,12 +118,24 @@ def _sweep(folder: Path, **over: list[int]) -> Path:
     return folder
 
 
-def test_the_runs_of_a_sweep_over_seeds_are_read(tmp_path: Path) -> None:
-    table = seeds_table(_sweep(tmp_path / "out", seed=[1, 2, 3]))
-    assert len(table) == 3
-    assert table[0]["forgetting"] == measures_of(fake_lab_results())["forgetting"]
+def test_a_sweep_over_seeds_is_judged_by_all_of_its_runs(tmp_path: Path) -> None:
+    judged = judge_sweep(_sweep(tmp_path / "out", seed=[1, 2, 3]))
+    assert [one.claim.name for one in judged] == ["C1", "C2", "C3", "C4", "C5"]
+    assert {one.n_runs for one in judged} == {3}
+    one = measures_of(fake_lab_results())["forgetting"]
+    assert judged[1].means["forgetting"].mean == pytest.approx(one)
+
+
+def test_a_sweep_over_ways_of_tuning_is_judged_for_c10_and_c11(tmp_path: Path) -> None:
+    folder = _sweep(tmp_path / "out", seed=[1], tuned_with=[*WAYS])
+    shutil.rmtree(folder / "runs")
+    for at, way in enumerate(WAYS):
+        results = fake_lab_results()
+        results.provenance.config.update(seed=1, tuned_with=way)
+        RunFolder.create(folder).write_text(f"runs/{at}/results.json", results.to_json())
+    assert [one.claim.name for one in judge_sweep(folder)] == ["C10", "C11"]
 
 
 def test_a_sweep_over_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"varies finetune\.n_steps"):
-        seeds_table(_sweep(tmp_path / "out", seed=[1], **{"finetune.n_steps": [2, 3]}))
+        judge_sweep(_sweep(tmp_path / "out", seed=[1], **{"finetune.n_steps": [2, 3]}))

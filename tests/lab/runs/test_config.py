@@ -11,7 +11,7 @@ from palimpsest.lab.problem.problem import Problem
 from palimpsest.lab.runs.config import Config, known_keys, load_config, resolve
 from palimpsest.lab.runs.presets import PRESETS, preset_text
 from palimpsest.lab.training.loop import Training
-from palimpsest.lab.training.remedies import REMEDIES
+from palimpsest.lab.training.remedies import REMEDIES, LowRankChange, Replay
 
 
 @pytest.mark.slow
@@ -57,6 +57,12 @@ def test_the_seed_fills_all_seeds_that_are_not_given() -> None:
     assert config.finetune.seed not in (config.seed, config.pretrain.seed)
 
 
+def test_the_tuned_model_is_tuned_plainly_or_with_a_remedy() -> None:
+    assert load_config("tiny").tuning_remedies == ()
+    assert load_config("tiny", ["tuned_with=replay 0.2"]).tuning_remedies == (Replay(0.2),)
+    assert load_config("tiny", ["tuned_with=lora_rank 2"]).tuning_remedies == (LowRankChange(2),)
+
+
 def test_a_new_discrete_set_is_another_one_of_the_same_size() -> None:
     config = load_config("tiny", ["new_tasks=true"])
     old, new = config.problem, config.tuned_problem
@@ -86,6 +92,9 @@ def test_a_new_discrete_set_is_another_one_of_the_same_size() -> None:
         ("measure.label_factors=[0.0]", "cannot be scaled"),
         ("remedies.replay=[1.5]", "replay is 1.5; it must lie between 0 and 1"),
         ("remedies.kl=[-1.0]", "kl is -1"),
+        ("tuned_with=repla 0.1", "Did you mean 'replay'?"),
+        ("tuned_with=replay", "tuned_with is 'replay', which has no strength"),
+        ("tuned_with=replay 1.5", "replay is 1.5"),
         ("pretrain=5", "No key 'pretrain'"),
         ("finetune.n_steps", "it needs a key and a value"),
         ("=5", "it needs a key and a value"),

@@ -1,4 +1,5 @@
 import copy
+import math
 import re
 import sys
 from collections.abc import Callable
@@ -13,7 +14,9 @@ from tests.lab.tiny import PROBLEM, SIZES, TRAINING, same, weights
 
 from palimpsest.errors import UserError
 from palimpsest.lab.predictors.transformer import new_transformer
-from palimpsest.lab.problem.problem import Batch, Problem
+from palimpsest.lab.problem.problem import Batch, Problem, exact_pass
+from palimpsest.lab.training.loop import Source
+from palimpsest.lab.training.own_samples import OwnSamples
 from palimpsest.lab.training.remedies import (
     REMEDIES,
     Divergence,
@@ -32,10 +35,19 @@ from palimpsest.lab.training.remedies import (
     squared_distance,
 )
 from palimpsest.lab.training.train import finetune, pretrain, source_of
+from palimpsest.lab.training.value_matrices import ValueMatrices
 
 PAGE = Path(__file__).parents[3] / "docs" / "adding" / "remedy.md"
 TUNING = replace(TRAINING, seed=1, optimiser="adamw", learning_rate=1e-2, schedule="constant")
-STRENGTHS = {"replay": 0.5, "lora_rank": 2, "l2_sp": 0.1, "kl": 1.0, "interpolation": 0.5}
+STRENGTHS = {
+    "replay": 0.5,
+    "lora_rank": 2,
+    "l2_sp": 0.1,
+    "kl": 1.0,
+    "interpolation": 0.5,
+    "own_samples": 0.9,
+    "value_matrices": 1,
+}
 ALL = [
     *([REMEDIES.get(name)(STRENGTHS.get(name, 0.5))] for name in REMEDIES),
     [Interpolation(0.9), Replay(0.5), WeightDistance(0.1), Divergence(1.0), LowRankChange(1)],
@@ -198,6 +210,78 @@ def test_interpolation_goes_from_the_base_to_the_tuned_model(base: Any) -> None:
         interpolated(base, new_transformer(replace(SIZES, width=16), seed=0), 0.5)
 
 
+def test_replay_keeps_expected_targets_of_both_parts(base: Any) -> None:
+    expected = replace(TUNING, targets="expected")
+    tuning = Tuning(
+        model=base, base=base, problem=PROBLEM, pretrained_on=PROBLEM, training=expected
+    )
+    source = Replay(0.5).source(tuning, source_of(PROBLEM, "disc", expected))
+    batch = source.draw(0)
+    assert source.targets is not None
+    found = source.targets(0, batch)
+    for part, name in ((slice(4), "mix"), (slice(4, None), "disc")):
+        bayes = PROBLEM.bayes(name)
+        assert bayes is not None
+        assert torch.equal(found[part], bayes(batch.xs[part], batch.ys[part]))
+
+
+def _own(share: float, problem: Problem = PROBLEM) -> Source:
+    model = new_transformer(SIZES, seed=2)
+    tuning = Tuning(
+        model=model, base=model, problem=problem, pretrained_on=PROBLEM, training=TUNING
+    )
+    return OwnSamples(share).source(tuning, source_of(PROBLEM, "disc", TUNING))
+
+
+def test_own_samples_are_the_bases_and_their_answers_those_of_another_prior() -> None:
+    batch = _own(0.9).draw(3)
+    pretrained = PROBLEM.batch("mix", TUNING.batch_size, seed=TUNING.seed, step=3)
+    assert all(torch.equal(a, b) for a, b in zip(batch, pretrained, strict=True))
+    # At its own prior the target is the base; at one the discrete set; another set is a new task.
+    other = replace(PROBLEM, task_seed=5)
+    for share, name, problem in (
+        (PROBLEM.alpha, "mix", PROBLEM),
+        (0.0, "cont", PROBLEM),
+        (1.0, "disc", PROBLEM),
+        (1.0, "disc", other),
+    ):
+        targets, bayes = _own(share, problem).targets, problem.bayes(name)
+        assert targets is not None
+        assert bayes is not None
+        # The estimators add up in another order.
+        torch.testing.assert_close(targets(3, batch), bayes(batch.xs, batch.ys))
+
+
+def test_a_reward_for_discrete_tasks_shifts_the_log_odds_by_as_much_everywhere() -> None:
+    batch = PROBLEM.batch("mix", 50, seed=4)
+    own, rewarded = (
+        exact_pass(replace(PROBLEM, alpha=alpha), batch.xs, batch.ys) for alpha in (0.5, 0.9)
+    )
+    shift = rewarded.log_odds - own.log_odds
+    torch.testing.assert_close(shift, torch.full_like(shift, math.log(9.0)))
+
+
+@pytest.mark.parametrize("architecture", ["fast", "published"])
+def test_value_matrices_alone_are_trained(architecture: str) -> None:
+    base = new_transformer(replace(SIZES, architecture=architecture), seed=2)
+    with torch.no_grad():  # at first the fast one's blocks add nothing, and get no gradient
+        for parameter in base.parameters():
+            parameter.add_(0.1)
+    for n_blocks in (1, 2):
+        tuned = finetune(base, PROBLEM, TUNING, remedies=[ValueMatrices(n_blocks)])
+        for name, weight in weights(tuned).items():
+            changed = (weight != weights(base)[name]).reshape(len(weight), -1).any(1)
+            number = int(name.split(".")[1]) if name.startswith("blocks.") else 0
+            if name.endswith("query_key_value.weight") and number >= 2 - n_blocks:
+                n_values = len(weight) // 3
+                assert not changed[:-n_values].any()
+                assert changed[-n_values:].any()
+            else:
+                assert not changed.any(), name
+    with pytest.raises(UserError, match="value_matrices is 3, but the model has 2 blocks"):
+        finetune(base, PROBLEM, TUNING, remedies=[ValueMatrices(3)])
+
+
 def test_the_divergence_of_two_predictions_is_that_of_two_normal_distributions() -> None:
     predictions, others = torch.tensor([[0.3, -1.0]]), torch.tensor([[1.0, 0.5]])
     normal = torch.distributions.Normal
@@ -219,6 +303,8 @@ def test_a_divergence_needs_noise(base: Any) -> None:
         (lambda: Divergence(float("inf")), "kl is inf"),
         (lambda: LowRankChange(0), "lora_rank is 0"),
         (lambda: LowRankChange(2, scale=0.0), "lora_scale is 0"),
+        (lambda: OwnSamples(1.5), "own_samples is 1.5"),
+        (lambda: ValueMatrices(0), "value_matrices is 0"),
     ],
 )
 def test_remedies_out_of_range_are_refused(wrong: Callable[[], Remedy], message: str) -> None:

@@ -28,7 +28,7 @@ class Judged(NamedTuple):
 
     claim: Claim
     means: dict[str, Mean]
-    """Of each of its measures."""
+    """Of each of its measures, or of what else decides it, by what that is called."""
     verdict: Verdict
     n_runs: int
 

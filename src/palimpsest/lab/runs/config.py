@@ -19,6 +19,9 @@ from palimpsest.lab.problem import Problem
 from palimpsest.lab.training import REMEDIES, Remedy, Training, check_fit
 from palimpsest.training import flattened
 
+PLAIN = "plain"
+"""What a tuning without a remedy is tuned with."""
+
 _FINETUNE_SEEDS = 1000
 """Fine-tuning and new discrete sets draw from seeds this much higher."""
 
@@ -70,6 +73,8 @@ class Config(Section):
     """Training on ``D_mix``."""
     finetune: Training
     """Training on ``D_disc``."""
+    tuned_with: str = PLAIN
+    """``plain``, or the remedy that the tuned model is tuned with: ``replay 0.2``."""
     measure: Measuring = Measuring()
     """How it is measured."""
     remedies: dict[str, tuple[int | float, ...]] = Field({}, validate_default=True)
@@ -106,6 +111,25 @@ class Config(Section):
             for name, strengths in self.remedies.items()
             for strength in strengths
         }
+
+    @property
+    def tuning_remedies(self) -> tuple[Remedy, ...]:
+        """What ``tuned_with`` says.
+
+        Raises:
+            UserError: No such remedy, or no strength.
+        """
+        if self.tuned_with == PLAIN:
+            return ()
+        name, _, strength = self.tuned_with.partition(" ")
+        found = REMEDIES.get(name)
+        try:
+            return (found(int(strength) if strength.isdecimal() else float(strength)),)
+        except ValueError:
+            raise UserError(
+                f"tuned_with is '{self.tuned_with}', which has no strength.",
+                hint='Write it like: tuned_with = "replay 0.2", or "plain".',
+            ) from None
 
     @property
     def base_facts(self) -> dict[str, dict[str, Any]]:
@@ -289,13 +313,14 @@ def _check(config: Config) -> None:
     """Refuse now what would fail only after the pretraining."""
     check_fit(config.problem, config.transformer)
     plain = Training(n_steps=1)
-    for name in ("until", "targets", "full_every"):
+    for name in ("until", "full_every"):
         found = getattr(config.finetune, name)
         if found != getattr(plain, name):
             raise UserError(
                 f"finetune.{name} is {found!r}, which only a pretraining can have.",
                 hint=f"Leave it out, or set pretrain.{name}.",
             )
+    _ = config.tuning_remedies
     _ = config.tried, Bench(config.tuned_problem, config.measure, config.seed, 1).ensemble
     if config.n_threads is not None:
         check_count("n_threads", config.n_threads)

@@ -39,6 +39,8 @@ MEASURES = {
     "overlap_share": "share of it that is the overlap of that shift with the bias",
     "bias_share": "share of it that is bias",
     "variance_share": "share of it that differs between symmetric ways of asking",
+    "inference_gain": "inference in the excess over ridge, tuned minus base",
+    "bias_gain": "bias in the excess over ridge, tuned minus base",
     "nearest_minus_farthest": "change of loss among the nearest prompts minus the farthest, by "
     "likelihood",
     "nearest_minus_farthest_odds": "the same by odds",
@@ -98,6 +100,8 @@ def _found(results: LabResults) -> Iterator[tuple[str, Estimate | float | None]]
     grown = results.growth
     for part in ("inference", "overlap", "bias", "variance"):
         yield f"{part}_share", grown[part] / grown["excess"] if grown else None
+    for part in ("inference", "bias"):
+        yield f"{part}_gain", results.gain(part)
     by_likelihood, by_odds = results.closeness
     yield "nearest_minus_farthest", by_likelihood.last_minus_first
     yield "nearest_minus_farthest_odds", by_odds.last_minus_first

@@ -28,7 +28,7 @@ from palimpsest.lab.measuring import (
 )
 from palimpsest.lab.predictors import Transformer, load_transformer, save_transformer
 from palimpsest.lab.problem import Problem
-from palimpsest.lab.runs.config import Config
+from palimpsest.lab.runs.config import PLAIN, Config
 from palimpsest.lab.training import Remedy, Running, Training, finetune, pretrain
 from palimpsest.records import (
     LabProvenance,
@@ -163,7 +163,7 @@ class Stages:
         problem = self.config.tuned_problem
         if not path.exists():
             with self.timed("fine-tuning") as name:
-                model = self._finetune(base, self._measuring(name))
+                model = self._finetune(base, self._measuring(name), *self.config.tuning_remedies)
                 save_transformer(model, path, task_fingerprint=problem.task_fingerprint)
             self._forget(name)
         curve = sorted(self._curve().values(), key=lambda one: one.step)
@@ -403,6 +403,7 @@ def check_same_run(folder: RunFolder, config: Config) -> None:
 def config_differences(before: Mapping[str, Any], config: Config) -> str:
     """Return in words where an earlier configuration differs in what determines a run's figures."""
     may_differ = {*_MAY_DIFFER}
+    before = {"tuned_with": PLAIN, **before}  # runs had no other before
     if config.pretrain.until == "converged" and config.pretrain.is_open:
         n_before = before.get("pretrain", {}).get("n_steps", math.inf)
         if n_before < config.pretrain.n_steps:

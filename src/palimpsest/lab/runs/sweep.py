@@ -15,11 +15,13 @@ from pydantic import ValidationError
 from palimpsest.engines import Done, Engine, Work
 from palimpsest.errors import UserError
 from palimpsest.files import read_bytes
+from palimpsest.lab.runs.claims import Judged, judge_claims
 from palimpsest.lab.runs.config import resolve
 from palimpsest.lab.runs.measures import measures_of
 from palimpsest.lab.runs.running import Stages, config_differences, run
 from palimpsest.lab.runs.sweep_plan import Job, Plan, Plot, check_plot
 from palimpsest.lab.runs.tables import Table, write_plot, write_table
+from palimpsest.lab.runs.tuning_claims import judge_ways
 from palimpsest.records import (
     LabResults,
     RunFolder,
@@ -109,21 +111,22 @@ def table_of(target: RunFolder) -> Table:
     return [flattened(one.provenance.config) | measures_of(one) for one in runs]
 
 
-def seeds_table(folder: Path | str) -> Table:
-    """Return the runs of a sweep that varies nothing but seeds.
+def judge_sweep(folder: Path | str) -> list[Judged]:
+    """Return what a sweep over seeds says of C1 to C5, or one over ways of tuning of C10 and C11.
 
     Raises:
-        UserError: As :func:`table_of`, or it varies something else.
+        UserError: As :func:`table_of`; it varies something else; or runs are missing.
     """
     target = RunFolder.find(folder)
     table = table_of(target)
-    others = [key for key in varied_keys(target) if key != "seed"]
-    if others:
+    keys = {*varied_keys(target)}
+    if others := sorted(keys - {"seed", "tuned_with"}):
         raise UserError(
             f"The sweep in '{target.path}' varies {', '.join(others)}.",
-            hint="Claims are judged by runs that differ in nothing but 'seed'.",
+            hint="Claims are judged by runs that differ in 'seed' alone; C10 and C11 by runs that "
+            "differ in 'seed' and 'tuned_with'.",
         )
-    return table
+    return list(judge_ways(table) if "tuned_with" in keys else judge_claims(table))
 
 
 def varied_keys(target: RunFolder) -> list[str]:

@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from palimpsest.lab.runs.claims import CLAIMS, Judged
+from palimpsest.lab.runs.claims import CLAIMS, Claim, Judged
 from palimpsest.lab.runs.measures import MEASURES
 from palimpsest.lab.runs.sweep_plan import Plan, Plot
 from palimpsest.records import RunFolder
@@ -130,7 +130,7 @@ def claims_table(judged: Sequence[Judged]) -> str:
     ]
     for claim, means, verdict, _ in judged:
         figures = "<br>".join(
-            f"{MEASURES[name]}: {_mean_text(mean, 3)}" for name, mean in means.items()
+            f"{MEASURES.get(name, name)}: {_mean_text(mean, 3)}" for name, mean in means.items()
         )
         lines.append(f"| **{claim.name}** {claim.statement} | {figures} | **{verdict}** |")
     return "\n".join(lines)
@@ -195,9 +195,9 @@ def growth_lines(table: Table, measures: Mapping[str, str], *, over: str) -> lis
     return lines
 
 
-def rules_list() -> str:
+def rules_list(claims: Sequence[Claim] = CLAIMS) -> str:
     """Return how each verdict follows, as Markdown."""
-    return "\n".join(f"- **{claim.name}** {claim.rule}" for claim in CLAIMS)
+    return "\n".join(f"- **{claim.name}** {claim.rule}" for claim in claims)
 
 
 def read_csv(text: str) -> Table:

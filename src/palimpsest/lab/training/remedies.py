@@ -107,7 +107,9 @@ class Replay(Remedy):
             new = Batch(*(part[n:] for part in batch))
             return torch.cat((mixture(batch.xs[:n], batch.ys[:n]), source.bayes(step, new)))
 
-        return Source(draw, None if source.bayes is None else bayes)
+        if source.bayes is None:
+            return Source(draw)
+        return Source(draw, bayes, bayes if source.targets else None)
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,8 @@ REMEDIES: Registry[Callable[[float], Remedy]] = Registry(
         "l2_sp": "palimpsest.lab.training.remedies:WeightDistance",
         "kl": "palimpsest.lab.training.remedies:Divergence",
         "interpolation": "palimpsest.lab.training.remedies:Interpolation",
+        "own_samples": "palimpsest.lab.training.own_samples:OwnSamples",
+        "value_matrices": "palimpsest.lab.training.value_matrices:ValueMatrices",
     },
     plural="remedies",
 )
