@@ -10,7 +10,6 @@ from palimpsest.lab.runs.tables import claims_table
 from palimpsest.lab.runs.tuning_claims import (
     OWN,
     OWN_NEW,
-    PLAIN,
     REPLAYED,
     VALUES,
     WAYS,

@@ -44,8 +44,8 @@ class ValueMatrices(Remedy):
         tuning.model.requires_grad_(False)
         for linear in projections[-self.n_blocks :]:
             parametrize.register_parametrization(linear, "weight", ValueRows(linear.weight))
-            for values in linear.parametrizations.parameters():
-                values.requires_grad_(True)
+            for values in linear.parameters():
+                values.requires_grad_(values is not linear.bias)
 
     def end(self, base: Transformer, tuned: Transformer) -> Transformer:
         """Put queries, keys and values together; every weight can be trained again."""
