@@ -129,7 +129,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     seed = options.seed
-    config = load_config("tiny", [f"pretrain.check_every={STEPS_BETWEEN}"], seed=seed)
+    ending = ["pretrain.until=converged", f"pretrain.check_every={STEPS_BETWEEN}"]
+    config = load_config("tiny", ending, seed=seed)
     bench = Bench(config.problem, Measuring(n_prompts=N_PROMPTS), seed, N_PROMPTS)
     print(f"torch {torch.__version__}, one thread, load {os.getloadavg()[0]:.1f} before the start")
     print(f"  {'until converged':24}{'seconds':>9}{'steps':>8}{'missing':>9}   α̂")
