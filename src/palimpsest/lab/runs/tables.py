@@ -94,6 +94,8 @@ def sweep_lines(table: Table, plot: Plot) -> list[Line]:
 def summary(table: Table, *, over: str, measures: Sequence[str], by: str | None = None) -> str:
     """Return means over runs with their 95 % intervals as Markdown, a row for each value.
 
+    What there is one run of has no interval.
+
     Args:
         table: A row a run.
         over: The key whose values make the rows.
@@ -101,24 +103,49 @@ def summary(table: Table, *, over: str, measures: Sequence[str], by: str | None 
         by: A key with rows of its own for each of its values.
 
     Example:
-        >>> table = [{"x": 1, "recovery": 0.5}, {"x": 1, "recovery": 0.7}]
+        >>> table = [{"x": x, "recovery": value} for x, value in ((1, 0.5), (1, 0.7), (2, 0.4))]
         >>> print(summary(table, over="x", measures=["recovery"]))
         | x | recovery |
         |---|---|
         | 1 | 0.60 [−0.67, 1.87] |
+        | 2 | 0.40 |
     """
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for measure in measures:
         for line in sweep_lines(table, Plot(measure=measure, over=over, by=by)):
-            for x, mean, low, high, _ in line.points:
+            for x, mean, low, high, values in line.points:
                 row = cells.setdefault((line.name, str(x)), {})
-                row[measure] = _mean_text(Mean(mean, low, high), 2)
+                several = len(values) > 1
+                row[measure] = _mean_text(Mean(mean, low, high), 2) if several else number(mean, 2)
     head = [*([by] if by else []), over, *measures]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for (name, x), row in cells.items():
         group = [name.partition(" = ")[2]] if by else []
         shown = [row.get(measure, "–") for measure in measures]
         lines.append("| " + " | ".join([*group, x, *shown]) + " |")
+    return "\n".join(lines)
+
+
+def each_run(table: Table, *, keys: Sequence[str], measures: Sequence[str]) -> str:
+    """Return a row a run as Markdown, with intervals over prompts: what one pair of models shows.
+
+    Args:
+        table: A row a run.
+        keys: What tells the runs apart.
+        measures: Columns, by name.
+
+    Example:
+        >>> table = [{"x": 1, "recovery": 0.5, "recovery_low": 0.4, "recovery_high": 0.6}]
+        >>> print(each_run(table, keys=["x"], measures=["recovery"]))
+        | x | recovery |
+        |---|---|
+        | 1 | 0.50 [0.40, 0.60] |
+    """
+    lines = ["| " + " | ".join([*keys, *measures]) + " |"]
+    lines.append("|" + "---|" * (len(keys) + len(measures)))
+    for row in table:
+        shown = [_with_interval(row, measure) for measure in measures]
+        lines.append("| " + " | ".join([*(str(row[key]) for key in keys), *shown]) + " |")
     return "\n".join(lines)
 
 
@@ -210,6 +237,15 @@ def read_csv(text: str) -> Table:
 
 def _mean_text(mean: Mean, digits: int) -> str:
     return f"{number(mean.mean, digits)} [{number(mean.low, digits)}, {number(mean.high, digits)}]"
+
+
+def _with_interval(row: Mapping[str, Any], measure: str) -> str:
+    value, low, high = (row.get(name) for name in (measure, f"{measure}_low", f"{measure}_high"))
+    if value is None:
+        return "–"
+    if low is None or high is None:
+        return number(value, 2)
+    return _mean_text(Mean(value, low, high), 2)
 
 
 def _number(text: str) -> float | str | None:
