@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import shutil
 from pathlib import Path
 from typing import Any
@@ -127,11 +128,11 @@ def test_a_sweep_over_seeds_is_judged_by_all_of_its_runs(tmp_path: Path) -> None
 
 
 def test_a_sweep_over_ways_of_tuning_is_judged_for_c10_and_c11(tmp_path: Path) -> None:
-    folder = _sweep(tmp_path / "out", seed=[1], tuned_with=[*WAYS])
+    folder = _sweep(tmp_path / "out", seed=[1, 2, 3], tuned_with=[*WAYS])
     shutil.rmtree(folder / "runs")
-    for at, way in enumerate(WAYS):
+    for at, (way, seed) in enumerate(itertools.product(WAYS, (1, 2, 3))):
         results = fake_lab_results()
-        results.provenance.config.update(seed=1, tuned_with=way)
+        results.provenance.config.update(seed=seed, tuned_with=way)
         RunFolder.create(folder).write_text(f"runs/{at}/results.json", results.to_json())
     assert [one.claim.name for one in judge_sweep(folder)] == ["C10", "C11"]
 

@@ -17,7 +17,9 @@ from palimpsest.stats import Mean, mean_over_runs
 Verdict = Literal["holds", "holds in part", "does not hold here"]
 Means = Mapping[str, Mean]
 
-_MIN_RUNS = 3
+MIN_RUNS = 3
+"""Fewer decide nothing."""
+
 _NEAR_BAYES, _TOWARDS_BAYES = 0.06, 0.2
 _MOSTLY = 0.5
 _SOME_RECOVERY = 0.3
@@ -57,9 +59,9 @@ def judge_claims(table: Sequence[Mapping[str, Any]]) -> Iterator[Judged]:
     Raises:
         UserError: Too few runs, or a run without a figure that a claim needs.
     """
-    if len(table) < _MIN_RUNS:
+    if len(table) < MIN_RUNS:
         raise UserError(
-            f"The claims need at least {_MIN_RUNS} runs with different seeds; got {len(table)}.",
+            f"The claims need at least {MIN_RUNS} runs with different seeds; got {len(table)}.",
             hint="Sweep over more seeds: palimpsest lab sweep experiments/lab/claims.toml",
         )
     for claim in CLAIMS:

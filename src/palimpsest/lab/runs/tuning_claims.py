@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from palimpsest.errors import UserError
-from palimpsest.lab.runs.claims import Claim, Judged, Means, Verdict
+from palimpsest.lab.runs.claims import MIN_RUNS, Claim, Judged, Means, Verdict
 from palimpsest.lab.runs.config import PLAIN
 from palimpsest.stats import Mean, mean_over_runs
 
@@ -54,7 +54,7 @@ def judge_ways(table: Sequence[Mapping[str, Any]]) -> Iterator[Judged]:
             of :data:`WAYS`.
 
     Raises:
-        UserError: A way is missing, or has not been run with every seed.
+        UserError: Too few seeds, or a way that has not been run with every one of them.
     """
     runs = _by_way(table)
     n = len(runs[PLAIN])
@@ -72,9 +72,10 @@ def _by_way(table: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, A
         for way in WAYS
     }
     seeds = {way: [row["seed"] for row in rows] for way, rows in runs.items()}
-    if not seeds[PLAIN] or any(found != seeds[PLAIN] for found in seeds.values()):
+    if len(seeds[PLAIN]) < MIN_RUNS or any(found != seeds[PLAIN] for found in seeds.values()):
         raise UserError(
-            f"C10 and C11 compare ways of tuning seed by seed; the runs have {seeds}.",
+            f"C10 and C11 compare ways of tuning seed by seed, over at least {MIN_RUNS} seeds; the "
+            f"runs have {seeds}.",
             hint="Run every way with the same seeds: experiments/lab/ways.toml",
         )
     return runs
