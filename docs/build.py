@@ -65,8 +65,39 @@ SHOWN_OF_SWEEPS = {
     ),
 }
 """Name of a sweep's table to the key, the key of the groups, and the measures that are shown."""
+SHOWN_OF_RUNS = {
+    "tuning": (
+        ["finetune.n_steps", "seed"],
+        [
+            "alpha_tuned",
+            "learnt_disc",
+            "forgetting",
+            "inference_share",
+            "bias_share",
+            "nearest_minus_farthest_odds",
+            "recovery_scaling",
+            "recovery",
+        ],
+    ),
+    "ways": (
+        ["tuned_with", "seed"],
+        [
+            "alpha_tuned",
+            "learnt_disc",
+            "forgetting",
+            "inference_gain",
+            "bias_gain",
+            "nearest_minus_farthest_odds",
+            "recovery_scaling",
+            "recovery",
+        ],
+    ),
+}
+"""Name of a sweep's table to what tells its runs apart, and the measures that are shown of each."""
 N_TASKS = 4
 """Tasks in the discrete set of the preset `tiny`."""
+N_TUNED = 100
+"""Steps of tuning at `tiny`."""
 LIMIT = 4000
 """Steps of pretraining at `tiny`: the limit of those that end when they have converged, and where
 the others were carried on to."""
@@ -179,9 +210,11 @@ def claims_page() -> str:
         bases_table,
         claims_table,
         compared,
+        each_run,
         rules_list,
         summary,
     )
+    from palimpsest.lab.runs.tuning_claims import C10, C11
 
     page = (DOCS / "claims.md").read_text("utf-8")
     for name in ("converged", "claims"):
@@ -192,6 +225,9 @@ def claims_page() -> str:
     for name, (over, by, measures) in SHOWN_OF_SWEEPS.items():
         text = summary(sweep_table(name), over=over, by=by, measures=measures)
         page = between(page, name, text)
+    page = between(page, "tuning_rules", rules_list([C10, C11]))
+    for name, (keys, shown) in SHOWN_OF_RUNS.items():
+        page = between(page, name, each_run(sweep_table(name), keys=keys, measures=shown))
     return page
 
 
@@ -216,10 +252,15 @@ def real_models_figure() -> Any:
 
 
 def sweep_table(name: str) -> list[dict[str, Any]]:
-    """Return the committed table of a sweep; the curve with what its trainings came to."""
+    """Return the committed table of a sweep, with what other sweeps have of the same trainings."""
     from palimpsest.lab.runs.tables import read_csv
 
     rows = read_csv((SWEEPS / f"{name}.csv").read_text("utf-8"))
+    if name == "tuning":  # tuned for as long as the preset says, these bases are in another sweep
+        seeds = {row["seed"] for row in rows}
+        usual = [row for row in sweep_table("beyond") if row["seed"] in seeds]
+        rows += [{**row, "finetune.n_steps": N_TUNED} for row in usual]
+        return sorted(rows, key=lambda row: (row["seed"], row["finetune.n_steps"]))
     if name != "curve":
         return rows
     rows = [{**row, "stage": str(row["pretrain.n_steps"])} for row in rows]

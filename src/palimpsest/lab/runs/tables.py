@@ -139,7 +139,7 @@ def each_run(table: Table, *, keys: Sequence[str], measures: Sequence[str]) -> s
         >>> print(each_run(table, keys=["x"], measures=["recovery"]))
         | x | recovery |
         |---|---|
-        | 1 | 0.50 [0.40, 0.60] |
+        | 1 | 0.500 [0.400, 0.600] |
     """
     lines = ["| " + " | ".join([*keys, *measures]) + " |"]
     lines.append("|" + "---|" * (len(keys) + len(measures)))
@@ -244,8 +244,8 @@ def _with_interval(row: Mapping[str, Any], measure: str) -> str:
     if value is None:
         return "–"
     if low is None or high is None:
-        return number(value, 2)
-    return _mean_text(Mean(value, low, high), 2)
+        return number(value, 3)
+    return _mean_text(Mean(value, low, high), 3)
 
 
 def _number(text: str) -> float | str | None:
