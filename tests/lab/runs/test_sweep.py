@@ -299,7 +299,7 @@ def test_a_table_is_read_back_and_summed_up_by_the_values_of_its_keys() -> None:
     assert text.splitlines() == [
         "| new | steps | recovery |",
         "|---|---|---|",
-        "| False | 1 | 1.10 [1.10, 1.10] |",
+        "| False | 1 | 1.10 |",
         "| False | 2 | 0.70 [−5.65, 7.05] |",
         "| True | 1 | 0.60 [−5.75, 6.95] |",
         "| True | 2 | 0.70 [−5.65, 7.05] |",
