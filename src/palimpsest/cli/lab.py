@@ -208,7 +208,7 @@ def plot(
 def claims(
     folder: Annotated[Path, typer.Argument(help="The folder of a sweep over seeds.")],
 ) -> None:
-    """Judge claims by a sweep over seeds: the paper's C1 to C5, or C10 and C11.
+    """Judge claims by a sweep over seeds: C1 to C5, or C10 and C11.
 
     \b
     palimpsest lab sweep experiments/lab/claims.toml
