@@ -2,7 +2,7 @@
 
 Diagnoses each pair, asks its family, and writes a line a cell into ``tables/cells.csv``, and the
 record of the family, from which fronts are drawn, into ``tables/restore-PAIR.json``. A pair that is
-there already is left alone; runs continue where they were stopped.
+there already is left alone unless it is named; runs continue where they were stopped.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def main() -> None:
     lines = list(csv.reader(TABLE.open(newline=""))) if TABLE.exists() else [list(COLUMNS)]
     known = {line[0] for line in lines}
     for pair in (*rosetta_pairs(given.pairs), *real_pairs(given.models, given.data)):
-        if pair.name in known or (given.names and pair.name not in given.names):
+        if pair.name in known if not given.names else pair.name not in given.names:
             continue
         out = given.pairs / "runs" / pair.name
         found = palimpsest.diagnose(
@@ -168,6 +168,7 @@ def main() -> None:
             cured = None
         if cured is not None:
             keep(cured, HERE / "tables" / f"restore-{pair.name}.json", given.models, given.pairs)
+        lines = [line for line in lines if line[0] != pair.name]
         lines += [[str(value) for value in line] for line in lines_of(pair, found, cured)]
         with TABLE.open("w", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows(lines)
