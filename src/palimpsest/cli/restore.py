@@ -203,8 +203,8 @@ def write_command(
     palimpsest restore write 'dg-hard|interpolate:0.7' \\
         ./healed --out my-run
 
-    Base and tuned model, and the figures on the card, are those of the run. transformers, vLLM and
-    llama.cpp's converter take the folder. Next: diagnose it against the base.
+    Base and tuned model, and the figures on the card, are those of the run. transformers and vLLM
+    take the folder. Next: diagnose it against the base.
     """
     from palimpsest.families import check_new_folder, read_restoration
 
