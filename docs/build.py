@@ -66,6 +66,21 @@ SHOWN_OF_SWEEPS = {
 }
 """Name of a sweep's table to the key, the key of the groups, and the measures that are shown."""
 SHOWN_OF_RUNS = {
+    "long": (
+        ["seed"],
+        [
+            "share_of_mixture",
+            "alpha_base",
+            "alpha_tuned",
+            "forgetting",
+            "nearest_minus_farthest",
+            "nearest_minus_farthest_odds",
+            "inference_share",
+            "bias_share",
+            "recovery_scaling",
+            "recovery",
+        ],
+    ),
     "tuning": (
         ["finetune.n_steps", "seed"],
         [
