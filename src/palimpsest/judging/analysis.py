@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from palimpsest.errors import UserError
 from palimpsest.judging.explanations import described
 from palimpsest.judging.looking import look
-from palimpsest.judging.pairing import PLAIN, ROLES, PairedAnswers
+from palimpsest.judging.pairing import PLAIN, ROLES, AnswerTable, PairedAnswers
 from palimpsest.judging.verdicts import judge
 from palimpsest.records import (
     THRESHOLDS,
@@ -120,7 +121,7 @@ def analyse(
         )
     asked = {via.name: via for via in vias if via.name != PLAIN}
     guessed = dict.fromkeys(sources, chance) if isinstance(chance, float | int) else chance or {}
-    study = _Study(answers, list(asked.values()), seed, n_resamples, margin, guessed)
+    study = Study(answers, list(asked.values()), seed, n_resamples, margin, guessed)
     overall = study.of(sources)
     groups = answers.by_cell(sources, cells)
     found = [overall] if len(groups) == 1 else [study.of(group) for group in groups.values()]
@@ -137,7 +138,7 @@ def analyse(
     return Analysis(cells=by_cell, warnings=warnings, **overall._asdict())
 
 
-class _Findings(NamedTuple):
+class Findings(NamedTuple):
     """The analysis of one set of examples."""
 
     plain: Plain
@@ -147,18 +148,19 @@ class _Findings(NamedTuple):
     verdict_reason: str
 
 
-class _Study(NamedTuple):
+class Study(NamedTuple):
     """The answers with the settings of the analysis."""
 
-    answers: PairedAnswers
+    answers: AnswerTable
     vias: Sequence[ViaFacts]
-    seed: int
-    n_resamples: int
-    margin: float
-    chances: Mapping[str, float]
+    """Without the plain one."""
+    seed: int = 0
+    n_resamples: int = 10_000
+    margin: float = THRESHOLDS.kept_margin
+    chances: Mapping[str, float] = MappingProxyType({})
     """Of guessing right, by source; nothing for one that cannot be guessed."""
 
-    def of(self, sources: Sequence[str]) -> _Findings:
+    def of(self, sources: Sequence[str]) -> Findings:
         """Analyse some of the source examples; all have plain answers of both models."""
         plain = self._plain(sources)
         pairs = {via.name: self._shared(via.name, sources) for via in self.vias}
@@ -184,7 +186,7 @@ class _Study(NamedTuple):
                 for one in found
             ]
         judgement = judge(plain, found, best, margin=self.margin, chance=chance)
-        return _Findings(plain, found, best, judgement.verdict, judgement.reason)
+        return Findings(plain, found, best, judgement.verdict, judgement.reason)
 
     def _looked(self, via: str, sources: Sequence[str]) -> Looked | None:
         prompts = {
@@ -370,7 +372,7 @@ def _missing(answers: PairedAnswers, sources: Sequence[str], vias: Sequence[ViaF
     return warnings
 
 
-def _seen(overall: _Findings, cells: Sequence[Cell]) -> list[str]:
+def _seen(overall: Findings, cells: Sequence[Cell]) -> list[str]:
     """Say what the wrong answers show, and where nobody could look at them."""
     several = cells if len(cells) > 1 else []
     looks = [("asked plainly", overall.plain.looked, overall.plain)]

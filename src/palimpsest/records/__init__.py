@@ -49,6 +49,15 @@ if TYPE_CHECKING:
         MeasurementLog,
         read_measurements,
     )
+    from palimpsest.records.plans import (
+        Assumed,
+        EvaluationPlan,
+        Needed,
+        PlannedCost,
+        PlannedPoint,
+        PlannedVerdict,
+        SmallestFall,
+    )
     from palimpsest.records.provenance import commit_of, platform_facts, versions
     from palimpsest.records.results import (
         Agreement,
@@ -77,14 +86,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ATTEMPTED", "CUT", "FILE_NAME", "IN_ANSWER", "THRESHOLDS", "AccuracyCurve", "Agreement",
-    "AnswerKey", "AnswerRow", "AnswerStore", "Arm", "Best", "ByPosition", "Cell", "CellFigures",
-    "Check", "Choice", "Closeness", "Conjugated", "ConjugationResult", "Cure", "Decile", "Estimate",
-    "FloorCell", "FrontPoint", "Guessing", "Half", "InferenceArm", "InferenceResult", "Interval",
-    "LabProvenance", "LabResults", "Looked", "Losses", "Measurement", "MeasurementLog", "ModelInfo",
-    "Oracle", "Outcome", "Part", "Plain", "Prior", "Provenance", "Remedied", "Restoration",
-    "Results", "RunFolder", "Scoring", "SuiteInfo", "TargetInfo", "Trace", "TraceCheckpoint",
-    "Usage", "Verdict", "Window", "WriterLock", "answer_flag", "commit_of", "explained",
-    "platform_facts", "read_measurements", "versions",
+    "AnswerKey", "AnswerRow", "AnswerStore", "Arm", "Assumed", "Best", "ByPosition", "Cell",
+    "CellFigures", "Check", "Choice", "Closeness", "Conjugated", "ConjugationResult", "Cure",
+    "Decile", "Estimate", "EvaluationPlan", "FloorCell", "FrontPoint", "Guessing", "Half",
+    "InferenceArm", "InferenceResult", "Interval", "LabProvenance", "LabResults", "Looked",
+    "Losses", "Measurement", "MeasurementLog", "ModelInfo", "Needed", "Oracle", "Outcome", "Part",
+    "Plain", "PlannedCost", "PlannedPoint", "PlannedVerdict", "Prior", "Provenance", "Remedied",
+    "Restoration", "Results", "RunFolder", "Scoring", "SmallestFall", "SuiteInfo", "TargetInfo",
+    "Trace", "TraceCheckpoint", "Usage", "Verdict", "Window", "WriterLock", "answer_flag",
+    "commit_of", "explained", "platform_facts", "read_measurements", "versions",
 ]  # fmt: skip
 
 lazy_face(globals())

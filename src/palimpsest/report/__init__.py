@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         Sheet,
         name_rows,
     )
+    from palimpsest.report.plan import plan_sentences, plan_table
     from palimpsest.report.terminal import FittedTable, TextColumn
     from palimpsest.report.text import (
         agreement_text,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from palimpsest.report.writing import (
         rewrite_lab_report,
         write_lab_report,
+        write_plan,
         write_report,
         write_restoration,
         write_trace,
@@ -45,8 +47,8 @@ __all__ = [
     "BASE", "BROKEN", "INK", "INTRUDED", "MUTED", "RIGHT", "TUNED", "Drawing", "FittedTable",
     "Sheet", "TextColumn", "agreement_text", "clipped", "csv_text", "flips_text", "floor_text",
     "guessing_text", "interval", "name_rows", "number", "p_value", "percent", "percent_interval",
-    "relation", "rewrite_lab_report", "visible", "write_lab_report", "write_report",
-    "write_restoration", "write_trace",
+    "plan_sentences", "plan_table", "relation", "rewrite_lab_report", "visible", "write_lab_report",
+    "write_plan", "write_report", "write_restoration", "write_trace",
 ]  # fmt: skip
 
 lazy_face(globals())
