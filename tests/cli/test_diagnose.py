@@ -264,3 +264,17 @@ def test_choices_are_generated_for_both_models_if_one_cannot_score(tmp_path: Pat
         assert {row.finish for row in store.run_rows()} <= {"stop", "decided"}
     with AnswerStore(tmp_path / "chosen" / "answers.sqlite", read_only=True) as store:
         assert {row.finish for row in store.run_rows()} == {"chosen"}
+
+
+def test_the_noise_of_a_scripted_model_is_refused_and_the_number_may_be_left_out(
+    palimpsest: Palimpsest, scripted: Scripted, tmp_path: Path
+) -> None:
+    for number in ([], ["3"], ["--quiet"]):
+        ended = palimpsest(
+            "diagnose", scripted.base, scripted.lost, "--suite", scripted.suite,
+            "--out", tmp_path / "run", "--noise-floor", *number,
+        )  # fmt: skip
+        assert ended.code == 2
+        assert "answers by rule: asked again it says the same" in ended.err
+        assert "Leave out --noise-floor" in ended.err
+    assert not (tmp_path / "run").exists(), "nothing is begun that cannot be done"

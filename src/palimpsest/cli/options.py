@@ -132,6 +132,20 @@ Inference = Annotated[
 ]
 
 
+NoiseFloor = Annotated[
+    int,
+    typer.Option(
+        "--noise-floor",
+        metavar="[N]",
+        min=0,
+        show_default=False,
+        help="Ask the base model N times again (2 without a number), plainly and as another "
+        "machine would: how many of its answers flip by themselves is reported, and a fall within "
+        "that is called none.",
+    ),
+]
+
+
 class FailOn(StrEnum):
     """When a command counts as failed."""
 

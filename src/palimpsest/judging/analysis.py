@@ -13,7 +13,7 @@ import numpy.typing as npt
 from palimpsest.errors import UserError
 from palimpsest.judging.explanations import described
 from palimpsest.judging.looking import look
-from palimpsest.judging.pairing import PLAIN, ROLES, AnswerTable, PairedAnswers
+from palimpsest.judging.pairing import PLAIN, ROLES, AnswerTable, PairedAnswers, score_of
 from palimpsest.judging.verdicts import judge
 from palimpsest.records import (
     THRESHOLDS,
@@ -25,6 +25,7 @@ from palimpsest.records import (
     Guessing,
     InferenceResult,
     Looked,
+    Noise,
     Plain,
     Verdict,
 )
@@ -90,6 +91,7 @@ def analyse(
     margin: float = THRESHOLDS.kept_margin,
     chance: float | Mapping[str, float] | None = None,
     min_fidelity: float = 0.0,
+    again: Sequence[Sequence[AnswerRow]] = (),
 ) -> Analysis:
     """Compare the base and the tuned model on the examples that both have answered.
 
@@ -107,6 +109,7 @@ def analyse(
             cannot be guessed. An ability is what the base model has beyond it.
         min_fidelity: Prompts that come back with a lower chrF, from 0 to 1, are left out under
             that via, of both models alike.
+        again: The base model's plain answers of each further time that it was asked.
 
     Raises:
         UserError: No example was answered plainly by both models.
@@ -121,7 +124,8 @@ def analyse(
         )
     asked = {via.name: via for via in vias if via.name != PLAIN}
     guessed = dict.fromkeys(sources, chance) if isinstance(chance, float | int) else chance or {}
-    study = Study(answers, list(asked.values()), seed, n_resamples, margin, guessed)
+    repeated = [{row.key.source_id: score_of(row) for row in each} for each in again]
+    study = Study(answers, list(asked.values()), seed, n_resamples, margin, guessed, repeated)
     overall = study.of(sources)
     groups = answers.by_cell(sources, cells)
     found = [overall] if len(groups) == 1 else [study.of(group) for group in groups.values()]
@@ -159,6 +163,8 @@ class Study(NamedTuple):
     margin: float = THRESHOLDS.kept_margin
     chances: Mapping[str, float] = MappingProxyType({})
     """Of guessing right, by source; nothing for one that cannot be guessed."""
+    again: Sequence[Mapping[str, float]] = ()
+    """Scores of the base model by source, each further time that it was asked plainly."""
 
     def of(self, sources: Sequence[str]) -> Findings:
         """Analyse some of the source examples; all have plain answers of both models."""
@@ -217,6 +223,30 @@ class Study(NamedTuple):
             n_lost=found.flips.lost,
             n_gained=found.flips.gained,
             adjusted=self._adjusted(base, tuned, sources),
+            noise=self._noise(base, sources),
+        )
+
+    def _noise(self, base: Array, sources: Sequence[str]) -> Noise | None:
+        """Return what of the base model's answers changes by itself, if it was asked again."""
+        there = [at for at, s in enumerate(sources) if all(s in each for each in self.again)]
+        if not self.again or not there:
+            return None
+        first = base[there]
+        later = np.array([[each[sources[at]] for at in there] for each in self.again])
+        changes = np.abs(later - first).mean(axis=0)
+        interval = mean_interval(
+            changes,
+            np.asarray([sources[at] for at in there]),
+            rng=named_stream(self.seed, "noise"),
+            n_resamples=self.n_resamples,
+        )
+        return Noise(
+            n_times=len(self.again),
+            n=len(there),
+            n_lost=int(np.sum(later < first)),
+            n_gained=int(np.sum(later > first)),
+            floor=float(changes.mean()),
+            ci95=interval,
         )
 
     def _adjusted(self, base: Array, tuned: Array, sources: Sequence[str]) -> Guessing | None:

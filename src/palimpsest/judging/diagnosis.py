@@ -17,8 +17,8 @@ from palimpsest.judging.agreement import (
     disagreements,
     judged_by_itself,
 )
-from palimpsest.judging.analysis import analyse
-from palimpsest.judging.conclude import model_info, open_run, suite_info
+from palimpsest.judging.analysis import Analysis, analyse
+from palimpsest.judging.conclude import OpenRun, model_info, open_run, suite_info
 from palimpsest.judging.doctor import examine_quickly
 from palimpsest.judging.evaluation import (
     EvaluationProgress,
@@ -34,7 +34,14 @@ from palimpsest.judging.warnings import find_oddities
 from palimpsest.judging.whole import Whole
 from palimpsest.judging.workers import Workers, without_failed
 from palimpsest.lm.conjugations import CONJUGATIONS
-from palimpsest.lm.models import Budget, Chargeable, LanguageModel, can_score, load_model
+from palimpsest.lm.models import (
+    Budget,
+    Chargeable,
+    LanguageModel,
+    ScriptedModel,
+    can_score,
+    load_model,
+)
 from palimpsest.lm.models.huggingface import check_templates
 from palimpsest.lm.suites import Suite, default_suite, load_suite, scored_by
 from palimpsest.records import AnswerRow, AnswerStore, FloorCell, ModelInfo, Results
@@ -80,6 +87,7 @@ def diagnose(
     scorer: str | None = None,
     whole: Whole = "sample",
     inference: bool = False,
+    noise_floor: int = 0,
     min_fidelity: float = 0.0,
     budget: Budget | None = None,
     workers: Workers | None = None,
@@ -106,6 +114,8 @@ def diagnose(
             sample of each cell under each way of asking, all, or none. Right ones end early.
         inference: Measure as well how much probability each model gives to the right task and to
             others at the beginning of its answers (:mod:`palimpsest.judging.inference`).
+        noise_floor: Ask the base model so many times again, plainly, as another machine would: a
+            fall within what changes by itself is called none.
         min_fidelity: Leave out, of both models alike, prompts whose round trip through a
             conjugation has a lower chrF, from 0 to 1.
         budget: Stop before the requests to endpoints cost more; every answer is kept.
@@ -135,27 +145,33 @@ def diagnose(
     if inference:
         for model in plan.models.values():
             check_measurable(model)
+    _check_noise(noise_floor, plan.models["base"])
     _charge(plan.models, budget)
     with open_run(out, command, seed=seed, n_resamples=n_resamples, started=started) as run:
-        run.record(**configuration(plan), inference=inference, min_fidelity=min_fidelity)
+        run.record(
+            **configuration(plan),
+            inference=inference,
+            min_fidelity=min_fidelity,
+            noise_floor=noise_floor,
+        )
         warnings = known_beforehand(plan)
         if notify is not None:
             notify(warnings)
         inferred = InferenceLog(run.folder.path if run.is_kept else None) if inference else None
-        answered = ask_models(plan, run.store, whole, inferred, workers or Workers(), progress)
+        answered = ask_models(
+            plan,
+            run.store,
+            whole,
+            inferred,
+            workers or Workers(),
+            progress,
+            noise_floor=noise_floor,
+        )
         asked_of, plan, rows = plan.suite, plan._replace(suite=answered.suite), answered.rows
         warnings += [*answered.notes, *find_oddities(rows, plan.suite, plan.vias)]
         agreements = agreement_with_people(plan.suite)
         warnings += disagreements(agreements)
-        analysis = analyse(
-            rows,
-            vias=plan.vias[1:],
-            cells=plan.suite.cells,
-            chance=plan.suite.chance,
-            seed=seed,
-            n_resamples=n_resamples,
-            min_fidelity=min_fidelity,
-        )
+        analysis = _analysed(answered, plan, run, min_fidelity)
         if inferred is not None:
             analysis = inferred.added_to(analysis, plan.suite, seed=seed, n_resamples=n_resamples)
         return run.conclude(
@@ -178,6 +194,20 @@ def _check_fidelity(least: float) -> None:
         raise UserError(
             f"The least fidelity is {least}; expected a fraction from 0 to 1.",
             hint="Write 0.6 for 60 %.",
+        )
+
+
+def _check_noise(n_times: int, base: LanguageModel) -> None:
+    if n_times < 0:
+        raise UserError(
+            f"The base model cannot be asked again {n_times} times; expected 1 or more.",
+            hint="Write --noise-floor 2, or leave it out.",
+        )
+    if n_times and isinstance(base, ScriptedModel):
+        raise UserError(
+            f"The base model '{base.spec}' answers by rule: asked again it says the same, so there "
+            "is no noise to measure.",
+            hint="Leave out --noise-floor, or name a model that computes its answers.",
         )
 
 
@@ -301,6 +331,8 @@ class Answered(NamedTuple):
     """Without the cells at the floor."""
     at_floor: list[FloorCell]
     notes: list[str]
+    again: list[list[AnswerRow]]
+    """The base model's plain answers of each further time."""
 
 
 def ask_models(
@@ -310,6 +342,8 @@ def ask_models(
     inferred: InferenceLog | None,
     workers: Workers,
     progress: DiagnosisProgress | None,
+    *,
+    noise_floor: int = 0,
 ) -> Answered:
     """Ask one model after the other, so that only one need be in memory.
 
@@ -317,7 +351,8 @@ def ask_models(
     of nothing else. That depends on its plain answers alone, so a resumed run decides alike.
     """
 
-    def ask(role: str, suite: Suite, vias: Sequence[Via]) -> list[AnswerRow]:
+    def ask(role: str, suite: Suite, vias: Sequence[Via], again: int = 0) -> list[AnswerRow]:
+        name = f"{role}, again {again}" if again else role
         return evaluate(
             held[role],
             suite,
@@ -325,8 +360,9 @@ def ask_models(
             store=store,
             role=role,
             settings=plan.settings,
-            whole=whole,
-            progress=None if progress is None else told.of(role, progress),
+            whole="none" if again else whole,
+            again=again,
+            progress=None if progress is None else told.of(name, progress),
         )
 
     told = _Told()
@@ -334,6 +370,7 @@ def ask_models(
     suite, vias, notes = plan.suite, plan.vias, []
     at_floor: list[FloorCell] = []
     rows: list[AnswerRow] = []
+    repeated: list[list[AnswerRow]] = []
     for role, model in plan.models.items():
         with closing(model):
             if role == "base" and suite.skips_floor and len(vias) > 1:
@@ -343,11 +380,28 @@ def ask_models(
                     at_floor, vias = [], vias[:1]
                 suite = without_cells(suite, [cell.name for cell in at_floor])
             rows += ask(role, suite, vias)
+            if role == "base":
+                repeated = [ask(role, suite, vias[:1], n) for n in range(1, noise_floor + 1)]
             if inferred is not None:
                 tell = None if progress is None else partial(_told, progress, f"{role}, inference")
                 inferred.measure(role, held[role], suite, vias, plan.settings, tell)
     rows, failed = without_failed(rows, suite, vias)
-    return Answered(rows, suite, at_floor, [*notes, *failed])
+    return Answered(rows, suite, at_floor, [*notes, *failed], repeated)
+
+
+def _analysed(
+    answered: Answered, plan: DiagnosisPlan, run: OpenRun, min_fidelity: float
+) -> Analysis:
+    return analyse(
+        answered.rows,
+        vias=plan.vias[1:],
+        cells=plan.suite.cells,
+        chance=plan.suite.chance,
+        seed=run.seed,
+        n_resamples=run.n_resamples,
+        min_fidelity=min_fidelity,
+        again=answered.again,
+    )
 
 
 def _n_source(suite: Suite) -> int:

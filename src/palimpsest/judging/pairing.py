@@ -20,6 +20,11 @@ ROLES = ("base", "tuned")
 """The roles of models in an answer row."""
 
 
+def score_of(row: AnswerRow) -> float:
+    """Return the score of an answer from 0 to 1; 1 is right."""
+    return float(row.outcome == "right") if row.score is None else row.score
+
+
 class AnswerTable(Protocol):
     """What the analysis reads of answers by role, via and source example."""
 
@@ -109,10 +114,7 @@ class PairedAnswers:
     def scores(self, role: str, via: str, sources: Sequence[str]) -> npt.NDArray[np.float64]:
         """Return a score from 0 to 1 for each answer; 1 is right."""
         rows = self.rows(role, via, sources)
-        return np.array(
-            [float(row.outcome == "right") if row.score is None else row.score for row in rows],
-            dtype=np.float64,
-        )
+        return np.array([score_of(row) for row in rows], dtype=np.float64)
 
     def flags(self, role: str, via: str, sources: Sequence[str]) -> dict[str, int]:
         """Return how many of a model's answers look like each thing that is worth a flag."""

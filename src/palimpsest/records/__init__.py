@@ -72,6 +72,7 @@ if TYPE_CHECKING:
         Interval,
         Looked,
         ModelInfo,
+        Noise,
         Plain,
         Provenance,
         Results,
@@ -90,11 +91,11 @@ __all__ = [
     "CellFigures", "Check", "Choice", "Closeness", "Conjugated", "ConjugationResult", "Cure",
     "Decile", "Estimate", "EvaluationPlan", "FloorCell", "FrontPoint", "Guessing", "Half",
     "InferenceArm", "InferenceResult", "Interval", "LabProvenance", "LabResults", "Looked",
-    "Losses", "Measurement", "MeasurementLog", "ModelInfo", "Needed", "Oracle", "Outcome", "Part",
-    "Plain", "PlannedCost", "PlannedPoint", "PlannedVerdict", "Prior", "Provenance", "Remedied",
-    "Restoration", "Results", "RunFolder", "Scoring", "SmallestFall", "SuiteInfo", "TargetInfo",
-    "Trace", "TraceCheckpoint", "Usage", "Verdict", "Window", "WriterLock", "answer_flag",
-    "commit_of", "explained", "platform_facts", "read_measurements", "versions",
+    "Losses", "Measurement", "MeasurementLog", "ModelInfo", "Needed", "Noise", "Oracle", "Outcome",
+    "Part", "Plain", "PlannedCost", "PlannedPoint", "PlannedVerdict", "Prior", "Provenance",
+    "Remedied", "Restoration", "Results", "RunFolder", "Scoring", "SmallestFall", "SuiteInfo",
+    "TargetInfo", "Trace", "TraceCheckpoint", "Usage", "Verdict", "Window", "WriterLock",
+    "answer_flag", "commit_of", "explained", "platform_facts", "read_measurements", "versions",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -134,6 +134,24 @@ class InferenceResult(Record):
     drift_ci95: Interval | None
 
 
+class Noise(Record):
+    """How the base model's answers change by themselves, when it is asked again, plainly."""
+
+    n_times: int
+    """How often it was asked again, each time as another machine would."""
+    n: int
+    """Examples."""
+    n_lost: int
+    """Answers that were right the first time and not another (1→0), over all times."""
+    n_gained: int
+    """Answers that were right only another time (0→1), over all times."""
+    floor: float
+    """Mean change of a score, whichever way: the share of answers that flip. A fall of up to this
+    is called none."""
+    ci95: Interval
+    """Clustered bootstrap interval of it."""
+
+
 class Plain(Record):
     """Base against tuned without any conjugation."""
 
@@ -155,6 +173,8 @@ class Plain(Record):
     """The same without guesses; null where there is no chance level."""
     looked: Looked | None = None
     """The tuned model's wrong answers; null where no verdict rests on them."""
+    noise: Noise | None = None
+    """What of the base model's answers changes by itself; null where it was not asked again."""
 
     @property
     def forgetting_hull95(self) -> Interval:

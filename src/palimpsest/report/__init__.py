@@ -23,10 +23,12 @@ if TYPE_CHECKING:
         agreement_text,
         clipped,
         csv_text,
+        flips_and_noise,
         flips_text,
         floor_text,
         guessing_text,
         interval,
+        noise_text,
         number,
         p_value,
         percent,
@@ -45,10 +47,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BASE", "BROKEN", "INK", "INTRUDED", "MUTED", "RIGHT", "TUNED", "Drawing", "FittedTable",
-    "Sheet", "TextColumn", "agreement_text", "clipped", "csv_text", "flips_text", "floor_text",
-    "guessing_text", "interval", "name_rows", "number", "p_value", "percent", "percent_interval",
-    "plan_sentences", "plan_table", "relation", "rewrite_lab_report", "visible", "write_lab_report",
-    "write_plan", "write_report", "write_restoration", "write_trace",
+    "Sheet", "TextColumn", "agreement_text", "clipped", "csv_text", "flips_and_noise", "flips_text",
+    "floor_text", "guessing_text", "interval", "name_rows", "noise_text", "number", "p_value",
+    "percent", "percent_interval", "plan_sentences", "plan_table", "relation", "rewrite_lab_report",
+    "visible", "write_lab_report", "write_plan", "write_report", "write_restoration", "write_trace",
 ]  # fmt: skip
 
 lazy_face(globals())

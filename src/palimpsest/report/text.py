@@ -119,6 +119,34 @@ def flips_text(plain: Plain) -> str:
     )
 
 
+def noise_text(plain: Plain) -> str:
+    """Return how many of the base model's answers changed by themselves; empty if nobody asked."""
+    noise = plain.noise
+    if noise is None:
+        return ""
+    times = "once" if noise.n_times == 1 else f"{noise.n_times} times"
+    return (
+        f"asked again {times}, the base model alone has {noise.n_lost:,} 1→0 and "
+        f"{noise.n_gained:,} 0→1 of {noise.n * noise.n_times:,}: "
+        f"{percent(noise.floor)} % {percent_interval(noise.ci95)} flip by themselves"
+    )
+
+
+def flips_and_noise(plain: Plain) -> str:
+    """Return the flips of the pair beside those of the base alone; empty if nobody asked again.
+
+    For tables of cells.
+    """
+    noise = plain.noise
+    if noise is None:
+        return ""
+    return (
+        f"Flips 1→0 / 0→1: {plain.n_lost:,} / {plain.n_gained:,} of {plain.base.n:,}; "
+        f"by themselves {noise.n_lost:,} / {noise.n_gained:,} of {noise.n * noise.n_times:,} "
+        f"({percent(noise.floor)} %)."
+    )
+
+
 def floor_text(cell: FloorCell) -> str:
     """Return why nothing more was asked in a cell."""
     what = "the least that counts" if cell.floor == THRESHOLDS.ability_floor else "guessing"

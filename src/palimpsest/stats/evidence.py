@@ -1,0 +1,237 @@
+r"""Evidence that may be looked at at any time: bets against a claim, and sequences of intervals.
+
+Somebody who does not believe a claim bets against it, at odds that are fair if it holds. His wealth
+is then a nonnegative supermartingale that begins at 1, and the chance that it *ever* reaches 1/α is
+at most α (Ville 1939). So wealth is evidence whenever one looks, stops or goes on.
+
+*Coins.* If a tuned model is no worse than its base, an example that only one of them answers right
+is, at best, a fair coin. Betting with all chances θ > ½ of a loss at once, weighted by a Beta prior
+that is cut at ½, the wealth after a losses and c gains has a closed form:
+
+.. math::
+   E = \frac{2^{a+c}\,B(β+a, β+c)\,\{1 - I_{1/2}(β+a, β+c)\}}{B(β, β)\,/\,2}, \qquad β = ½
+
+*Bounded means.* For values in [l, h] whose mean is at most m, whatever their distribution,
+
+.. math:: K = \sum_j w_j \prod_i (1 + λ_j (x_i - m)), \qquad λ_j = f_j / (m - l),\; 0 < f_j < 1
+
+is such a wealth: a fixed mixture of fixed bets needs no look ahead, and is worth as much as the
+best of them, but for the factor w. The means that it does not bet down are a *confidence sequence*.
+A share ρ of a difference is tested by the mean of gain − ρ · fall.
+
+Sources: Waudby-Smith and Ramdas, JRSS B 86 (2024), 1–27 (arXiv 2010.09686), who predict bets
+instead of mixing them; Robbins, Annals of Mathematical Statistics 41 (1970), 1397–1409, for
+mixtures; Ramdas, Grünwald, Vovk and Shafer, Statistical Science 38 (2023), 576–601.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import betainc, betaln, logsumexp
+
+from palimpsest.stats.bootstrap import Array
+
+Side = Literal["greater", "less"]
+
+_BOLD = 0.97
+"""The largest bet, as a fraction of what may be lost: what clear cells are decided by."""
+
+_FRACTIONS = np.append(np.geomspace(0.004, 0.9, 23), _BOLD)
+_WEIGHTS = np.append(np.full(23, 0.7 / 23), 0.3)
+"""Three tenths of the money bet boldly: where nothing ever flips, evidence comes about a quarter
+slower than if one had known that; the rest is spread so that any size of effect finds its bet."""
+
+_N_HALVINGS = 40
+_SHARES = np.round(np.arange(-1.0, 2.001, 0.01), 2)
+"""Shares of a fall that are tried for their sequence."""
+
+_BETA = 0.5
+"""Jeffreys' prior."""
+
+
+class OpenInterval(NamedTuple):
+    """An interval, an end of which is ``None`` where the data do not bound it."""
+
+    low: float | None
+    high: float | None
+
+
+def coin_log_wealth(n_lost: npt.ArrayLike, n_gained: npt.ArrayLike) -> Array:
+    """Return the log of the wealth that bet on more losses than gains, against at most as many.
+
+    Args:
+        n_lost: Examples right only the first time; any shape.
+        n_gained: Right only the second time; the same shape.
+
+    Example:
+        >>> round(float(np.exp(coin_log_wealth(10, 0))), 1)
+        360.8
+    """
+    a: Array = np.asarray(n_lost, np.float64) + _BETA
+    c: Array = np.asarray(n_gained, np.float64) + _BETA
+    # The share of the Beta distribution above ½, mirrored: small shares keep their digits.
+    above = np.log(np.maximum(betainc(c, a, 0.5), np.finfo(np.float64).tiny))
+    wealth: Array = (
+        (a + c - 2 * _BETA) * math.log(2)
+        + betaln(a, c)
+        + above
+        - betaln(_BETA, _BETA)
+        + math.log(2)
+    )
+    return wealth
+
+
+def log_wealth(
+    values: npt.ArrayLike,
+    counts: npt.ArrayLike,
+    *,
+    low: float,
+    high: float,
+    mean: npt.ArrayLike = 0.0,
+    side: Side = "greater",
+) -> Array:
+    """Return the log of the wealth that bet on a mean on one side of ``mean``.
+
+    Against the claim that it is not there: for ``greater``, that it is ``mean`` or less.
+
+    Args:
+        values: What was observed, each once; (n_values,).
+        counts: How often each; (…, n_values), many samples at once.
+        low: The lowest value that could be observed.
+        high: The highest.
+        mean: Of the claim, strictly between the two; one, or one a sample.
+        side: Where the bettor thinks that the mean is.
+
+    Returns:
+        The logs; (…).
+
+    Example:
+        >>> found = log_wealth([0.0, 1.0], [[5, 5], [0, 10]], low=0.0, high=1.0, mean=0.5)
+        >>> [round(float(each), 2) for each in found]
+        [-0.59, 5.69]
+    """
+    x = np.asarray(values, np.float64)
+    m = np.asarray(mean, np.float64)
+    if side == "less":
+        x, m, low = -x, -m, -high
+    bets = _FRACTIONS / (m[..., None] - low)  # (…, n_bets)
+    gains = np.log1p(bets[..., None] * (x - m[..., None])[..., None, :])  # (…, n_bets, n_values)
+    number = np.asarray(counts, np.float64)
+    sums = number @ gains.T if gains.ndim == 2 else np.matmul(gains, number[..., None])[..., 0]
+    wealth: Array = logsumexp(sums + np.log(_WEIGHTS), axis=-1)
+    return wealth
+
+
+def mean_sequence(
+    values: npt.ArrayLike, counts: npt.ArrayLike, *, low: float, high: float, alpha: float = 0.05
+) -> tuple[Array, Array]:
+    """Return the ends of the confidence sequences of means: right at all times with 1 − alpha.
+
+    Args:
+        values: What was observed, each once; (n_values,).
+        counts: How often each; (…, n_values).
+        low: The lowest value that could be observed.
+        high: The highest.
+        alpha: The chance that an interval ever misses, half of it on either side.
+
+    Returns:
+        The lower and the upper ends; (…) each. Without an observation they are ``low`` and
+        ``high``.
+
+    Example:
+        >>> low, high = mean_sequence([0.0, 1.0], [[50, 50]], low=0.0, high=1.0)
+        >>> round(float(low[0]), 2), round(float(high[0]), 2)
+        (0.33, 0.67)
+    """
+    number = np.asarray(counts, np.float64)
+    shape = number.shape[:-1]
+
+    def end(side: Side) -> Array:
+        """Halve between what is bet down for certain and what is not; wealth falls with m."""
+        outside = np.full(shape, low if side == "greater" else high)
+        inside = np.full(shape, high if side == "greater" else low)
+        for _ in range(_N_HALVINGS):
+            middle = (outside + inside) / 2
+            wealth = log_wealth(values, number, low=low, high=high, mean=middle, side=side)
+            is_out = wealth >= math.log(2 / alpha)
+            outside, inside = np.where(is_out, middle, outside), np.where(is_out, inside, middle)
+        return outside
+
+    return end("greater"), end("less")
+
+
+def share_log_wealth(
+    gain: npt.ArrayLike,
+    fall: npt.ArrayLike,
+    counts: npt.ArrayLike,
+    *,
+    share: float,
+    side: Side,
+) -> Array:
+    """Return the log of the wealth that bet on more (``greater``) than a share of a fall back.
+
+    Against E[gain] ≤ share · E[fall], or ≥ for ``less``. With scores from 0 to 1 the gain is tuned
+    under s − tuned, the fall base − tuned.
+
+    Args:
+        gain: Of each pattern; (n_patterns,).
+        fall: Of each pattern.
+        counts: How often each pattern was seen; (…, n_patterns).
+        share: Of the fall.
+        side: Where the bettor thinks that the share is.
+    """
+    # under − (1 − share) · tuned − share · base, with three scores from 0 to 1
+    most = max(1.0, share, 1 - share)
+    x = np.asarray(gain, np.float64) - share * np.asarray(fall, np.float64)
+    return log_wealth(x, counts, low=-most, high=most, side=side)
+
+
+def share_sequence(
+    gain: npt.ArrayLike, fall: npt.ArrayLike, counts: npt.ArrayLike, *, alpha: float = 0.05
+) -> OpenInterval:
+    """Return the confidence sequence of the share of a fall that comes back, as of now.
+
+    The shares that are bet down on neither side, by Fieller's idea: no ratio is ever formed. An end
+    is ``None`` where shares below −1 or above 2 are not excluded.
+
+    Args:
+        gain: Of each pattern; (n_patterns,).
+        fall: Of each pattern.
+        counts: How often each pattern was seen; (n_patterns,).
+        alpha: The chance that an interval ever misses.
+    """
+    most = math.log(2 / alpha)
+    left = [
+        float(share)
+        for share in _SHARES
+        if all(
+            float(share_log_wealth(gain, fall, counts, share=float(share), side=side)) < most
+            for side in ("greater", "less")
+        )
+    ]
+    if not left:  # only bets that are both lost: as of now nothing fits
+        return OpenInterval(None, None)
+    return OpenInterval(
+        None if left[0] == _SHARES[0] else left[0], None if left[-1] == _SHARES[-1] else left[-1]
+    )
+
+
+def anytime_p_value(log_wealth_of_either_side: npt.ArrayLike) -> Array:
+    """Return p-values that may be looked at at any time, from the logs of wealth of both sides.
+
+    Half of the money bets on each side; p is one over the wealth, and at most 1.
+
+    Args:
+        log_wealth_of_either_side: (2, …).
+
+    Example:
+        >>> round(float(anytime_p_value([np.log(39.0), np.log(1.0)])), 3)
+        0.05
+    """
+    both = np.asarray(log_wealth_of_either_side, np.float64)
+    p: Array = np.minimum(1.0, np.exp(-(logsumexp(both, axis=0) - math.log(2))))
+    return p
