@@ -41,6 +41,15 @@ def test_the_wealth_of_coins_is_the_integral_over_all_bets(lost: int, gained: in
     assert math.exp(coin_log_wealth(lost, gained)) == pytest.approx(expected, rel=1e-6)
 
 
+def test_thousands_of_gains_leave_nearly_nothing_and_join_what_fewer_leave() -> None:
+    wealth = coin_log_wealth(np.zeros(3000), np.arange(3000))
+    assert (np.diff(wealth) < 0).all()
+    assert wealth[-1] == pytest.approx(math.log(2 / (math.pi * 0.5) * 0.5 / 3000), abs=1.5)
+    found = coin_log_wealth([10, 10, 10], [700, 2000, 10**6])
+    assert (found < 0).all()
+    assert coin_log_wealth(10**6, 10) > 10**5
+
+
 @given(counts, counts, st.floats(0.0, 0.5))
 @examples(60)
 def test_a_coin_makes_nobody_richer_on_average(lost: int, gained: int, chance: float) -> None:

@@ -121,7 +121,8 @@ def diagnose(
         forecast_and_show(asked, out, prices, quiet=quiet, as_json=json)
         return
     if shard is not None:
-        _refuse_in_shard({"--inference": inference, "--budget": budget, "--fail-on": fail_on})
+        refused = {"--inference": inference, "--noise-floor": noise_floor, "--budget": budget}
+        _refuse_in_shard({**refused, "--fail-on": fail_on})
         answer_and_tell(
             shard, asked, out, workers_of(engine, workers, address), quiet=quiet or json
         )

@@ -44,7 +44,14 @@ from palimpsest.lm.models import (
 )
 from palimpsest.lm.models.huggingface import check_templates
 from palimpsest.lm.suites import Suite, default_suite, load_suite, scored_by
-from palimpsest.records import AnswerRow, AnswerStore, FloorCell, ModelInfo, Results
+from palimpsest.records import (
+    Agreement,
+    AnswerRow,
+    AnswerStore,
+    FloorCell,
+    ModelInfo,
+    Results,
+)
 
 if TYPE_CHECKING:
     from palimpsest.report import Drawing
@@ -147,46 +154,89 @@ def diagnose(
             check_measurable(model)
     _check_noise(noise_floor, plan.models["base"])
     _charge(plan.models, budget)
+    how = _How(whole, inference, noise_floor, min_fidelity, workers or Workers())
     with open_run(out, command, seed=seed, n_resamples=n_resamples, started=started) as run:
-        run.record(
-            **configuration(plan),
-            inference=inference,
-            min_fidelity=min_fidelity,
-            noise_floor=noise_floor,
-        )
+        run.record(**configuration(plan), **how.recorded)
         warnings = known_beforehand(plan)
         if notify is not None:
             notify(warnings)
-        inferred = InferenceLog(run.folder.path if run.is_kept else None) if inference else None
-        answered = ask_models(
-            plan,
-            run.store,
-            whole,
-            inferred,
-            workers or Workers(),
-            progress,
-            noise_floor=noise_floor,
-        )
-        asked_of, plan, rows = plan.suite, plan._replace(suite=answered.suite), answered.rows
-        warnings += [*answered.notes, *find_oddities(rows, plan.suite, plan.vias)]
-        agreements = agreement_with_people(plan.suite)
-        warnings += disagreements(agreements)
-        analysis = _analysed(answered, plan, run, min_fidelity)
-        if inferred is not None:
-            analysis = inferred.added_to(analysis, plan.suite, seed=seed, n_resamples=n_resamples)
+        found = _ask_and_analyse(plan, run, how, progress)
         return run.conclude(
-            rows,
-            analysis,
-            models=_infos(plan.models, rows),
-            suite=suite_info(asked_of, n_source_examples=_n_source(plan.suite)),
-            warnings=[*warnings, *analysis.warnings],
-            at_floor=answered.at_floor,
+            found.rows,
+            found.analysis,
+            models=_infos(plan.models, found.rows),
+            suite=suite_info(plan.suite, n_source_examples=_n_source(found.suite)),
+            warnings=[*warnings, *found.warnings],
+            at_floor=found.at_floor,
             conjugations={via.name: via.conjugation.facts() for via in plan.vias},
             min_fidelity=min_fidelity,
-            agreements=agreements,
+            agreements=found.agreements,
             cost_usd=None if budget is None else float(budget.spent_usd),
             extra_figures=extra_figures,
         )
+
+
+class _How(NamedTuple):
+    """How a pair is asked and judged; as the arguments of :func:`diagnose`."""
+
+    whole: Whole
+    inference: bool
+    noise_floor: int
+    min_fidelity: float
+    workers: Workers
+
+    @property
+    def recorded(self) -> dict[str, object]:
+        """What the run folder says of it."""
+        return {
+            "inference": self.inference,
+            "min_fidelity": self.min_fidelity,
+            "noise_floor": self.noise_floor,
+        }
+
+
+class _Found(NamedTuple):
+    """What was asked, and what it shows."""
+
+    rows: list[AnswerRow]
+    analysis: Analysis
+    suite: Suite
+    """Without the cells at the floor."""
+    at_floor: list[FloorCell]
+    agreements: list[Agreement]
+    warnings: list[str]
+
+
+def _ask_and_analyse(
+    plan: DiagnosisPlan, run: OpenRun, how: _How, progress: DiagnosisProgress | None
+) -> _Found:
+    inferred = InferenceLog(run.folder.path if run.is_kept else None) if how.inference else None
+    answered = ask_models(
+        plan,
+        run.store,
+        how.whole,
+        inferred,
+        how.workers,
+        progress,
+        noise_floor=how.noise_floor,
+    )
+    suite, rows = answered.suite, answered.rows
+    agreements = agreement_with_people(suite)
+    warnings = [*answered.notes, *find_oddities(rows, suite, plan.vias)]
+    analysis = analyse(
+        rows,
+        vias=plan.vias[1:],
+        cells=suite.cells,
+        chance=suite.chance,
+        seed=run.seed,
+        n_resamples=run.n_resamples,
+        min_fidelity=how.min_fidelity,
+        again=answered.again,
+    )
+    if inferred is not None:
+        analysis = inferred.added_to(analysis, suite, seed=run.seed, n_resamples=run.n_resamples)
+    warnings += [*disagreements(agreements), *analysis.warnings]
+    return _Found(rows, analysis, suite, answered.at_floor, agreements, warnings)
 
 
 def _check_fidelity(least: float) -> None:
@@ -387,21 +437,6 @@ def ask_models(
                 inferred.measure(role, held[role], suite, vias, plan.settings, tell)
     rows, failed = without_failed(rows, suite, vias)
     return Answered(rows, suite, at_floor, [*notes, *failed], repeated)
-
-
-def _analysed(
-    answered: Answered, plan: DiagnosisPlan, run: OpenRun, min_fidelity: float
-) -> Analysis:
-    return analyse(
-        answered.rows,
-        vias=plan.vias[1:],
-        cells=plan.suite.cells,
-        chance=plan.suite.chance,
-        seed=run.seed,
-        n_resamples=run.n_resamples,
-        min_fidelity=min_fidelity,
-        again=answered.again,
-    )
 
 
 def _n_source(suite: Suite) -> int:

@@ -31,7 +31,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betainc, betaln, logsumexp
+from scipy.special import betainc, betaln, hyp2f1, logsumexp
 
 from palimpsest.stats.bootstrap import Array
 
@@ -48,6 +48,9 @@ slower than if one had known that; the rest is spread so that any size of effect
 _N_HALVINGS = 40
 _SHARES = np.round(np.arange(-1.0, 2.001, 0.01), 2)
 """Shares of a fall that are tried for their sequence."""
+
+_TINY = 1e-250
+"""Below this, a share of a distribution is reckoned by its logarithm."""
 
 _BETA = 0.5
 """Jeffreys' prior."""
@@ -71,18 +74,15 @@ def coin_log_wealth(n_lost: npt.ArrayLike, n_gained: npt.ArrayLike) -> Array:
         >>> round(float(np.exp(coin_log_wealth(10, 0))), 1)
         360.8
     """
-    a: Array = np.asarray(n_lost, np.float64) + _BETA
-    c: Array = np.asarray(n_gained, np.float64) + _BETA
-    # The share of the Beta distribution above ½, mirrored: small shares keep their digits.
-    above = np.log(np.maximum(betainc(c, a, 0.5), np.finfo(np.float64).tiny))
-    wealth: Array = (
-        (a + c - 2 * _BETA) * math.log(2)
-        + betaln(a, c)
-        + above
-        - betaln(_BETA, _BETA)
-        + math.log(2)
-    )
-    return wealth
+    a, c = (np.asarray(n, np.float64) + _BETA for n in (n_lost, n_gained))
+    above = betainc(c, a, 0.5)  # the share of the Beta distribution above ½, mirrored
+    flat = betaln(_BETA, _BETA) - math.log(2)
+    is_tiny = above < _TINY
+    direct = (a + c - 2 * _BETA) * math.log(2) + betaln(a, c) + np.log(np.where(is_tiny, 1, above))
+    # Where gains prevail, that share is below all numbers: its series times 2^(a+c) B(a, c).
+    rare = hyp2f1(np.where(is_tiny, a + c, 1.0), 1, c + 1, 0.5)
+    series = -2 * _BETA * math.log(2) - np.log(c) + np.log(rare)
+    return np.asarray(np.where(is_tiny, series, direct) - flat, np.float64)
 
 
 def log_wealth(
