@@ -29,6 +29,7 @@ from palimpsest.cli.options import (
     Sentences,
     Suite,
     TunedForm,
+    UntilSure,
     Via,
     Whole,
     WholeAnswers,
@@ -76,6 +77,7 @@ def diagnose(
     whole: Whole = WholeAnswers.sample,
     inference: Inference = False,
     noise_floor: NoiseFloor = 0,
+    until_sure: UntilSure = False,
     min_fidelity: MinFidelity = 0.0,
     engine: EngineName = "here",
     workers: NWorkers = None,
@@ -122,7 +124,7 @@ def diagnose(
         return
     if shard is not None:
         refused = {"--inference": inference, "--noise-floor": noise_floor, "--budget": budget}
-        _refuse_in_shard({**refused, "--fail-on": fail_on})
+        _refuse_in_shard({**refused, "--until-sure": until_sure, "--fail-on": fail_on})
         answer_and_tell(
             shard, asked, out, workers_of(engine, workers, address), quiet=quiet or json
         )
@@ -132,6 +134,7 @@ def diagnose(
         out=out,
         inference=inference,
         noise_floor=noise_floor,
+        until_sure=until_sure,
         budget=_budget(budget, prices),
         workers=workers_of(engine, workers, address),
         quiet=quiet,

@@ -146,6 +146,16 @@ NoiseFloor = Annotated[
 ]
 
 
+UntilSure = Annotated[
+    bool,
+    typer.Option(
+        "--until-sure",
+        help="Ask in rounds, and no more of what is decided: verdicts and intervals hold at "
+        "whatever moment you look, stop or go on. Both models are in memory together.",
+    ),
+]
+
+
 class FailOn(StrEnum):
     """When a command counts as failed."""
 

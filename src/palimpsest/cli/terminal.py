@@ -161,6 +161,7 @@ def diagnose_and_show(
     whole: Whole = "sample",
     inference: bool = False,
     noise_floor: int = 0,
+    until_sure: bool = False,
     min_fidelity: float = 0.0,
     budget: Budget | None = None,
     workers: AbstractContextManager[Workers] | None = None,
@@ -192,6 +193,7 @@ def diagnose_and_show(
             whole=whole,
             inference=inference,
             noise_floor=noise_floor,
+            until_sure=until_sure,
             min_fidelity=min_fidelity,
             budget=budget,
             workers=held_by,
@@ -297,7 +299,14 @@ def show_results(
     if as_json:
         typer.echo(results.to_json())
         return
-    from palimpsest.report import flips_and_noise, floor_text, p_value, relation, visible
+    from palimpsest.report import (
+        flips_and_noise,
+        floor_text,
+        p_value,
+        relation,
+        rounds_text,
+        visible,
+    )
 
     if not quiet:
         _show_table(results)
@@ -311,6 +320,8 @@ def show_results(
         typer.echo(visible(line))
     for found in results.at_floor:
         typer.echo(visible(f"  {found.name}: not asked further. {floor_text(found).capitalize()}."))
+    if results.until_sure is not None:
+        typer.echo(rounds_text(results.until_sure))
     show_notes([warning for warning in results.warnings if warning not in told])
     cost = results.provenance.cost_usd
     if cost is not None:

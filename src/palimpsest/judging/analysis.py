@@ -27,6 +27,7 @@ from palimpsest.records import (
     Looked,
     Noise,
     Plain,
+    UntilSure,
     Verdict,
 )
 from palimpsest.stats import (
@@ -79,6 +80,8 @@ class Analysis(NamedTuple):
     warnings: list[str]
     inference: Sequence[InferenceResult] = ()
     """Where it was measured: nothing above goes by it."""
+    until_sure: UntilSure | None = None
+    """How it was asked in rounds, if it was."""
 
 
 def analyse(
@@ -136,8 +139,8 @@ def analyse(
     ]
     warnings = [
         *_missing(answers, sources, study.vias),
-        *_disagreement(by_cell),
-        *_seen(overall, by_cell),
+        *disagreement(by_cell),
+        *seen(overall, by_cell),
     ]
     return Analysis(cells=by_cell, warnings=warnings, **overall._asdict())
 
@@ -168,10 +171,10 @@ class Study(NamedTuple):
 
     def of(self, sources: Sequence[str]) -> Findings:
         """Analyse some of the source examples; all have plain answers of both models."""
-        plain = self._plain(sources)
+        plain = self.plain(sources)
         pairs = {via.name: self._shared(via.name, sources) for via in self.vias}
         found = [
-            self._conjugation(via, pairs[via.name]).model_copy(
+            self.conjugation(via, pairs[via.name]).model_copy(
                 update={"n_excluded": len(self.answers.excluded(via.name) & set(sources))}
             )
             for via in self.vias
@@ -185,16 +188,17 @@ class Study(NamedTuple):
         chance = None if plain.adjusted is None else plain.adjusted.chance
         judgement = judge(plain, found, best, margin=self.margin, chance=chance)
         if judgement.verdict in ("suppressed", "lost"):
-            plain = plain.model_copy(update={"looked": self._looked(PLAIN, sources)})
+            plain = plain.model_copy(update={"looked": self.looked(PLAIN, sources)})
         if judgement.verdict == "lost":
             found = [
-                one.model_copy(update={"looked": self._looked(one.name, pairs[one.name])})
+                one.model_copy(update={"looked": self.looked(one.name, pairs[one.name])})
                 for one in found
             ]
         judgement = judge(plain, found, best, margin=self.margin, chance=chance)
         return Findings(plain, found, best, judgement.verdict, judgement.reason)
 
-    def _looked(self, via: str, sources: Sequence[str]) -> Looked | None:
+    def looked(self, via: str, sources: Sequence[str]) -> Looked | None:
+        """Return what the tuned model's wrong answers under a way of asking look like."""
         prompts = {
             row.key.source_id: row.prompt for row in self.answers.rows("tuned", PLAIN, sources)
         }
@@ -204,7 +208,8 @@ class Study(NamedTuple):
         under = set(self.answers.paired(via))
         return [source for source in sources if source in under]
 
-    def _plain(self, sources: Sequence[str]) -> Plain:
+    def plain(self, sources: Sequence[str]) -> Plain:
+        """Compare both models, asked plainly."""
         base, tuned = (self.answers.scores(role, PLAIN, sources) for role in ROLES)
         found = estimate_forgetting(
             base,
@@ -273,7 +278,8 @@ class Study(NamedTuple):
             gained=found.gained,
         )
 
-    def _conjugation(self, via: ViaFacts, sources: Sequence[str]) -> ConjugationResult:
+    def conjugation(self, via: ViaFacts, sources: Sequence[str]) -> ConjugationResult:
+        """Compare them under a conjugation; both answered all of these sources under it."""
         found = estimate_recovery(
             self._arms(via.name, sources),
             np.asarray(sources),
@@ -402,7 +408,7 @@ def _missing(answers: PairedAnswers, sources: Sequence[str], vias: Sequence[ViaF
     return warnings
 
 
-def _seen(overall: Findings, cells: Sequence[Cell]) -> list[str]:
+def seen(overall: Findings, cells: Sequence[Cell]) -> list[str]:
     """Say what the wrong answers show, and where nobody could look at them."""
     several = cells if len(cells) > 1 else []
     looks = [("asked plainly", overall.plain.looked, overall.plain)]
@@ -427,7 +433,7 @@ def _sight(looked: Looked, plain: Plain) -> str:
     return ""
 
 
-def _disagreement(cells: Sequence[Cell]) -> list[str]:
+def disagreement(cells: Sequence[Cell]) -> list[str]:
     """Say so where the overall verdict averages over cells that went different ways."""
     groups: dict[str, list[str]] = defaultdict(list)
     for cell in cells:

@@ -6,7 +6,8 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -18,6 +19,7 @@ from palimpsest.judging.agreement import (
     judged_by_itself,
 )
 from palimpsest.judging.analysis import Analysis, analyse
+from palimpsest.judging.anytime import analyse_rounds
 from palimpsest.judging.conclude import OpenRun, model_info, open_run, suite_info
 from palimpsest.judging.doctor import examine_quickly
 from palimpsest.judging.evaluation import (
@@ -28,7 +30,8 @@ from palimpsest.judging.evaluation import (
 )
 from palimpsest.judging.floor import cells_at_floor, without_cells
 from palimpsest.judging.inference import InferenceLog, check_measurable
-from palimpsest.judging.pairing import ROLES
+from palimpsest.judging.pairing import PLAIN, ROLES
+from palimpsest.judging.rounds import ask_in_rounds, read_order, write_order
 from palimpsest.judging.via import Via, distinct_vias, parse_via
 from palimpsest.judging.warnings import find_oddities
 from palimpsest.judging.whole import Whole
@@ -95,6 +98,7 @@ def diagnose(
     whole: Whole = "sample",
     inference: bool = False,
     noise_floor: int = 0,
+    until_sure: bool = False,
     min_fidelity: float = 0.0,
     budget: Budget | None = None,
     workers: Workers | None = None,
@@ -123,6 +127,8 @@ def diagnose(
             others at the beginning of its answers (:mod:`palimpsest.judging.inference`).
         noise_floor: Ask the base model so many times again, plainly, as another machine would: a
             fall within what changes by itself is called none.
+        until_sure: Ask in rounds, until the verdict on every cell is sure or its examples are used
+            up (:mod:`palimpsest.judging.rounds`). Both models are in memory together.
         min_fidelity: Leave out, of both models alike, prompts whose round trip through a
             conjugation has a lower chrF, from 0 to 1.
         budget: Stop before the requests to endpoints cost more; every answer is kept.
@@ -154,7 +160,8 @@ def diagnose(
             check_measurable(model)
     _check_noise(noise_floor, plan.models["base"])
     _charge(plan.models, budget)
-    how = _How(whole, inference, noise_floor, min_fidelity, workers or Workers())
+    how = _How(whole, inference, noise_floor, until_sure, min_fidelity, workers or Workers())
+    how.check()
     with open_run(out, command, seed=seed, n_resamples=n_resamples, started=started) as run:
         run.record(**configuration(plan), **how.recorded)
         warnings = known_beforehand(plan)
@@ -182,8 +189,17 @@ class _How(NamedTuple):
     whole: Whole
     inference: bool
     noise_floor: int
+    until_sure: bool
     min_fidelity: float
     workers: Workers
+
+    def check(self) -> None:
+        """Refuse what does not go together."""
+        if self.until_sure and self.inference:
+            raise UserError(
+                "--inference measures all prompts, and --until-sure asks no more than it must.",
+                hint="Leave out one of them.",
+            )
 
     @property
     def recorded(self) -> dict[str, object]:
@@ -192,6 +208,7 @@ class _How(NamedTuple):
             "inference": self.inference,
             "min_fidelity": self.min_fidelity,
             "noise_floor": self.noise_floor,
+            "until_sure": self.until_sure,
         }
 
 
@@ -210,6 +227,8 @@ class _Found(NamedTuple):
 def _ask_and_analyse(
     plan: DiagnosisPlan, run: OpenRun, how: _How, progress: DiagnosisProgress | None
 ) -> _Found:
+    if how.until_sure:
+        return _ask_until_sure(plan, run, how, progress)
     inferred = InferenceLog(run.folder.path if run.is_kept else None) if how.inference else None
     answered = ask_models(
         plan,
@@ -237,6 +256,62 @@ def _ask_and_analyse(
         analysis = inferred.added_to(analysis, suite, seed=run.seed, n_resamples=run.n_resamples)
     warnings += [*disagreements(agreements), *analysis.warnings]
     return _Found(rows, analysis, suite, answered.at_floor, agreements, warnings)
+
+
+def _ask_until_sure(
+    plan: DiagnosisPlan, run: OpenRun, how: _How, progress: DiagnosisProgress | None
+) -> _Found:
+    """Ask both models in turns, a round at a time."""
+    held = {role: how.workers.hold(model) for role, model in plan.models.items()}
+    told = _Told()
+
+    def ask(role: str, via: Via, suite: Suite, number: int, again: int = 0) -> list[AnswerRow]:
+        name = f"{role}, again {again}" if again else f"{role}, round {number}"
+        return evaluate(
+            held[role],
+            suite,
+            [via],
+            store=run.store,
+            role=role,
+            settings=plan.settings,
+            whole="none" if again else how.whole,
+            again=again,
+            progress=None if progress is None else told.of(name, progress),
+        )
+
+    with ExitStack() as stack:
+        for model in held.values():
+            stack.enter_context(closing(model))
+        found = ask_in_rounds(
+            plan.suite,
+            plan.vias,
+            ask,
+            recorded=read_order(run.folder),
+            keep=partial(write_order, run.folder),
+            min_fidelity=how.min_fidelity,
+        )
+        asked = {row.key.source_id for row in found.rows if row.via == PLAIN}
+        suite = replace(
+            plan.suite, examples=tuple(e for e in plan.suite.examples if e.source_id in asked)
+        )
+        times = range(1, how.noise_floor + 1)
+        again = [ask("base", plan.vias[0], suite, 0, number) for number in times]
+    analysis = analyse_rounds(
+        found,
+        vias=plan.vias[1:],
+        seed=run.seed,
+        n_resamples=run.n_resamples,
+        min_fidelity=how.min_fidelity,
+        chance=plan.suite.chance,
+        again=again,
+    )
+    agreements = agreement_with_people(suite)
+    warnings = [
+        *find_oddities(found.rows, suite, plan.vias),
+        *disagreements(agreements),
+        *analysis.warnings,
+    ]
+    return _Found(found.rows, analysis, suite, [], agreements, warnings)
 
 
 def _check_fidelity(least: float) -> None:

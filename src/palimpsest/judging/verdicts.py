@@ -51,7 +51,7 @@ def judge(
         return Judgement("inconclusive", refusal)
     fall = fall_interval(plain)
     if fall[1] < margin:
-        return Judgement("kept", _kept_reason(plain, margin))
+        return Judgement("kept", kept_reason(plain, margin))
     if not clearly_fell(plain):
         return Judgement("inconclusive", _unclear_reason(plain, margin))
     enough = [found for found in conjugations if found.base.n >= THRESHOLDS.min_examples]
@@ -64,7 +64,7 @@ def judge(
         return unless(doubt(plain), "suppressed", _suppressed_reason(plain, best))
     able = [found for found in conjugations if base_keeps(found, plain)]
     if _none_brings_more_than_little(able) and any(map(gets_past_inference, able)):
-        return unless(doubt(plain, able), "lost", _lost_reason(plain, able))
+        return unless(doubt(plain, able), "lost", lost_reason(plain, able))
     return Judgement("inconclusive", _undecided_reason(plain, conjugations, able, best))
 
 
@@ -189,7 +189,8 @@ def doubt(plain: Plain, able: Sequence[ConjugationResult] = ()) -> str | None:
     return None
 
 
-def _kept_reason(plain: Plain, margin: float) -> str:
+def kept_reason(plain: Plain, margin: float) -> str:
+    """Return why an ability counts as kept."""
     size = points(margin)
     return (
         f"{change_of(plain)}; a fall of {size} {unit_of(size)} or more is excluded, "
@@ -225,7 +226,8 @@ def _suppressed_reason(plain: Plain, best: Best) -> str:
     )
 
 
-def _lost_reason(plain: Plain, able: Sequence[ConjugationResult]) -> str:
+def lost_reason(plain: Plain, able: Sequence[ConjugationResult]) -> str:
+    """Return why an ability counts as lost."""
     highest = max(found.recovery_ci95[1] for found in able if found.recovery_ci95 is not None)
     at_most = f"at most {percent(highest)} of it comes back" if highest > 0 else "none comes back"
     return (

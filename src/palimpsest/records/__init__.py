@@ -64,6 +64,7 @@ if TYPE_CHECKING:
         Arm,
         Best,
         Cell,
+        CellRounds,
         ConjugationResult,
         FloorCell,
         Guessing,
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
         Results,
         Scoring,
         SuiteInfo,
+        UntilSure,
         Usage,
         Verdict,
     )
@@ -88,14 +90,15 @@ if TYPE_CHECKING:
 __all__ = [
     "ATTEMPTED", "CUT", "FILE_NAME", "IN_ANSWER", "THRESHOLDS", "AccuracyCurve", "Agreement",
     "AnswerKey", "AnswerRow", "AnswerStore", "Arm", "Assumed", "Best", "ByPosition", "Cell",
-    "CellFigures", "Check", "Choice", "Closeness", "Conjugated", "ConjugationResult", "Cure",
-    "Decile", "Estimate", "EvaluationPlan", "FloorCell", "FrontPoint", "Guessing", "Half",
+    "CellFigures", "CellRounds", "Check", "Choice", "Closeness", "Conjugated", "ConjugationResult",
+    "Cure", "Decile", "Estimate", "EvaluationPlan", "FloorCell", "FrontPoint", "Guessing", "Half",
     "InferenceArm", "InferenceResult", "Interval", "LabProvenance", "LabResults", "Looked",
     "Losses", "Measurement", "MeasurementLog", "ModelInfo", "Needed", "Noise", "Oracle", "Outcome",
     "Part", "Plain", "PlannedCost", "PlannedPoint", "PlannedVerdict", "Prior", "Provenance",
     "Remedied", "Restoration", "Results", "RunFolder", "Scoring", "SmallestFall", "SuiteInfo",
-    "TargetInfo", "Trace", "TraceCheckpoint", "Usage", "Verdict", "Window", "WriterLock",
-    "answer_flag", "commit_of", "explained", "platform_facts", "read_measurements", "versions",
+    "TargetInfo", "Trace", "TraceCheckpoint", "UntilSure", "Usage", "Verdict", "Window",
+    "WriterLock", "answer_flag", "commit_of", "explained", "platform_facts", "read_measurements",
+    "versions",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         percent,
         percent_interval,
         relation,
+        rounds_text,
         visible,
     )
     from palimpsest.report.writing import (
@@ -50,7 +51,8 @@ __all__ = [
     "Sheet", "TextColumn", "agreement_text", "clipped", "csv_text", "flips_and_noise", "flips_text",
     "floor_text", "guessing_text", "interval", "name_rows", "noise_text", "number", "p_value",
     "percent", "percent_interval", "plan_sentences", "plan_table", "relation", "rewrite_lab_report",
-    "visible", "write_lab_report", "write_plan", "write_report", "write_restoration", "write_trace",
+    "rounds_text", "visible", "write_lab_report", "write_plan", "write_report", "write_restoration",
+    "write_trace",
 ]  # fmt: skip
 
 lazy_face(globals())

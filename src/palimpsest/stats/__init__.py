@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     )
     from palimpsest.stats.evidence import (
         OpenInterval,
+        Side,
         anytime_p_value,
         coin_log_wealth,
         log_wealth,
@@ -38,11 +39,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "N_PSEUDO", "Arms", "Array", "Interval", "Kappa", "Line", "Mean", "OpenInterval", "Point",
-    "adjust_for_guessing", "adjusted_forgetting_interval", "anytime_p_value", "bootstrap_means",
-    "choose_best", "cohens_kappa", "coin_log_wealth", "estimate_forgetting", "estimate_recovery",
-    "expanded_confidence", "holm", "in_first_half", "is_binary", "log_wealth", "mean_interval",
-    "mean_over_runs", "mean_sequence", "named_stream", "percentile_interval", "share_log_wealth",
-    "share_sequence", "simultaneous_intervals", "wilson_interval",
+    "Side", "adjust_for_guessing", "adjusted_forgetting_interval", "anytime_p_value",
+    "bootstrap_means", "choose_best", "cohens_kappa", "coin_log_wealth", "estimate_forgetting",
+    "estimate_recovery", "expanded_confidence", "holm", "in_first_half", "is_binary", "log_wealth",
+    "mean_interval", "mean_over_runs", "mean_sequence", "named_stream", "percentile_interval",
+    "share_log_wealth", "share_sequence", "simultaneous_intervals", "wilson_interval",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -46,7 +46,7 @@ _WEIGHTS = np.append(np.full(23, 0.7 / 23), 0.3)
 slower than if one had known that; the rest is spread so that any size of effect finds its bet."""
 
 _N_HALVINGS = 40
-_SHARES = np.round(np.arange(-1.0, 2.001, 0.01), 2)
+_SHARES = np.round(np.arange(-1.0, 4.001, 0.01), 2)
 """Shares of a fall that are tried for their sequence."""
 
 _TINY = 1e-250
@@ -184,8 +184,7 @@ def share_log_wealth(
         share: Of the fall.
         side: Where the bettor thinks that the share is.
     """
-    # under − (1 − share) · tuned − share · base, with three scores from 0 to 1
-    most = max(1.0, share, 1 - share)
+    most = float(_most(share))
     x = np.asarray(gain, np.float64) - share * np.asarray(fall, np.float64)
     return log_wealth(x, counts, low=-most, high=most, side=side)
 
@@ -196,7 +195,7 @@ def share_sequence(
     """Return the confidence sequence of the share of a fall that comes back, as of now.
 
     The shares that are bet down on neither side, by Fieller's idea: no ratio is ever formed. An end
-    is ``None`` where shares below −1 or above 2 are not excluded.
+    is ``None`` where shares below −1 or above 4 are not excluded.
 
     Args:
         gain: Of each pattern; (n_patterns,).
@@ -204,20 +203,28 @@ def share_sequence(
         counts: How often each pattern was seen; (n_patterns,).
         alpha: The chance that an interval ever misses.
     """
-    most = math.log(2 / alpha)
-    left = [
-        float(share)
-        for share in _SHARES
-        if all(
-            float(share_log_wealth(gain, fall, counts, share=float(share), side=side)) < most
-            for side in ("greater", "less")
-        )
-    ]
-    if not left:  # only bets that are both lost: as of now nothing fits
-        return OpenInterval(None, None)
-    return OpenInterval(
-        None if left[0] == _SHARES[0] else left[0], None if left[-1] == _SHARES[-1] else left[-1]
+    pairs = np.column_stack(
+        [np.broadcast_to(gain, np.shape(counts)), np.broadcast_to(fall, np.shape(counts))]
     )
+    patterns, index = np.unique(pairs, axis=0, return_inverse=True)
+    number = np.bincount(index.reshape(-1), np.asarray(counts, np.float64), len(patterns))
+    # Scaled to [−1, 1], so that all shares are bet on at once.
+    x = (patterns[:, 0] - _SHARES[:, None] * patterns[:, 1]) / _most(_SHARES)[:, None]
+    sums = [
+        np.log1p(sign * _FRACTIONS[:, None] * x[:, None, :]) @ number for sign in (1.0, -1.0)
+    ]  # each (n_shares, n_bets)
+    wealth = logsumexp(np.stack(sums) + np.log(_WEIGHTS), axis=-1)
+    left = _SHARES[(wealth < math.log(2 / alpha)).all(axis=0)]
+    if not len(left):  # bets on both sides were won: nothing fits as of now
+        return OpenInterval(None, None)
+    low, high = float(left[0]), float(left[-1])
+    return OpenInterval(None if low == _SHARES[0] else low, None if high == _SHARES[-1] else high)
+
+
+def _most(share: npt.ArrayLike) -> Array:
+    """Return the most that under − (1 − share) · tuned − share · base can be, for any scores."""
+    found: Array = np.maximum(1.0, np.maximum(share, 1 - np.asarray(share, np.float64)))
+    return found
 
 
 def anytime_p_value(log_wealth_of_either_side: npt.ArrayLike) -> Array:

@@ -33,6 +33,7 @@ from palimpsest.report.text import (
     ratio,
     ratio_interval,
     relation,
+    rounds_text,
     visible,
 )
 
@@ -133,6 +134,7 @@ _FILTERS: dict[str, Callable[..., object]] = {
     "guessing": guessing_text,
     "flips": flips_text,
     "noise": noise_text,
+    "rounds": rounds_text,
     "flips_and_noise": flips_and_noise,
     "flag_kinds": _flag_kinds,
     "versions": _versions,
