@@ -13,6 +13,7 @@ from pathlib import Path
 
 from experiments.until_sure.simulated import BOUNDARIES, Share, ever_claimed, ever_missed
 
+TABLES = Path(__file__).parent / "tables"
 SEED = 20261129
 NAMES = ("truth", "what", "share", "low", "high", "n_runs", "n_examples")
 
@@ -20,7 +21,7 @@ NAMES = ("truth", "what", "share", "low", "high", "n_runs", "n_examples")
 def main() -> None:
     """Simulate what is not in the tables yet."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "tables")
+    parser.add_argument("--out", type=Path, default=TABLES)
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--examples", type=int, default=400)
     options = parser.parse_args()

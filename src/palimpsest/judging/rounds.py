@@ -340,12 +340,9 @@ def _promising(
     }
     if any(_beyond_half(scores.under[via]).sum() >= 0 for via in hopeful):
         return [max(hopeful, key=lambda via: hopeful[via])]
-    return [
-        via
-        for via in left
-        if weights.unable[at[via]] < together
-        and (weights.able[at[via]] < together or weights.less_than_quarter[at[via]] < enough)
-    ]
+    open_ = [via for via in left if weights.unable[at[via]] < together]
+    much = [via for via in open_ if weights.less_than_quarter[at[via]] < enough]
+    return much or [via for via in open_ if weights.able[at[via]] < together]
 
 
 def _beyond_half(table: Array) -> Array:

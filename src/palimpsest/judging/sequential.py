@@ -243,7 +243,8 @@ def _hidden_or_lost(
     names = tuple(via for via, each in zip(vias, able, strict=True) if each)
     if unable.all():
         return Decision("inconclusive", "none able")
-    if (able | unable).all() and (found.less_than_quarter >= enough)[able].all():
+    little = found.less_than_quarter >= enough
+    if (little | unable).all() and (little & able).any():
         if any(past_inference[name] for name in names):
             return Decision("lost", "little back", able=names)
         return Decision("inconclusive", "other ability", able=names)
