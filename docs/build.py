@@ -7,6 +7,7 @@
   ``docs/plan.schema.json`` that of ``plan.json``.
 - ``docs/claims.md``: figures and verdicts from the tables in ``experiments/lab``, and the rules.
 - ``docs/real-models.md``: figures and verdicts from the table in ``experiments/real``.
+- ``docs/verdicts.md``: errors and savings from the tables in ``experiments/until_sure``.
 - ``docs/rosetta.md``: the table of the pair's manifest, and the figure of its tuning.
 - ``README.md``: verdict, table and figure of a demo that is run for it, and the front of a
   restoration of the same pair.
@@ -151,6 +152,7 @@ def pages() -> Iterator[tuple[Path, str]]:
     yield DOCS / "rosetta.md", rosetta_page()
     yield DOCS / "claims.md", claims_page()
     yield DOCS / "real-models.md", real_models_page()
+    yield DOCS / "verdicts.md", verdicts_page()
 
 
 def cli_reference() -> str:
@@ -252,6 +254,15 @@ def real_models_page() -> str:
         page = between(page, name, text)
     page = between(page, "cures", cures.summary(cures.read()))
     return between(page, "healing", cures.healing_summary())
+
+
+def verdicts_page() -> str:
+    """Return the page on verdicts with the tables of runs in rounds put in."""
+    sys.path.insert(0, str(DOCS.parent))
+    from experiments.until_sure import claims
+
+    page = (DOCS / "verdicts.md").read_text("utf-8")
+    return between(page, "until-sure", claims.summary())
 
 
 def real_models_figure() -> Any:

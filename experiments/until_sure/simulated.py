@@ -12,11 +12,20 @@ import numpy as np
 from palimpsest.judging.populations import Population, assumed_population
 from palimpsest.judging.sequential import Weights, decide, weigh_counts
 from palimpsest.records import THRESHOLDS, Verdict
-from palimpsest.stats import Array, Interval, log_wealth, share_log_wealth, wilson_interval
+from palimpsest.stats import (
+    Array,
+    Interval,
+    Side,
+    coin_log_wealth,
+    log_wealth,
+    share_log_wealth,
+    wilson_interval,
+)
 
 PLAIN = np.array(list(itertools.product((0.0, 1.0), repeat=2)))
 UNDER = np.array(list(itertools.product((0.0, 1.0), repeat=4)))
 _AT_ONCE = 100
+_SIDES: tuple[Side, Side] = ("greater", "less")
 
 
 class Boundary(NamedTuple):
@@ -93,35 +102,49 @@ def ever_claimed(name: str, *, n_runs: int, n: int, seed: int) -> Share:
     for start in range(0, n_runs, _AT_ONCE):
         size = min(_AT_ONCE, n_runs - start)
         plain, under = _counts(population, n_vias, size, n, rng)
-        flat = size * n
-        found = weigh_counts(
-            PLAIN,
-            UNDER,
-            plain.reshape(flat, 4),
-            under.reshape(flat, n_vias, 16),
-            THRESHOLDS.kept_margin,
-            np.full(flat, THRESHOLDS.ability_floor),
-        )
-        n_wrong += len(_runs_with(found, boundary.wrong, vias, n))
+        flat = plain.reshape(size * n, 4), under.reshape(size * n, n_vias, 16)
+        n_wrong += len(_runs_with(*flat, boundary.wrong, vias, n))
     return _share(n_wrong, n_runs)
 
 
-def _runs_with(found: Weights, wrong: frozenset[Verdict], vias: list[str], n: int) -> set[int]:
+def _runs_with(
+    plain: Array, under: Array, wrong: frozenset[Verdict], vias: list[str], n: int
+) -> set[int]:
     """Return the runs in which a wrong verdict would be given at some time."""
-    enough = math.log(2 / THRESHOLDS.alpha)
-    likely = found.within_margin >= enough if "kept" in wrong else found.fell >= enough
-    if wrong == {"suppressed"}:
-        likely &= (found.more_than_half >= enough).any(axis=1)
-    if wrong == {"lost"}:
-        likely &= (found.less_than_quarter >= enough).any(axis=1)
+    at = np.flatnonzero(_may_be_wrong(plain, under, wrong))
+    if not len(at):
+        return set()
+    found = weigh_counts(
+        PLAIN,
+        UNDER,
+        plain[at],
+        under[at],
+        THRESHOLDS.kept_margin,
+        np.full(len(at), THRESHOLDS.ability_floor),
+    )
     past = dict.fromkeys(vias, True)
     runs: set[int] = set()
-    for at in np.flatnonzero(likely):
-        if at // n not in runs:
-            one = Weights(*(each[at] for each in found))
-            if decide(one, vias, past_inference=past).verdict in wrong:
-                runs.add(int(at // n))
+    for place, one in zip(at // n, map(Weights._make, zip(*found, strict=True)), strict=True):
+        if place not in runs and decide(one, vias, past_inference=past).verdict in wrong:
+            runs.add(int(place))
     return runs
+
+
+def _may_be_wrong(plain: Array, under: Array, wrong: frozenset[Verdict]) -> Array:
+    """Say of each moment whether the claim is made without which no wrong verdict is given."""
+    enough = math.log(2 / THRESHOLDS.alpha)
+    fall = PLAIN[:, 0] - PLAIN[:, 1]
+    if "kept" in wrong:
+        margin = THRESHOLDS.kept_margin
+        bets = log_wealth(fall, plain, low=-1, high=1, mean=margin, side="less")
+        return np.asarray(bets >= enough)
+    fell = coin_log_wealth(plain @ (fall > 0), plain @ (fall < 0)) >= enough
+    if len(wrong) > 1 or not fell.any():
+        return np.asarray(fell)
+    lost, gain = UNDER[:, 0] - UNDER[:, 1], UNDER[:, 3] - UNDER[:, 1]
+    share, side = (0.5, _SIDES[0]) if "suppressed" in wrong else (0.25, _SIDES[1])
+    wealth = share_log_wealth(gain, lost, under, share=share, side=side)
+    return np.asarray(fell & (wealth >= enough).any(axis=1))
 
 
 def ever_missed(name: str, *, n_runs: int, n: int, seed: int) -> dict[str, Share]:
@@ -146,7 +169,7 @@ def ever_missed(name: str, *, n_runs: int, n: int, seed: int) -> dict[str, Share
         plain, under = _counts(population, n_vias, size, n, rng)
         out = np.zeros(size, dtype=bool)
         some = np.zeros(size, dtype=bool)
-        for side in ("greater", "less"):
+        for side in _SIDES:
             bets = log_wealth(
                 PLAIN[:, 0] - PLAIN[:, 1], plain, low=-1, high=1, mean=fall, side=side
             )

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from palimpsest.judging.analysis import Analysis, Findings, Study, ViaFacts, disagreement, seen
 from palimpsest.judging.pairing import PLAIN, PairedAnswers, score_of
-from palimpsest.judging.rounds import FIRST_ROUND, Judged, Rounds
+from palimpsest.judging.rounds import FIRST_ROUND, PairedScores, Rounds
 from palimpsest.judging.sequential import Decision, Sequences, ViaSequences, sequences
 from palimpsest.judging.verdicts import (
     Judgement,
@@ -60,7 +60,7 @@ def analyse_rounds(
     All cells together are judged on the examples that were asked evenly of each.
     """
     answers = PairedAnswers(found.rows, min_fidelity=min_fidelity)
-    judged = Judged(min_fidelity)
+    judged = PairedScores(min_fidelity)
     judged.add(found.rows)
     asked = [via for via in vias if via.name != PLAIN]
     sources = answers.paired(PLAIN)
@@ -97,7 +97,7 @@ def analyse_rounds(
 
 
 class _Judge:
-    def __init__(self, study: Study, judged: Judged) -> None:
+    def __init__(self, study: Study, judged: PairedScores) -> None:
         self._study = study
         self._judged = judged
 

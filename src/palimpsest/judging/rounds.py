@@ -44,7 +44,7 @@ Ask = Callable[[str, Via, Suite, int], list[AnswerRow]]
 """Asks a role's model a part of the suite under one way of asking, in a round."""
 
 
-class Turn(NamedTuple):
+class CellTurn(NamedTuple):
     """What a cell is to be asked in a round, counted from the beginning of its order."""
 
     plain: int
@@ -89,7 +89,7 @@ class Rounds(NamedTuple):
     n_rounds: int
 
 
-class Judged:
+class PairedScores:
     """Answers as they come, as scores of paired examples.
 
     Args:
@@ -188,8 +188,8 @@ def ask_in_rounds(
             hint="Leave out --until-sure to ask all of them, or use more examples (--limit).",
         )
     keep({cell.name: cell.order for cell in cells})
-    judged, n_rounds = Judged(min_fidelity), 0
-    turns = {cell.name: Turn(min(first_round, len(cell.order)), {}) for cell in cells}
+    judged, n_rounds = PairedScores(min_fidelity), 0
+    turns = {cell.name: CellTurn(min(first_round, len(cell.order)), {}) for cell in cells}
     while turns:
         n_rounds += 1
         _ask_turns(suite, plain, others, cells, turns, ask, judged, n_rounds)
@@ -263,9 +263,9 @@ def _ask_turns(
     plain: Via,
     vias: Sequence[Via],
     cells: Sequence[CellRun],
-    turns: Mapping[str, Turn],
+    turns: Mapping[str, CellTurn],
     ask: Ask,
-    judged: Judged,
+    judged: PairedScores,
     number: int,
 ) -> None:
     """Ask both models what the turns say, all cells together for each way of asking."""
@@ -296,7 +296,7 @@ def next_turn(
     weights: Weights,
     vias: Sequence[str],
     first_round: int = FIRST_ROUND,
-) -> Turn | None:
+) -> CellTurn | None:
     """Return what an undecided cell is asked next; ``None`` where nothing is left that could help.
 
     Args:
@@ -308,7 +308,7 @@ def next_turn(
     """
     more = min(len(cell.order), cell.n_plain + max(first_round // 2, _grown(cell.n_plain)))
     if cell.decision.why != "recovery":
-        return None if cell.is_used_up else Turn(more, {})
+        return None if cell.is_used_up else CellTurn(more, {})
     chosen = [via for via in vias if not cell.n_under[via] and cell.versions[via]]
     chosen = chosen or _promising(cell, scores, weights, vias)
     wanted = {
@@ -318,7 +318,7 @@ def next_turn(
     n_plain = cell.n_plain if fits else more
     under = {via: min(n, cell.within(via, n_plain)) for via, n in wanted.items()}
     under = {via: n for via, n in under.items() if n > cell.n_under[via]}
-    return Turn(n_plain, under) if under or n_plain > cell.n_plain else None
+    return CellTurn(n_plain, under) if under or n_plain > cell.n_plain else None
 
 
 def _grown(n: int) -> int:
