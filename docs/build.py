@@ -3,9 +3,11 @@
 - ``docs/cli.md``: every command's ``--help``.
 - ``docs/results.schema.json``: the JSON Schema of ``results.json``, and
   ``docs/lab-results.schema.json`` that of the laboratory's; ``docs/trace.schema.json`` and
-  ``docs/restore.schema.json`` those of ``trace.json`` and ``restore.json``.
+  ``docs/restore.schema.json`` those of ``trace.json`` and ``restore.json``, and
+  ``docs/plan.schema.json`` that of ``plan.json``.
 - ``docs/claims.md``: figures and verdicts from the tables in ``experiments/lab``, and the rules.
 - ``docs/real-models.md``: figures and verdicts from the table in ``experiments/real``.
+- ``docs/verdicts.md``: errors and savings from the tables in ``experiments/until_sure``.
 - ``docs/rosetta.md``: the table of the pair's manifest, and the figure of its tuning.
 - ``README.md``: verdict, table and figure of a demo that is run for it, and the front of a
   restoration of the same pair.
@@ -161,9 +163,11 @@ def pages() -> Iterator[tuple[Path, str]]:
     yield DOCS / "lab-results.schema.json", lab_results_schema()
     yield DOCS / "trace.schema.json", family_schema("Trace")
     yield DOCS / "restore.schema.json", family_schema("Restoration")
+    yield DOCS / "plan.schema.json", plan_schema()
     yield DOCS / "rosetta.md", rosetta_page()
     yield DOCS / "claims.md", claims_page()
     yield DOCS / "real-models.md", real_models_page()
+    yield DOCS / "verdicts.md", verdicts_page()
 
 
 def cli_reference() -> str:
@@ -205,6 +209,13 @@ def family_schema(name: str) -> str:
     from palimpsest.records import families
 
     return json.dumps(getattr(families, name).model_json_schema(by_alias=True), indent=2) + "\n"
+
+
+def plan_schema() -> str:
+    """Return the JSON Schema of ``plan.json``."""
+    from palimpsest.records.plans import EvaluationPlan
+
+    return json.dumps(EvaluationPlan.model_json_schema(by_alias=True), indent=2) + "\n"
 
 
 def rosetta_page() -> str:
@@ -258,6 +269,15 @@ def real_models_page() -> str:
         page = between(page, name, text)
     page = between(page, "cures", cures.summary(cures.read()))
     return between(page, "healing", cures.healing_summary())
+
+
+def verdicts_page() -> str:
+    """Return the page on verdicts with the tables of runs in rounds put in."""
+    sys.path.insert(0, str(DOCS.parent))
+    from experiments.until_sure import claims
+
+    page = (DOCS / "verdicts.md").read_text("utf-8")
+    return between(page, "until-sure", claims.summary())
 
 
 def real_models_figure() -> Any:

@@ -24,6 +24,7 @@ SECTIONS = {
 
 JOBS = {
     "Diagnose": (
+        "plan",
         "compare",
         "trace",
         "your-models",

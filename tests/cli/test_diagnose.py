@@ -264,3 +264,43 @@ def test_choices_are_generated_for_both_models_if_one_cannot_score(tmp_path: Pat
         assert {row.finish for row in store.run_rows()} <= {"stop", "decided"}
     with AnswerStore(tmp_path / "chosen" / "answers.sqlite", read_only=True) as store:
         assert {row.finish for row in store.run_rows()} == {"chosen"}
+
+
+def test_the_noise_of_a_scripted_model_is_refused_and_the_number_may_be_left_out(
+    palimpsest: Palimpsest, scripted: Scripted, tmp_path: Path
+) -> None:
+    for number in ([], ["3"], ["--quiet"]):
+        ended = palimpsest(
+            "diagnose", scripted.base, scripted.lost, "--suite", scripted.suite,
+            "--out", tmp_path / "run", "--noise-floor", *number,
+        )  # fmt: skip
+        assert ended.code == 2
+        assert "answers by rule: asked again it says the same" in ended.err
+        assert "Leave out --noise-floor" in ended.err
+    assert not (tmp_path / "run").exists(), "nothing is begun that cannot be done"
+
+
+def test_until_sure_says_what_it_asked_and_in_the_report_what_each_cell_got(
+    palimpsest: Palimpsest, scripted: Scripted, tmp_path: Path
+) -> None:
+    arguments = (
+        "diagnose", scripted.base, scripted.suppressed, "--suite", scripted.suite,
+        "--via", "rot13", "--out", tmp_path / "run", "--until-sure",
+    )  # fmt: skip
+    ended = palimpsest(*arguments)
+    assert ended.code == 0, ended.err
+    assert "Verdict: suppressed" in ended.out
+    assert "answers in place of 400" in ended.out
+    assert "bets against a fair coin" in " ".join(ended.out.split())
+    results = Results.model_validate_json((tmp_path / "run" / "results.json").read_bytes())
+    assert results.until_sure is not None
+    assert results.until_sure.n_answers < 200
+    page = (tmp_path / "run" / "report.html").read_text("utf-8")
+    assert "Asked until sure" in page
+    assert "confidence sequences" in page
+    again = palimpsest(*arguments, "--json")
+    told = json.loads(again.out)
+    assert told["until_sure"] == results.until_sure.model_dump()
+    refused = palimpsest(*arguments, "--limit", 10)
+    assert refused.code == 2
+    assert "no more than 10 examples a cell" in refused.err

@@ -19,6 +19,7 @@ from palimpsest.cli.options import (
     Json,
     Limit,
     MinFidelity,
+    NoiseFloor,
     NWorkers,
     Out,
     Prices,
@@ -28,6 +29,7 @@ from palimpsest.cli.options import (
     Sentences,
     Suite,
     TunedForm,
+    UntilSure,
     Via,
     Whole,
     WholeAnswers,
@@ -74,6 +76,8 @@ def diagnose(
     scorer: Scorer = None,
     whole: Whole = WholeAnswers.sample,
     inference: Inference = False,
+    noise_floor: NoiseFloor = 0,
+    until_sure: UntilSure = False,
     min_fidelity: MinFidelity = 0.0,
     engine: EngineName = "here",
     workers: NWorkers = None,
@@ -118,26 +122,24 @@ def diagnose(
     if plan:
         forecast_and_show(asked, out, prices, quiet=quiet, as_json=json)
         return
+    measured: dict[str, Any] = {
+        "inference": inference, "noise_floor": noise_floor, "until_sure": until_sure,
+    }  # fmt: skip
+    held_by = workers_of(engine, workers, address)
     if shard is not None:
-        _refuse_in_shard({"--inference": inference, "--budget": budget, "--fail-on": fail_on})
-        answer_and_tell(
-            shard, asked, out, workers_of(engine, workers, address), quiet=quiet or json
-        )
+        _refuse_in_shard({**measured, "budget": budget, "fail_on": fail_on})
+        answer_and_tell(shard, asked, out, held_by, quiet=quiet or json)
         return
+    paid = _budget(budget, prices)
     results = diagnose_and_show(
-        **asked,
-        out=out,
-        inference=inference,
-        budget=_budget(budget, prices),
-        workers=workers_of(engine, workers, address),
-        quiet=quiet,
-        as_json=json,
+        **asked, **measured, out=out, budget=paid, workers=held_by, quiet=quiet, as_json=json
     )
     exit_if_failed(results, fail_on)
 
 
 def _refuse_in_shard(options: Mapping[str, object]) -> None:
-    for option, given in options.items():
+    for name, given in options.items():
+        option = f"--{name.replace('_', '-')}"
         if given:
             raise UserError(
                 f"A shard cannot have {option}: that is for a whole run.",

@@ -58,10 +58,23 @@ class _Context(typer.Context):
         return super().command_path
 
 
+OPTIONAL = {"--noise-floor": "2"}
+"""Options whose number may be left out, and what it then is."""
+
+
 class Command(TyperCommand):
-    """A command with help as above."""
+    """A command with help as above, some of whose options need no value."""
 
     context_class = _Context
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put in the numbers that were left out, and read the rest."""
+        whole: list[str] = []
+        for here, following in zip(args, [*args, ""][1:], strict=True):
+            whole.append(here)
+            if here in OPTIONAL and not re.fullmatch(r"-?\d+", following):
+                whole.append(OPTIONAL[here])
+        return super().parse_args(ctx, whole)
 
 
 class CommandGroup(TyperGroup):

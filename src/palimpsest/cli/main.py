@@ -18,6 +18,7 @@ from palimpsest.cli import (
     list_,
     lm_eval,
     merge,
+    plan,
     prompt,
     recommend,
     report,
@@ -71,6 +72,7 @@ def palimpsest(
 
 
 app.command()(demo.demo)
+app.command()(plan.plan)
 app.command()(diagnose.diagnose)
 app.command()(doctor.doctor)
 app.command()(merge.merge)

@@ -132,6 +132,30 @@ Inference = Annotated[
 ]
 
 
+NoiseFloor = Annotated[
+    int,
+    typer.Option(
+        "--noise-floor",
+        metavar="[N]",
+        min=0,
+        show_default=False,
+        help="Ask the base model N times again (2 without a number), plainly and as another "
+        "machine would: how many of its answers flip by themselves is reported, and a fall within "
+        "that is called none.",
+    ),
+]
+
+
+UntilSure = Annotated[
+    bool,
+    typer.Option(
+        "--until-sure",
+        help="Ask in rounds, and no more of what is decided: verdicts and intervals hold at "
+        "whatever moment you look, stop or go on. Both models are in memory together.",
+    ),
+]
+
+
 class FailOn(StrEnum):
     """When a command counts as failed."""
 

@@ -160,6 +160,8 @@ def diagnose_and_show(
     scorer: str | None = None,
     whole: Whole = "sample",
     inference: bool = False,
+    noise_floor: int = 0,
+    until_sure: bool = False,
     min_fidelity: float = 0.0,
     budget: Budget | None = None,
     workers: AbstractContextManager[Workers] | None = None,
@@ -190,6 +192,8 @@ def diagnose_and_show(
             scorer=scorer,
             whole=whole,
             inference=inference,
+            noise_floor=noise_floor,
+            until_sure=until_sure,
             min_fidelity=min_fidelity,
             budget=budget,
             workers=held_by,
@@ -295,7 +299,14 @@ def show_results(
     if as_json:
         typer.echo(results.to_json())
         return
-    from palimpsest.report import floor_text, p_value, relation, visible
+    from palimpsest.report import (
+        flips_and_noise,
+        floor_text,
+        p_value,
+        relation,
+        rounds_text,
+        visible,
+    )
 
     if not quiet:
         _show_table(results)
@@ -304,9 +315,13 @@ def show_results(
         line = f"  {cell.name}: {cell.verdict}. {cell.verdict_reason}"
         if cell.p_holm is not None:
             line += f" Base against tuned: p {relation(p_value(cell.p_holm))} (Holm)."
+        if cell.plain.noise is not None:
+            line += f" {flips_and_noise(cell.plain)}"
         typer.echo(visible(line))
     for found in results.at_floor:
         typer.echo(visible(f"  {found.name}: not asked further. {floor_text(found).capitalize()}."))
+    if results.until_sure is not None:
+        typer.echo(rounds_text(results.until_sure))
     show_notes([warning for warning in results.warnings if warning not in told])
     cost = results.provenance.cost_usd
     if cost is not None:
@@ -322,12 +337,20 @@ def _say_more(results: Results) -> bool:
 def _show_table(results: Results) -> None:
     from rich.console import Console
 
-    from palimpsest.report import agreement_text, flips_text, guessing_text, visible
+    from palimpsest.report import (
+        agreement_text,
+        flips_text,
+        guessing_text,
+        noise_text,
+        visible,
+    )
     from palimpsest.report.diagnosis import TerminalTable
 
     console = Console(highlight=False, markup=False)
     console.print(TerminalTable(results))
     console.print(f"From base to tuned, asked plainly: {flips_text(results.plain)}")
+    if results.plain.noise is not None:
+        console.print(f"The noise floor: {noise_text(results.plain)}")
     if results.suite.chance is not None:
         typer.echo(f"Chance level: {100 * results.suite.chance:.1f} %")
     for found in results.agreements:

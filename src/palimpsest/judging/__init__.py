@@ -6,6 +6,7 @@ from palimpsest.faces import lazy_face
 
 if TYPE_CHECKING:
     from palimpsest.judging.analysis import Analysis, analyse
+    from palimpsest.judging.anytime import analyse_rounds
     from palimpsest.judging.conclude import (
         OpenRun,
         model_info,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from palimpsest.judging.dry_run import Forecast, ModelForecast, forecast
     from palimpsest.judging.evaluation import evaluate, settings_for
     from palimpsest.judging.pairing import PLAIN, PairedAnswers
+    from palimpsest.judging.planning import DEFAULT_PROMPTS, Assumptions, plan
     from palimpsest.judging.preview import PreviewedExample, SentPrompt, endings, preview_suite
     from palimpsest.judging.prompt import MemberAnswer, PromptAnswer, ask
     from palimpsest.judging.questions import (
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
         expected_under,
     )
     from palimpsest.judging.rescoring import rescore
+    from palimpsest.judging.rounds import ask_in_rounds
     from palimpsest.judging.shards import Shard, answer_shard, merge
     from palimpsest.judging.verdicts import clearly_fell, fall_interval
     from palimpsest.judging.via import Via, distinct_vias, parse_via
@@ -36,13 +39,14 @@ if TYPE_CHECKING:
     from palimpsest.judging.workers import Workers
 
 __all__ = [
-    "ALWAYS_VIA", "PLAIN", "Analysis", "Examination", "Expected", "Forecast", "MemberAnswer",
-    "ModelForecast", "OpenRun", "PairedAnswers", "PreviewedExample", "PromptAnswer", "Question",
-    "RawAnswer", "SentPrompt", "Settings", "Shard", "Via", "Whole", "Workers", "analyse",
-    "answer_shard", "as_recorded", "ask", "clearly_fell", "default_vias", "diagnose",
-    "distinct_vias", "endings", "evaluate", "examine_pair", "examine_quickly", "expected_under",
-    "fall_interval", "forecast", "merge", "model_info", "open_run", "parse_via",
-    "preview_suite", "rescore", "rewrite_report", "settings_for", "suite_info",
+    "ALWAYS_VIA", "DEFAULT_PROMPTS", "PLAIN", "Analysis", "Assumptions", "Examination", "Expected",
+    "Forecast", "MemberAnswer", "ModelForecast", "OpenRun", "PairedAnswers", "PreviewedExample",
+    "PromptAnswer", "Question", "RawAnswer", "SentPrompt", "Settings", "Shard", "Via", "Whole",
+    "Workers", "analyse", "analyse_rounds", "answer_shard", "as_recorded", "ask", "ask_in_rounds",
+    "clearly_fell", "default_vias", "diagnose", "distinct_vias", "endings", "evaluate",
+    "examine_pair", "examine_quickly", "expected_under", "fall_interval", "forecast", "merge",
+    "model_info", "open_run", "parse_via", "plan", "preview_suite", "rescore", "rewrite_report",
+    "settings_for", "suite_info",
 ]  # fmt: skip
 
 lazy_face(globals())

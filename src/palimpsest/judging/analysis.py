@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from palimpsest.errors import UserError
 from palimpsest.judging.explanations import described
 from palimpsest.judging.looking import look
-from palimpsest.judging.pairing import PLAIN, ROLES, PairedAnswers
+from palimpsest.judging.pairing import PLAIN, ROLES, AnswerTable, PairedAnswers, score_of
 from palimpsest.judging.verdicts import judge
 from palimpsest.records import (
     THRESHOLDS,
@@ -24,7 +25,9 @@ from palimpsest.records import (
     Guessing,
     InferenceResult,
     Looked,
+    Noise,
     Plain,
+    UntilSure,
     Verdict,
 )
 from palimpsest.stats import (
@@ -77,6 +80,8 @@ class Analysis(NamedTuple):
     warnings: list[str]
     inference: Sequence[InferenceResult] = ()
     """Where it was measured: nothing above goes by it."""
+    until_sure: UntilSure | None = None
+    """How it was asked in rounds, if it was."""
 
 
 def analyse(
@@ -89,6 +94,7 @@ def analyse(
     margin: float = THRESHOLDS.kept_margin,
     chance: float | Mapping[str, float] | None = None,
     min_fidelity: float = 0.0,
+    again: Sequence[Sequence[AnswerRow]] = (),
 ) -> Analysis:
     """Compare the base and the tuned model on the examples that both have answered.
 
@@ -106,6 +112,7 @@ def analyse(
             cannot be guessed. An ability is what the base model has beyond it.
         min_fidelity: Prompts that come back with a lower chrF, from 0 to 1, are left out under
             that via, of both models alike.
+        again: The base model's plain answers of each further time that it was asked.
 
     Raises:
         UserError: No example was answered plainly by both models.
@@ -120,7 +127,8 @@ def analyse(
         )
     asked = {via.name: via for via in vias if via.name != PLAIN}
     guessed = dict.fromkeys(sources, chance) if isinstance(chance, float | int) else chance or {}
-    study = _Study(answers, list(asked.values()), seed, n_resamples, margin, guessed)
+    repeated = [{row.key.source_id: score_of(row) for row in each} for each in again]
+    study = Study(answers, list(asked.values()), seed, n_resamples, margin, guessed, repeated)
     overall = study.of(sources)
     groups = answers.by_cell(sources, cells)
     found = [overall] if len(groups) == 1 else [study.of(group) for group in groups.values()]
@@ -131,13 +139,13 @@ def analyse(
     ]
     warnings = [
         *_missing(answers, sources, study.vias),
-        *_disagreement(by_cell),
-        *_seen(overall, by_cell),
+        *disagreement(by_cell),
+        *seen(overall, by_cell),
     ]
     return Analysis(cells=by_cell, warnings=warnings, **overall._asdict())
 
 
-class _Findings(NamedTuple):
+class Findings(NamedTuple):
     """The analysis of one set of examples."""
 
     plain: Plain
@@ -147,23 +155,26 @@ class _Findings(NamedTuple):
     verdict_reason: str
 
 
-class _Study(NamedTuple):
+class Study(NamedTuple):
     """The answers with the settings of the analysis."""
 
-    answers: PairedAnswers
+    answers: AnswerTable
     vias: Sequence[ViaFacts]
-    seed: int
-    n_resamples: int
-    margin: float
-    chances: Mapping[str, float]
+    """Without the plain one."""
+    seed: int = 0
+    n_resamples: int = 10_000
+    margin: float = THRESHOLDS.kept_margin
+    chances: Mapping[str, float] = MappingProxyType({})
     """Of guessing right, by source; nothing for one that cannot be guessed."""
+    again: Sequence[Mapping[str, float]] = ()
+    """Scores of the base model by source, each further time that it was asked plainly."""
 
-    def of(self, sources: Sequence[str]) -> _Findings:
+    def of(self, sources: Sequence[str]) -> Findings:
         """Analyse some of the source examples; all have plain answers of both models."""
-        plain = self._plain(sources)
+        plain = self.plain(sources)
         pairs = {via.name: self._shared(via.name, sources) for via in self.vias}
         found = [
-            self._conjugation(via, pairs[via.name]).model_copy(
+            self.conjugation(via, pairs[via.name]).model_copy(
                 update={"n_excluded": len(self.answers.excluded(via.name) & set(sources))}
             )
             for via in self.vias
@@ -177,16 +188,17 @@ class _Study(NamedTuple):
         chance = None if plain.adjusted is None else plain.adjusted.chance
         judgement = judge(plain, found, best, margin=self.margin, chance=chance)
         if judgement.verdict in ("suppressed", "lost"):
-            plain = plain.model_copy(update={"looked": self._looked(PLAIN, sources)})
+            plain = plain.model_copy(update={"looked": self.looked(PLAIN, sources)})
         if judgement.verdict == "lost":
             found = [
-                one.model_copy(update={"looked": self._looked(one.name, pairs[one.name])})
+                one.model_copy(update={"looked": self.looked(one.name, pairs[one.name])})
                 for one in found
             ]
         judgement = judge(plain, found, best, margin=self.margin, chance=chance)
-        return _Findings(plain, found, best, judgement.verdict, judgement.reason)
+        return Findings(plain, found, best, judgement.verdict, judgement.reason)
 
-    def _looked(self, via: str, sources: Sequence[str]) -> Looked | None:
+    def looked(self, via: str, sources: Sequence[str]) -> Looked | None:
+        """Return what the tuned model's wrong answers under a way of asking look like."""
         prompts = {
             row.key.source_id: row.prompt for row in self.answers.rows("tuned", PLAIN, sources)
         }
@@ -196,7 +208,8 @@ class _Study(NamedTuple):
         under = set(self.answers.paired(via))
         return [source for source in sources if source in under]
 
-    def _plain(self, sources: Sequence[str]) -> Plain:
+    def plain(self, sources: Sequence[str]) -> Plain:
+        """Compare both models, asked plainly."""
         base, tuned = (self.answers.scores(role, PLAIN, sources) for role in ROLES)
         found = estimate_forgetting(
             base,
@@ -215,6 +228,30 @@ class _Study(NamedTuple):
             n_lost=found.flips.lost,
             n_gained=found.flips.gained,
             adjusted=self._adjusted(base, tuned, sources),
+            noise=self._noise(base, sources),
+        )
+
+    def _noise(self, base: Array, sources: Sequence[str]) -> Noise | None:
+        """Return what of the base model's answers changes by itself, if it was asked again."""
+        there = [at for at, s in enumerate(sources) if all(s in each for each in self.again)]
+        if not self.again or not there:
+            return None
+        first = base[there]
+        later = np.array([[each[sources[at]] for at in there] for each in self.again])
+        changes = np.abs(later - first).mean(axis=0)
+        interval = mean_interval(
+            changes,
+            np.asarray([sources[at] for at in there]),
+            rng=named_stream(self.seed, "noise"),
+            n_resamples=self.n_resamples,
+        )
+        return Noise(
+            n_times=len(self.again),
+            n=len(there),
+            n_lost=int(np.sum(later < first)),
+            n_gained=int(np.sum(later > first)),
+            floor=float(changes.mean()),
+            ci95=interval,
         )
 
     def _adjusted(self, base: Array, tuned: Array, sources: Sequence[str]) -> Guessing | None:
@@ -241,7 +278,8 @@ class _Study(NamedTuple):
             gained=found.gained,
         )
 
-    def _conjugation(self, via: ViaFacts, sources: Sequence[str]) -> ConjugationResult:
+    def conjugation(self, via: ViaFacts, sources: Sequence[str]) -> ConjugationResult:
+        """Compare them under a conjugation; both answered all of these sources under it."""
         found = estimate_recovery(
             self._arms(via.name, sources),
             np.asarray(sources),
@@ -370,7 +408,7 @@ def _missing(answers: PairedAnswers, sources: Sequence[str], vias: Sequence[ViaF
     return warnings
 
 
-def _seen(overall: _Findings, cells: Sequence[Cell]) -> list[str]:
+def seen(overall: Findings, cells: Sequence[Cell]) -> list[str]:
     """Say what the wrong answers show, and where nobody could look at them."""
     several = cells if len(cells) > 1 else []
     looks = [("asked plainly", overall.plain.looked, overall.plain)]
@@ -395,7 +433,7 @@ def _sight(looked: Looked, plain: Plain) -> str:
     return ""
 
 
-def _disagreement(cells: Sequence[Cell]) -> list[str]:
+def disagreement(cells: Sequence[Cell]) -> list[str]:
     """Say so where the overall verdict averages over cells that went different ways."""
     groups: dict[str, list[str]] = defaultdict(list)
     for cell in cells:

@@ -6,7 +6,8 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -17,8 +18,9 @@ from palimpsest.judging.agreement import (
     disagreements,
     judged_by_itself,
 )
-from palimpsest.judging.analysis import analyse
-from palimpsest.judging.conclude import model_info, open_run, suite_info
+from palimpsest.judging.analysis import Analysis, analyse
+from palimpsest.judging.anytime import analyse_rounds
+from palimpsest.judging.conclude import OpenRun, model_info, open_run, suite_info
 from palimpsest.judging.doctor import examine_quickly
 from palimpsest.judging.evaluation import (
     EvaluationProgress,
@@ -28,16 +30,31 @@ from palimpsest.judging.evaluation import (
 )
 from palimpsest.judging.floor import cells_at_floor, without_cells
 from palimpsest.judging.inference import InferenceLog, check_measurable
-from palimpsest.judging.pairing import ROLES
+from palimpsest.judging.pairing import PLAIN, ROLES
+from palimpsest.judging.rounds import ask_in_rounds, read_order, write_order
 from palimpsest.judging.via import Via, distinct_vias, parse_via
 from palimpsest.judging.warnings import find_oddities
 from palimpsest.judging.whole import Whole
 from palimpsest.judging.workers import Workers, without_failed
 from palimpsest.lm.conjugations import CONJUGATIONS
-from palimpsest.lm.models import Budget, Chargeable, LanguageModel, can_score, load_model
+from palimpsest.lm.models import (
+    Budget,
+    Chargeable,
+    LanguageModel,
+    ScriptedModel,
+    can_score,
+    load_model,
+)
 from palimpsest.lm.models.huggingface import check_templates
 from palimpsest.lm.suites import Suite, default_suite, load_suite, scored_by
-from palimpsest.records import AnswerRow, AnswerStore, FloorCell, ModelInfo, Results
+from palimpsest.records import (
+    Agreement,
+    AnswerRow,
+    AnswerStore,
+    FloorCell,
+    ModelInfo,
+    Results,
+)
 
 if TYPE_CHECKING:
     from palimpsest.report import Drawing
@@ -80,6 +97,8 @@ def diagnose(
     scorer: str | None = None,
     whole: Whole = "sample",
     inference: bool = False,
+    noise_floor: int = 0,
+    until_sure: bool = False,
     min_fidelity: float = 0.0,
     budget: Budget | None = None,
     workers: Workers | None = None,
@@ -106,6 +125,10 @@ def diagnose(
             sample of each cell under each way of asking, all, or none. Right ones end early.
         inference: Measure as well how much probability each model gives to the right task and to
             others at the beginning of its answers (:mod:`palimpsest.judging.inference`).
+        noise_floor: Ask the base model so many times again, plainly, as another machine would: a
+            fall within what changes by itself is called none.
+        until_sure: Ask in rounds, until the verdict on every cell is sure or its examples are used
+            up (:mod:`palimpsest.judging.rounds`). Both models are in memory together.
         min_fidelity: Leave out, of both models alike, prompts whose round trip through a
             conjugation has a lower chrF, from 0 to 1.
         budget: Stop before the requests to endpoints cost more; every answer is kept.
@@ -135,42 +158,160 @@ def diagnose(
     if inference:
         for model in plan.models.values():
             check_measurable(model)
+    _check_noise(noise_floor, plan.models["base"])
     _charge(plan.models, budget)
+    how = _How(whole, inference, noise_floor, until_sure, min_fidelity, workers or Workers())
+    how.check()
     with open_run(out, command, seed=seed, n_resamples=n_resamples, started=started) as run:
-        run.record(**configuration(plan), inference=inference, min_fidelity=min_fidelity)
+        run.record(**configuration(plan), **how.recorded)
         warnings = known_beforehand(plan)
         if notify is not None:
             notify(warnings)
-        inferred = InferenceLog(run.folder.path if run.is_kept else None) if inference else None
-        answered = ask_models(plan, run.store, whole, inferred, workers or Workers(), progress)
-        asked_of, plan, rows = plan.suite, plan._replace(suite=answered.suite), answered.rows
-        warnings += [*answered.notes, *find_oddities(rows, plan.suite, plan.vias)]
-        agreements = agreement_with_people(plan.suite)
-        warnings += disagreements(agreements)
-        analysis = analyse(
-            rows,
-            vias=plan.vias[1:],
-            cells=plan.suite.cells,
-            chance=plan.suite.chance,
-            seed=seed,
-            n_resamples=n_resamples,
-            min_fidelity=min_fidelity,
-        )
-        if inferred is not None:
-            analysis = inferred.added_to(analysis, plan.suite, seed=seed, n_resamples=n_resamples)
+        found = _ask_and_analyse(plan, run, how, progress)
         return run.conclude(
-            rows,
-            analysis,
-            models=_infos(plan.models, rows),
-            suite=suite_info(asked_of, n_source_examples=_n_source(plan.suite)),
-            warnings=[*warnings, *analysis.warnings],
-            at_floor=answered.at_floor,
+            found.rows,
+            found.analysis,
+            models=_infos(plan.models, found.rows),
+            suite=suite_info(plan.suite, n_source_examples=_n_source(found.suite)),
+            warnings=[*warnings, *found.warnings],
+            at_floor=found.at_floor,
             conjugations={via.name: via.conjugation.facts() for via in plan.vias},
             min_fidelity=min_fidelity,
-            agreements=agreements,
+            agreements=found.agreements,
             cost_usd=None if budget is None else float(budget.spent_usd),
             extra_figures=extra_figures,
         )
+
+
+class _How(NamedTuple):
+    """How a pair is asked and judged; as the arguments of :func:`diagnose`."""
+
+    whole: Whole
+    inference: bool
+    noise_floor: int
+    until_sure: bool
+    min_fidelity: float
+    workers: Workers
+
+    def check(self) -> None:
+        """Refuse what does not go together."""
+        if self.until_sure and self.inference:
+            raise UserError(
+                "--inference measures all prompts, and --until-sure asks no more than it must.",
+                hint="Leave out one of them.",
+            )
+
+    @property
+    def recorded(self) -> dict[str, object]:
+        """What the run folder says of it."""
+        return {
+            "inference": self.inference,
+            "min_fidelity": self.min_fidelity,
+            "noise_floor": self.noise_floor,
+            "until_sure": self.until_sure,
+        }
+
+
+class _Found(NamedTuple):
+    """What was asked, and what it shows."""
+
+    rows: list[AnswerRow]
+    analysis: Analysis
+    suite: Suite
+    """Without the cells at the floor."""
+    at_floor: list[FloorCell]
+    agreements: list[Agreement]
+    warnings: list[str]
+
+
+def _ask_and_analyse(
+    plan: DiagnosisPlan, run: OpenRun, how: _How, progress: DiagnosisProgress | None
+) -> _Found:
+    if how.until_sure:
+        return _ask_until_sure(plan, run, how, progress)
+    inferred = InferenceLog(run.folder.path if run.is_kept else None) if how.inference else None
+    answered = ask_models(
+        plan,
+        run.store,
+        how.whole,
+        inferred,
+        how.workers,
+        progress,
+        noise_floor=how.noise_floor,
+    )
+    suite, rows = answered.suite, answered.rows
+    agreements = agreement_with_people(suite)
+    warnings = [*answered.notes, *find_oddities(rows, suite, plan.vias)]
+    analysis = analyse(
+        rows,
+        vias=plan.vias[1:],
+        cells=suite.cells,
+        chance=suite.chance,
+        seed=run.seed,
+        n_resamples=run.n_resamples,
+        min_fidelity=how.min_fidelity,
+        again=answered.again,
+    )
+    if inferred is not None:
+        analysis = inferred.added_to(analysis, suite, seed=run.seed, n_resamples=run.n_resamples)
+    warnings += [*disagreements(agreements), *analysis.warnings]
+    return _Found(rows, analysis, suite, answered.at_floor, agreements, warnings)
+
+
+def _ask_until_sure(
+    plan: DiagnosisPlan, run: OpenRun, how: _How, progress: DiagnosisProgress | None
+) -> _Found:
+    """Ask both models in turns, a round at a time."""
+    held = {role: how.workers.hold(model) for role, model in plan.models.items()}
+    told = _Told()
+
+    def ask(role: str, via: Via, suite: Suite, number: int, again: int = 0) -> list[AnswerRow]:
+        name = f"{role}, again {again}" if again else f"{role}, round {number}"
+        return evaluate(
+            held[role],
+            suite,
+            [via],
+            store=run.store,
+            role=role,
+            settings=plan.settings,
+            whole="none" if again else how.whole,
+            again=again,
+            progress=None if progress is None else told.of(name, progress),
+        )
+
+    with ExitStack() as stack:
+        for model in held.values():
+            stack.enter_context(closing(model))
+        found = ask_in_rounds(
+            plan.suite,
+            plan.vias,
+            ask,
+            recorded=read_order(run.folder),
+            keep=partial(write_order, run.folder),
+            min_fidelity=how.min_fidelity,
+        )
+        asked = {row.key.source_id for row in found.rows if row.via == PLAIN}
+        suite = replace(
+            plan.suite, examples=tuple(e for e in plan.suite.examples if e.source_id in asked)
+        )
+        times = range(1, how.noise_floor + 1)
+        again = [ask("base", plan.vias[0], suite, 0, number) for number in times]
+    analysis = analyse_rounds(
+        found,
+        vias=plan.vias[1:],
+        seed=run.seed,
+        n_resamples=run.n_resamples,
+        min_fidelity=how.min_fidelity,
+        chance=plan.suite.chance,
+        again=again,
+    )
+    agreements = agreement_with_people(suite)
+    warnings = [
+        *find_oddities(found.rows, suite, plan.vias),
+        *disagreements(agreements),
+        *analysis.warnings,
+    ]
+    return _Found(found.rows, analysis, suite, [], agreements, warnings)
 
 
 def _check_fidelity(least: float) -> None:
@@ -178,6 +319,20 @@ def _check_fidelity(least: float) -> None:
         raise UserError(
             f"The least fidelity is {least}; expected a fraction from 0 to 1.",
             hint="Write 0.6 for 60 %.",
+        )
+
+
+def _check_noise(n_times: int, base: LanguageModel) -> None:
+    if n_times < 0:
+        raise UserError(
+            f"The base model cannot be asked again {n_times} times; expected 1 or more.",
+            hint="Write --noise-floor 2, or leave it out.",
+        )
+    if n_times and isinstance(base, ScriptedModel):
+        raise UserError(
+            f"The base model '{base.spec}' answers by rule: asked again it says the same, so there "
+            "is no noise to measure.",
+            hint="Leave out --noise-floor, or name a model that computes its answers.",
         )
 
 
@@ -301,6 +456,8 @@ class Answered(NamedTuple):
     """Without the cells at the floor."""
     at_floor: list[FloorCell]
     notes: list[str]
+    again: list[list[AnswerRow]]
+    """The base model's plain answers of each further time."""
 
 
 def ask_models(
@@ -310,6 +467,8 @@ def ask_models(
     inferred: InferenceLog | None,
     workers: Workers,
     progress: DiagnosisProgress | None,
+    *,
+    noise_floor: int = 0,
 ) -> Answered:
     """Ask one model after the other, so that only one need be in memory.
 
@@ -317,7 +476,8 @@ def ask_models(
     of nothing else. That depends on its plain answers alone, so a resumed run decides alike.
     """
 
-    def ask(role: str, suite: Suite, vias: Sequence[Via]) -> list[AnswerRow]:
+    def ask(role: str, suite: Suite, vias: Sequence[Via], again: int = 0) -> list[AnswerRow]:
+        name = f"{role}, again {again}" if again else role
         return evaluate(
             held[role],
             suite,
@@ -325,8 +485,9 @@ def ask_models(
             store=store,
             role=role,
             settings=plan.settings,
-            whole=whole,
-            progress=None if progress is None else told.of(role, progress),
+            whole="none" if again else whole,
+            again=again,
+            progress=None if progress is None else told.of(name, progress),
         )
 
     told = _Told()
@@ -334,6 +495,7 @@ def ask_models(
     suite, vias, notes = plan.suite, plan.vias, []
     at_floor: list[FloorCell] = []
     rows: list[AnswerRow] = []
+    repeated: list[list[AnswerRow]] = []
     for role, model in plan.models.items():
         with closing(model):
             if role == "base" and suite.skips_floor and len(vias) > 1:
@@ -343,11 +505,13 @@ def ask_models(
                     at_floor, vias = [], vias[:1]
                 suite = without_cells(suite, [cell.name for cell in at_floor])
             rows += ask(role, suite, vias)
+            if role == "base":
+                repeated = [ask(role, suite, vias[:1], n) for n in range(1, noise_floor + 1)]
             if inferred is not None:
                 tell = None if progress is None else partial(_told, progress, f"{role}, inference")
                 inferred.measure(role, held[role], suite, vias, plan.settings, tell)
     rows, failed = without_failed(rows, suite, vias)
-    return Answered(rows, suite, at_floor, [*notes, *failed])
+    return Answered(rows, suite, at_floor, [*notes, *failed], repeated)
 
 
 def _n_source(suite: Suite) -> int:

@@ -30,7 +30,13 @@ from palimpsest.lm import (
     read_together,
     texts_of,
 )
-from palimpsest.lm.models import AsksAsLmEval, LanguageModel, TellsMargins, can_score
+from palimpsest.lm.models import (
+    AsksAsLmEval,
+    AsksInOtherBatches,
+    LanguageModel,
+    TellsMargins,
+    can_score,
+)
 from palimpsest.lm.suites import Example, Suite
 from palimpsest.records import CUT, AnswerKey, AnswerRow, AnswerStore
 
@@ -62,6 +68,7 @@ def evaluate(
     role: str,
     settings: Settings | None = None,
     whole: Whole = "sample",
+    again: int = 0,
     progress: EvaluationProgress | None = None,
 ) -> list[AnswerRow]:
     """Return every answer of one model, asking only for those that the store does not have.
@@ -83,6 +90,8 @@ def evaluate(
         whole: How many wrong answers are asked to their end though their score is settled: a
             sample of each cell under each via, by default. Stored answers that were cut hold,
             unless ``all`` are to be whole.
+        again: 0, or the number of times that it has been asked before: the model is then asked as
+            another machine would, in other batches, and the answers are kept apart.
         progress: Called once at the start, and after every answer.
 
     Returns:
@@ -93,7 +102,8 @@ def evaluate(
             prompt, or the store cannot be written.
     """
     settings = settings or Settings.of(suite)
-    questions = questions_for(model.fingerprint, suite, vias, settings)
+    asked_as = f"{model.fingerprint} again {again}" if again else model.fingerprint
+    questions = questions_for(asked_as, suite, vias, settings)
     prepare(questions)
     rows = _reuse(questions, store, role, whole)
     missing = [question for question in questions if question.key not in rows]
@@ -104,7 +114,10 @@ def evaluate(
             progress(len(rows), len(questions), n_reused)
 
     def ask(asked: Sequence[Question], to_end: set[AnswerKey]) -> None:
-        with closing(_ask_all(model, asked, to_end, role=role)) as answers:
+        with (
+            _other_batches(model, again),
+            closing(_ask_all(model, asked, to_end, role=role)) as answers,
+        ):
             for answered in answers:
                 store.add(answered)
                 rows.update({row.key: row for row in answered})
@@ -112,8 +125,8 @@ def evaluate(
 
     tell()
     ask(missing, whole_if_wrong(questions, whole))
-    again = to_ask_again(questions, rows, whole)
-    ask(again, {question.key for question in again})
+    cut = to_ask_again(questions, rows, whole)
+    ask(cut, {question.key for question in cut})
     return [rows[question.key] for question in questions if question.key in rows]
 
 
@@ -253,6 +266,12 @@ def _manner(model: LanguageModel, settings: Settings) -> AbstractContextManager[
     """Return the context in which a model is asked as the settings want it, if it can be."""
     if settings.as_lm_eval and isinstance(model, AsksAsLmEval):
         return model.as_lm_eval()
+    return nullcontext()
+
+
+def _other_batches(model: LanguageModel, again: int) -> AbstractContextManager[None]:
+    if again and isinstance(model, AsksInOtherBatches):
+        return model.in_other_batches(again)
     return nullcontext()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,41 @@ PLAIN = "identity"
 
 ROLES = ("base", "tuned")
 """The roles of models in an answer row."""
+
+
+def score_of(row: AnswerRow) -> float:
+    """Return the score of an answer from 0 to 1; 1 is right."""
+    return float(row.outcome == "right") if row.score is None else row.score
+
+
+class AnswerTable(Protocol):
+    """What the analysis reads of answers by role, via and source example."""
+
+    def paired(self, via: str) -> list[str]:
+        """Return the sources to compare: both models answered them under a via; sorted."""
+
+    def excluded(self, via: str) -> set[str]:
+        """Return the sources that both answered, but whose prompt was too distorted to count."""
+
+    def rows(self, role: str, via: str, sources: Sequence[str]) -> list[AnswerRow]:
+        """Return a model's answers to the sources; none where they have no text."""
+
+    def outcomes(self, role: str, via: str, sources: Sequence[str]) -> list[Outcome]:
+        """Return how a model's answers to the sources were scored."""
+
+    def scores(self, role: str, via: str, sources: Sequence[str]) -> npt.NDArray[np.float64]:
+        """Return a score from 0 to 1 for each answer; 1 is right."""
+
+    def flags(self, role: str, via: str, sources: Sequence[str]) -> dict[str, int]:
+        """Return how many of a model's answers look like each thing that is worth a flag."""
+
+    def mean_of(
+        self,
+        field: Literal["round_trip", "fidelity", "survival"],
+        via: str,
+        sources: Sequence[str],
+    ) -> float | None:
+        """Return the mean of a field over the prompts, where it is defined."""
 
 
 class PairedAnswers:
@@ -79,10 +114,7 @@ class PairedAnswers:
     def scores(self, role: str, via: str, sources: Sequence[str]) -> npt.NDArray[np.float64]:
         """Return a score from 0 to 1 for each answer; 1 is right."""
         rows = self.rows(role, via, sources)
-        return np.array(
-            [float(row.outcome == "right") if row.score is None else row.score for row in rows],
-            dtype=np.float64,
-        )
+        return np.array([score_of(row) for row in rows], dtype=np.float64)
 
     def flags(self, role: str, via: str, sources: Sequence[str]) -> dict[str, int]:
         """Return how many of a model's answers look like each thing that is worth a flag."""

@@ -9,6 +9,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from palimpsest.judging.explanations import described, remedy
+from palimpsest.judging.wording import (
+    between,
+    change_of,
+    is_graded,
+    manages,
+    percent,
+    points,
+    quoted,
+    unit_of,
+)
 from palimpsest.records import THRESHOLDS, Best, ConjugationResult, Interval, Plain, Verdict
 
 
@@ -41,7 +51,7 @@ def judge(
         return Judgement("inconclusive", refusal)
     fall = fall_interval(plain)
     if fall[1] < margin:
-        return Judgement("kept", _kept_reason(plain, margin))
+        return Judgement("kept", kept_reason(plain, margin))
     if not clearly_fell(plain):
         return Judgement("inconclusive", _unclear_reason(plain, margin))
     enough = [found for found in conjugations if found.base.n >= THRESHOLDS.min_examples]
@@ -51,20 +61,10 @@ def judge(
         best = None
     conjugations = enough
     if best is not None and _brings_most_back(best, conjugations):
-        doubt = _doubt(plain, ())
-        return (
-            Judgement("inconclusive", doubt)
-            if doubt
-            else Judgement("suppressed", _suppressed_reason(plain, best))
-        )
+        return unless(doubt(plain), "suppressed", _suppressed_reason(plain, best))
     able = [found for found in conjugations if base_keeps(found, plain)]
     if _none_brings_more_than_little(able) and any(map(gets_past_inference, able)):
-        doubt = _doubt(plain, able)
-        return (
-            Judgement("inconclusive", doubt)
-            if doubt
-            else Judgement("lost", _lost_reason(plain, able))
-        )
+        return unless(doubt(plain, able), "lost", lost_reason(plain, able))
     return Judgement("inconclusive", _undecided_reason(plain, conjugations, able, best))
 
 
@@ -74,14 +74,22 @@ def fall_interval(plain: Plain) -> Interval:
 
 
 def clearly_fell(plain: Plain, p_value: float | None = None) -> bool:
-    """Say whether the tuned model is clearly worse when asked plainly.
+    """Say whether the tuned model is clearly worse when asked plainly, by more than the noise.
 
     Args:
         plain: Base against tuned, asked plainly.
         p_value: An adjusted one, in place of its own.
     """
     p_value = plain.p_value if p_value is None else p_value
-    return fall_interval(plain)[0] > 0 and p_value < THRESHOLDS.alpha
+    return fall_interval(plain)[0] > noise_floor(plain) and p_value < THRESHOLDS.alpha
+
+
+def noise_floor(plain: Plain) -> float:
+    """Return the fall that may be noise: the share of the base's answers that flip by themselves.
+
+    All of them count, as though they all went one way; 0 where nobody has measured it.
+    """
+    return 0.0 if plain.noise is None else plain.noise.floor
 
 
 def base_keeps(found: ConjugationResult, plain: Plain) -> bool:
@@ -112,14 +120,14 @@ def _refusal(plain: Plain, chance: float | None) -> str | None:
         )
     if base.ci95[0] <= THRESHOLDS.ability_floor:
         return (
-            f"The base model itself {_manages(plain, 'only ')} "
-            f"({_between(base.ci95)}), so there is hardly an ability to forget."
+            f"The base model itself {manages(plain, 'only ')} "
+            f"({between(base.ci95)}), so there is hardly an ability to forget."
         )
     if chance is not None and base.ci95[0] <= chance:
         return (
-            f"The base model itself {_manages(plain)} "
-            f"({_between(base.ci95)}), which is not clearly more than guessing "
-            f"({_percent(chance)}), so there is hardly an ability to forget."
+            f"The base model itself {manages(plain)} "
+            f"({between(base.ci95)}), which is not clearly more than guessing "
+            f"({percent(chance)}), so there is hardly an ability to forget."
         )
     return None
 
@@ -160,43 +168,50 @@ def explains_no_recovery(found: ConjugationResult, plain: Plain) -> bool:
     return found.recovery_ci95[1] + share >= THRESHOLDS.lost_below
 
 
-def _unless(doubt: str | None, verdict: Verdict, reason: str) -> Judgement:
+def unless(doubt: str | None, verdict: Verdict, reason: str) -> Judgement:
+    """Return a verdict with its reason, unless there is a doubt."""
     return Judgement(verdict, reason) if doubt is None else Judgement("inconclusive", doubt)
 
 
-def _doubt(plain: Plain, able: Sequence[ConjugationResult] = ()) -> str | None:
+def doubt(plain: Plain, able: Sequence[ConjugationResult] = ()) -> str | None:
     """Return why a fall shows neither a suppression nor a loss, as far as the answers tell."""
     if plain.looked is not None and explains_fall(plain):
         return (
-            f"{_change(plain)}, but {described(plain.looked)}: no loss is shown by these. "
+            f"{change_of(plain)}, but {described(plain.looked)}: no loss is shown by these. "
             f"{remedy(plain.looked)}"
         )
     for found in able:
         if found.looked is not None and explains_no_recovery(found, plain):
             return (
-                f"{_change(plain)}; under '{found.name}' little of it comes back, but "
+                f"{change_of(plain)}; under '{found.name}' little of it comes back, but "
                 f"{described(found.looked)}: no loss is shown by these. {remedy(found.looked)}"
             )
     return None
 
 
-def _kept_reason(plain: Plain, margin: float) -> str:
-    size = _points(margin)
+def kept_reason(plain: Plain, margin: float) -> str:
+    """Return why an ability counts as kept."""
+    size = points(margin)
     return (
-        f"{_change(plain)}; a fall of {size} {_unit(size)} or more is excluded, "
+        f"{change_of(plain)}; a fall of {size} {unit_of(size)} or more is excluded, "
         "so the ability is kept."
     )
 
 
 def _unclear_reason(plain: Plain, margin: float) -> str:
+    if plain.noise is not None and 0 < fall_interval(plain)[0] <= noise_floor(plain):
+        return (
+            f"{change_of(plain)}, but {points(noise_floor(plain))} % of the base model's own "
+            "answers change when it is asked again: a fall within that noise is none."
+        )
     if fall_interval(plain)[0] > 0:
         return (
-            f"{_change(plain)}, but the {'randomisation' if _is_graded(plain) else 'exact'} test "
+            f"{change_of(plain)}, but the {'randomisation' if is_graded(plain) else 'exact'} test "
             f"does not confirm it (p = {plain.p_value:.2g})."
         )
-    size = _points(margin)
+    size = points(margin)
     return (
-        f"{_change(plain)}, which neither excludes a fall of {size} {_unit(size)} "
+        f"{change_of(plain)}, which neither excludes a fall of {size} {unit_of(size)} "
         "nor shows that there is any."
     )
 
@@ -206,16 +221,17 @@ def _suppressed_reason(plain: Plain, best: Best) -> str:
     assert best.recovery_ci95 is not None
     mostly = "" if best.recovery >= THRESHOLDS.mostly_below else "mostly "
     return (
-        f"{_change(plain)}; under '{best.name}' {_percent(best.recovery)} of it comes back "
+        f"{change_of(plain)}; under '{best.name}' {percent(best.recovery)} of it comes back "
         f"({_on_the_other_half(best.recovery_ci95)}), so it is {mostly}hidden, not gone."
     )
 
 
-def _lost_reason(plain: Plain, able: Sequence[ConjugationResult]) -> str:
+def lost_reason(plain: Plain, able: Sequence[ConjugationResult]) -> str:
+    """Return why an ability counts as lost."""
     highest = max(found.recovery_ci95[1] for found in able if found.recovery_ci95 is not None)
-    at_most = f"at most {_percent(highest)} of it comes back" if highest > 0 else "none comes back"
+    at_most = f"at most {percent(highest)} of it comes back" if highest > 0 else "none comes back"
     return (
-        f"{_change(plain)}; under {_names(able)}, where the base model keeps the ability, "
+        f"{change_of(plain)}; under {quoted(able)}, where the base model keeps the ability, "
         f"{at_most} (upper end of the 95 % interval), so it is lost as far as this can show."
     )
 
@@ -224,8 +240,8 @@ def _too_few_left_reason(plain: Plain, conjugations: Sequence[ConjugationResult]
     most = max(found.base.n for found in conjugations)
     left = "1 example is" if most == 1 else f"{most} examples are"
     return (
-        f"{_change(plain)}; under {_names(conjugations)} no more than {left} left to compare, and "
-        f"a verdict needs at least {THRESHOLDS.min_examples}."
+        f"{change_of(plain)}; under {quoted(conjugations)} no more than {left} left to compare, "
+        f"and a verdict needs at least {THRESHOLDS.min_examples}."
     )
 
 
@@ -236,86 +252,34 @@ def _undecided_reason(
     best: Best | None,
 ) -> str:
     """Say why a clear fall is called neither suppressed nor lost."""
-    change = _change(plain)
+    change = change_of(plain)
     if not conjugations:
         return f"{change}; without a conjugation nothing shows whether it is hidden or lost."
     if not able:
         return (
-            f"{change}; under {_names(conjugations)} the base model does not keep the ability "
+            f"{change}; under {quoted(conjugations)} the base model does not keep the ability "
             "either, so nothing shows whether it is hidden or lost."
         )
     if _none_brings_more_than_little(able):
         intruded = min(found.tuned.intruded for found in able)
         return (
-            f"{change}; under {_names(able)} the tuned model still gives the other ability's "
-            f"answer ({_percent(intruded)} or more), so its failure there shows no loss."
+            f"{change}; under {quoted(able)} the tuned model still gives the other ability's "
+            f"answer ({percent(intruded)} or more), so its failure there shows no loss."
         )
     if best is None or best.recovery is None or best.recovery_ci95 is None:
         return f"{change}, but not clearly on the half that measures the best conjugation."
     comes_back = (
-        f"{change}; under '{best.name}' {_percent(best.recovery)} of it comes back "
+        f"{change}; under '{best.name}' {percent(best.recovery)} of it comes back "
         f"({_on_the_other_half(best.recovery_ci95)})"
     )
     if best.recovery_ci95[0] > THRESHOLDS.suppressed_above:
         return f"{comes_back}, but not clearly more than the base model gains there as well."
     return (
         f"{comes_back}, which settles nothing: hidden needs an interval above "
-        f"{_percent(THRESHOLDS.suppressed_above)}, lost one below "
-        f"{_percent(THRESHOLDS.lost_below)} wherever the base model keeps the ability."
+        f"{percent(THRESHOLDS.suppressed_above)}, lost one below "
+        f"{percent(THRESHOLDS.lost_below)} wherever the base model keeps the ability."
     )
 
 
-def _change(plain: Plain) -> str:
-    """Return the change of accuracy as a clause; the interval is the one the rule uses."""
-    low, high = fall_interval(plain)
-    what = "The mean score" if _is_graded(plain) else "Accuracy"
-    fall = plain.forgetting
-    digits = 1 if high - low < 0.1 else 0
-    if fall == 0:
-        ends = f"{_points(low, digits)} to {_points(high, digits)} points"
-        return f"{what} did not change (95 % interval of a fall: {ends})"
-    word = "fell"
-    if fall < 0:
-        word, fall, low, high = "rose", -fall, -high, -low
-    size = _points(fall, digits)
-    ends = f"{_points(low, digits)} to {_points(high, digits)}"
-    return f"{what} {word} by {size} {_unit(size)} (95 % interval {ends})"
-
-
-def _is_graded(plain: Plain) -> bool:
-    return plain.forgetting_newcombe95 is None
-
-
-def _manages(plain: Plain, only: str = "") -> str:
-    share = _percent(plain.base.accuracy)
-    if _is_graded(plain):
-        return f"scores {only}{share} on the plain prompts"
-    return f"is right on {only}{share} of the plain prompts"
-
-
-def _between(interval: Interval) -> str:
-    low, high = (_points(end, 0) for end in interval)
-    return f"95 % interval {low} to {high}"
-
-
 def _on_the_other_half(interval: Interval) -> str:
-    return f"{_between(interval)}, on the half that did not choose it"
-
-
-def _percent(share: float) -> str:
-    return f"{_points(share, 0)} %"
-
-
-def _points(fraction: float, digits: int = 1) -> str:
-    text = f"{100 * fraction:.{digits}f}"
-    text = text.removesuffix(".0")
-    return "0" if text == "-0" else text.replace("-", "−")
-
-
-def _unit(size: str) -> str:
-    return "point" if size == "1" else "points"
-
-
-def _names(found: Sequence[ConjugationResult]) -> str:
-    quoted = [f"'{one.name}'" for one in found]
-    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"
+    return f"{between(interval)}, on the half that did not choose it"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 from palimpsest.engines import Crew, Engine, Event
@@ -13,6 +13,7 @@ from palimpsest.errors import MOST_SHOWN, UserError
 from palimpsest.judging.via import Via
 from palimpsest.lm import Likelihood, Prompt, texts_of
 from palimpsest.lm.models import (
+    AsksInOtherBatches,
     Decided,
     Generation,
     LanguageModel,
@@ -41,6 +42,8 @@ class _Call(NamedTuple):
     method: str
     """``generate``, or another that returns a list with an entry a prompt."""
     as_lm_eval: bool
+    other_batches: int
+    """0, or which other order and size of batches is wanted."""
     prompts: Sequence[Prompt]
     others: Sequence[Sequence[Any]]
     """Lists with an entry a prompt: candidates, or beginnings."""
@@ -71,6 +74,8 @@ class _Answerer:
         with ExitStack() as stack:
             if call.as_lm_eval:
                 stack.enter_context(cast("Any", model).as_lm_eval())
+            if call.other_batches:
+                stack.enter_context(cast("Any", model).in_other_batches(call.other_batches))
             method = getattr(model, call.method)
             if call.method != "generate":
                 yield list(enumerate(method(call.prompts, *call.others, **call.options)))
@@ -155,6 +160,7 @@ class HeldModel:
         self._here: Any = here
         self._crew = crew
         self._as_lm_eval = False
+        self._other_batches = 0
         self.n_answers: Counter[int] = Counter()
         """By worker."""
 
@@ -177,6 +183,15 @@ class HeldModel:
         self._as_lm_eval = True
         stack.callback(setattr, self, "_as_lm_eval", False)
         return cast("AbstractContextManager[None]", stack)
+
+    @contextmanager
+    def in_other_batches(self, number: int) -> Iterator[None]:
+        """Ask in another order and in smaller batches for a while, if the model can be asked so."""
+        self._other_batches = number if isinstance(self._here, AsksInOtherBatches) else 0
+        try:
+            yield
+        finally:
+            self._other_batches = 0
 
     def generate(
         self,
@@ -251,6 +266,7 @@ class HeldModel:
             self.fingerprint,
             method,
             self._as_lm_eval,
+            self._other_batches,
             [prompts[index] for index in indexes],
             [[other[index] for index in indexes] for other in others],
             options,

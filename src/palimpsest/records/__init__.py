@@ -49,12 +49,22 @@ if TYPE_CHECKING:
         MeasurementLog,
         read_measurements,
     )
+    from palimpsest.records.plans import (
+        Assumed,
+        EvaluationPlan,
+        Needed,
+        PlannedCost,
+        PlannedPoint,
+        PlannedVerdict,
+        SmallestFall,
+    )
     from palimpsest.records.provenance import commit_of, platform_facts, versions
     from palimpsest.records.results import (
         Agreement,
         Arm,
         Best,
         Cell,
+        CellRounds,
         ConjugationResult,
         FloorCell,
         Guessing,
@@ -63,11 +73,13 @@ if TYPE_CHECKING:
         Interval,
         Looked,
         ModelInfo,
+        Noise,
         Plain,
         Provenance,
         Results,
         Scoring,
         SuiteInfo,
+        UntilSure,
         Usage,
         Verdict,
     )
@@ -77,14 +89,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ATTEMPTED", "CUT", "FILE_NAME", "IN_ANSWER", "THRESHOLDS", "AccuracyCurve", "Agreement",
-    "AnswerKey", "AnswerRow", "AnswerStore", "Arm", "Best", "ByPosition", "Cell", "CellFigures",
-    "Check", "Choice", "Closeness", "Conjugated", "ConjugationResult", "Cure", "Decile", "Estimate",
-    "FloorCell", "FrontPoint", "Guessing", "Half", "InferenceArm", "InferenceResult", "Interval",
-    "LabProvenance", "LabResults", "Looked", "Losses", "Measurement", "MeasurementLog", "ModelInfo",
-    "Oracle", "Outcome", "Part", "Plain", "Prior", "Provenance", "Remedied", "Restoration",
-    "Results", "RunFolder", "Scoring", "SuiteInfo", "TargetInfo", "Trace", "TraceCheckpoint",
-    "Usage", "Verdict", "Window", "WriterLock", "answer_flag", "commit_of", "explained",
-    "platform_facts", "read_measurements", "versions",
+    "AnswerKey", "AnswerRow", "AnswerStore", "Arm", "Assumed", "Best", "ByPosition", "Cell",
+    "CellFigures", "CellRounds", "Check", "Choice", "Closeness", "Conjugated", "ConjugationResult",
+    "Cure", "Decile", "Estimate", "EvaluationPlan", "FloorCell", "FrontPoint", "Guessing", "Half",
+    "InferenceArm", "InferenceResult", "Interval", "LabProvenance", "LabResults", "Looked",
+    "Losses", "Measurement", "MeasurementLog", "ModelInfo", "Needed", "Noise", "Oracle", "Outcome",
+    "Part", "Plain", "PlannedCost", "PlannedPoint", "PlannedVerdict", "Prior", "Provenance",
+    "Remedied", "Restoration", "Results", "RunFolder", "Scoring", "SmallestFall", "SuiteInfo",
+    "TargetInfo", "Trace", "TraceCheckpoint", "UntilSure", "Usage", "Verdict", "Window",
+    "WriterLock", "answer_flag", "commit_of", "explained", "platform_facts", "read_measurements",
+    "versions",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -134,6 +134,24 @@ class InferenceResult(Record):
     drift_ci95: Interval | None
 
 
+class Noise(Record):
+    """How the base model's answers change by themselves, when it is asked again, plainly."""
+
+    n_times: int
+    """How often it was asked again, each time as another machine would."""
+    n: int
+    """Examples."""
+    n_lost: int
+    """Answers that were right the first time and not another (1→0), over all times."""
+    n_gained: int
+    """Answers that were right only another time (0→1), over all times."""
+    floor: float
+    """Mean change of a score, whichever way: the share of answers that flip. A fall of up to this
+    is called none."""
+    ci95: Interval
+    """Clustered bootstrap interval of it."""
+
+
 class Plain(Record):
     """Base against tuned without any conjugation."""
 
@@ -155,6 +173,12 @@ class Plain(Record):
     """The same without guesses; null where there is no chance level."""
     looked: Looked | None = None
     """The tuned model's wrong answers; null where no verdict rests on them."""
+    noise: Noise | None = None
+    """What of the base model's answers changes by itself; null where it was not asked again."""
+    at_any_time: bool = False
+    """Whether intervals and p-value hold at whatever moment one looks: they are those of a
+    confidence sequence and of bets, both fields of the interval have the same, and so have those
+    under conjugations."""
 
     @property
     def forgetting_hull95(self) -> Interval:
@@ -249,6 +273,38 @@ class FloorCell(Record):
     floor: float
     """The lower end would have had to be above this: guessing among choices, or the least that
     counts as an ability."""
+
+
+class CellRounds(Record):
+    """What a cell was asked until its verdict was sure."""
+
+    name: str
+    n_rounds: int
+    """In which it was asked anything."""
+    n_plain: int
+    """Examples asked plainly, of both models."""
+    n_under: dict[str, int]
+    """Examples asked under each conjugation."""
+    n_available: int
+    """Examples that the suite has."""
+    is_decided: bool
+    """Whether the evidence was enough; else the examples were used up."""
+    why: str
+    """What was decided, or is still open: ``ability``, ``fall`` or ``recovery``."""
+
+
+class UntilSure(Record):
+    """How a run in rounds went; its figures hold at whatever moment one looks."""
+
+    alpha: float
+    """Twice the chance that a claim about a cell is ever made wrongly."""
+    first_round: int
+    n_rounds: int
+    cells: list[CellRounds]
+    n_answers: int
+    """Asked of both models."""
+    n_all: int
+    """What asking everything would have been."""
 
 
 class Agreement(Record):
@@ -349,6 +405,8 @@ class Results(Record):
     """Whatever a reader must know before trusting the figures."""
     at_floor: list[FloorCell] = Field(default_factory=list)
     """Cells in which the base model was asked plainly, and nothing else."""
+    until_sure: UntilSure | None = None
+    """How it was asked in rounds; null where everything was asked."""
     agreements: list[Agreement] = Field(default_factory=list)
     """Of each scorer with people, where the suite has answers that people have judged."""
     provenance: Provenance

@@ -17,25 +17,30 @@ if TYPE_CHECKING:
         Sheet,
         name_rows,
     )
+    from palimpsest.report.plan import plan_sentences, plan_table
     from palimpsest.report.terminal import FittedTable, TextColumn
     from palimpsest.report.text import (
         agreement_text,
         clipped,
         csv_text,
+        flips_and_noise,
         flips_text,
         floor_text,
         guessing_text,
         interval,
+        noise_text,
         number,
         p_value,
         percent,
         percent_interval,
         relation,
+        rounds_text,
         visible,
     )
     from palimpsest.report.writing import (
         rewrite_lab_report,
         write_lab_report,
+        write_plan,
         write_report,
         write_restoration,
         write_trace,
@@ -43,10 +48,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BASE", "BROKEN", "INK", "INTRUDED", "MUTED", "RIGHT", "TUNED", "Drawing", "FittedTable",
-    "Sheet", "TextColumn", "agreement_text", "clipped", "csv_text", "flips_text", "floor_text",
-    "guessing_text", "interval", "name_rows", "number", "p_value", "percent", "percent_interval",
-    "relation", "rewrite_lab_report", "visible", "write_lab_report", "write_report",
-    "write_restoration", "write_trace",
+    "Sheet", "TextColumn", "agreement_text", "clipped", "csv_text", "flips_and_noise", "flips_text",
+    "floor_text", "guessing_text", "interval", "name_rows", "noise_text", "number", "p_value",
+    "percent", "percent_interval", "plan_sentences", "plan_table", "relation", "rewrite_lab_report",
+    "rounds_text", "visible", "write_lab_report", "write_plan", "write_report", "write_restoration",
+    "write_trace",
 ]  # fmt: skip
 
 lazy_face(globals())

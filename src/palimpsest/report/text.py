@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from palimpsest.records import THRESHOLDS
 
 if TYPE_CHECKING:
-    from palimpsest.records import Agreement, FloorCell, Guessing, Interval, Plain
+    from palimpsest.records import Agreement, FloorCell, Guessing, Interval, Plain, UntilSure
 
 MISSING = "–"
 """Stands for a number that is not there."""
@@ -108,6 +108,11 @@ def relation(p: str) -> str:
 def flips_text(plain: Plain) -> str:
     """Return how many items changed from base to tuned, and whether chance explains it."""
     p = relation(p_value(plain.p_value))
+    if plain.at_any_time:
+        return (
+            f"{plain.n_lost:,} of {plain.base.n:,} items 1→0, {plain.n_gained:,} 0→1 "
+            f"(bets against a fair coin: p {p} at whatever moment one looks)"
+        )
     if plain.forgetting_newcombe95 is None:
         return (
             f"{plain.n_lost:,} of {plain.base.n:,} items fell, {plain.n_gained:,} rose "
@@ -116,6 +121,45 @@ def flips_text(plain: Plain) -> str:
     return (
         f"{plain.n_lost:,} of {plain.base.n:,} items 1→0, {plain.n_gained:,} 0→1 "
         f"(exact McNemar test: p {p})"
+    )
+
+
+def noise_text(plain: Plain) -> str:
+    """Return how many of the base model's answers changed by themselves; empty if nobody asked."""
+    noise = plain.noise
+    if noise is None:
+        return ""
+    times = "once" if noise.n_times == 1 else f"{noise.n_times} times"
+    return (
+        f"asked again {times}, the base model alone has {noise.n_lost:,} 1→0 and "
+        f"{noise.n_gained:,} 0→1 of {noise.n * noise.n_times:,}: "
+        f"{percent(noise.floor)} % {percent_interval(noise.ci95)} flip by themselves"
+    )
+
+
+def rounds_text(found: UntilSure) -> str:
+    """Return how a run in rounds went, in a sentence."""
+    n_decided = sum(cell.is_decided for cell in found.cells)
+    cells = f"{n_decided} of {len(found.cells)} cells are" if len(found.cells) > 1 else "It is"
+    decided = "decided" if n_decided or len(found.cells) > 1 else "not decided"
+    return (
+        f"Asked in {found.n_rounds} rounds: {found.n_answers:,} answers in place of "
+        f"{found.n_all:,}. {cells} {decided}; intervals hold at whatever moment one looks."
+    )
+
+
+def flips_and_noise(plain: Plain) -> str:
+    """Return the flips of the pair beside those of the base alone; empty if nobody asked again.
+
+    For tables of cells.
+    """
+    noise = plain.noise
+    if noise is None:
+        return ""
+    return (
+        f"Flips 1→0 / 0→1: {plain.n_lost:,} / {plain.n_gained:,} of {plain.base.n:,}; "
+        f"by themselves {noise.n_lost:,} / {noise.n_gained:,} of {noise.n * noise.n_times:,} "
+        f"({percent(noise.floor)} %)."
     )
 
 

@@ -13,7 +13,14 @@ from palimpsest.errors import UserError
 from palimpsest.records import RunFolder
 
 if TYPE_CHECKING:
-    from palimpsest.records import AnswerRow, LabResults, Restoration, Results, Trace
+    from palimpsest.records import (
+        AnswerRow,
+        EvaluationPlan,
+        LabResults,
+        Restoration,
+        Results,
+        Trace,
+    )
     from palimpsest.report.figure import Drawing
 
 
@@ -149,3 +156,23 @@ def write_trace(folder: Path, found: Trace) -> Path:
     target.write_text("trace.csv", csv_trace(found))
     figures = [write_figure(target, drawing) for drawing in TRACE_FIGURES.drawings(found)]
     return target.write_text("trace.html", render_trace(found, figures))
+
+
+def write_plan(folder: Path, found: EvaluationPlan, *, command: str) -> Path:
+    """Write a plan into a folder and return the path of ``plan.json``.
+
+    Writes ``plan.json``, ``plan.csv`` and the figure as ``figures/plan.png`` and ``.svg``. The
+    folder may be that of a run, which stays as it is; else it is made, and marked so.
+
+    Raises:
+        UserError: The folder is somebody else's, or cannot be written.
+    """
+    from palimpsest.report.plan import csv_plan, plan_drawing
+
+    is_new = not (folder / "run.json").exists()
+    target = RunFolder.create(folder)
+    if is_new:
+        target.record({"command": command})
+    target.write_text("plan.csv", csv_plan(found))
+    plan_drawing(found).write(target)
+    return target.write_text("plan.json", found.to_json() + "\n")

@@ -13,6 +13,16 @@ if TYPE_CHECKING:
         named_stream,
         percentile_interval,
     )
+    from palimpsest.stats.evidence import (
+        OpenInterval,
+        Side,
+        anytime_p_value,
+        coin_log_wealth,
+        log_wealth,
+        mean_sequence,
+        share_log_wealth,
+        share_sequence,
+    )
     from palimpsest.stats.guessing import adjust_for_guessing, adjusted_forgetting_interval
     from palimpsest.stats.means import Line, Mean, Point, mean_over_runs
     from palimpsest.stats.multiplicity import choose_best, holm, in_first_half
@@ -28,11 +38,12 @@ if TYPE_CHECKING:
     from palimpsest.stats.simultaneous import simultaneous_intervals
 
 __all__ = [
-    "N_PSEUDO", "Arms", "Array", "Interval", "Kappa", "Line", "Mean", "Point",
-    "adjust_for_guessing", "adjusted_forgetting_interval", "bootstrap_means", "choose_best",
-    "cohens_kappa", "estimate_forgetting", "estimate_recovery", "expanded_confidence", "holm",
-    "in_first_half", "is_binary", "mean_interval", "mean_over_runs", "named_stream",
-    "percentile_interval", "simultaneous_intervals", "wilson_interval",
+    "N_PSEUDO", "Arms", "Array", "Interval", "Kappa", "Line", "Mean", "OpenInterval", "Point",
+    "Side", "adjust_for_guessing", "adjusted_forgetting_interval", "anytime_p_value",
+    "bootstrap_means", "choose_best", "cohens_kappa", "coin_log_wealth", "estimate_forgetting",
+    "estimate_recovery", "expanded_confidence", "holm", "in_first_half", "is_binary", "log_wealth",
+    "mean_interval", "mean_over_runs", "mean_sequence", "named_stream", "percentile_interval",
+    "share_log_wealth", "share_sequence", "simultaneous_intervals", "wilson_interval",
 ]  # fmt: skip
 
 lazy_face(globals())

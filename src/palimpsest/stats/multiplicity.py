@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -29,6 +30,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+@lru_cache(maxsize=2**16)
 def in_first_half(source_id: str) -> bool:
     """Say in which half a source example is, by a hash of its name alone.
 

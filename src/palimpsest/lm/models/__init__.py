@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from palimpsest.lm.models.budget import Budget, Chargeable, PriceTable
     from palimpsest.lm.models.protocol import (
         AsksAsLmEval,
+        AsksInOtherBatches,
         Decided,
         Generation,
         Joint,
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
     from palimpsest.lm.models.specs import in_form, load_model, parse_model_spec
 
 __all__ = [
-    "ROSETTA_WEIGHTS", "AsksAsLmEval", "Budget", "Chargeable", "Decided", "Generation", "Joint",
-    "LanguageModel", "Movable", "NextToken", "Origin", "PriceTable", "ScoringUnavailableError",
-    "ScriptedModel", "ShowsTokens", "TellsMargins", "TellsNextTokens", "WritesPrompts", "can_score",
-    "in_form", "load_model", "parse_model_spec",
+    "ROSETTA_WEIGHTS", "AsksAsLmEval", "AsksInOtherBatches", "Budget", "Chargeable", "Decided",
+    "Generation", "Joint", "LanguageModel", "Movable", "NextToken", "Origin", "PriceTable",
+    "ScoringUnavailableError", "ScriptedModel", "ShowsTokens", "TellsMargins", "TellsNextTokens",
+    "WritesPrompts", "can_score", "in_form", "load_model", "parse_model_spec",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -191,6 +191,20 @@ class AsksAsLmEval(Protocol):
         """
 
 
+@runtime_checkable
+class AsksInOtherBatches(Protocol):
+    """A model whose answers depend, by rounding, on what else it is asked in the same batch."""
+
+    def in_other_batches(self, number: int) -> AbstractContextManager[None]:
+        """Ask in another order and in smaller batches for a while, as another machine might.
+
+        The fingerprint does not follow.
+
+        Args:
+            number: From 1; another one, another order and size.
+        """
+
+
 class Joint(NamedTuple):
     """The tokens where a prompt ends and an answer begins."""
 

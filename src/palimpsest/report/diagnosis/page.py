@@ -21,9 +21,11 @@ from palimpsest.report.text import (
     MISSING,
     agreement_text,
     conjugation_label,
+    flips_and_noise,
     flips_text,
     floor_text,
     guessing_text,
+    noise_text,
     number,
     p_value,
     percent,
@@ -31,6 +33,7 @@ from palimpsest.report.text import (
     ratio,
     ratio_interval,
     relation,
+    rounds_text,
     visible,
 )
 
@@ -130,6 +133,9 @@ _FILTERS: dict[str, Callable[..., object]] = {
     "floor": floor_text,
     "guessing": guessing_text,
     "flips": flips_text,
+    "noise": noise_text,
+    "rounds": rounds_text,
+    "flips_and_noise": flips_and_noise,
     "flag_kinds": _flag_kinds,
     "versions": _versions,
 }

@@ -197,11 +197,22 @@ def _csv_fields(row: TableRow) -> dict[str, object]:
         "forgetting_p_value": forgot and forgot.p_value,
         "forgetting_n_lost": forgot and forgot.n_lost,
         "forgetting_n_gained": forgot and forgot.n_gained,
+        **_csv_noise(forgot),
         "p_value": row.p_value,
         "p_holm": row.p_holm,
         "n_lost": row.n_lost,
         "n_gained": row.n_gained,
         "fidelity": row.fidelity,
+    }
+
+
+def _csv_noise(plain: Plain | None) -> dict[str, object]:
+    noise = None if plain is None else plain.noise
+    floor, ends = (None, None) if noise is None else (noise.floor, noise.ci95)
+    return {
+        **csv_interval("noise_floor", floor, ends),
+        "noise_n_lost": noise and noise.n_lost,
+        "noise_n_gained": noise and noise.n_gained,
     }
 
 

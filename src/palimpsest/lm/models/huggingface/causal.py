@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import takewhile
+from random import Random
 from typing import TYPE_CHECKING
 
 import torch
@@ -123,6 +124,7 @@ class CausalModel(ABC):
         self._batch_tokens = batch_tokens
         self._thinking_tokens = thinking_tokens
         self._as_lm_eval = False
+        self._other_batches = 0
         self._network: PreTrainedModel | None = None
         self._fast: PreTrainedModel | FusedLlama | None = None  # :attr:`_fastest`
         self._threads: ThreadPoolExecutor | None = None
@@ -190,6 +192,15 @@ class CausalModel(ABC):
             yield
         finally:
             self._as_lm_eval = self._encoder.marks_templates = False
+
+    @contextmanager
+    def in_other_batches(self, number: int) -> Iterator[None]:
+        """Ask in another order and in smaller batches for a while; as in the protocol."""
+        self._other_batches = number
+        try:
+            yield
+        finally:
+            self._other_batches = 0
 
     @contextmanager
     def in_form(self, form: bool | None) -> Iterator[None]:
@@ -263,6 +274,8 @@ class CausalModel(ABC):
         pending = [prompt for prompt in pending if prompt.limit > 0]
         # The longest first: if memory is short, it shows at once.
         pending.sort(key=lambda prompt: len(prompt.tokens), reverse=True)
+        if self._other_batches:
+            Random(self._other_batches).shuffle(pending)
         stop = list(filter(None, stop))
         while pending:
             batch = self._take(pending)
@@ -331,7 +344,7 @@ class CausalModel(ABC):
                 prompts,
                 candidates,
                 n_context=self._n_lm_eval if self._as_lm_eval else self.n_context,
-                budget=self._budget,
+                budget=self._budget.divided(self._other_batches + 1),
                 margins=margins,
                 as_lm_eval=self._as_lm_eval,
             )
@@ -431,8 +444,9 @@ class CausalModel(ABC):
 
     def _take(self, pending: Sequence[PendingPrompt]) -> Sequence[PendingPrompt]:
         alike = [prompt for prompt in pending if prompt.thinks == pending[0].thinks]
-        widest = len(alike[0].tokens) + max(prompt.n_most for prompt in alike)
-        batch = alike[: self._budget.rows(widest)]
+        longest = max(len(prompt.tokens) for prompt in alike)
+        n_rows = self._budget.rows(longest + max(prompt.n_most for prompt in alike))
+        batch = alike[: max(1, min(n_rows, len(alike)) // (self._other_batches + 1))]
         if takes_padding(self._fastest):
             return batch
         return [prompt for prompt in batch if len(prompt.tokens) == len(batch[0].tokens)]

@@ -59,6 +59,14 @@ class BatchBudget:
         fitting = max(1, self.n_tokens // max(1, n_columns))
         return min(fitting, self.n_rows or fitting)
 
+    def divided(self, n: int) -> BatchBudget:
+        """Return a budget of its own with an ``n``-th of this one; for 1, this one."""
+        if n == 1:
+            return self
+        part = BatchBudget(max(1, self.n_tokens // n))
+        part.n_rows = self.n_rows
+        return part
+
     def halve(self, n_rows: int, error: BaseException, device: torch.device) -> None:
         """Free the memory of a batch that did not fit, and allow half of its rows from now on.
 
