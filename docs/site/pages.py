@@ -41,7 +41,7 @@ JOBS = {
         "lm-eval-tasks",
     ),
     "Fix": ("restore", "recommend", "serve"),
-    "Integrate": ("lm-eval", "inspect", "trainer", "promptfoo", "garak", "litellm"),
+    "Integrate": ("ci", "lm-eval", "inspect", "trainer", "promptfoo", "garak", "litellm"),
     "Understand": ("lab",),
 }
 """What somebody wants to get done, and the how-tos for it; others follow below ``More``."""

@@ -14,6 +14,7 @@ from palimpsest.cli import (
     demo,
     diagnose,
     doctor,
+    history,
     lab,
     list_,
     lm_eval,
@@ -76,6 +77,7 @@ app.command()(plan.plan)
 app.command()(diagnose.diagnose)
 app.command()(doctor.doctor)
 app.command()(merge.merge)
+app.command()(history.history)
 app.command()(compare.compare)
 app.command()(trace.trace)
 app.add_typer(restore.app, name="restore")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from palimpsest.judging.doctor import Examination, examine_pair, examine_quickly
     from palimpsest.judging.dry_run import Forecast, ModelForecast, forecast
     from palimpsest.judging.evaluation import evaluate, settings_for
+    from palimpsest.judging.history import compare_runs
     from palimpsest.judging.pairing import PLAIN, PairedAnswers
     from palimpsest.judging.planning import DEFAULT_PROMPTS, Assumptions, plan
     from palimpsest.judging.preview import PreviewedExample, SentPrompt, endings, preview_suite
@@ -43,10 +44,10 @@ __all__ = [
     "Forecast", "MemberAnswer", "ModelForecast", "OpenRun", "PairedAnswers", "PreviewedExample",
     "PromptAnswer", "Question", "RawAnswer", "SentPrompt", "Settings", "Shard", "Via", "Whole",
     "Workers", "analyse", "analyse_rounds", "answer_shard", "as_recorded", "ask", "ask_in_rounds",
-    "clearly_fell", "default_vias", "diagnose", "distinct_vias", "endings", "evaluate",
-    "examine_pair", "examine_quickly", "expected_under", "fall_interval", "forecast", "merge",
-    "model_info", "open_run", "parse_via", "plan", "preview_suite", "rescore", "rewrite_report",
-    "settings_for", "suite_info",
+    "clearly_fell", "compare_runs", "default_vias", "diagnose", "distinct_vias", "endings",
+    "evaluate", "examine_pair", "examine_quickly", "expected_under", "fall_interval", "forecast",
+    "merge", "model_info", "open_run", "parse_via", "plan", "preview_suite", "rescore",
+    "rewrite_report", "settings_for", "suite_info",
 ]  # fmt: skip
 
 lazy_face(globals())

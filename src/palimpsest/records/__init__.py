@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         TraceCheckpoint,
         Window,
     )
+    from palimpsest.records.history import History, HistoryChange, HistoryFigures, HistoryRun
     from palimpsest.records.lab_results import (
         ByPosition,
         Check,
@@ -92,13 +93,13 @@ __all__ = [
     "AnswerKey", "AnswerRow", "AnswerStore", "Arm", "Assumed", "Best", "ByPosition", "Cell",
     "CellFigures", "CellRounds", "Check", "Choice", "Closeness", "Conjugated", "ConjugationResult",
     "Cure", "Decile", "Estimate", "EvaluationPlan", "FloorCell", "FrontPoint", "Guessing", "Half",
-    "InferenceArm", "InferenceResult", "Interval", "LabProvenance", "LabResults", "Looked",
-    "Losses", "Measurement", "MeasurementLog", "ModelInfo", "Needed", "Noise", "Oracle", "Outcome",
-    "Part", "Plain", "PlannedCost", "PlannedPoint", "PlannedVerdict", "Prior", "Provenance",
-    "Remedied", "Restoration", "Results", "RunFolder", "Scoring", "SmallestFall", "SuiteInfo",
-    "TargetInfo", "Trace", "TraceCheckpoint", "UntilSure", "Usage", "Verdict", "Window",
-    "WriterLock", "answer_flag", "commit_of", "explained", "platform_facts", "read_measurements",
-    "versions",
+    "History", "HistoryChange", "HistoryFigures", "HistoryRun", "InferenceArm", "InferenceResult",
+    "Interval", "LabProvenance", "LabResults", "Looked", "Losses", "Measurement", "MeasurementLog",
+    "ModelInfo", "Needed", "Noise", "Oracle", "Outcome", "Part", "Plain", "PlannedCost",
+    "PlannedPoint", "PlannedVerdict", "Prior", "Provenance", "Remedied", "Restoration", "Results",
+    "RunFolder", "Scoring", "SmallestFall", "SuiteInfo", "TargetInfo", "Trace", "TraceCheckpoint",
+    "UntilSure", "Usage", "Verdict", "Window", "WriterLock", "answer_flag", "commit_of",
+    "explained", "platform_facts", "read_measurements", "versions",
 ]  # fmt: skip
 
 lazy_face(globals())

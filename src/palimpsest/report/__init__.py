@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         Sheet,
         name_rows,
     )
+    from palimpsest.report.history import markdown_history
     from palimpsest.report.plan import plan_sentences, plan_table
     from palimpsest.report.terminal import FittedTable, TextColumn
     from palimpsest.report.text import (
@@ -49,10 +50,10 @@ if TYPE_CHECKING:
 __all__ = [
     "BASE", "BROKEN", "INK", "INTRUDED", "MUTED", "RIGHT", "TUNED", "Drawing", "FittedTable",
     "Sheet", "TextColumn", "agreement_text", "clipped", "csv_text", "flips_and_noise", "flips_text",
-    "floor_text", "guessing_text", "interval", "name_rows", "noise_text", "number", "p_value",
-    "percent", "percent_interval", "plan_sentences", "plan_table", "relation", "rewrite_lab_report",
-    "rounds_text", "visible", "write_lab_report", "write_plan", "write_report", "write_restoration",
-    "write_trace",
+    "floor_text", "guessing_text", "interval", "markdown_history", "name_rows", "noise_text",
+    "number", "p_value", "percent", "percent_interval", "plan_sentences", "plan_table", "relation",
+    "rewrite_lab_report", "rounds_text", "visible", "write_lab_report", "write_plan",
+    "write_report", "write_restoration", "write_trace",
 ]  # fmt: skip
 
 lazy_face(globals())
