@@ -111,7 +111,7 @@ def _ends(values: Array, confidence: float = 0.95) -> Ends:
     return float(low), float(high)
 
 
-def _shares(low: float, high: float) -> Ends:
+def _shares(low: float | Array, high: float | Array) -> Ends:
     return float(1 / (1 + np.exp(-low))), float(1 / (1 + np.exp(-high)))
 
 

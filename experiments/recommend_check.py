@@ -252,6 +252,7 @@ class _Data:
                 asked = (("base", "identity"), ("tuned", "identity"), ("tuned", via.name))
                 rows = [self.rows.get((role, name, source)) for role, name in asked]
                 own = rows[2]
+                right = [-1 if row is None else int(row.outcome == "right") for row in rows]
                 p = [math.nan] * 5
                 if likely is not None:
                     plainly = [likely[role]["identity"][at][0] for role in ("base", "tuned")]
@@ -259,13 +260,19 @@ class _Data:
                 yield Line(
                     via.name,
                     source,
-                    *(-1 if row is None else int(row.outcome == "right") for row in rows),
+                    right[0],
+                    right[1],
+                    right[2],
                     int(b != t and bool(b)),
                     int(via.native and b_s == t),
                     -1 if own is None else hit(own, via.native, a_s, b_s, b, t),
                     -1 if own is None else int(opening(own.answer) != t),
                     int(source in confirmed),
-                    *p,
+                    p[0],
+                    p[1],
+                    p[2],
+                    p[3],
+                    p[4],
                 )
 
 
@@ -367,7 +374,7 @@ def estimates(table: Table, weights: Array) -> dict[str, Array]:
     v = table.values
 
     def total(values: Array) -> Array:
-        return np.einsum("rp,vp->rv", weights, values)
+        return np.asarray(np.einsum("rp,vp->rv", weights, values))
 
     def share(values: Array, counts: Array) -> Array:
         gain, lost = (values - v["p_tuned"]) * counts, (v["p_base"] - v["p_tuned"]) * counts
