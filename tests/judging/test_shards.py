@@ -180,3 +180,24 @@ def test_merging_asks_nobody(
 
     monkeypatch.setattr(type(load_model(arguments["base"])), "generate", refuse)
     assert merge(shards, tmp_path / "merged").plain.base.n == len(CELLS) * N
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("scorer", "python:os:system"),
+        ("scorer", "judge:openai:x@http://127.0.0.1:9"),
+        ("base", "hf:./x,trust_remote_code=true"),
+        ("tuned", "hf:./x,pickle=true"),
+    ],
+)
+def test_no_shard_may_name_what_runs_code(
+    name: str, value: str, shards: list[Path], tmp_path: Path
+) -> None:
+    for each in shards:
+        folder = RunFolder.find(each)
+        changed = {**folder.config["arguments"], name: value}
+        folder.record({**folder.config, "arguments": changed})
+    with pytest.raises(UserError, match=r"may run code or ask another model\.\n.*--trust"):
+        merge(shards, tmp_path / "merged")
+    assert not (tmp_path / "merged").exists()

@@ -16,6 +16,13 @@ def merge(
         list[Path], typer.Argument(metavar="DIRS...", help="The folders of all shards.")
     ],
     out: Out = Path("palimpsest-out"),
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust",
+            help="Let the shards name scorers and model options that run code, if they are yours.",
+        ),
+    ] = False,
     fail_on: Failing = None,
     quiet: Quiet = False,
     json: Json = False,
@@ -34,6 +41,6 @@ def merge(
     """
     from palimpsest.judging import merge as merge_all
 
-    results = merge_all(shards, out, command=command_line())
+    results = merge_all(shards, out, trust=trust, command=command_line())
     show_results(results, out, quiet=quiet, as_json=json)
     exit_if_failed(results, fail_on)

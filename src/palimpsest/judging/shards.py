@@ -23,6 +23,7 @@ from palimpsest.judging.diagnosis import (
 )
 from palimpsest.judging.unasked import Unasked
 from palimpsest.judging.workers import Workers
+from palimpsest.lm.models import parse_model_spec
 from palimpsest.lm.suites import Suite
 from palimpsest.records import AnswerKey, AnswerRow, AnswerStore, Results, RunFolder
 
@@ -149,6 +150,7 @@ def merge(
     folders: Sequence[Path | str],
     out: Path | str,
     *,
+    trust: bool = False,
     command: str = "palimpsest.judging.merge(…)",
 ) -> Results:
     """Put all shards of a diagnosis together, and conclude as one run would.
@@ -158,19 +160,43 @@ def merge(
     Args:
         folders: Those of :func:`answer_shard`, in any order; a part may be there twice.
         out: The run folder of the whole.
+        trust: Whether the shards may name scorers and options of models that run code or ask
+            others: their folders say what is opened, and might be somebody else's.
         command: Recorded as the way to repeat it.
 
     Raises:
         UserError: Folders that are no shards, not finished, of different diagnoses, or disagree
-            about an answer; or a shard is missing.
+            about an answer; or a shard is missing, or names what runs code without ``trust``.
     """
     shards = [RunFolder.find(folder) for folder in folders]
     config = _common(shards)
+    if not trust:
+        _refuse_code(config["arguments"])
     whole = RunFolder.create(out)
     with AnswerStore(whole.answers) as store:
         for rows in _without_conflict(shards):
             store.add(rows)
     return diagnose(**config["arguments"], out=out, workers=Unasked(), command=command)
+
+
+def _refuse_code(arguments: Mapping[str, Any]) -> None:
+    """Refuse what only a person may ask for, where files ask for it."""
+    scorer = str(arguments.get("scorer") or "")
+    asked = [scorer] if scorer.startswith(_RUNNING) else []
+    for role in ("base", "tuned"):
+        options = parse_model_spec(str(arguments[role])).options
+        asked += [
+            f"{name}={options[name]}" for name in ("trust_remote_code", "pickle") if name in options
+        ]
+    if asked:
+        raise UserError(
+            f"The shards ask for {' and '.join(asked)}, which may run code or ask another model.",
+            hint="If they are your own, add --trust.",
+        )
+
+
+_RUNNING = ("python:", "judge:")
+"""How scorers begin that run code or ask a model."""
 
 
 def _common(shards: Sequence[RunFolder]) -> dict[str, Any]:
