@@ -231,10 +231,7 @@ def judge_code() -> Verdict | None:
         return Verdict(claim, "not decided", f"{reason} No other ability was chosen.")
     else:
         chosen = chosen_cell(choosing)
-        outcomes = {
-            key: {name: {chosen: cells[chosen]} for name, cells in found.items() if chosen in cells}
-            for key, found in read().items()
-        }
+        outcomes = of_cell(read(), chosen)
         what = (
             f"the base gets {said} rows right in English, which is not above chance; the cell that "
             f"was chosen instead is `{chosen}`"
@@ -243,6 +240,14 @@ def judge_code() -> Verdict | None:
         return Verdict(claim, "not decided", f"{what[0].upper()}{what[1:]}. No tuning was asked.")
     found = judge(Comparison(outcomes, "gemma3", "gemma-code", DECIDES_AT), claim, CODE)
     return found._replace(reason=f"{what[0].upper()}{what[1:]}. {found.reason}")
+
+
+def of_cell(outcomes: Outcomes, cell: str) -> Outcomes:
+    """Return outcomes of one cell alone."""
+    return {
+        key: {name: {cell: cells[cell]} for name, cells in found.items() if cell in cells}
+        for key, found in outcomes.items()
+    }
 
 
 def chosen_cell(base: Mapping[str, Mapping[str, str]]) -> str:
@@ -329,12 +334,19 @@ def parts(outcomes: Outcomes, others: Sequence[Verdict] = ()) -> Mapping[str, st
     lines = [f"- **{each.claim}: {each.verdict}.** {each.reason}" for each in found]
     languages, steps = [], []
     for model, run in sorted({key[:2] for key in outcomes if key.run != "base"}):
-        if any(key[:2] == (model, run) and key.step == DECIDES_AT for key in outcomes):
-            comparison = Comparison(outcomes, model, run, DECIDES_AT)
+        mine = {key: each for key, each in outcomes.items() if key[:2] == (model, run)}
+        cells = sorted(
+            {cell for each in mine.values() for found in each.values() for cell in found}
+        )
+        part = outcomes if len(cells) > 1 else of_cell(outcomes, cells[0])
+        if any(key.step == DECIDES_AT for key in mine):
+            comparison = Comparison(part, model, run, DECIDES_AT)
             n, n_seeds = comparison.n_prompts, comparison.n_seeds
-            head = f"`{run}`, {n} prompts a cell and language, {n_seeds} seeds of tuning:"
+            where = "a cell and language" if len(cells) > 1 else f"of `{cells[0]}` a language"
+            head = f"`{run}`, {n} prompts {where}, {n_seeds} seeds of tuning:"
             languages.append(f"{head}\n\n{language_table(comparison)}")
-        steps.append(f"`{run}`:\n\n{step_table(outcomes, model, run)}")
+        if all({"en", *NATURAL} <= each.keys() for each in mine.values()):
+            steps.append(f"`{run}`:\n\n{step_table(outcomes, model, run)}")
     figure = (
         "![In-context accuracy of Gemma by language, over the steps of tuning on English "
         "instructions](figures/real-models.png)"
