@@ -110,7 +110,7 @@ def _parcels(answers: Iterator[tuple[int, Any]]) -> Iterator[list[tuple[int, Any
 
 
 class Workers:
-    """The workers of an engine, for as many models as are asked one after the other.
+    r"""The workers of an engine, for as many models as are asked one after the other.
 
     Args:
         engine: Without one, and with one that works in this process, models are asked from here.
@@ -120,7 +120,8 @@ class Workers:
         >>> from palimpsest.lm.models import load_model
         >>> with Workers(make_engine("processes", workers=1)) as workers:
         ...     model = workers.hold(load_model("rosetta:base"))
-        ...     [(_, answer)] = model.generate(["5 plus 7 is"], max_new_tokens=1)
+        ...     prompt = "Input: What is 5 plus 7?\nOutput:"
+        ...     [(_, answer)] = model.generate([prompt], max_new_tokens=1)
         >>> answer.text
         ' 12'
     """
