@@ -71,7 +71,7 @@ def test_what_is_written_loads_in_a_fresh_process_with_the_figures_on_its_card(
     assert point is not None
     card = (folder / "README.md").read_text("utf-8")
     assert f"| interpolate:0.6 | {100 * (point.kept.value or 0):.1f} [" in card
-    assert "Measured with `palimpsest " in card
+    assert "Measured with `palimpsest" in card
     command = [
         sys.executable, "-m", "palimpsest", "diagnose", "rosetta:base", str(folder),
         "--suite", "rosetta", "--limit", "30", "--via", "leet", "--out", str(tmp_path / "again"),
