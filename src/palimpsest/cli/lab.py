@@ -291,8 +291,8 @@ def _base(
 def _estimate(config: Config, folder: Path, *, has_base: bool) -> None:
     if (folder / "results.json").exists():
         return
-    from palimpsest.cli.terminal import duration
     from palimpsest.lab.runs import estimate_seconds
+    from palimpsest.report import duration
 
     seconds = estimate_seconds(config, has_base=has_base)
     typer.echo(f"The trainings take about {duration(seconds)} on this machine.", err=True)

@@ -103,23 +103,11 @@ class _Lines:
         if is_finished:
             self._finished.add(name)
         elif n_done > n_before:
+            from palimpsest.report import duration
+
             seconds = (now - start) * (n_total - n_done) / (n_done - n_before)
             left = f"about {duration(seconds)} left"
         typer.echo(", ".join(filter(None, (f"{name} {n_done}/{n_total}", note, left))), err=True)
-
-
-def duration(seconds: float) -> str:
-    """Return a time in the unit that people would use.
-
-    Example:
-        >>> duration(80), duration(3000), duration(9000)
-        ('80 s', '50 minutes', '2.5 hours')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours"
 
 
 def json_text(value: Any) -> str:
@@ -266,6 +254,8 @@ def forecast_and_show(
 
 def _forecast_of(model: ModelForecast) -> str:
     """Return in words what a model would be asked."""
+    from palimpsest.report import duration
+
     about = "" if model.counts == "tokenizer" else "about "
     parts = [
         f"{model.n_to_ask:,} of {model.n_questions:,} questions to ask",

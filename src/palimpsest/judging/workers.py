@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 from palimpsest.engines import Crew, Engine, Event
@@ -177,13 +177,15 @@ class HeldModel:
         """Return the model's facts, and how many hold it."""
         return {**self._here.describe(), "workers": str(self._crew.n_workers)}
 
-    def as_lm_eval(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def as_lm_eval(self) -> Iterator[None]:
         """Ask to the token as lm-evaluation-harness for a while."""
-        stack = ExitStack()
-        stack.enter_context(self._here.as_lm_eval())
-        self._as_lm_eval = True
-        stack.callback(setattr, self, "_as_lm_eval", False)
-        return cast("AbstractContextManager[None]", stack)
+        with self._here.as_lm_eval():
+            self._as_lm_eval = True
+            try:
+                yield
+            finally:
+                self._as_lm_eval = False
 
     @contextmanager
     def in_other_batches(self, number: int) -> Iterator[None]:

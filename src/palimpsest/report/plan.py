@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 
 from palimpsest.report.figure import BASE, MUTED, RIGHT, TUNED, Drawing, Sheet
 from palimpsest.report.terminal import FittedTable, TextColumn
-from palimpsest.report.text import csv_text, number, percent, visible
+from palimpsest.report.text import csv_text, duration, percent, visible
 
 if TYPE_CHECKING:
     from palimpsest.records import EvaluationPlan, Needed, PlannedVerdict
@@ -160,17 +160,9 @@ def _costs(found: EvaluationPlan) -> Iterator[str]:
     if cost.usd is not None:
         parts.append(f"${n * cost.usd:,.2f}")
     if cost.seconds is not None:
-        parts.append(f"about {_duration(n * cost.seconds)}, at the pilot's pace")
+        parts.append(f"about {duration(n * cost.seconds)}, at the pilot's pace")
     cells = f" in {found.assumed.n_cells} cells" if found.assumed.n_cells > 1 else ""
     yield f"{what}{cells} take {', '.join(parts)}."
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{number(seconds / 3600, 1)} hours"
 
 
 def csv_plan(found: EvaluationPlan) -> str:

@@ -40,6 +40,20 @@ def number(value: float | None, digits: int, *, signed: bool = False) -> str:
     return text.replace("-", "−")
 
 
+def duration(seconds: float) -> str:
+    """Return a time in the unit that people would use.
+
+    Example:
+        >>> duration(80), duration(3000), duration(9000)
+        ('80 s', '50 minutes', '2.5 hours')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours"
+
+
 def percent(value: float | None, *, signed: bool = False) -> str:
     """Return a fraction in percent (or points), with one decimal and without the unit.
 
