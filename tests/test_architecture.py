@@ -30,12 +30,12 @@ LAYERS = {
     "families": "errors registry files specs stats records report engines training lm judging",
     "lab": "errors registry conjugation files specs stats records report engines training",
     "rosetta": "errors registry files specs stats records report training lm judging",
-    "browse": "errors files records",
     "serve": "errors registry conjugation files specs records lm judging",
+    "browse": "errors files records serve",
     "integrations": "errors registry conjugation files specs stats records report lm judging "
     "families",
     "cli": "errors registry conjugation files specs stats records report engines training lm "
-    "judging families lab rosetta browse serve integrations",
+    "judging families lab rosetta serve browse integrations",
 }
 """Each room of the package and the rooms that it may import from: the arrows of ARCHITECTURE.md.
 Every room stands below those that name it, so that there are no circles."""

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 from tests.browse.runs import VIAS, write_run
 
-from palimpsest.browse import AnswerIndex, create_app
+from palimpsest.browse import AnswerIndex, browse, create_app
+from palimpsest.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +78,13 @@ def test_the_page_may_load_and_ask_nothing_from_elsewhere(client: TestClient, pa
     assert policy.startswith("default-src 'none'")
     assert "unsafe" not in policy
     assert "http" not in answer.text.replace("http-equiv", "")
+
+
+def test_a_port_that_another_program_has_is_a_mistake(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", 1)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(UserError, match=f"Cannot listen on 127.0.0.1:{port}.*\n.*--port"):
+            browse([tmp_path / "run"], port=port, announce=lambda url: None)

@@ -20,7 +20,8 @@ from tests.serve.stub import Stub
 import palimpsest.serve as palimpsest_serve
 from palimpsest.errors import UserError
 from palimpsest.serve.choosing import Chooser
-from palimpsest.serve.running import _bound, secret, upstream_key
+from palimpsest.serve.listening import bound
+from palimpsest.serve.running import secret, upstream_key
 
 __all__ = ["palimpsest"]  # the fixture
 
@@ -299,7 +300,7 @@ def test_a_key_that_is_sent_in_clear_is_warned_of() -> None:
 
 
 def test_whoever_was_told_the_address_gets_in() -> None:
-    with _bound("127.0.0.1", 0) as listener:
+    with bound("127.0.0.1", 0) as listener:
         address = listener.getsockname()
         with socket.create_connection(address, timeout=5) as client:
             assert client.getpeername() == address

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import uvicorn
 
 from palimpsest.browse.app import create_app
 from palimpsest.browse.index import AnswerIndex
-from palimpsest.errors import UserError
+from palimpsest.serve import bound
 
 HOST = "127.0.0.1"
 
@@ -29,16 +28,7 @@ def browse(
         UserError: A folder is no run, has no answers, or the port is taken.
     """
     indexes = [AnswerIndex(folder) for folder in folders]
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((HOST, port))
-        except OSError as error:
-            raise UserError(
-                f"Port {port} of {HOST} cannot be used: {error.strerror}.",
-                hint="Choose another with --port, or leave it out for a free one.",
-            ) from error
-        listener.listen()
+    with bound(HOST, port) as listener:
         announce(f"http://{HOST}:{listener.getsockname()[1]}/")
         config = uvicorn.Config(
             create_app(indexes), log_config=None, access_log=False, ws="none", server_header=False

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import signal
-import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +15,7 @@ from palimpsest.errors import UserError
 from palimpsest.lm import is_loopback
 from palimpsest.serve.app import create_app
 from palimpsest.serve.connections import bounded_protocol, most_connections
+from palimpsest.serve.listening import bound
 from palimpsest.serve.logs import LOG, log_to_stderr
 from palimpsest.serve.settings import ServeSettings
 
@@ -26,9 +24,6 @@ DEFAULT_TOKEN_ENV = "PALIMPSEST_SERVE_TOKEN"
 
 _KEEP_ALIVE_SECONDS = 75
 """Longer than clients keep idle connections, so that they are the ones to close them."""
-
-_BACKLOG = 2048
-"""Connections that may wait to be accepted; uvicorn's own default."""
 
 
 def serve(settings: ServeSettings) -> None:
@@ -40,7 +35,7 @@ def serve(settings: ServeSettings) -> None:
         UserError: The upstream, a conjugation or the address cannot be used.
     """
     app = create_app(settings)
-    with _bound(settings.host, settings.port) as listener:
+    with bound(settings.host, settings.port) as listener:
         log_to_stderr()
         _announce(settings, listener.getsockname()[1])
         config = uvicorn.Config(
@@ -79,33 +74,6 @@ class _Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         LOG.info("stopping", extra={"fields": {"signal": signal.Signals(sig).name}})
         super().handle_exit(sig, frame)
-
-
-@contextmanager
-def _bound(host: str, port: int) -> Iterator[socket.socket]:
-    """Bind the address before anything is announced."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise UserError(
-            f"No address '{host}': {error.strerror}.", hint="Try: --host 127.0.0.1"
-        ) from error
-    with listener:
-        if os.name == "posix":
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(address)
-        except OSError as error:
-            in_use = error.errno == errno.EADDRINUSE
-            raise UserError(
-                f"Cannot listen on {host}:{port}: {error.strerror}.",
-                hint=f"Another program does; try: --port {port + 1}" if in_use else None,
-            ) from error
-        listener.listen(_BACKLOG)  # from here on a client that was told the address gets in
-        yield listener
 
 
 def _announce(settings: ServeSettings, port: int) -> None:
