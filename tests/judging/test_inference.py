@@ -140,7 +140,7 @@ def test_a_diagnosis_says_so_before_it_asks_anything(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="Inference cannot be measured in 'endpoint'") as e:
         diagnose(measurable, endpoint, suite=suite(), inference=True, out=tmp_path / "run")
     assert (measurable.asked, asked) == ([], [])
-    assert "an endpoint tells a handful at most" in str(e.value.hint)
+    assert "an endpoint that honours logprobs" in str(e.value.hint)
 
 
 def example(right: float, intruding: float, rest: float | None = None) -> Inferred:
@@ -216,7 +216,14 @@ def test_it_is_said_where_there_is_nothing_to_measure() -> None:
         model, model, suite=suite(other=False), via=[], inference=True, n_resamples=100
     )
     assert found.inference == []
-    assert any("inference was not measured" in warning for warning in found.warnings)
+    assert any("no inference measured" in warning for warning in found.warnings)
+
+
+def test_much_probability_that_was_not_looked_at_is_said() -> None:
+    model = Chooser({" What": 0.7, " 12": 0.2})
+    found = diagnose(model, model, suite=suite(4), via=[], inference=True, n_resamples=100)
+    assert found.inference[0].base.unseen == pytest.approx(0.1)
+    assert any("10% of the probability (base model, identity)" in each for each in found.warnings)
 
 
 @pytest.mark.slow

@@ -157,11 +157,11 @@ def diagnose(
     how = _How(whole, inference, noise_floor, until_sure, min_fidelity, workers or Workers())
     how.check()
     plan = prepare_diagnosis(base, tuned, suite, via, limit, scorer)
-    if inference:
-        for model in plan.models.values():
-            check_measurable(model)
     _check_noise(noise_floor, plan.models["base"])
     _charge(plan.models, budget)
+    if inference:
+        for model in plan.models.values():
+            check_measurable(model, plan.suite)
     with open_run(out, command, seed=seed, n_resamples=n_resamples, started=started) as run:
         run.record(**configuration(plan), **how.recorded)
         warnings = known_beforehand(plan)

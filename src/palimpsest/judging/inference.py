@@ -18,7 +18,7 @@ from __future__ import annotations
 import json
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -33,7 +33,7 @@ from palimpsest.judging.openings import Openings, forced
 from palimpsest.judging.questions import Question, Settings
 from palimpsest.judging.via import Via
 from palimpsest.lm import TextCache
-from palimpsest.lm.models import LanguageModel, TellsNextTokens
+from palimpsest.lm.models import LanguageModel, TellsIfAsked, TellsNextTokens
 from palimpsest.lm.suites import Suite
 from palimpsest.records import InferenceArm, InferenceResult
 from palimpsest.stats import (
@@ -62,6 +62,9 @@ DEEPEST = 8
 
 FLOOR = 1e-4
 """Added to both masses before their log-odds are taken, so that a zero has some."""
+
+MOST_UNSEEN = 0.05
+"""Mean mass that may be left unseen without a warning."""
 
 _N_TOGETHER = 64
 
@@ -143,20 +146,28 @@ def rests(model: LanguageModel, questions: Sequence[Question]) -> list[float | N
     return found
 
 
-def check_measurable(model: LanguageModel) -> None:
-    """Raise unless inference can be measured in a model; it is asked nothing.
+def check_measurable(model: LanguageModel, suite: Suite) -> None:
+    """Raise unless inference can be measured in a model.
+
+    A model that runs here is asked nothing, an endpoint for the next tokens of one prompt.
 
     Raises:
         UserError: The model does not say which tokens may come next.
     """
+    _telling(model)
+    if isinstance(model, TellsIfAsked):
+        model.check_tells(suite.examples[0].prompt)
+
+
+def _telling(model: LanguageModel) -> TellsNextTokens:
     if not isinstance(model, TellsNextTokens):
         raise UserError(
             f"Inference cannot be measured in '{model.spec}': it does not say which tokens may "
             "come next and how likely each is.",
-            hint=f"Give models that run here (hf:, vllm:, rosetta:), whose {N_TOKENS} likeliest "
-            "next tokens are read; an endpoint tells a handful at most. Without --inference, "
-            "answers are judged as before.",
+            hint="Give models that run here (hf:, vllm:, rosetta:), or an endpoint that honours "
+            "logprobs. Without --inference, answers are judged as before.",
         )
+    return model
 
 
 def measure(
@@ -181,8 +192,7 @@ def measure(
     Raises:
         UserError: The model does not say which tokens may come next.
     """
-    check_measurable(model)
-    assert isinstance(model, TellsNextTokens)
+    telling = _telling(model)
     questions = questions_for(model.fingerprint, suite, vias, settings or Settings.of(suite))
     prepare(questions)
     opened = [each for each in map(Openings.of, questions) if each is not None]
@@ -194,7 +204,7 @@ def measure(
         batch = missing[start : start + _N_TOGETHER]
         asked = [each for _, each in batch]
         pairs = zip(
-            masses(model, asked), rests(model, [each.question for each in asked]), strict=True
+            masses(telling, asked), rests(model, [each.question for each in asked]), strict=True
         )
         new = {key: Inferred(*pair) for (key, _), pair in zip(batch, pairs, strict=True)}
         kept.put({key: json.dumps(value) for key, value in new.items()})
@@ -296,6 +306,16 @@ def _arm(columns: Array, means: Array) -> InferenceArm:
     )
 
 
+def _of_unseen(found: Sequence[InferenceResult]) -> Iterator[str]:
+    arms = ((each.via, role, getattr(each, role)) for each in found for role in ("base", "tuned"))
+    via, role, most = max(arms, key=lambda each: each[2].unseen, default=("", "", None))
+    if most is not None and most.unseen > MOST_UNSEEN:
+        yield (
+            f"Inference: up to {most.unseen:.0%} of the probability ({role} model, {via}) lies on "
+            "tokens that were not told or not looked at; the masses are lower bounds there."
+        )
+
+
 class InferenceLog:
     """The inference of both models of a run, kept in its folder so that the run can go on.
 
@@ -341,16 +361,13 @@ class InferenceLog:
             vias=self._vias, seed=seed, n_resamples=n_resamples,
         )  # fmt: skip
         overall = among(sources=[source for each in cells.values() for source in each])
-        unmeasured = (
-            ()
-            if overall
-            else ("No example has answers on both sides, so inference was not measured.",)
-        )
+        notes = [] if overall else ["No example has answers on both sides: no inference measured."]
+        notes += _of_unseen(overall)
         return analysis._replace(
             inference=overall,
             cells=[
                 cell.model_copy(update={"inference": among(sources=cells[cell.name])})
                 for cell in analysis.cells
             ],
-            warnings=[*analysis.warnings, *self._kept.notes(), *unmeasured],
+            warnings=[*analysis.warnings, *self._kept.notes(), *notes],
         )

@@ -164,7 +164,19 @@ class TellsNextTokens(Protocol):
         Args:
             prompts: As for :meth:`LanguageModel.generate`.
             beginnings: Of the answer to each, empty or what an earlier call returned.
-            n: How many; fewer where there are no more.
+            n: How many; fewer where there are no more, or where no more are told.
+        """
+
+
+@runtime_checkable
+class TellsIfAsked(Protocol):
+    """A model of which only asking shows whether it says which tokens may come next."""
+
+    def check_tells(self, prompt: Prompt) -> None:
+        """Ask once.
+
+        Raises:
+            UserError: It does not.
         """
 
 

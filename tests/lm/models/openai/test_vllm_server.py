@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.servers import vllm_serve
 
-from palimpsest.lm.models import ROSETTA_WEIGHTS, LanguageModel, load_model
+from palimpsest.lm.models import ROSETTA_WEIGHTS, LanguageModel, TellsNextTokens, load_model
 from palimpsest.lm.prompts import Message, Prompt
 from palimpsest.lm.suites import load_suite
 
@@ -69,3 +69,24 @@ def test_likelihoods_are_those_of_hf(url: str, folder: Path, prompts: list[Promp
         served, load_model(f"hf:{folder}").score(prompts, choices), strict=True
     ):
         assert mine == pytest.approx(theirs, abs=1e-4)
+
+
+@pytest.mark.parametrize("api", ["completions", "chat"])
+def test_the_likeliest_next_tokens_are_those_of_hf(
+    url: str, folder: Path, prompts: list[Prompt], api: str
+) -> None:
+    model, here = load_model(f"openai:tuned@{url},api={api}"), load_model(f"hf:{folder}")
+    asked: list[Prompt] = prompts[:20]
+    if api == "chat":
+        asked = [(Message("user", str(prompt)[-40:]),) for prompt in prompts[:20]]
+        here = load_model(f"hf:{folder},chat=true")
+    assert isinstance(model, TellsNextTokens)
+    assert isinstance(here, TellsNextTokens)
+    told = model.next_tokens(asked, [()] * len(asked), n=20)
+    for mine, theirs in zip(told, here.next_tokens(asked, [()] * len(asked), n=20), strict=True):
+        assert len(mine) == 20
+        assert [each.text.strip() for each in mine[:2]] == [
+            each.text.strip() for each in theirs[:2]
+        ]
+        for one, other in zip(mine[:5], theirs[:5], strict=True):
+            assert one.log_probability == pytest.approx(other.log_probability, abs=1e-3)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TypeVar
 
+from palimpsest.errors import UserError
 from palimpsest.files import digest_json
 from palimpsest.lm.models.budget import Budget
 from palimpsest.lm.models.openai.faults import (
@@ -20,6 +21,12 @@ from palimpsest.lm.models.openai.faults import (
     as_user_error,
 )
 from palimpsest.lm.models.openai.jobs import SessionJob, as_completed
+from palimpsest.lm.models.openai.next_tokens import (
+    TokenChance,
+    TokenTable,
+    next_token_request,
+    parse_next_tokens,
+)
 from palimpsest.lm.models.openai.options import DEFAULT_KEY, NO_KEY, EndpointOptions
 from palimpsest.lm.models.openai.replies import (
     Completion,
@@ -39,7 +46,12 @@ from palimpsest.lm.models.openai.requests import (
 )
 from palimpsest.lm.models.openai.session import Account, Session
 from palimpsest.lm.models.openai.wording import OfPrompt
-from palimpsest.lm.models.protocol import Decided, Generation, ScoringUnavailableError
+from palimpsest.lm.models.protocol import (
+    Decided,
+    Generation,
+    NextToken,
+    ScoringUnavailableError,
+)
 from palimpsest.lm.network import open_tls, proxy_of
 from palimpsest.lm.prompts import Prompt, valid_unicode
 from palimpsest.lm.stops import answer_start, end_of_answer
@@ -75,6 +87,7 @@ class EndpointModel:
         self.account = Account()
         self._no_scores: ScoringUnavailableError | None = None
         self._can_score = False
+        self._tokens = TokenTable()
         options.read_key()  # a missing key is told now, not after the first prompts,
         proxy_of(options.url)  # and so is a proxy that cannot be used
 
@@ -178,6 +191,34 @@ class EndpointModel:
             row, column = places[index]
             scores[row][column] = value
         return scores
+
+    def next_tokens(
+        self, prompts: Sequence[Prompt], beginnings: Sequence[tuple[int, ...]], *, n: int
+    ) -> list[list[NextToken]]:
+        """Return the likeliest tokens after each prompt and beginning, as many as the server tells.
+
+        A beginning is put behind the prompt as text. Chats cannot go on from one: none is told
+        there, as where the server refuses the prompt.
+
+        Raises:
+            UserError: The server tells none, or as for :meth:`generate`.
+        """
+        found: list[list[NextToken]] = [[] for _ in prompts]
+        apis = [api_of(prompt, self.options.api) for prompt in prompts]
+        asked = [row for row, api in enumerate(apis) if api == "completions" or not beginnings[row]]
+        jobs = [self._telling(prompts[row], beginnings[row], apis[row], n) for row in asked]
+        for index, told in self._run(jobs, unanswered=()):
+            row = asked[index]
+            found[row] = [self._tokens.next(beginnings[row], each) for each in told]
+        return found
+
+    def check_tells(self, prompt: Prompt) -> None:
+        """Ask once whether the server says which tokens may come next.
+
+        Raises:
+            UserError: It does not, or as for :meth:`generate`.
+        """
+        self.next_tokens([prompt], [()], n=self.account.dialect.most_logprobs)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int] | None:
         """Return ``None``: servers do not say before they are asked."""
@@ -301,6 +342,40 @@ class EndpointModel:
             return self._summed(echo, valid_unicode(prompt), text)
 
         return score
+
+    def _telling(
+        self, prompt: Prompt, beginning: tuple[int, ...], api: Api, n: int
+    ) -> SessionJob[Sequence[TokenChance]]:
+        def request(dialect: Dialect) -> ApiRequest:
+            return next_token_request(
+                prompt,
+                self._tokens.text(beginning),
+                model=self.options.model,
+                n=n,
+                dialect=dialect,
+                api=api,
+                temperature=self.options.temperature,
+                template=self.options.template,
+            )
+
+        async def tell(session: Session) -> Sequence[TokenChance]:
+            try:
+                told = await session.ask(request, parse_next_tokens)
+            except RefusedError as refusal:
+                error = as_user_error(refusal, self.options, request(self.account.dialect).path)
+                raise (error if refusal.of_account else UnansweredPromptError(error)) from None
+            except UnanswerablePromptError:
+                return ()
+            if told is None:
+                raise UserError(
+                    f"'{self.options.model}' at {self.options.url} was asked for the likeliest "
+                    "next tokens and did not tell any.",
+                    hint="Use a server that honours logprobs, such as vLLM or llama.cpp's, or a "
+                    "local hf: model; or leave out --inference.",
+                )
+            return told
+
+        return tell
 
     def _summed(self, echo: Echo | None, prompt: str, text: str) -> float:
         if echo is None:

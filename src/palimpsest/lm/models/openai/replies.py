@@ -115,7 +115,7 @@ def parse_completion(value: Mapping[str, object], api: Api) -> Completion:
         >>> parse_completion(body, "completions")[:2]
         (' 4', 'stop')
     """
-    choice = _first_choice(value)
+    choice = first_choice(value)
     ending = ending_of(choice.get("finish_reason"))
     if ending == "failed":
         raise WrongReplyError(f"an answer that ended with '{shown(str(choice['finish_reason']))}'")
@@ -192,7 +192,7 @@ def _joined(thought: str, text: str) -> str:
 
 def parse_echo(value: Mapping[str, object]) -> Echo | None:
     """Return the log-probabilities in a reply, or ``None`` if the server gave none."""
-    choice = _first_choice(value)
+    choice = first_choice(value)
     match choice.get("logprobs"):
         case {"tokens": [*tokens], "token_logprobs": [*logprobs], **rest}:
             pass
@@ -200,7 +200,7 @@ def parse_echo(value: Mapping[str, object]) -> Echo | None:
             return None
     if len(tokens) != len(logprobs) or not all(isinstance(token, str) for token in tokens):
         raise WrongReplyError("log-probabilities that do not belong to their tokens")
-    if not all(value is None or _is_logprob(value) for value in logprobs):
+    if not all(value is None or is_logprob(value) for value in logprobs):
         raise WrongReplyError("log-probabilities that are none")
     offsets = _offsets(rest.get("text_offset"), len(tokens))
     return Echo(tokens, logprobs, offsets, str(choice.get("text", "")), token_counts(value).n_new)
@@ -349,7 +349,12 @@ def _without(secret: str | None, value: object) -> object:
     return value
 
 
-def _first_choice(value: Mapping[str, object]) -> Mapping[str, object]:
+def first_choice(value: Mapping[str, object]) -> Mapping[str, object]:
+    """Return the first answer in a reply.
+
+    Raises:
+        WrongReplyError: It has none.
+    """
     match value.get("choices"):
         case [dict() as choice, *_]:
             return choice
@@ -360,7 +365,8 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53
 
 
-def _is_logprob(value: object) -> bool:
+def is_logprob(value: object) -> bool:
+    """Return whether a value can be a log-probability, but for rounding."""
     return isinstance(value, int | float) and not isinstance(value, bool) and value <= _ROUNDING
 
 

@@ -14,6 +14,9 @@ Api = Literal["chat", "completions"]
 _MOST_STOPS = 4
 """How many stop strings the API takes; answers are cut at all of them when they arrive."""
 
+FEWEST_LOGPROBS = 5
+"""So many likeliest tokens every server tells that tells any."""
+
 _CHAT_OVERHEAD = 16
 """Tokens around each message that a chat template may add."""
 
@@ -31,6 +34,10 @@ class Dialect:
     temperature: bool = True
     """Whether ``temperature=0`` is sent; without it, the server samples if it is its habit."""
 
+    most_logprobs: int = 20
+    """How many likeliest tokens are asked for: 20 are the most of OpenAI's chats and of vLLM unless
+    it is told otherwise, 5 of OpenAI's completions."""
+
     def after_refusal(self, param: str | None, said: str) -> Dialect | None:
         """Return what to try after a refusal, or ``None`` if it is about something else.
 
@@ -38,7 +45,7 @@ class Dialect:
 
         Example:
             >>> Dialect().after_refusal("max_tokens", "use 'max_completion_tokens' instead.")
-            Dialect(limit='max_completion_tokens', stops=True, temperature=True)
+            Dialect(limit='max_completion_tokens', stops=True, temperature=True, most_logprobs=20)
             >>> Dialect().after_refusal("model", "no such model.") is None
             True
         """
@@ -48,6 +55,9 @@ class Dialect:
             return replace(self, stops=False) if self.stops else None
         if field == "temperature":
             return replace(self, temperature=False) if self.temperature else None
+        if field.endswith("logprobs"):
+            fewer = replace(self, most_logprobs=FEWEST_LOGPROBS)
+            return fewer if self.most_logprobs > FEWEST_LOGPROBS else None
         if field and self.limit == "max_tokens" and "max_completion_tokens" in said:
             return replace(self, limit="max_completion_tokens")
         return None
@@ -66,7 +76,8 @@ class Dialect:
 
 
 _FIELD = re.compile(
-    r"\b(stop(?:[-_ ]?(?:sequence|string|word)s?)?|temperature|max_(?:completion_)?tokens)\b",
+    r"\b(stop(?:[-_ ]?(?:sequence|string|word)s?)?|temperature|(?:top_)?logprobs"
+    r"|max_(?:completion_)?tokens)\b",
     re.IGNORECASE,
 )
 """The fields that can be left out or renamed, as servers and what stands behind them call them."""
