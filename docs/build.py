@@ -30,6 +30,17 @@ DOCS = Path(__file__).parent
 README = DOCS.parent / "README.md"
 FIGURES = DOCS / "figures"
 SWEEPS = DOCS.parent / "experiments" / "lab"
+OF_TUNING = (
+    "alpha_tuned",
+    "learnt_disc",
+    "forgetting",
+    "inference_share",
+    "bias_share",
+    "nearest_minus_farthest_odds",
+    "recovery_scaling",
+    "recovery",
+)
+"""What is shown of light and heavy tunings."""
 SHOWN_OF_SWEEPS = {
     "curve": (
         "stage",
@@ -65,39 +76,11 @@ SHOWN_OF_SWEEPS = {
         None,
         ["share_of_mixture", "forgetting", "net_recovery", "inference_share", "bias_share"],
     ),
-}
-"""Name of a sweep's table to the key, the key of the groups, and the measures that are shown."""
-SHOWN_OF_RUNS = {
-    "long": (
-        ["seed"],
-        [
-            "share_of_mixture",
-            "alpha_base",
-            "alpha_tuned",
-            "forgetting",
-            "nearest_minus_farthest",
-            "nearest_minus_farthest_odds",
-            "inference_share",
-            "bias_share",
-            "recovery_scaling",
-            "recovery",
-        ],
-    ),
-    "tuning": (
-        ["finetune.n_steps", "seed"],
-        [
-            "alpha_tuned",
-            "learnt_disc",
-            "forgetting",
-            "inference_share",
-            "bias_share",
-            "nearest_minus_farthest_odds",
-            "recovery_scaling",
-            "recovery",
-        ],
-    ),
+    "tuning": ("finetune.n_steps", None, [*OF_TUNING]),
+    "new_tuning": ("finetune.n_steps", None, [*OF_TUNING]),
     "ways": (
-        ["tuned_with", "seed"],
+        "tuned_with",
+        None,
         [
             "alpha_tuned",
             "learnt_disc",
@@ -110,7 +93,9 @@ SHOWN_OF_RUNS = {
         ],
     ),
 }
-"""Name of a sweep's table to what tells its runs apart, and the measures that are shown of each."""
+"""Name of a sweep's table to the key, the key of the groups, and the measures that are shown."""
+JUDGED = ("converged", "long", "quadratic", "fourier", "claims")
+"""Sweeps over seeds, by which C1 to C5 are judged."""
 N_TASKS = 4
 """Tasks in the discrete set of the preset `tiny`."""
 N_TUNED = 100
@@ -236,25 +221,24 @@ def claims_page() -> str:
         bases_table,
         claims_table,
         compared,
-        each_run,
         rules_list,
         summary,
     )
-    from palimpsest.lab.runs.tuning_claims import C10, C11
+    from palimpsest.lab.runs.tuning_claims import C10, C11, judge_ways
 
     page = (DOCS / "claims.md").read_text("utf-8")
-    for name in ("converged", "claims"):
+    for name in JUDGED:
         page = between(page, name, claims_table(list(judge_claims(sweep_table(name)))))
+        if name != "claims":  # its bases were never measured by prompts of their own
+            page = between(page, f"{name}-bases", bases_table(sweep_table(name)))
     page = between(page, "regimes", compared(regimes(), REGIMES))
-    page = between(page, "bases", bases_table(sweep_table("converged")))
     page = between(page, "rules", rules_list())
     for name, (over, by, measures) in SHOWN_OF_SWEEPS.items():
         text = summary(sweep_table(name), over=over, by=by, measures=measures)
         page = between(page, name, text)
     page = between(page, "tuning_rules", rules_list([C10, C11]))
-    for name, (keys, shown) in SHOWN_OF_RUNS.items():
-        page = between(page, name, each_run(sweep_table(name), keys=keys, measures=shown))
-    return page
+    judged = list(judge_ways(sweep_table("ways")))
+    return between(page, "ways-claims", claims_table(judged))
 
 
 def real_models_page() -> str:
@@ -295,7 +279,8 @@ def sweep_table(name: str) -> list[dict[str, Any]]:
     rows = read_csv((SWEEPS / f"{name}.csv").read_text("utf-8"))
     if name == "tuning":  # tuned for as long as the preset says, these bases are in another sweep
         seeds = {row["seed"] for row in rows}
-        usual = [row for row in sweep_table("beyond") if row["seed"] in seeds]
+        known = (*sweep_table("beyond"), *sweep_table("long"))
+        usual = [row for row in known if row["seed"] in seeds]
         rows += [{**row, "finetune.n_steps": N_TUNED} for row in usual]
         return sorted(rows, key=lambda row: (row["seed"], row["finetune.n_steps"]))
     if name != "curve":
@@ -311,11 +296,10 @@ def regimes() -> dict[str, list[dict[str, Any]]]:
     """Return the runs at `tiny`, all tuned for 100 steps, by how long their bases were trained."""
     before = [row for row in sweep_table("n_tasks") if row["problem.n_tasks"] == N_TASKS]
     ended = sweep_table("converged")
-    far = [*(row for row in ended if row["n_pretrained"] == LIMIT), *sweep_table("beyond")]
     return {
         "1,000 steps of 0.1.0": before,
         "until converged": ended,
-        f"{LIMIT:,} steps": sorted(far, key=lambda row: int(row["seed"])),
+        f"{LIMIT:,} steps": sweep_table("long"),
     }
 
 

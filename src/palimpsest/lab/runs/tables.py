@@ -126,29 +126,6 @@ def summary(table: Table, *, over: str, measures: Sequence[str], by: str | None 
     return "\n".join(lines)
 
 
-def each_run(table: Table, *, keys: Sequence[str], measures: Sequence[str]) -> str:
-    """Return a row a run as Markdown, with intervals over prompts: what one pair of models shows.
-
-    Args:
-        table: A row a run.
-        keys: What tells the runs apart.
-        measures: Columns, by name.
-
-    Example:
-        >>> table = [{"x": 1, "recovery": 0.5, "recovery_low": 0.4, "recovery_high": 0.6}]
-        >>> print(each_run(table, keys=["x"], measures=["recovery"]))
-        | x | recovery |
-        |---|---|
-        | 1 | 0.500 [0.400, 0.600] |
-    """
-    lines = ["| " + " | ".join([*keys, *measures]) + " |"]
-    lines.append("|" + "---|" * (len(keys) + len(measures)))
-    for row in table:
-        shown = [_with_interval(row, measure) for measure in measures]
-        lines.append("| " + " | ".join([*(str(row[key]) for key in keys), *shown]) + " |")
-    return "\n".join(lines)
-
-
 def claims_table(judged: Sequence[Judged]) -> str:
     """Return the claims with figures and verdicts as Markdown."""
     lines = [
@@ -164,20 +141,25 @@ def claims_table(judged: Sequence[Judged]) -> str:
 
 
 def bases_table(table: Table) -> str:
-    """Return how far the bases of a sweep over seeds have come, a row a seed, as Markdown."""
+    """Return a row a seed of a sweep as Markdown: how far its base has come, and what tuning did.
+
+    Intervals are over prompts.
+    """
     lines = [
-        "| seed | steps | missing on `D_mix` | α̂ | ĝ on `D_disc` (Bayes) | converged |",
-        "|---:|---:|---:|---|---|---|",
+        "| seed | steps | missing on `D_mix` | α̂ | ĝ on `D_disc` (Bayes) | converged "
+        "| C3, by odds | recovery by labels |",
+        "|---:|---:|---:|---|---|---|---|---|",
     ]
     for row in table:
-        low, high = row["alpha_base_low"], row["alpha_base_high"]
         cells = (
             str(row["seed"]),
             str(row["n_pretrained"]),
             f"{100 * row['share_of_mixture']:.2f} %",
-            f"{number(row['alpha_base'], 3)} [{number(low, 3)}, {number(high, 3)}]",
+            _with_interval(row, "alpha_base"),
             f"{number(row['g_hat_discrete'], 2)} ({number(row['g_hat_mixture'], 2)})",
             "yes" if row["is_converged"] else "no",
+            _with_interval(row, "nearest_minus_farthest_odds"),
+            _with_interval(row, "recovery_scaling"),
         )
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

@@ -86,7 +86,7 @@ def telling_app(folder: Path, *, most: int = 20, listed: bool = False, end: str 
         with torch.inference_mode():
             told = model(torch.tensor([ids])).logits[0, -1].float().log_softmax(-1).topk(n)
         whole = tokenizer.decode(ids)
-        texts = [tokenizer.decode([*ids, each])[len(whole) :] for each in told.indices.tolist()]
+        texts = [str(tokenizer.decode([*ids, each]))[len(whole) :] for each in told.indices.tolist()]
         ends = tokenizer.eos_token
         pairs = [
             (end if each == ends else each, chance)

@@ -207,7 +207,8 @@ class EndpointModel:
         apis = [api_of(prompt, self.options.api) for prompt in prompts]
         asked = [row for row, api in enumerate(apis) if api == "completions" or not beginnings[row]]
         jobs = [self._telling(prompts[row], beginnings[row], apis[row], n) for row in asked]
-        for index, told in self._run(jobs, unanswered=()):
+        nothing: Sequence[TokenChance] = ()
+        for index, told in self._run(jobs, unanswered=nothing):
             row = asked[index]
             found[row] = [self._tokens.next(beginnings[row], each) for each in told]
         return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from palimpsest.lm.models.openai.replies import WrongReplyError, first_choice, is_logprob
 from palimpsest.lm.models.openai.requests import Api, ApiRequest, Dialect, generation_request
@@ -110,9 +110,11 @@ def parse_next_tokens(value: Mapping[str, object]) -> list[TokenChance] | None:
             pairs = list(named.items())
         case _:
             return None
-    if not all(isinstance(text, str) and is_logprob(chance) for text, chance in pairs):
-        raise WrongReplyError("log-probabilities that are none")
-    found = [TokenChance(text.rstrip(_PART), min(float(chance), 0.0)) for text, chance in pairs]
+    found = []
+    for text, chance in pairs:
+        if not (isinstance(text, str) and is_logprob(chance)):
+            raise WrongReplyError("log-probabilities that are none")
+        found.append(TokenChance(text.rstrip(_PART), min(cast(float, chance), 0.0)))
     return sorted(found, key=lambda told: -told.log_probability) or None
 
 
