@@ -85,8 +85,9 @@ def telling_app(folder: Path, *, most: int = 20, listed: bool = False, end: str 
         ids = tokenizer(text)["input_ids"]
         with torch.inference_mode():
             told = model(torch.tensor([ids])).logits[0, -1].float().log_softmax(-1).topk(n)
-        whole = tokenizer.decode(ids)
-        texts = [str(tokenizer.decode([*ids, each]))[len(whole) :] for each in told.indices.tolist()]
+        n_before = len(tokenizer.decode(ids))
+        rows = [[*ids, each] for each in told.indices.tolist()]
+        texts = [str(tokenizer.decode(row))[n_before:] for row in rows]
         ends = tokenizer.eos_token
         pairs = [
             (end if each == ends else each, chance)
