@@ -46,7 +46,14 @@ def test_the_table_of_bases_says_of_each_whether_it_has_converged() -> None:
         "g_hat_discrete": 0.7,
         "g_hat_mixture": 0.8,
         "is_converged": 1.0,
+        "nearest_minus_farthest_odds": 0.1,
+        "nearest_minus_farthest_odds_low": 0.05,
+        "nearest_minus_farthest_odds_high": 0.15,
+        "recovery_scaling": None,
     }
     *_, first, second = bases_table([row, {**row, "seed": 32, "is_converged": 0.0}]).splitlines()
-    assert first == "| 31 | 1500 | 1.23 % | 0.490 [0.470, 0.510] | 0.70 (0.80) | yes |"
-    assert second.endswith("| no |")
+    assert (
+        first
+        == "| 31 | 1500 | 1.23 % | 0.490 [0.470, 0.510] | 0.70 (0.80) | yes | 0.100 [0.050, 0.150] | – |"
+    )
+    assert "| no |" in second
