@@ -52,8 +52,6 @@ def test_the_table_of_bases_says_of_each_whether_it_has_converged() -> None:
         "recovery_scaling": None,
     }
     *_, first, second = bases_table([row, {**row, "seed": 32, "is_converged": 0.0}]).splitlines()
-    assert (
-        first
-        == "| 31 | 1500 | 1.23 % | 0.490 [0.470, 0.510] | 0.70 (0.80) | yes | 0.100 [0.050, 0.150] | – |"
-    )
+    base = "| 31 | 1500 | 1.23 % | 0.490 [0.470, 0.510] | 0.70 (0.80) | yes |"
+    assert first == f"{base} 0.100 [0.050, 0.150] | – |"
     assert "| no |" in second
