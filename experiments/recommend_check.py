@@ -3,7 +3,8 @@
 ``python -m experiments.recommend_check PAIR --out DIR`` asks both models of a pair, ``rosetta`` or
 ``gemma`` (which needs ``--models DIR``, as ``experiments/real`` has it), keeps every answer and
 likelihood in DIR, and writes ``experiments/tables/recommend-PAIR.csv``, a line a conjugation and
-prompt. ``python -m experiments.recommend_check PAIR`` prints the figures of that table.
+prompt. ``python -m experiments.recommend_check PAIR`` prints the figures of that table, and with
+``--table gemma-7300+gemma+gemma-7500`` those of several sets of prompts together.
 """
 
 from __future__ import annotations
@@ -313,14 +314,16 @@ class Table(NamedTuple):
 
 
 def read(name: str) -> Table:
-    """Return a pair's table."""
-    with (TABLES / f"recommend-{name}.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    names = list(dict.fromkeys(row["via"] for row in rows))
+    """Return a pair's table, or the prompts of several, joined by ``+``, side by side."""
+    by_via: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for one in name.split("+"):
+        with (TABLES / f"recommend-{one}.csv").open(newline="") as file:
+            for row in csv.DictReader(file):
+                by_via[row["via"]].append(row)
     return Table(
-        names,
+        list(by_via),
         {
-            field: np.array([float(row[field]) for row in rows]).reshape(len(names), -1)
+            field: np.array([[float(row[field]) for row in rows] for rows in by_via.values()])
             for field in Line._fields[2:]
         },
     )
@@ -452,7 +455,7 @@ def main() -> None:
     """Collect, or print the figures of what was collected."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("pair", choices=("rosetta", "gemma"))
-    parser.add_argument("--table", help="By default named for the pair.")
+    parser.add_argument("--table", help="By default named for the pair; several by +.")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--confirm", action="store_true", help="Ask the base alone, for a table.")
     parser.add_argument("--counts-only", action="store_true", help="No likelihoods.")
