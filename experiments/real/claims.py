@@ -370,15 +370,9 @@ def _interval(interval: Interval, *, signed: bool) -> str:
 
 def main() -> None:
     """Print every table that there is."""
-    outcomes = read()
-    for model, run in sorted({key[:2] for key in outcomes if key.run != "base"}):
-        sys.stdout.write(f"\n{run}, by step\n\n{step_table(outcomes, model, run)}\n")
-        for step in sorted({key.step for key in outcomes if key[:2] == (model, run)}):
-            found = Comparison(outcomes, model, run, step)
-            sys.stdout.write(f"\n{run}, {step} steps, {found.n_seeds} seeds\n\n")
-            sys.stdout.write(language_table(found) + "\n")
-    for verdict in verdicts(outcomes):
-        sys.stdout.write(f"\n{verdict.claim}: {verdict.verdict}. {verdict.reason}\n")
+    for name, text in parts(read()).items():
+        if name != "figure":
+            sys.stdout.write(f"\n{name}\n\n{text}\n")
 
 
 if __name__ == "__main__":
