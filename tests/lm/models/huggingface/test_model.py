@@ -172,6 +172,20 @@ def test_messages_without_a_template_are_refused_before_anything_runs(llama: Pat
     assert model._network is None
 
 
+def test_the_head_below_an_adapter_is_not_copied_for_each_prompt(
+    llama: Path, tmp_path: Path
+) -> None:
+    tuned = opened(f"{llama},adapter={save_adapter(tmp_path / 'lora')}")
+    prompts = ["a b", "b c", "c d"]
+    for _ in range(2):  # the second time nothing is loaded
+        with torch.profiler.profile(record_shapes=True) as found:
+            list(tuned.generate(prompts, max_new_tokens=2))
+            tuned.score(prompts, [["a", "b"]] * 3)
+    sizes = [size for each in found.events() for size in each.input_shapes if len(size) == 3]
+    # Attention has products of three dimensions as well, none as wide as the vocabulary.
+    assert not [size for size in sizes if size[2] == len(tuned.tokenizer) and size[1] > 8]
+
+
 @pytest.mark.slow
 def test_an_adapter_changes_the_answers_and_is_reported(llama: Path, tmp_path: Path) -> None:
     adapter = save_adapter(tmp_path / "lora")
