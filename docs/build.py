@@ -43,10 +43,9 @@ OF_TUNING = (
 """What is shown of light and heavy tunings."""
 SHOWN_OF_SWEEPS = {
     "curve": (
-        "stage",
+        "pretrain.n_steps",
         None,
         [
-            "n_pretrained",
             "share_of_mixture",
             "alpha_base",
             "g_hat_discrete",
@@ -100,9 +99,6 @@ N_TASKS = 4
 """Tasks in the discrete set of the preset `tiny`."""
 N_TUNED = 100
 """Steps of tuning at `tiny`."""
-LIMIT = 4000
-"""Steps of pretraining at `tiny`: the limit of those that end when they have converged, and where
-the others were carried on to."""
 REGIMES = (
     "share_of_mixture",
     "alpha_base",
@@ -283,12 +279,6 @@ def sweep_table(name: str) -> list[dict[str, Any]]:
         usual = [row for row in known if row["seed"] in seeds]
         rows += [{**row, "finetune.n_steps": N_TUNED} for row in usual]
         return sorted(rows, key=lambda row: (row["seed"], row["finetune.n_steps"]))
-    if name != "curve":
-        return rows
-    rows = [{**row, "stage": str(row["pretrain.n_steps"])} for row in rows]
-    for row in (*sweep_table("converged"), *sweep_table("beyond")):
-        has_ended = row["n_pretrained"] < LIMIT
-        rows.append({**row, "stage": "ended" if has_ended else str(LIMIT)})
     return rows
 
 
@@ -299,7 +289,7 @@ def regimes() -> dict[str, list[dict[str, Any]]]:
     return {
         "1,000 steps of 0.1.0": before,
         "until converged": ended,
-        f"{LIMIT:,} steps": sweep_table("long"),
+        "4,000 steps": sweep_table("long"),
     }
 
 
@@ -310,7 +300,7 @@ def write_curve() -> None:
 
     table = sweep_table("curve")
     panels = {
-        heading: growth_lines(table, measures, over="stage") for heading, measures in CURVES.items()
+        heading: growth_lines(table, measures) for heading, measures in CURVES.items()
     }
     title = "What tuning hides, by how long the base has learnt to infer"
     drawing = growth_drawing("lab-curve", title, "steps of pretraining", panels)

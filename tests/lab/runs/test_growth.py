@@ -8,27 +8,22 @@ from palimpsest.lab.runs.tables import bases_table, growth_lines
 from palimpsest.report.lab import growth_drawing
 
 TABLE = [
-    {"pretrain.n_steps": limit, "seed": seed, "n_pretrained": made, "alpha_base": alpha}
-    for limit, seed, made, alpha in (
-        (100, 1, 100, 0.1),
-        (100, 2, 100, 0.3),
-        (8000, 1, 1500, 0.5),
-        (8000, 2, 2500, 0.48),
-    )
+    {"pretrain.n_steps": n_steps, "seed": seed, "alpha_base": alpha}
+    for n_steps, seed, alpha in ((100, 1, 0.1), (100, 2, 0.3), (8000, 1, 0.5), (8000, 2, 0.48))
 ]
 
 
-def test_runs_that_have_converged_stand_at_the_mean_of_their_steps() -> None:
-    [line] = growth_lines(TABLE, {"alpha_base": "α̂"}, over="pretrain.n_steps")
+def test_a_measure_is_a_line_of_means_over_the_steps() -> None:
+    [line] = growth_lines(TABLE, {"alpha_base": "α̂"})
     assert line.name == "α̂"
-    assert [point.x for point in line.points] == [100, 2000]
+    assert [point.x for point in line.points] == [100, 8000]
     assert [point.mean for point in line.points] == pytest.approx([0.2, 0.49])
 
 
 def test_the_figure_has_a_panel_for_each_heading_and_says_its_figures() -> None:
-    lines = growth_lines(TABLE, {"alpha_base": "α̂"}, over="pretrain.n_steps")
+    lines = growth_lines(TABLE, {"alpha_base": "α̂"})
     drawing = growth_drawing("curve", "Growth", "steps", {"One": lines, "Two": lines})
-    assert drawing.alternative.startswith("α̂ 100: 0.200; α̂ 2000: 0.490")
+    assert drawing.alternative.startswith("α̂ 100: 0.200; α̂ 8000: 0.490")
     for width in (3.0, 7.0):
         panels = drawing.figure(width).axes
         assert [axes.get_title(loc="left") for axes in panels] == ["One", "Two"]

@@ -184,23 +184,17 @@ def compared(tables: Mapping[str, Table], measures: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def growth_lines(table: Table, measures: Mapping[str, str], *, over: str) -> list[Line]:
-    """Return a line for each measure over the steps that the pretrainings have made.
+def growth_lines(table: Table, measures: Mapping[str, str]) -> list[Line]:
+    """Return a line for each measure over the steps of the pretrainings.
 
     Args:
         table: A row a run.
         measures: Names to what their lines are called.
-        over: The key that makes the points. Each stands at the mean of its runs' steps, which
-            differ where a training has ended by itself.
     """
     lines = []
     for measure, name in measures.items():
-        [line] = sweep_lines(table, Plot(measure=measure, over=over))
-        points = []
-        for point in line.points:
-            steps = [row["n_pretrained"] for row in table if row[over] == point.x]
-            points.append(point._replace(x=sum(steps) / len(steps)))
-        lines.append(Line(name, points))
+        [line] = sweep_lines(table, Plot(measure=measure, over="pretrain.n_steps"))
+        lines.append(Line(name, line.points))
     return lines
 
 
