@@ -45,7 +45,7 @@ def test_a_worker_that_dies_is_replaced_and_its_piece_is_said_to_be_lost(crew: C
         (kept, "part"),
         (kept, "done"),
     }
-    assert "exit code -9" in next(event.value for event in events if event.kind == "lost")
+    assert "exit code -9" in next(event.value.why for event in events if event.kind == "lost")
     again = crew.submit("live")
     assert (again, "done") in {(event.piece, event.kind) for event in crew.events()}
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from palimpsest.engines.crew import Crew, Staff, Start, Told, Worker, said_of
+from palimpsest.engines.crew import Crew, Death, Seat, Staff, Start, Told, Worker, said_of
 from palimpsest.engines.engine import Done, Engine, Work, attempt, n_cores
 
 
@@ -115,7 +115,8 @@ class _Process(Worker):
             told: Told = self.pipe.recv()
         except (EOFError, OSError):
             self.process.join()
-            return Told("dead", f"its process ended with exit code {self.process.exitcode}")
+            why = f"its process ended with exit code {self.process.exitcode}"
+            return Told("dead", Death(why))
         return told
 
     def kill(self) -> None:
@@ -155,7 +156,7 @@ def _work(pipe: Connection, start: Start, place: int, n_workers: int) -> None:
     os.environ["OMP_NUM_THREADS"] = str(max(1, n_cores() // n_workers))  # torch is not there yet
     _obey_parent()
     hand = start()
-    pipe.send(Told("ready"))
+    pipe.send(Told("ready", Seat.here()))
     while True:
         try:
             piece = pipe.recv()

@@ -326,7 +326,7 @@ class _Deal:
         """
         owed = list(self._owed.pop(event.piece))
         self._n_in_a_row += 1
-        if owed and len(self._indexes[event.piece]) == 1:
+        if owed and len(self._indexes[event.piece]) == 1 and not event.value.with_machine:
             self._n_deaths.update(owed)
             if self._n_deaths[owed[0]] >= N_DEATHS:
                 self._n_in_a_row = 0
@@ -334,7 +334,7 @@ class _Deal:
         if self._n_in_a_row > 4 * (self._crew.n_workers + 1):
             raise UserError(
                 f"{self._n_in_a_row} workers died one after the other without an answer: "
-                f"{event.value}.",
+                f"{event.value.why}.",
                 hint="Exit code -9 is mostly lack of memory: use fewer --workers, or a smaller "
                 "batch_tokens= for the model.",
             )
