@@ -220,8 +220,9 @@ class ActorStaff(Staff):
                 f"The model needs {n_gpus} GPUs on one machine, and no machine of the Ray cluster "
                 f"has more than {most:g}.",
                 hint=f"Lower tensor_parallel_size to {most:g}, choose a smaller dtype, or add a "
-                "machine." if most else "Add a machine with GPUs, or leave out "
-                "tensor_parallel_size.",
+                "machine."
+                if most
+                else "Add a machine with GPUs, or leave out tensor_parallel_size.",
             )
         self.close()
         self._n_gpus = n_gpus
