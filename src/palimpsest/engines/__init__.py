@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 from palimpsest.faces import lazy_face
 
 if TYPE_CHECKING:
-    from palimpsest.engines.crew import Crew, Event, Hand
+    from palimpsest.engines.crew import Crew, Death, Event, Hand, Place
     from palimpsest.engines.engine import Done, Engine, Work, attempt, make_engine
 
-__all__ = ["Crew", "Done", "Engine", "Event", "Hand", "Work", "attempt", "make_engine"]
+__all__ = [
+    "Crew", "Death", "Done", "Engine", "Event", "Hand", "Place", "Work", "attempt", "make_engine",
+]  # fmt: skip
 
 lazy_face(globals())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 import traceback
 from abc import ABC, abstractmethod
 from collections import deque
@@ -82,13 +83,15 @@ class Staff(ABC):
 
     n_workers: int
 
+    @abstractmethod
     def need(self, n_gpus: int) -> None:
-        """Give each worker so many GPUs from now on; 0 leaves that to the staff.
+        """Give each worker that is hired from now on so many GPUs.
 
         Raises:
             UserError: There are not so many.
         """
 
+    @abstractmethod
     def close(self) -> None:
         """Give back what is kept for workers; they have ended."""
 
@@ -116,6 +119,25 @@ class Place:
         """What its worker is doing."""
         self.n_restarts = 0
         """How many workers have died in it."""
+        self._busy_seconds = 0.0
+        self._busy_since: float | None = None
+
+    @property
+    def busy_seconds(self) -> float:
+        """How long its workers have been doing pieces, this moment's included."""
+        if self._busy_since is None:
+            return self._busy_seconds
+        return self._busy_seconds + time.monotonic() - self._busy_since
+
+    def begin(self, number: int, piece: Any) -> None:
+        """Give its worker a piece."""
+        self.piece, self._busy_since = number, time.monotonic()
+        self.worker.give(piece)
+
+    def end(self) -> None:
+        """Note that its worker does nothing any more."""
+        self._busy_seconds, self._busy_since = self.busy_seconds, None
+        self.piece = None
 
 
 class Crew:
@@ -195,8 +217,7 @@ class Crew:
     def _deal(self) -> None:
         for place in self.places:
             if place.seat and place.piece is None and self._waiting:
-                place.piece, piece = self._waiting.popleft()
-                place.worker.give(piece)
+                place.begin(*self._waiting.popleft())
 
     def _hear(self, place: Place, told: Told) -> Iterator[Event]:
         number = self.places.index(place)
@@ -207,7 +228,7 @@ class Crew:
             if lost is not None:
                 yield Event(lost, "lost", told.value, number)
         elif told.kind == "failed":
-            place.piece = None
+            place.end()
             if place.seat is None:
                 self._refill(place)
             raise told.value
@@ -215,7 +236,7 @@ class Crew:
             assert place.piece is not None
             piece = place.piece
             if told.kind == "done":
-                place.piece = None
+                place.end()
             yield Event(piece, told.kind, told.value, number)
 
     def _replace(self, place: Place, death: Death) -> int | None:
@@ -234,7 +255,8 @@ class Crew:
 
     def _refill(self, place: Place) -> None:
         place.worker.kill()
-        place.seat = place.piece = None
+        place.end()
+        place.seat = None
         place.worker = self._staff.hire(self.places.index(place))
 
     def _forget(self) -> None:

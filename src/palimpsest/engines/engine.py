@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from palimpsest.engines.crew import Crew, Start
 from palimpsest.errors import UserError
@@ -35,6 +35,9 @@ class Engine(ABC):
     Raises:
         UserError: An address for an engine that has none.
     """
+
+    name: ClassVar[str] = ""
+    """What it is called in records."""
 
     shares_disk: bool
     """Whether the work can keep its unfinished state in our folders."""

@@ -14,6 +14,7 @@ from typing import Any
 
 from palimpsest.engines.crew import Crew, Death, Seat, Staff, Start, Told, Worker, said_of
 from palimpsest.engines.engine import Done, Engine, Work, attempt, n_cores
+from palimpsest.errors import UserError
 
 
 class HereEngine(Engine):
@@ -33,6 +34,7 @@ class HereEngine(Engine):
 class LocalEngine(Engine):
     """Processes of this machine, one a core."""
 
+    name = "processes"
     shares_disk = True
 
     def map(self, work: Work, pieces: Sequence[tuple[Any, ...]]) -> Iterator[Done]:
@@ -95,11 +97,11 @@ def _obey_parent() -> None:
 class _Process(Worker):
     """A process of this machine, spoken to through a pipe."""
 
-    def __init__(self, start: Start, place: int, n_workers: int) -> None:
+    def __init__(self, start: Start, gpus: str | None, n_threads: int) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(
-            target=_work, args=(theirs, start, place, n_workers), daemon=True
+            target=_work, args=(theirs, start, gpus, n_threads), daemon=True
         )
         self.process.start()
         theirs.close()  # so that the pipe ends when the process does
@@ -137,10 +139,37 @@ class ProcessStaff(Staff):
     def __init__(self, start: Start, n_workers: int) -> None:
         self._start = start
         self.n_workers = n_workers
+        self._gpus = visible_gpus()
+
+    def need(self, n_gpus: int) -> None:
+        """Check that each worker has so many GPUs for itself.
+
+        Raises:
+            UserError: This machine has fewer.
+        """
+        n_each = len(self._gpus) // self.n_workers
+        if n_gpus <= n_each:
+            return
+        here = f"this machine has {len(self._gpus)}"
+        if n_gpus > len(self._gpus):
+            raise UserError(
+                f"The model needs {n_gpus} GPUs, and {here}.",
+                hint="Lower tensor_parallel_size, or ask it on a larger machine: --engine ray "
+                "--address ADDRESS.",
+            )
+        raise UserError(
+            f"The model needs {n_gpus} GPUs for each worker; {here}, which is {n_each} for each of "
+            f"{self.n_workers}.",
+            hint=f"Use --workers {len(self._gpus) // n_gpus}.",
+        )
+
+    def close(self) -> None:
+        """Do nothing: a process keeps its GPUs no longer than it lives."""
 
     def hire(self, place: int) -> Worker:
         """Start a process; spawned, as forking one with threads of PyTorch can lock up."""
-        return _Process(self._start, place, self.n_workers)
+        gpus = gpus_of(place, self.n_workers, self._gpus)
+        return _Process(self._start, gpus, max(1, n_cores() // self.n_workers))
 
     def listen(self, workers: Sequence[Worker]) -> list[tuple[Worker, Told]]:
         """Wait on the pipes."""
@@ -148,12 +177,11 @@ class ProcessStaff(Staff):
         return [(by_pipe[pipe], by_pipe[pipe].hear()) for pipe in wait(list(by_pipe))]  # type: ignore[index]
 
 
-def _work(pipe: Connection, start: Start, place: int, n_workers: int) -> None:
+def _work(pipe: Connection, start: Start, gpus: str | None, n_threads: int) -> None:
     """Do pieces of work until the pipe ends."""
-    gpus = gpus_of(place, n_workers, os.environ.get("CUDA_VISIBLE_DEVICES"))
     if gpus is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus
-    os.environ["OMP_NUM_THREADS"] = str(max(1, n_cores() // n_workers))  # torch is not there yet
+    os.environ["OMP_NUM_THREADS"] = str(n_threads)  # torch is not there yet
     _obey_parent()
     hand = start()
     pipe.send(Told("ready", Seat.here()))
@@ -166,21 +194,30 @@ def _work(pipe: Connection, start: Start, place: int, n_workers: int) -> None:
             pipe.send(told)
 
 
-def gpus_of(place: int, n_workers: int, visible: str | None) -> str | None:
-    """Return which of the visible GPUs a worker takes; ``None`` where the list says nothing.
+def visible_gpus() -> list[str]:
+    """Return what CUDA calls the GPUs that this process may use, without touching them."""
+    told = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if told is not None:
+        return [each.strip() for each in told.split(",") if each.strip()]
+    import torch
+
+    return list(map(str, range(torch.cuda.device_count())))
+
+
+def gpus_of(place: int, n_workers: int, visible: Sequence[str]) -> str | None:
+    """Return which of the visible GPUs a worker takes; ``None`` where there are none.
 
     Args:
         place: Of the worker.
         n_workers: How many share the GPUs.
-        visible: ``CUDA_VISIBLE_DEVICES``.
+        visible: What CUDA calls them.
 
     Example:
-        >>> [gpus_of(place, 2, "0,1,2,3") for place in range(2)]
+        >>> [gpus_of(place, 2, ["0", "1", "2", "3"]) for place in range(2)]
         ['0,2', '1,3']
-        >>> [gpus_of(place, 3, "4,5") for place in range(3)]
+        >>> [gpus_of(place, 3, ["4", "5"]) for place in range(3)]
         ['4', '5', '4']
     """
-    gpus = [each for each in (visible or "").split(",") if each.strip()]
-    if not gpus:
+    if not visible:
         return None
-    return ",".join(gpus[place::n_workers]) or gpus[place % len(gpus)]
+    return ",".join(visible[place::n_workers]) or visible[place % len(visible)]

@@ -44,6 +44,7 @@ class RayEngine(Engine):
         UserError: There is no cluster at the address.
     """
 
+    name = "ray"
     shares_disk = False
 
     def __init__(self, *, workers: int | None = None, address: str | None = None) -> None:

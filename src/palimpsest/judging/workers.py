@@ -20,9 +20,10 @@ from palimpsest.lm.models import (
     Movable,
     NextToken,
     Origin,
+    SpreadOverGpus,
 )
 from palimpsest.lm.suites import Suite
-from palimpsest.records import AnswerRow
+from palimpsest.records import AnswerRow, CrewRecord, WorkerRecord
 
 N_DEATHS = 3
 """Workers that a prompt may end, asked alone, before it is set aside."""
@@ -128,6 +129,8 @@ class Workers:
 
     def __init__(self, engine: Engine | None = None) -> None:
         self._crew = None if engine is None else engine.crew(answerer)
+        self._engine = "" if engine is None else engine.name
+        self._tally = Tally()
 
     def __enter__(self) -> Workers:
         return self
@@ -143,7 +146,34 @@ class Workers:
         """
         if self._crew is None or not isinstance(model, Movable):
             return model
-        return HeldModel(model, self._crew)
+        if isinstance(model, SpreadOverGpus):
+            self._crew.need(model.n_gpus)
+        return HeldModel(model, self._crew, self._tally)
+
+    def record(self) -> CrewRecord | None:
+        """Return who has done what so far; ``None`` where there are no workers."""
+        if self._crew is None:
+            return None
+        workers = [
+            WorkerRecord(
+                host=place.seat.host if place.seat else "",
+                n_answers=self._tally.n_answers[number],
+                busy_seconds=round(place.busy_seconds, 3),
+                n_restarts=place.n_restarts,
+            )
+            for number, place in enumerate(self._crew.places)
+        ]
+        return CrewRecord(engine=self._engine, workers=workers, n_set_aside=self._tally.n_set_aside)
+
+
+class Tally:
+    """What workers have done for all models."""
+
+    def __init__(self) -> None:
+        self.n_answers: Counter[int] = Counter()
+        """By place."""
+        self.n_set_aside = 0
+        """Prompts that are given up."""
 
 
 class HeldModel:
@@ -155,11 +185,13 @@ class HeldModel:
     Args:
         here: The same model in this process, whose weights are not loaded.
         crew: The workers.
+        tally: Of what they do.
     """
 
-    def __init__(self, here: LanguageModel, crew: Crew) -> None:
+    def __init__(self, here: LanguageModel, crew: Crew, tally: Tally) -> None:
         self._here: Any = here
         self._crew = crew
+        self._tally = tally
         self._as_lm_eval = False
         self._other_batches = 0
         self.n_answers: Counter[int] = Counter()
@@ -286,9 +318,12 @@ class HeldModel:
             for event in events:
                 if event.kind == "part":
                     self.n_answers[event.worker] += len(event.value)
+                    self._tally.n_answers[event.worker] += len(event.value)
                     yield from deal.answered(event)
                 elif event.kind == "lost":
-                    yield from ((index, failed) for index in deal.lost(event))
+                    given_up = deal.lost(event)
+                    self._tally.n_set_aside += len(given_up)
+                    yield from ((index, failed) for index in given_up)
 
 
 class _Deal:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         Origin,
         ScoringUnavailableError,
         ShowsTokens,
+        SpreadOverGpus,
         TellsMargins,
         TellsNextTokens,
         WritesPrompts,
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ROSETTA_WEIGHTS", "AsksAsLmEval", "AsksInOtherBatches", "Budget", "Chargeable", "Decided",
     "Generation", "Joint", "LanguageModel", "Movable", "NextToken", "Origin", "PriceTable",
-    "ScoringUnavailableError", "ScriptedModel", "ShowsTokens", "TellsMargins", "TellsNextTokens",
-    "WritesPrompts", "can_score", "in_form", "load_model", "parse_model_spec",
+    "ScoringUnavailableError", "ScriptedModel", "ShowsTokens", "SpreadOverGpus", "TellsMargins",
+    "TellsNextTokens", "WritesPrompts", "can_score", "in_form", "load_model", "parse_model_spec",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -123,6 +123,15 @@ class Movable(Protocol):
 
 
 @runtime_checkable
+class SpreadOverGpus(Protocol):
+    """A model of which one copy takes several GPUs."""
+
+    @property
+    def n_gpus(self) -> int:
+        """How many; 0 or 1 where it is not spread."""
+
+
+@runtime_checkable
 class WritesPrompts(Protocol):
     """A model whose back end here turns prompts into the text that it reads."""
 
