@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+# Before Ray is imported: half a minute is too little where much else is running.
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")
+os.environ.setdefault("RAY_worker_niceness", "0")
+
 _HASTY = {
     "health_check_initial_delay_ms": 1000,
-    "health_check_period_ms": 500,
-    "health_check_timeout_ms": 1000,
+    "health_check_period_ms": 1000,
+    "health_check_timeout_ms": 3000,
     "health_check_failure_threshold": 4,
 }
 """A machine that is gone is noticed after seconds instead of half a minute."""
@@ -34,19 +37,25 @@ class LocalCluster:
         self._cluster.add_node(include_dashboard=False, **resources)
 
     def kill_machine_of(self, pid: int) -> bool:
-        """Kill the raylet under which a worker runs, and return whether there was one."""
-        raylet = _parent(pid)
-        if raylet is None or "raylet" not in Path(f"/proc/{raylet}/cmdline").read_text():
-            return False
-        os.kill(raylet, signal.SIGKILL)
-        return True
+        """Kill the raylet under which a worker runs, and return whether there was one.
+
+        It is waited for: Ray takes a process that nobody has waited for as alive.
+        """
+        raylets = [
+            each.process
+            for node in self._cluster.worker_nodes
+            for each in node.all_processes.get("raylet", [])
+        ]
+        killed = [raylet for raylet in raylets if raylet.pid == _parent(pid)]
+        for raylet in killed:
+            raylet.kill()
+            raylet.wait()
+        return bool(killed)
 
 
 @contextmanager
 def local_cluster(*machines: dict[str, Any]) -> Iterator[LocalCluster]:
     """Give a cluster with these machines besides its head."""
-    # Before Ray is imported: on a busy machine its half a minute is too little.
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 0, "include_dashboard": False, "_system_config": _HASTY}
