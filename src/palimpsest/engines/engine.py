@@ -57,13 +57,14 @@ class Engine(ABC):
             KeyboardInterrupt: Ctrl-C, once every process has saved what it was doing.
         """
 
-    def crew(self, start: Start) -> Crew | None:
+    def crew(self, start: Start, *, preload: Sequence[str] = ()) -> Crew | None:
         """Return workers that keep what they have loaded, such as a model, between pieces of work.
 
         ``None`` where work is done in this process, which keeps it anyway.
 
         Args:
             start: Called in each worker, for what does its work.
+            preload: Modules that this needs, for an engine that can have them ready.
 
         Raises:
             UserError: The engine has none.

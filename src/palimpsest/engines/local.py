@@ -6,15 +6,21 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from multiprocessing.context import BaseContext
+from typing import Any, NamedTuple
 
 from palimpsest.engines.crew import Crew, Death, Seat, Staff, Start, Told, Worker, said_of
 from palimpsest.engines.engine import Done, Engine, Work, attempt, n_cores
 from palimpsest.errors import UserError
+
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Environment variables by which libraries start threads when they are imported."""
 
 
 class HereEngine(Engine):
@@ -27,7 +33,7 @@ class HereEngine(Engine):
         for number, piece in enumerate(pieces):
             yield attempt(work, number, piece)
 
-    def crew(self, start: Start) -> None:
+    def crew(self, start: Start, *, preload: Sequence[str] = ()) -> None:
         """Return none: what is loaded here stays here."""
 
 
@@ -60,9 +66,9 @@ class LocalEngine(Engine):
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def crew(self, start: Start) -> Crew:
+    def crew(self, start: Start, *, preload: Sequence[str] = ()) -> Crew:
         """Return processes that keep what they have loaded."""
-        return Crew(ProcessStaff(start, self.workers))
+        return Crew(ProcessStaff(start, self.workers, preload))
 
 
 def _attempt_interruptibly(work: Work, number: int, piece: tuple[Any, ...]) -> Done:
@@ -97,11 +103,10 @@ def _obey_parent() -> None:
 class _Process(Worker):
     """A process of this machine, spoken to through a pipe."""
 
-    def __init__(self, start: Start, gpus: str | None, n_threads: int) -> None:
-        context = multiprocessing.get_context("spawn")
+    def __init__(self, context: BaseContext, start: Start, settings: _Settings) -> None:
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(
-            target=_work, args=(theirs, start, gpus, n_threads), daemon=True
+        self.process = context.Process(  # type: ignore[attr-defined]
+            target=_work, args=(theirs, start, settings), daemon=True
         )
         self.process.start()
         theirs.close()  # so that the pipe ends when the process does
@@ -131,13 +136,20 @@ class _Process(Worker):
 class ProcessStaff(Staff):
     """Processes of this machine, which share its cores and its GPUs among them.
 
+    They are forked from a process that has imported what they need and does nothing else: they
+    begin at once, and have its memory in common. Where there are no such servers, they are spawned.
+    Forking this process itself, with threads of PyTorch in it, can lock up.
+
     Args:
         start: Makes a worker's hand.
         n_workers: How many.
+        preload: Modules that the hand needs.
     """
 
-    def __init__(self, start: Start, n_workers: int) -> None:
+    def __init__(self, start: Start, n_workers: int, preload: Sequence[str] = ()) -> None:
         self._start = start
+        self._preload = ["torch", start.__module__, *preload]
+        self._context: BaseContext | None = None
         self.n_workers = n_workers
         self._gpus = visible_gpus()
 
@@ -167,9 +179,12 @@ class ProcessStaff(Staff):
         """Do nothing: a process keeps its GPUs no longer than it lives."""
 
     def hire(self, place: int) -> Worker:
-        """Start a process; spawned, as forking one with threads of PyTorch can lock up."""
+        """Start a process."""
+        if self._context is None:
+            self._context = _context(self._preload)
         gpus = gpus_of(place, self.n_workers, self._gpus)
-        return _Process(self._start, gpus, max(1, n_cores() // self.n_workers))
+        settings = _Settings(gpus, max(1, n_cores() // self.n_workers), dict(os.environ))
+        return _Process(self._context, self._start, settings)
 
     def listen(self, workers: Sequence[Worker]) -> list[tuple[Worker, Told]]:
         """Wait on the pipes."""
@@ -177,11 +192,44 @@ class ProcessStaff(Staff):
         return [(by_pipe[pipe], by_pipe[pipe].hear()) for pipe in wait(list(by_pipe))]  # type: ignore[index]
 
 
-def _work(pipe: Connection, start: Start, gpus: str | None, n_threads: int) -> None:
+class _Settings(NamedTuple):
+    """What a process is told of its surroundings."""
+
+    gpus: str | None
+    """Those that it may use, as CUDA names them."""
+    n_threads: int
+    environment: Mapping[str, str]
+    """Of whoever hires it; that of the server may be older."""
+
+
+def _context(preload: Sequence[str]) -> BaseContext:
+    """Return how processes are started, with a server that has imported the modules."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(preload))
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))  # nothing but one thread is ever forked
+    try:
+        forkserver.ensure_running()
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+    return context
+
+
+def _work(pipe: Connection, start: Start, settings: _Settings) -> None:
     """Do pieces of work until the pipe ends."""
-    if gpus is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus
-    os.environ["OMP_NUM_THREADS"] = str(n_threads)  # torch is not there yet
+    os.environ.clear()
+    os.environ.update(settings.environment)
+    if settings.gpus is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = settings.gpus
+    os.environ["OMP_NUM_THREADS"] = str(settings.n_threads)
+    import torch
+
+    torch.set_num_threads(settings.n_threads)
     _obey_parent()
     hand = start()
     pipe.send(Told("ready", Seat.here()))

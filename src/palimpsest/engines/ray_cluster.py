@@ -95,7 +95,7 @@ class RayEngine(Engine):
             for task in waiting:
                 self._ray.cancel(task)
 
-    def crew(self, start: Start) -> Crew:
+    def crew(self, start: Start, *, preload: Sequence[str] = ()) -> Crew:
         """Return actors that keep what they have loaded; each has a GPU where there are enough."""
         return Crew(ActorStaff(self._ray, start, self.workers))
 

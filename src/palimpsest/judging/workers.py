@@ -35,6 +35,15 @@ _LEAST_PIECE = 32
 """Prompts of a piece, unless fewer are left: smaller batches waste the model's time."""
 
 
+_PRELOAD = (
+    "transformers",
+    "transformers.generation",
+    "palimpsest.lm.models.specs",
+    "palimpsest.lm.models.huggingface.model",
+)
+"""What most models need."""
+
+
 class _Call(NamedTuple):
     """A piece of work for a worker."""
 
@@ -128,7 +137,7 @@ class Workers:
     """
 
     def __init__(self, engine: Engine | None = None) -> None:
-        self._crew = None if engine is None else engine.crew(answerer)
+        self._crew = None if engine is None else engine.crew(answerer, preload=_PRELOAD)
         self._engine = "" if engine is None else engine.name
         self._tally = Tally()
 
