@@ -82,6 +82,8 @@ class Staff(ABC):
     """Where workers come from."""
 
     n_workers: int
+    is_here: bool
+    """Whether all workers are on this machine."""
 
     @abstractmethod
     def need(self, n_gpus: int) -> None:
@@ -163,6 +165,11 @@ class Crew:
     def n_workers(self) -> int:
         """How many workers there are, or will be."""
         return self._staff.n_workers
+
+    @property
+    def shares_memory(self) -> bool:
+        """Whether several workers are on the machine of this process."""
+        return self._staff.is_here and self._staff.n_workers > 1
 
     def need(self, n_gpus: int) -> None:
         """Give each worker at least so many GPUs; those that have fewer are replaced.

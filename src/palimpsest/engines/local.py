@@ -18,7 +18,6 @@ from palimpsest.engines.crew import Crew, Death, Seat, Staff, Start, Told, Worke
 from palimpsest.engines.engine import Done, Engine, Work, attempt, n_cores
 from palimpsest.errors import UserError
 
-
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Environment variables by which libraries start threads when they are imported."""
 
@@ -145,6 +144,8 @@ class ProcessStaff(Staff):
         n_workers: How many.
         preload: Modules that the hand needs.
     """
+
+    is_here = True
 
     def __init__(self, start: Start, n_workers: int, preload: Sequence[str] = ()) -> None:
         self._start = start

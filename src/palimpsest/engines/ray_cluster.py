@@ -205,6 +205,8 @@ class ActorStaff(Staff):
         n_workers: How many.
     """
 
+    is_here = False
+
     def __init__(self, ray: Any, start: Start, n_workers: int) -> None:
         self._ray = ray
         self._start = start

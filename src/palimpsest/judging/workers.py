@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from palimpsest.errors import MOST_SHOWN, UserError
 from palimpsest.judging.via import Via
 from palimpsest.lm import Likelihood, Prompt, texts_of
 from palimpsest.lm.models import (
+    N_SHARED,
     AsksInOtherBatches,
     Decided,
     Generation,
@@ -20,6 +22,7 @@ from palimpsest.lm.models import (
     Movable,
     NextToken,
     Origin,
+    SharesWeights,
     SpreadOverGpus,
 )
 from palimpsest.lm.suites import Suite
@@ -58,6 +61,8 @@ class _Call(NamedTuple):
     others: Sequence[Sequence[Any]]
     """Lists with an entry a prompt: candidates, or beginnings."""
     options: Mapping[str, Any]
+    shared: Sequence[str]
+    """Files in memory where workers have the weights in common, if they can."""
 
 
 @runtime_checkable
@@ -97,6 +102,8 @@ class _Answerer:
             if self._model is not None:
                 self._model.close()
             self._model, self._origin = call.origin.open(), call.origin
+            if call.shared and isinstance(self._model, SharesWeights):
+                self._model.share_weights(call.shared)
             if self._model.fingerprint != call.fingerprint:
                 raise UserError(
                     f"A worker finds another model under '{self._model.spec}' than this process: "
@@ -205,6 +212,7 @@ class HeldModel:
         self._other_batches = 0
         self.n_answers: Counter[int] = Counter()
         """By worker."""
+        self._memory = SharedMemory() if self._crew.shares_memory else None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._here, name)
@@ -213,6 +221,12 @@ class HeldModel:
     def fingerprint(self) -> str:
         """That of the model."""
         return str(self._here.fingerprint)
+
+    def close(self) -> None:
+        """Give back what the workers had in common; they let go of it with the next model."""
+        if self._memory is not None:
+            self._memory.close()
+        self._here.close()
 
     def describe(self) -> Mapping[str, str]:
         """Return the model's facts, and how many hold it."""
@@ -314,6 +328,7 @@ class HeldModel:
             [prompts[index] for index in indexes],
             [[other[index] for index in indexes] for other in others],
             options,
+            self._memory.paths if self._memory is not None else (),
         )
 
     def _answers(
@@ -333,6 +348,30 @@ class HeldModel:
                     given_up = deal.lost(event)
                     self._tally.n_set_aside += len(given_up)
                     yield from ((index, failed) for index in given_up)
+
+
+class SharedMemory:
+    """Empty files in memory, which are gone when this process and all who use them have ended."""
+
+    def __init__(self) -> None:
+        self._files: list[int] = []
+
+    @property
+    def paths(self) -> list[str]:
+        """How other processes find them; none where the system has no such files."""
+        if not self._files and hasattr(os, "memfd_create"):
+            flags = os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC
+            self._files = [os.memfd_create("weights", flags) for _ in range(N_SHARED)]
+        return [f"/proc/{os.getpid()}/fd/{file}" for file in self._files]
+
+    def close(self) -> None:
+        """Let go of them; they may be asked for anew."""
+        for file in self._files:
+            os.close(file)
+        self._files = []
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class _Deal:

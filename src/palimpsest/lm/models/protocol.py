@@ -132,6 +132,22 @@ class SpreadOverGpus(Protocol):
 
 
 @runtime_checkable
+class SharesWeights(Protocol):
+    """A model that has its weights in common with the same model in other processes."""
+
+    def share_weights(self, paths: Sequence[str]) -> None:
+        """Have what is copied of the weights in these files from now on; they may have gone.
+
+        Args:
+            paths: :data:`N_SHARED` files in memory, empty at first.
+        """
+
+
+N_SHARED = 2
+"""Files that a model needs for its weights: as they are, and in a form that answers faster."""
+
+
+@runtime_checkable
 class WritesPrompts(Protocol):
     """A model whose back end here turns prompts into the text that it reads."""
 

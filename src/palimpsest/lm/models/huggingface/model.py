@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,8 @@ from palimpsest.lm.models.huggingface.loading import (
 )
 from palimpsest.lm.models.huggingface.memory import free_memory
 from palimpsest.lm.models.huggingface.options import HuggingFaceOptions
+from palimpsest.lm.models.huggingface.shared_weights import SharedWeights
+from palimpsest.lm.models.huggingface.stored import stored_weights
 from palimpsest.lm.models.protocol import Origin
 from palimpsest.lm.models.specs import load_model_from
 from palimpsest.specs import Spec
@@ -57,6 +59,7 @@ class HuggingFaceModel(CausalModel):
     def __init__(self, spec: Spec, options: HuggingFaceOptions) -> None:
         pickle, code = options.pickle, options.trust_remote_code
         self.options = options
+        self._shared: tuple[SharedWeights, ...] = ()
         self._checkpoint = find_model(
             spec.target, revision=options.revision, pickle=pickle, code=code
         )
@@ -141,13 +144,30 @@ class HuggingFaceModel(CausalModel):
         """The files of the adapter on top of it."""
         return self._adapter
 
+    def share_weights(self, paths: Sequence[str]) -> None:
+        """Have the weights in common with other processes (:class:`.SharesWeights`)."""
+        self._shared = tuple(SharedWeights(path, self.fingerprint) for path in paths)
+
     def close(self) -> None:
         """Free the weights; a later question would load them again."""
         super().close()
         free_memory(self._device)
 
     def _load(self) -> PreTrainedModel:
-        return self.open_network()
+        if self._device.type != "cpu" or not self._shared or self._is_mapped:
+            return self.open_network()
+        with self._shared[0].alone():
+            network = self.open_network()
+            self._shared[0].put(network)
+        return network
+
+    @property
+    def _is_mapped(self) -> bool:
+        """Whether transformers takes the weights from the file as they are."""
+        if self._checkpoint.pickled or self._checkpoint.quantisation or self._adapter is not None:
+            return False
+        stored = {each.dtype for each in stored_weights(self._checkpoint).tensors.values()}
+        return stored == {self._dtype}
 
     def open_network(self) -> PreTrainedModel:
         """Return a network with the weights, for the caller alone.
@@ -162,6 +182,15 @@ class HuggingFaceModel(CausalModel):
         return network
 
     def _load_fused(self) -> FusedLlama | None:
+        if not self._shared:
+            return self._fuse()
+        with self._shared[1].alone():
+            fused = self._fuse()
+            if fused is not None:
+                fused.share(self._shared[1])
+        return fused
+
+    def _fuse(self) -> FusedLlama | None:
         config = self.config
         if (
             isinstance(config, PlainLlamaConfig)
