@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-# Before Ray is imported: half a minute is too little where much else is running.
-os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")
-os.environ.setdefault("RAY_worker_niceness", "0")
+from palimpsest.engines.ray_cluster import N_STARTS
+
+os.environ.setdefault("RAY_worker_niceness", "0")  # as the tests' own
 
 _HASTY = {
     "health_check_initial_delay_ms": 1000,
@@ -33,8 +33,15 @@ class LocalCluster:
         self.address: str = cluster.address
 
     def add(self, **resources: Any) -> None:
-        """Add a machine."""
-        self._cluster.add_node(include_dashboard=False, **resources)
+        """Add a machine; on a busy one, Ray may give up after half a minute."""
+        for left in reversed(range(N_STARTS)):
+            try:
+                self._cluster.add_node(include_dashboard=False, **resources)
+            except Exception:
+                if not left:
+                    raise
+            else:
+                return
 
     def kill_machine_of(self, pid: int) -> bool:
         """Kill the raylet under which a worker runs, and return whether there was one.
