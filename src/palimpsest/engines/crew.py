@@ -119,6 +119,8 @@ class Place:
         """Where its worker is; ``None`` while that one gets ready."""
         self.piece: int | None = None
         """What its worker is doing."""
+        self.host = ""
+        """The machine of the last worker that was ready."""
         self.n_restarts = 0
         """How many workers have died in it."""
         self._busy_seconds = 0.0
@@ -230,6 +232,7 @@ class Crew:
         number = self.places.index(place)
         if told.kind == "ready":
             place.seat, self._n_failed_starts = told.value, 0
+            place.host = told.value.host
         elif told.kind == "dead":
             lost = self._replace(place, told.value)
             if lost is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -23,6 +24,8 @@ from palimpsest.errors import MissingExtraError, UserError
 
 N_STARTS = 3
 """Attempts to start a cluster of one's own; each may take Ray's half a minute."""
+
+_KNOCK_SECONDS = 10.0
 
 _N_AHEAD = 3
 """Calls that an actor has at a time: it never waits for the way there and back."""
@@ -63,6 +66,7 @@ class RayEngine(Engine):
 
     def _start(self, address: str, settings: dict[str, Any]) -> None:
         """Start Ray, anew where it gives up: on a busy machine its own time limits strike."""
+        _knock(address)
         for left in reversed(range(N_STARTS)):
             try:
                 self._ray.init(address=address, **settings)
@@ -70,11 +74,7 @@ class RayEngine(Engine):
                 self._ray.shutdown()
                 if left and address == "local":
                     continue
-                raise UserError(
-                    f"No Ray cluster answers at '{address}': {error}",
-                    hint="Start one with: ray start --head, or leave --address out; or try again "
-                    "when the machine is less busy, or with --engine local.",
-                ) from error
+                raise _no_cluster(address, error) from error
             # Ray prints what befalls machines to standard output, where --json is.
             self._ray._private.worker._worker_logs_enabled = False
             return
@@ -102,6 +102,40 @@ class RayEngine(Engine):
     def close(self) -> None:
         """Leave the cluster, or end that of one's own."""
         self._ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise an error where nobody listens, which Ray itself tells after minutes.
+
+    Raises:
+        UserError: Nobody does.
+    """
+    found = re.fullmatch(r"(?:ray://)?([^/:]+|\[[^]]+\]):(\d{1,5})", address)
+    if found is None:  # auto, local or a name that Ray knows
+        return
+    try:
+        socket.create_connection((found[1].strip("[]"), int(found[2])), _KNOCK_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str, error: Exception) -> UserError:
+    said = " ".join(str(error).split())
+    if "Version mismatch" in said:
+        return UserError(
+            f"The Ray cluster at '{address}' has other releases than this process. {said}",
+            hint="Install the same Ray with the same Python here and on all of its machines.",
+        )
+    hint = (
+        "Start one with: ray start --head, or leave --address out; or try again when the machine "
+        "is less busy, or with --engine processes."
+    )
+    if address.startswith("ray://"):
+        hint = (
+            "Is its head started (ray start --head), is port 10001 open from here, and does "
+            "RAY_AUTH_TOKEN hold its token, if it wants one? On the head itself: --address auto"
+        )
+    return UserError(f"No Ray cluster answers at '{address}': {said}", hint=hint)
 
 
 def _attempt_with_one_thread(work: Work, number: int, piece: tuple[Any, ...]) -> Done:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -101,17 +102,37 @@ class _Answerer:
         if self._model is None or self._origin != call.origin:
             if self._model is not None:
                 self._model.close()
-            self._model, self._origin = call.origin.open(), call.origin
+            self._model, self._origin = _opened(call.origin), call.origin
             if call.shared and isinstance(self._model, SharesWeights):
                 self._model.share_weights(call.shared)
             if self._model.fingerprint != call.fingerprint:
-                raise UserError(
-                    f"A worker finds another model under '{self._model.spec}' than this process: "
-                    f"its fingerprint is {self._model.fingerprint}, expected {call.fingerprint}.",
-                    hint="Are files and releases (palimpsest, transformers) the same on all "
-                    "machines?",
-                )
+                raise _another(self._model, call.fingerprint)
         return self._model
+
+
+def _opened(origin: Origin) -> LanguageModel:
+    try:
+        return origin.open()
+    except UserError as error:
+        raise UserError(
+            f"A worker on the machine '{socket.gethostname()}' cannot open the model: "
+            f"{error.message}",
+            hint="Every machine needs it under the same name. Copy it there, put it on a disk that "
+            "all of them see, or name it by its id on the Hub.",
+        ) from error
+
+
+def _another(model: LanguageModel, expected: str) -> UserError:
+    """Return what to say where a worker has other weights, or would compute them otherwise."""
+    facts = model.describe()
+    how = ", ".join(facts[name] for name in ("device", "dtype") if name in facts)
+    return UserError(
+        f"A worker on the machine '{socket.gethostname()}' finds another model under "
+        f"'{model.spec}' than this process: its fingerprint is {model.fingerprint}"
+        f"{f' ({how})' if how else ''}, expected {expected}.",
+        hint="Are files and releases (palimpsest, transformers) the same on all machines? If this "
+        "one has no GPU and theirs have, start the command on one of theirs.",
+    )
 
 
 def _parcels(answers: Iterator[tuple[int, Any]]) -> Iterator[list[tuple[int, Any]]]:
@@ -172,7 +193,7 @@ class Workers:
             return None
         workers = [
             WorkerRecord(
-                host=place.seat.host if place.seat else "",
+                host=place.host,
                 n_answers=self._tally.n_answers[number],
                 busy_seconds=round(place.busy_seconds, 3),
                 n_restarts=place.n_restarts,
