@@ -161,7 +161,7 @@ def test_a_worker_without_the_model_s_files_is_a_mistake_that_names_its_machine(
 
 
 def test_a_full_disk_is_told_and_the_next_run_continues(small_disk: Path, tmp_path: Path) -> None:
-    suite = suite_of(["word"] * 60)
+    suite = suite_of(["word"] * 20)
     vias = [parse_via("identity", suite)]
     filled: list[Path] = []
 
@@ -179,7 +179,7 @@ def test_a_full_disk_is_told_and_the_next_run_continues(small_disk: Path, tmp_pa
         filled[0].unlink()
         with AnswerStore(small_disk / "answers.sqlite") as store:
             asked["store"] = store
-            assert len(evaluate(model, suite, vias, **asked)) == 60
+            assert len(evaluate(model, suite, vias, **asked)) == 20
 
 
 def test_what_each_worker_did_is_recorded(tmp_path: Path) -> None:
