@@ -39,6 +39,17 @@ def counter() -> Callable[[Any], Iterator[Any]]:
     return hand
 
 
+def gpu_teller() -> Callable[[Any], Iterator[Any]]:
+    """A hand that says which GPUs it has; it dies of ``die``."""
+
+    def hand(piece: Any) -> Iterator[Any]:
+        if piece == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES", "")
+
+    return hand
+
+
 def stillborn() -> Callable[[Any], Iterator[Any]]:
     """A hand that is never made."""
     os._exit(7)

@@ -7,7 +7,10 @@ import time
 from typing import Any
 
 import pytest
+from tests.pieces import gpu_teller
+from tests.ray_clusters import local_cluster
 
+from palimpsest.engines import make_engine
 from palimpsest.engines.local import ProcessStaff, gpus_of, visible_gpus
 from palimpsest.engines.ray_cluster import ActorStaff, _knock, _no_cluster
 from palimpsest.errors import UserError
@@ -63,6 +66,31 @@ def test_a_model_that_needs_more_gpus_than_a_worker_has_is_a_mistake(
         staff.need(4)
     with pytest.raises(UserError, match=r"needs 8 GPUs, and this machine has 4\.\n.*--engine ray"):
         staff.need(8)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Ray's own, of several kinds
+def test_a_worker_of_ray_has_all_gpus_that_the_model_needs_and_its_successor_the_same() -> None:
+    ray: Any = pytest.importorskip("ray", reason="needs the package ray")
+    with local_cluster({"num_cpus": 2, "num_gpus": 4}) as cluster:
+        engine: Any = make_engine("ray", workers=2, address=cluster.address)
+        crew = engine.crew(gpu_teller)
+        try:
+            crew.need(2)
+            for piece in ("a", "die", "b", "c"):
+                crew.submit(piece)
+            told = {event.value for event in crew.events() if event.kind == "part"}
+            assert all(len(gpus.split(",")) == 2 for _, gpus in told)
+            assert len({gpus for _, gpus in told}) <= 2
+            with pytest.raises(UserError, match="needs 5 GPUs on one machine"):
+                crew.need(5)
+        finally:
+            crew.close()
+            groups = ray.util.placement_group_table().values()
+            engine.close()
+    assert len(groups) == 2
+    assert all(each["strategy"] == "STRICT_PACK" for each in groups)
+    assert all(each["state"] == "REMOVED" for each in groups)
 
 
 class FakeRay:
