@@ -275,7 +275,10 @@ def forecast_and_show(
     from palimpsest.judging import forecast
     from palimpsest.lm.models import PriceTable
 
-    names = ("base", "tuned", "suite", "via", "limit", "scorer")
+    names = (
+        "base", "tuned", "suite", "via", "limit", "scorer",
+        "noise_floor", "until_sure", "n_workers",
+    )  # fmt: skip
     found = forecast(
         **{name: asked[name] for name in names},
         out=out,
@@ -305,13 +308,22 @@ def _forecast_of(model: ModelForecast) -> str:
     about = "" if model.counts == "tokenizer" else "about "
     parts = [
         f"{model.n_to_ask:,} of {model.n_questions:,} questions to ask",
+        *([f"{model.n_again:,} of them for the noise floor"] if model.n_again else []),
         f"{about}{model.n_prompt_tokens:,} tokens of prompts",
         f"{'about' if model.seconds else 'at most'} {model.n_answer_tokens:,} of answers",
     ]
     if model.seconds is not None:
         parts.append(f"about {duration(model.seconds)}")
+    if model.n_workers > 1:
+        parts[-1] += f" by {model.n_workers} workers"
     if model.memory_bytes is not None:
-        parts.append(f"{model.memory_bytes / 2**30:.1f} GiB of memory")
+        each = " each" if model.n_workers > 1 else ""
+        parts.append(f"{model.memory_bytes / 2**30:.1f} GiB of memory{each}")
+    if model.n_least is not None:
+        least = f"until sure at least {model.n_least:,} questions"
+        if model.seconds_least is not None:
+            least += f" and about {duration(model.seconds_least)}"
+        parts.append(least)
     if model.cost_usd is not None:
         parts.append(f"at most ${model.cost_usd:.2f}")
     return ", ".join(parts) + "."
