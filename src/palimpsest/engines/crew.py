@@ -103,7 +103,10 @@ class Staff(ABC):
 
     @abstractmethod
     def listen(self, workers: Sequence[Worker]) -> list[tuple[Worker, Told]]:
-        """Wait until one of the workers has something to say, and return what they say."""
+        """Wait until one of the workers has something to say, and return what they say.
+
+        What one says stands in its order; nothing comes after the end of a piece.
+        """
 
 
 class Place:
@@ -210,8 +213,14 @@ class Crew:
                     place for place in self.places if not place.seat or place.piece is not None
                 ]
                 by_worker = {id(place.worker): place for place in listening}
-                for worker, told in self._staff.listen([place.worker for place in listening]):
-                    yield from self._hear(by_worker[id(worker)], told)
+                heard = self._staff.listen([place.worker for place in listening])
+                events, failure = self._hear_all(
+                    [(by_worker[id(worker)], told) for worker, told in heard]
+                )
+                self._deal()  # before the caller has its time with what came
+                yield from events
+                if failure is not None:
+                    raise failure
         finally:
             self._forget()
 
@@ -227,6 +236,18 @@ class Crew:
         for place in self.places:
             if place.seat and place.piece is None and self._waiting:
                 place.begin(*self._waiting.popleft())
+
+    def _hear_all(
+        self, heard: Sequence[tuple[Place, Told]]
+    ) -> tuple[list[Event], Exception | None]:
+        """Return what came of it, and the first failure."""
+        events: list[Event] = []
+        for place, told in heard:
+            try:
+                events += self._hear(place, told)
+            except (UserError, RuntimeError) as error:
+                return events, error
+        return events, None
 
     def _hear(self, place: Place, told: Told) -> Iterator[Event]:
         number = self.places.index(place)

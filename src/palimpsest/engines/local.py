@@ -22,6 +22,10 @@ _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Environment variables by which libraries start threads when they are imported."""
 
 
+_MOST_HEARD = 64
+"""Messages of a worker that are taken at a time, so that all are heard."""
+
+
 class HereEngine(Engine):
     """This process, one piece of work after the other."""
 
@@ -125,6 +129,14 @@ class _Process(Worker):
             return Told("dead", Death(why))
         return told
 
+    def hear_all(self) -> Iterator[Told]:
+        """Yield what it has said; there is something."""
+        for _ in range(_MOST_HEARD):
+            told = self.hear()
+            yield told
+            if told.kind != "part" or not self.pipe.poll():
+                return
+
     def kill(self) -> None:
         """End the process and wait for it."""
         self.process.kill()
@@ -188,9 +200,10 @@ class ProcessStaff(Staff):
         return _Process(self._context, self._start, settings)
 
     def listen(self, workers: Sequence[Worker]) -> list[tuple[Worker, Told]]:
-        """Wait on the pipes."""
+        """Wait on the pipes, and take what is in them."""
         by_pipe = {worker.pipe: worker for worker in workers if isinstance(worker, _Process)}
-        return [(by_pipe[pipe], by_pipe[pipe].hear()) for pipe in wait(list(by_pipe))]  # type: ignore[index]
+        ready = [by_pipe[pipe] for pipe in wait(list(by_pipe))]  # type: ignore[index]
+        return [(worker, told) for worker in ready for told in worker.hear_all()]
 
 
 class _Settings(NamedTuple):

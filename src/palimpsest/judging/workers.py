@@ -187,6 +187,11 @@ class Workers:
             self._crew.need(model.n_gpus)
         return HeldModel(model, self._crew, self._tally)
 
+    def processes(self) -> list[int]:
+        """Return the numbers of the workers' processes, on whatever machine."""
+        places = [] if self._crew is None else self._crew.places
+        return [place.seat.pid for place in places if place.seat is not None]
+
     def record(self) -> CrewRecord | None:
         """Return who has done what so far; ``None`` where there are no workers."""
         if self._crew is None:
