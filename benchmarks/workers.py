@@ -92,7 +92,10 @@ def compare(name: str, pair: tuple[str, str], suite: str, limit: int, engines: l
 
 def memory(pids: Sequence[int]) -> float:
     """Return how many MiB processes take, pages in common once between them."""
-    texts = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pids]
+    statuses = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
+    servers = {int(re.search(r"^PPid:\s+(\d+)", text, re.M)[1]) for text in statuses}  # type: ignore[index]
+    everyone = [*pids, *(servers - {os.getpid()})]  # what was imported before they were forked
+    texts = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in everyone]
     return sum(int(re.search(r"^Pss: +(\d+)", text, re.M)[1]) for text in texts) / 1024  # type: ignore[index]
 
 
