@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
@@ -31,6 +32,12 @@ def counter() -> Callable[[Any], Iterator[Any]]:
             raise UserError("It is wrong.", hint="Write it right.")
         if piece == "fault":
             raise ZeroDivisionError("by nothing")
+        if piece == "child":
+            child = multiprocessing.get_context("spawn").Process(target=os.getpid)
+            child.start()
+            child.join()
+            yield child.exitcode
+            return
         if piece == "sleep":
             time.sleep(60)
         yield piece

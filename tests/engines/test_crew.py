@@ -61,6 +61,11 @@ def test_a_worker_that_is_killed_while_idle_loses_its_next_piece_alone(crew: Cre
     assert list(ends.values()).count("lost") <= len(pids)
 
 
+def test_a_worker_may_have_processes_of_its_own(crew: Crew) -> None:
+    crew.submit("child")
+    assert [event.value for event in crew.events() if event.kind == "part"] == [0]
+
+
 def test_mistakes_and_faults_in_a_worker_are_raised_here(crew: Crew) -> None:
     crew.submit("mistake")
     with pytest.raises(UserError, match=r"It is wrong\.\nWrite it right\."):

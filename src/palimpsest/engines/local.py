@@ -244,6 +244,8 @@ def _work(pipe: Connection, start: Start, settings: _Settings) -> None:
     import torch
 
     torch.set_num_threads(settings.n_threads)
+    # It may have processes of its own, as vLLM has for several GPUs; Python forbids it by default.
+    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
     _obey_parent()
     hand = start()
     pipe.send(Told("ready", Seat.here()))
