@@ -11,7 +11,9 @@ SUITE_60M = "icl-vs-if:n=100,languages=en"
 N_TOKENS = 32_000
 
 
-def save_random_llama(folder: Path, texts: Sequence[str]) -> str:
+def save_random_llama(
+    folder: Path, texts: Sequence[str], *, width: int = 512, dtype: str = "float32"
+) -> str:
     """Write the checkpoint into ``folder`` and return its spec.
 
     The tokenizer is trained on ``texts``; tokens without a text fill up its vocabulary, so that
@@ -28,8 +30,8 @@ def save_random_llama(folder: Path, texts: Sequence[str]) -> str:
     tokenizer.save_pretrained(folder)
     config = LlamaConfig(
         vocab_size=N_TOKENS,
-        hidden_size=512,
-        intermediate_size=1376,
+        hidden_size=width,
+        intermediate_size=width * 43 // 16,
         num_hidden_layers=8,
         num_attention_heads=8,
         max_position_embeddings=512,
@@ -37,5 +39,5 @@ def save_random_llama(folder: Path, texts: Sequence[str]) -> str:
         eos_token_id=tokenizer.eos_token_id,
     )
     torch.manual_seed(0)
-    LlamaForCausalLM(config).save_pretrained(folder)
+    LlamaForCausalLM(config).to(getattr(torch, dtype)).save_pretrained(folder)
     return str(folder)

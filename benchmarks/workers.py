@@ -2,26 +2,35 @@
 
     python -m benchmarks.workers
     python -m benchmarks.workers --only rosetta
+    python -m benchmarks.workers --only memory
 
 The peer is the same diagnosis by one process on one core. Each runs as a command of its own; its
 time is that from the first answer on, so that starting Python, loading weights and, for Ray,
 starting a cluster are left out. Best on a machine with two idle cores.
+
+Memory is what two processes take together (PSS, which divides pages that several have in common),
+against one, for random Llamas; no clock matters to that.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.random_llama import SUITE_60M, save_random_llama
+from palimpsest.engines import make_engine
+from palimpsest.judging import Workers
+from palimpsest.lm.models import load_model
 from palimpsest.lm.suites import load_suite
 
-SPEED_UP, OVERHEAD = 1.7, 0.05
+SPEED_UP, OVERHEAD, SECOND = 1.7, 0.05, 0.2
 N_ROUNDS = 3
 
 PROGRAM = """
@@ -81,8 +90,51 @@ def compare(name: str, pair: tuple[str, str], suite: str, limit: int, engines: l
         print(f"  {engine}, {n} worker(s): {ratio:.2f} times as fast ({ends}; {goal})")
 
 
+def memory(pids: Sequence[int]) -> float:
+    """Return how many MiB processes take, pages in common once between them."""
+    statuses = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
+    servers = {int(re.search(r"^PPid:\s+(\d+)", text, re.M)[1]) for text in statuses}  # type: ignore[index]
+    everyone = [*pids, *(servers - {os.getpid()})]  # what was imported before they were forked
+    texts = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in everyone]
+    return sum(int(re.search(r"^Pss: +(\d+)", text, re.M)[1]) for text in texts) / 1024  # type: ignore[index]
+
+
+def megabytes_of(folder: Path, dtype: str, n_workers: int) -> float:
+    """Return what the workers take that have answered a question each with a model."""
+    with Workers(make_engine("processes", workers=n_workers)) as workers:
+        model = workers.hold(load_model(f"hf:{folder},dtype={dtype},batch_tokens=512"))
+        asked = [f"Number {n} is" for n in range(64 * n_workers)]
+        dict(model.generate(asked, max_new_tokens=1))
+        pids = workers.processes()
+        assert len(pids) == n_workers
+        return memory(pids)
+
+
+def compare_memory(width: int, stored: str, dtype: str) -> None:
+    """Print what a second worker takes of the memory of the first."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        prompts = [str(each.prompt) for each in load_suite(SUITE_60M).examples]
+        save_random_llama(folder, prompts, width=width, dtype=stored)
+        n_bytes = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+        one, two = (megabytes_of(folder, dtype, n) for n in (1, 2))
+    print(
+        f"Llama, {n_bytes / 2**20:.0f} MiB of {stored}, computed in {dtype}: one worker "
+        f"{one:.0f} MiB, the second {two - one:.0f} more, {100 * (two / one - 1):.0f} % "
+        f"(goal under {100 * SECOND:.0f} %)"
+    )
+
+
 def main(only: str, engines: list[str]) -> None:
     """Compare on the embedded pair and on a random Llama of 60 million parameters."""
+    if only in ("", "memory"):
+        for width in (512, 1024):
+            for stored, dtype in (
+                ("float32", "float32"),
+                ("bfloat16", "bfloat16"),
+                ("bfloat16", "float32"),
+            ):
+                compare_memory(width, stored, dtype)
     if only in ("", "rosetta"):
         compare("Rosetta", ("rosetta:base", "rosetta:tuned"), "rosetta", 100, engines)
     if only in ("", "llama"):
@@ -97,7 +149,7 @@ def main(only: str, engines: list[str]) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=["", "rosetta", "llama"], default="")
+    parser.add_argument("--only", choices=["", "rosetta", "llama", "memory"], default="")
     parser.add_argument("--engine", action="append", help="By default processes; ray as well.")
     given = parser.parse_args()
     main(given.only, given.engine or ["processes"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
@@ -31,10 +32,27 @@ def counter() -> Callable[[Any], Iterator[Any]]:
             raise UserError("It is wrong.", hint="Write it right.")
         if piece == "fault":
             raise ZeroDivisionError("by nothing")
+        if piece == "child":
+            child = multiprocessing.get_context("spawn").Process(target=os.getpid)
+            child.start()
+            child.join()
+            yield child.exitcode
+            return
         if piece == "sleep":
             time.sleep(60)
         yield piece
         yield os.getpid(), n_pieces
+
+    return hand
+
+
+def gpu_teller() -> Callable[[Any], Iterator[Any]]:
+    """A hand that says which GPUs it has; it dies of ``die``."""
+
+    def hand(piece: Any) -> Iterator[Any]:
+        if piece == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield os.getpid(), os.environ.get("CUDA_VISIBLE_DEVICES", "")
 
     return hand
 

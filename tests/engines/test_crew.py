@@ -45,7 +45,7 @@ def test_a_worker_that_dies_is_replaced_and_its_piece_is_said_to_be_lost(crew: C
         (kept, "part"),
         (kept, "done"),
     }
-    assert "exit code -9" in next(event.value for event in events if event.kind == "lost")
+    assert "exit code -9" in next(event.value.why for event in events if event.kind == "lost")
     again = crew.submit("live")
     assert (again, "done") in {(event.piece, event.kind) for event in crew.events()}
 
@@ -59,6 +59,11 @@ def test_a_worker_that_is_killed_while_idle_loses_its_next_piece_alone(crew: Cre
     ends = {event.piece: event.kind for event in crew.events() if event.kind != "part"}
     assert set(ends) == set(pieces)
     assert list(ends.values()).count("lost") <= len(pids)
+
+
+def test_a_worker_may_have_processes_of_its_own(crew: Crew) -> None:
+    crew.submit("child")
+    assert [event.value for event in crew.events() if event.kind == "part"] == [0]
 
 
 def test_mistakes_and_faults_in_a_worker_are_raised_here(crew: Crew) -> None:

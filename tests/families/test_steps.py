@@ -74,6 +74,14 @@ def test_a_checkpoint_that_is_being_written_waits(tmp_path: Path, written: tuple
     assert [each.step for each in find_steps("base", [str(tmp_path)])] == [5]
 
 
+def test_a_clock_that_is_behind_that_of_the_disk_is_a_mistake_that_says_so(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    ahead = time.time() + 600
+    os.utime(tmp_path / "config.json", (ahead, ahead))
+    with pytest.raises(UserError, match=r"dated (599|600) s in the future: the clock of the disk"):
+        is_settled(tmp_path)
+
+
 def test_the_first_checkpoint_that_is_being_written_waits_too(tmp_path: Path) -> None:
     files = ("config.json", "optimizer.pt", "pytorch_model.bin")
     folder = checkpoint(tmp_path / "checkpoint-5", *files)

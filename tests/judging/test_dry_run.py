@@ -8,6 +8,7 @@ import pytest
 
 from palimpsest.judging.diagnosis import diagnose
 from palimpsest.judging.dry_run import N_SAMPLE, forecast
+from palimpsest.judging.rounds import FIRST_ROUND
 from palimpsest.lm.models import PriceTable, ScriptedModel, load_model
 from palimpsest.lm.suites import Example, Suite
 from palimpsest.records import AnswerStore
@@ -98,3 +99,28 @@ def test_an_endpoint_is_asked_nothing_and_its_cost_is_counted(tmp_path: Path) ->
     expected = (1000 * base.n_prompt_tokens + 2000 * base.n_answer_tokens) / 1e6
     assert base.cost_usd == pytest.approx(expected)
     assert json.loads(json.dumps(found.to_json()))["models"][0]["cost_usd"] == base.cost_usd
+
+
+def test_asking_again_and_until_sure_are_foreseen(tmp_path: Path) -> None:
+    how: dict[str, Any] = {"suite": SUITE, "via": VIAS, "out": tmp_path / "run", "n_sample": 0}
+    plain = forecast(**pair(), **how)
+    found = forecast(**pair(), **how, noise_floor=2, until_sure=True)
+    base, tuned = found.models
+    assert base.n_to_ask == plain.models[0].n_to_ask + 2 * 3 * N
+    assert (base.n_again, tuned.n_again) == (2 * 3 * N, 0)
+    assert tuned.n_to_ask == plain.models[1].n_to_ask
+    assert base.n_least == tuned.n_least == 3 * FIRST_ROUND
+    assert base.n_prompt_tokens > plain.models[0].n_prompt_tokens == tuned.n_prompt_tokens
+    diagnose(**pair(), suite=SUITE, via=VIAS, out=tmp_path / "run", n_resamples=100)
+    after = forecast(**pair(), **how, noise_floor=2, until_sure=True)
+    assert [each.n_to_ask for each in after.models] == [2 * 3 * N, 0]
+    assert [each.n_least for each in after.models] == [0, 0]
+
+
+def test_workers_divide_the_time_of_models_that_are_computed_here() -> None:
+    asked: dict[str, Any] = {"base": "rosetta:base", "suite": "rosetta", "limit": 3, "via": []}
+    found = forecast(tuned=Counting("tuned"), **asked, until_sure=True, n_workers=4)
+    base, tuned = found.models
+    assert (base.n_workers, tuned.n_workers) == (4, 1)
+    assert base.seconds is not None
+    assert base.seconds_least == pytest.approx(base.seconds)  # 3 examples are a first round

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import signal
 import threading
 import time
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.mortal_models import POISON, MortalModel
+from tests.records.test_failures import fill_up, small_disk
 
 from palimpsest.engines import make_engine
 from palimpsest.errors import UserError
@@ -25,9 +27,11 @@ from palimpsest.judging.evaluation import evaluate
 from palimpsest.judging.recommend import recommend
 from palimpsest.judging.via import parse_via
 from palimpsest.judging.workers import N_DEATHS, HeldModel, Workers, pieces
-from palimpsest.lm.models import LanguageModel, ScriptedModel, load_model
+from palimpsest.lm.models import ROSETTA_WEIGHTS, LanguageModel, ScriptedModel, load_model
 from palimpsest.lm.suites import Example, Suite, load_suite
 from palimpsest.records import AnswerRow, AnswerStore
+
+__all__ = ["small_disk"]  # a fixture
 
 VIAS = ("identity", "leet", "rot13")
 
@@ -144,6 +148,56 @@ def test_a_worker_with_other_files_is_a_mistake(tmp_path: Path) -> None:
         pytest.raises(UserError, match=r"finds another model.*expected of other files"),
     ):
         list(model.generate(["a"], max_new_tokens=1))
+
+
+def test_a_worker_without_the_model_s_files_is_a_mistake_that_names_its_machine(
+    tmp_path: Path,
+) -> None:
+    folder = shutil.copytree(ROSETTA_WEIGHTS / "base", tmp_path / "model")
+    with held(load_model(str(folder)), 1) as model:
+        shutil.rmtree(folder)
+        with pytest.raises(UserError, match=r"machine '.+' cannot open the model: .*\n.*same name"):
+            list(model.generate(["a"], max_new_tokens=1))
+
+
+def test_a_full_disk_is_told_and_the_next_run_continues(small_disk: Path, tmp_path: Path) -> None:
+    suite = suite_of(["word"] * 20)
+    vias = [parse_via("identity", suite)]
+    filled: list[Path] = []
+
+    def fill(n_done: int, n_total: int, n_reused: int) -> None:
+        if n_done > 5 and not filled:
+            filled.append(fill_up(small_disk))
+
+    with held(MortalModel(str(tmp_path)), 2) as held_model:
+        model = cast("LanguageModel", held_model)
+        asked: Any = {"role": "base"}
+        with AnswerStore(small_disk / "answers.sqlite") as store:
+            asked["store"] = store
+            with pytest.raises(UserError, match=r"The disk that holds '.*' is full"):
+                evaluate(model, suite, vias, **asked, progress=fill)
+        filled[0].unlink()
+        with AnswerStore(small_disk / "answers.sqlite") as store:
+            asked["store"] = store
+            assert len(evaluate(model, suite, vias, **asked)) == 20
+
+
+def test_what_each_worker_did_is_recorded(tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    words = ["word"] * 90
+    words[3] = POISON
+    suite = suite_of(words)
+    with Workers(make_engine("processes", workers=2)) as workers:
+        model = workers.hold(MortalModel(str(tmp_path / "log")))
+        answers(model, suite, tmp_path)
+        record = workers.record()
+    assert record is not None
+    assert record.engine == "processes"
+    assert record.n_set_aside == 1
+    assert len(record.workers) == 2
+    assert sum(each.n_answers for each in record.workers) == 3 * 90 - 1
+    assert sum(each.n_restarts for each in record.workers) >= N_DEATHS
+    assert all(each.host and each.busy_seconds > 0 for each in record.workers)
 
 
 def test_models_that_are_asked_elsewhere_are_asked_from_here() -> None:

@@ -34,6 +34,7 @@ from palimpsest.cli.options import (
     Whole,
     WholeAnswers,
     exit_if_failed,
+    n_planned,
     with_form,
     workers_of,
 )
@@ -120,7 +121,11 @@ def diagnose(
         "seed": seed,
     }
     if plan:
-        forecast_and_show(asked, out, prices, quiet=quiet, as_json=json)
+        how = {"noise_floor": noise_floor, "until_sure": until_sure}
+        n_workers = n_planned(engine, workers)
+        forecast_and_show(
+            {**asked, **how, "n_workers": n_workers}, out, prices, quiet=quiet, as_json=json
+        )
         return
     measured: dict[str, Any] = {
         "inference": inference, "noise_floor": noise_floor, "until_sure": until_sure,

@@ -195,6 +195,13 @@ Address = Annotated[
 ]
 
 
+def n_planned(name: str, workers: int | None) -> int:
+    """Return how many workers the options ask for, and start none."""
+    from palimpsest.engines import n_cores
+
+    return 1 if name == "here" else workers or n_cores()
+
+
 def workers_of(name: str, workers: int | None, address: str | None) -> Workers:
     """Return the workers that the options ask for.
 

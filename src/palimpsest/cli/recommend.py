@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from palimpsest.cli.options import Address, EngineName, Json, NWorkers, Quiet, Seed, workers_of
-from palimpsest.cli.terminal import json_text, progress_bars
+from palimpsest.cli.terminal import json_text, progress_bars, told_by
 from palimpsest.errors import UserError
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def recommend(
         workers_of(engine, workers, address) as held_by,
         progress_bars(enabled=not quiet and not json) as show,
     ):
+        tell = told_by(show, held_by)
         found = rank(
             tuned,
             prompts=prompts,
@@ -80,8 +81,8 @@ def recommend(
             limit=limit,
             workers=held_by,
             seed=seed,
-            progress=lambda role, n_done, n_total: show(
-                f"{role}: prompts asked", n_done, n_total, ""
+            progress=lambda role, n_done, n_total: tell(
+                f"{role}: prompts asked", n_done, n_total, 0
             ),
         )
     if out is not None:

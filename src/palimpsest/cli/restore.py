@@ -153,7 +153,7 @@ def restore(
             train=parse_recipe(train_set or ()) if train else None,
             seed=seed,
             command=command_line(),
-            progress=told_by(show),
+            progress=told_by(show, held_by),
             notify=None if json else show_notes,
         )
     if json:

@@ -19,10 +19,15 @@ if TYPE_CHECKING:
     from palimpsest.records import Results
 
 Show = Callable[[str, int, int, str], None]
-"""Told a bar's name, how much is done, of how much, and a note such as a loss."""
+"""Told a bar's name, how much is done, of how much (0 where nobody knows), and a note such as a
+loss."""
 
 SECONDS_BETWEEN_LINES = 60.0
 """Of progress, where standard error is a file."""
+
+_SECONDS_BETWEEN_WORKERS = 1.0
+_MOST_WORKERS = 16
+"""How many are shown one by one."""
 
 _ACTS = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Beyond what JSON escapes by itself: terminal controls, reordering marks, lone surrogates."""
@@ -62,7 +67,7 @@ def progress_bars(*, enabled: bool = True) -> Iterator[Show]:
 
         def show(name: str, n_done: int, n_total: int, note: str) -> None:
             if name not in tasks:
-                tasks[name] = bars.add_task(name, total=n_total, completed=n_done, note="")
+                tasks[name] = bars.add_task(name, total=n_total or None, note="")
             bars.update(tasks[name], completed=n_done, note=note)
 
         yield show
@@ -84,15 +89,24 @@ def rate(n_answers: int, seconds: float) -> str:
 
 
 class _Lines:
-    """Writes progress as lines: one a minute, and one where something is done."""
+    """Writes progress as lines: one a minute, and one where something is done.
+
+    What has no end is written along with the others.
+    """
 
     def __init__(self) -> None:
+        self._endless: dict[str, str] = {}
         self._started: dict[str, tuple[float, int]] = {}
         self._finished: set[str] = set()
         self._told = time.monotonic()
 
     def __call__(self, name: str, n_done: int, n_total: int, note: str) -> None:
         """Write a line if one is due."""
+        if not n_total:
+            self._endless[name] = f"{name} {n_done}"
+            if note:
+                self._endless[name] += f", {note}"
+            return
         now = time.monotonic()
         start, n_before = self._started.setdefault(name, (now, n_done))
         is_finished = n_done >= n_total and name not in self._finished
@@ -107,7 +121,10 @@ class _Lines:
 
             seconds = (now - start) * (n_total - n_done) / (n_done - n_before)
             left = f"about {duration(seconds)} left"
-        typer.echo(", ".join(filter(None, (f"{name} {n_done}/{n_total}", note, left))), err=True)
+        line = ", ".join(filter(None, (f"{name} {n_done}/{n_total}", note, left)))
+        for each in (line, *self._endless.values()):
+            typer.echo(each, err=True)
+        self._endless.clear()
 
 
 def json_text(value: Any) -> str:
@@ -125,16 +142,45 @@ def json_text(value: Any) -> str:
     return _ACTS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
-def told_by(show: Show) -> Callable[[str, int, int, int], None]:
-    """Return what is told of answers, of how many, and how many of them were on file."""
+def told_by(show: Show, workers: Workers | None = None) -> Callable[[str, int, int, int], None]:
+    """Return what is told of answers, of how many, and how many of them were on file.
+
+    Args:
+        show: Draws it.
+        workers: Who answer: what each has done is shown as well, once a second.
+    """
     started: dict[str, float] = {}
+    told = float("-inf")
 
     def tell(name: str, n_done: int, n_total: int, n_reused: int) -> None:
+        nonlocal told
         now = time.monotonic()
+        if n_done > n_reused and (now - told > _SECONDS_BETWEEN_WORKERS or n_done == n_total):
+            told = now
+            _show_workers(show, workers)
         seconds = now - started.setdefault(name, now)
         show(name, n_done, n_total, rate(n_done - n_reused, seconds))
 
     return tell
+
+
+def _show_workers(show: Show, workers: Workers | None) -> None:
+    """Show what each worker has done, and how often its place had to be filled again."""
+    crew = None if workers is None else workers.record()
+    if crew is None:
+        return
+    for number, each in enumerate(crew.workers[:_MOST_WORKERS], 1):
+        parts = [each.host or "getting ready", rate(each.n_answers, each.busy_seconds)]
+        if each.n_restarts:
+            parts.append(f"{each.n_restarts} restarts" if each.n_restarts > 1 else "1 restart")
+        show(f"  worker {number}", each.n_answers, 0, ", ".join(filter(None, parts)))
+    rest = crew.workers[_MOST_WORKERS:]
+    if rest:
+        n_restarts = sum(each.n_restarts for each in rest)
+        note = f"{n_restarts} restarts" if n_restarts else ""
+        show(f"  {len(rest)} more", sum(each.n_answers for each in rest), 0, note)
+    if crew.n_set_aside:
+        show("  set aside", crew.n_set_aside, 0, "prompts that end their workers")
 
 
 def diagnose_and_show(
@@ -187,7 +233,7 @@ def diagnose_and_show(
             workers=held_by,
             seed=seed,
             command=command_line(),
-            progress=told_by(show),
+            progress=told_by(show, held_by),
             notify=None if as_json else notify,
         )
     show_results(results, out, quiet=quiet, as_json=as_json, told=told)
@@ -213,7 +259,7 @@ def answer_and_tell(
             out=out,
             workers=held_by,
             command=command_line(),
-            progress=told_by(show),
+            progress=told_by(show, held_by),
             notify=show_notes,
         )
     typer.echo(
@@ -229,7 +275,10 @@ def forecast_and_show(
     from palimpsest.judging import forecast
     from palimpsest.lm.models import PriceTable
 
-    names = ("base", "tuned", "suite", "via", "limit", "scorer")
+    names = (
+        "base", "tuned", "suite", "via", "limit", "scorer",
+        "noise_floor", "until_sure", "n_workers",
+    )  # fmt: skip
     found = forecast(
         **{name: asked[name] for name in names},
         out=out,
@@ -259,13 +308,22 @@ def _forecast_of(model: ModelForecast) -> str:
     about = "" if model.counts == "tokenizer" else "about "
     parts = [
         f"{model.n_to_ask:,} of {model.n_questions:,} questions to ask",
+        *([f"{model.n_again:,} of them for the noise floor"] if model.n_again else []),
         f"{about}{model.n_prompt_tokens:,} tokens of prompts",
         f"{'about' if model.seconds else 'at most'} {model.n_answer_tokens:,} of answers",
     ]
     if model.seconds is not None:
         parts.append(f"about {duration(model.seconds)}")
+    if model.n_workers > 1:
+        parts[-1] += f" by {model.n_workers} workers"
     if model.memory_bytes is not None:
-        parts.append(f"{model.memory_bytes / 2**30:.1f} GiB of memory")
+        each = " each" if model.n_workers > 1 else ""
+        parts.append(f"{model.memory_bytes / 2**30:.1f} GiB of memory{each}")
+    if model.n_least is not None:
+        least = f"until sure at least {model.n_least:,} questions"
+        if model.seconds_least is not None:
+            least += f" and about {duration(model.seconds_least)}"
+        parts.append(least)
     if model.cost_usd is not None:
         parts.append(f"at most ${model.cost_usd:.2f}")
     return ", ".join(parts) + "."

@@ -110,7 +110,7 @@ def trace(
             patience_seconds=60 * patience,
             seed=seed,
             command=command_line(),
-            progress=told_by(show),
+            progress=told_by(show, held_by),
             notify=None if json else show_notes,
             told=None if json else _tell,
         )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import time
 import traceback
 from abc import ABC, abstractmethod
 from collections import deque
@@ -20,12 +23,34 @@ _N_FAILED_STARTS = 3
 """Workers that may end before they are ready, one after the other, until that is an error."""
 
 
+class Seat(NamedTuple):
+    """Where a worker is."""
+
+    host: str
+    pid: int
+
+    @classmethod
+    def here(cls) -> Seat:
+        """Return that of this process."""
+        return cls(socket.gethostname(), os.getpid())
+
+
+class Death(NamedTuple):
+    """Why a worker is no more."""
+
+    why: str
+    """As far as that is known."""
+    with_machine: bool = False
+    """Whether its machine went, which is no fault of the worker or of what it was doing."""
+
+
 class Told(NamedTuple):
     """What a worker says, or what is found out about it."""
 
     kind: Literal["ready", "part", "done", "failed", "dead"]
     value: Any = None
-    """The part; of ``failed`` the error; of ``dead`` why, as far as that is known."""
+    """Of ``ready`` its :class:`Seat`; the part; of ``failed`` the error; of ``dead`` a
+    :class:`Death`."""
 
 
 class Event(NamedTuple):
@@ -36,7 +61,7 @@ class Event(NamedTuple):
     kind: Literal["part", "done", "lost"]
     """A part of what comes of it; the end; or that its worker died, and what came so far is all."""
     value: Any
-    """The part, or why the worker died."""
+    """The part, or the worker's :class:`Death`."""
     worker: int
     """Which place in the crew."""
 
@@ -57,6 +82,20 @@ class Staff(ABC):
     """Where workers come from."""
 
     n_workers: int
+    is_here: bool
+    """Whether all workers are on this machine."""
+
+    @abstractmethod
+    def need(self, n_gpus: int) -> None:
+        """Give each worker that is hired from now on so many GPUs.
+
+        Raises:
+            UserError: There are not so many.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what is kept for workers; they have ended."""
 
     @abstractmethod
     def hire(self, place: int) -> Worker:
@@ -64,16 +103,48 @@ class Staff(ABC):
 
     @abstractmethod
     def listen(self, workers: Sequence[Worker]) -> list[tuple[Worker, Told]]:
-        """Wait until one of the workers has something to say, and return what they say."""
+        """Wait until one of the workers has something to say, and return what they say.
+
+        What one says stands in its order; nothing comes after the end of a piece.
+        """
 
 
-class _Place:
-    """A place in a crew, and who fills it."""
+class Place:
+    """A place in a crew, and who fills it.
+
+    Args:
+        worker: Who does so first.
+    """
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
-        self.ready = False
+        self.seat: Seat | None = None
+        """Where its worker is; ``None`` while that one gets ready."""
         self.piece: int | None = None
+        """What its worker is doing."""
+        self.host = ""
+        """The machine of the last worker that was ready."""
+        self.n_restarts = 0
+        """How many workers have died in it."""
+        self._busy_seconds = 0.0
+        self._busy_since: float | None = None
+
+    @property
+    def busy_seconds(self) -> float:
+        """How long its workers have been doing pieces, this moment's included."""
+        if self._busy_since is None:
+            return self._busy_seconds
+        return self._busy_seconds + time.monotonic() - self._busy_since
+
+    def begin(self, number: int, piece: Any) -> None:
+        """Give its worker a piece."""
+        self.piece, self._busy_since = number, time.monotonic()
+        self.worker.give(piece)
+
+    def end(self) -> None:
+        """Note that its worker does nothing any more."""
+        self._busy_seconds, self._busy_since = self.busy_seconds, None
+        self.piece = None
 
 
 class Crew:
@@ -88,15 +159,35 @@ class Crew:
 
     def __init__(self, staff: Staff) -> None:
         self._staff = staff
-        self._places: list[_Place] = []
+        self.places: list[Place] = []
+        """None before the first piece."""
         self._waiting: deque[tuple[int, Any]] = deque()
         self._n_submitted = 0
+        self._n_gpus = 0
         self._n_failed_starts = 0
 
     @property
     def n_workers(self) -> int:
         """How many workers there are, or will be."""
         return self._staff.n_workers
+
+    @property
+    def shares_memory(self) -> bool:
+        """Whether several workers are on the machine of this process."""
+        return self._staff.is_here and self._staff.n_workers > 1
+
+    def need(self, n_gpus: int) -> None:
+        """Give each worker at least so many GPUs; those that have fewer are replaced.
+
+        Raises:
+            UserError: There are not so many.
+        """
+        if n_gpus > self._n_gpus:
+            self._n_gpus = n_gpus
+            self._staff.need(n_gpus)
+            for place in self.places:
+                place.worker.kill()
+            self.places.clear()
 
     def submit(self, piece: Any) -> int:
         """Put a piece at the end of the queue and return its number."""
@@ -113,72 +204,97 @@ class Crew:
             UserError: One was raised in a worker, or workers end as soon as they begin.
             RuntimeError: A worker's work raised another exception; its traceback is the message.
         """
-        while len(self._places) < self.n_workers:
-            self._places.append(_Place(self._staff.hire(len(self._places))))
+        while len(self.places) < self.n_workers:
+            self.places.append(Place(self._staff.hire(len(self.places))))
         try:
-            while self._waiting or any(place.piece is not None for place in self._places):
+            while self._waiting or any(place.piece is not None for place in self.places):
                 self._deal()
                 listening = [
-                    place for place in self._places if not place.ready or place.piece is not None
+                    place for place in self.places if not place.seat or place.piece is not None
                 ]
                 by_worker = {id(place.worker): place for place in listening}
-                for worker, told in self._staff.listen([place.worker for place in listening]):
-                    yield from self._hear(by_worker[id(worker)], told)
+                heard = self._staff.listen([place.worker for place in listening])
+                events, failure = self._hear_all(
+                    [(by_worker[id(worker)], told) for worker, told in heard]
+                )
+                self._deal()  # before the caller has its time with what came
+                yield from events
+                if failure is not None:
+                    raise failure
         finally:
             self._forget()
 
     def close(self) -> None:
         """End all workers."""
         self._waiting.clear()
-        for place in self._places:
+        for place in self.places:
             place.worker.kill()
-        self._places.clear()
+        self.places.clear()
+        self._staff.close()
 
     def _deal(self) -> None:
-        for place in self._places:
-            if place.ready and place.piece is None and self._waiting:
-                place.piece, piece = self._waiting.popleft()
-                place.worker.give(piece)
+        for place in self.places:
+            if place.seat and place.piece is None and self._waiting:
+                place.begin(*self._waiting.popleft())
 
-    def _hear(self, place: _Place, told: Told) -> Iterator[Event]:
-        number = self._places.index(place)
+    def _hear_all(
+        self, heard: Sequence[tuple[Place, Told]]
+    ) -> tuple[list[Event], Exception | None]:
+        """Return what came of it, and the first failure."""
+        events: list[Event] = []
+        for place, told in heard:
+            try:
+                events += self._hear(place, told)
+            except (UserError, RuntimeError) as error:
+                return events, error
+        return events, None
+
+    def _hear(self, place: Place, told: Told) -> Iterator[Event]:
+        number = self.places.index(place)
         if told.kind == "ready":
-            place.ready, self._n_failed_starts = True, 0
+            place.seat, self._n_failed_starts = told.value, 0
+            place.host = told.value.host
         elif told.kind == "dead":
-            lost = self._replace(place, str(told.value))
+            lost = self._replace(place, told.value)
             if lost is not None:
                 yield Event(lost, "lost", told.value, number)
         elif told.kind == "failed":
-            place.piece = None
+            place.end()
+            if place.seat is None:
+                self._refill(place)
             raise told.value
         else:
             assert place.piece is not None
             piece = place.piece
             if told.kind == "done":
-                place.piece = None
+                place.end()
             yield Event(piece, told.kind, told.value, number)
 
-    def _replace(self, place: _Place, why: str) -> int | None:
+    def _replace(self, place: Place, death: Death) -> int | None:
         """Hire another worker for a place, and return which piece is lost, if any."""
-        if not place.ready:
+        if place.seat is None and not death.with_machine:
             self._n_failed_starts += 1
             if self._n_failed_starts >= _N_FAILED_STARTS:
                 raise UserError(
-                    f"{_N_FAILED_STARTS} workers ended before they had begun: {why}",
+                    f"{_N_FAILED_STARTS} workers ended before they had begun: {death.why}.",
                     hint="Is there memory for so many? Try fewer with --workers, or --engine here.",
                 )
-        place.worker.kill()
-        lost, place.piece, place.ready = place.piece, None, False
-        place.worker = self._staff.hire(self._places.index(place))
+        place.n_restarts += 1
+        lost = place.piece
+        self._refill(place)
         return lost
+
+    def _refill(self, place: Place) -> None:
+        place.worker.kill()
+        place.end()
+        place.seat = None
+        place.worker = self._staff.hire(self.places.index(place))
 
     def _forget(self) -> None:
         self._waiting.clear()
-        for place in self._places:
+        for place in self.places:
             if place.piece is not None:
-                place.worker.kill()
-                place.piece, place.ready = None, False
-                place.worker = self._staff.hire(self._places.index(place))
+                self._refill(place)
 
 
 def said_of(hand: Hand, piece: Any) -> Iterator[Told]:

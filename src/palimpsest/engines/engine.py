@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from palimpsest.engines.crew import Crew, Start
 from palimpsest.errors import UserError
@@ -36,6 +36,9 @@ class Engine(ABC):
         UserError: An address for an engine that has none.
     """
 
+    name: ClassVar[str] = ""
+    """What it is called in records."""
+
     shares_disk: bool
     """Whether the work can keep its unfinished state in our folders."""
 
@@ -54,13 +57,14 @@ class Engine(ABC):
             KeyboardInterrupt: Ctrl-C, once every process has saved what it was doing.
         """
 
-    def crew(self, start: Start) -> Crew | None:
+    def crew(self, start: Start, *, preload: Sequence[str] = ()) -> Crew | None:
         """Return workers that keep what they have loaded, such as a model, between pieces of work.
 
         ``None`` where work is done in this process, which keeps it anyway.
 
         Args:
             start: Called in each worker, for what does its work.
+            preload: Modules that this needs, for an engine that can have them ready.
 
         Raises:
             UserError: The engine has none.

@@ -6,14 +6,24 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
-from typing import Any
+from multiprocessing.context import BaseContext
+from typing import Any, NamedTuple
 
-from palimpsest.engines.crew import Crew, Staff, Start, Told, Worker, said_of
+from palimpsest.engines.crew import Crew, Death, Seat, Staff, Start, Told, Worker, said_of
 from palimpsest.engines.engine import Done, Engine, Work, attempt, n_cores
+from palimpsest.errors import UserError
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Environment variables by which libraries start threads when they are imported."""
+
+
+_MOST_HEARD = 64
+"""Messages of a worker that are taken at a time, so that all are heard."""
 
 
 class HereEngine(Engine):
@@ -26,13 +36,14 @@ class HereEngine(Engine):
         for number, piece in enumerate(pieces):
             yield attempt(work, number, piece)
 
-    def crew(self, start: Start) -> None:
+    def crew(self, start: Start, *, preload: Sequence[str] = ()) -> None:
         """Return none: what is loaded here stays here."""
 
 
 class LocalEngine(Engine):
     """Processes of this machine, one a core."""
 
+    name = "processes"
     shares_disk = True
 
     def map(self, work: Work, pieces: Sequence[tuple[Any, ...]]) -> Iterator[Done]:
@@ -58,9 +69,9 @@ class LocalEngine(Engine):
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def crew(self, start: Start) -> Crew:
+    def crew(self, start: Start, *, preload: Sequence[str] = ()) -> Crew:
         """Return processes that keep what they have loaded."""
-        return Crew(ProcessStaff(start, self.workers))
+        return Crew(ProcessStaff(start, self.workers, preload))
 
 
 def _attempt_interruptibly(work: Work, number: int, piece: tuple[Any, ...]) -> Done:
@@ -95,11 +106,10 @@ def _obey_parent() -> None:
 class _Process(Worker):
     """A process of this machine, spoken to through a pipe."""
 
-    def __init__(self, start: Start, place: int, n_workers: int) -> None:
-        context = multiprocessing.get_context("spawn")
+    def __init__(self, context: BaseContext, start: Start, settings: _Settings) -> None:
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(
-            target=_work, args=(theirs, start, place, n_workers), daemon=True
+        self.process = context.Process(  # type: ignore[attr-defined]
+            target=_work, args=(theirs, start, settings), daemon=True
         )
         self.process.start()
         theirs.close()  # so that the pipe ends when the process does
@@ -115,8 +125,17 @@ class _Process(Worker):
             told: Told = self.pipe.recv()
         except (EOFError, OSError):
             self.process.join()
-            return Told("dead", f"its process ended with exit code {self.process.exitcode}")
+            why = f"its process ended with exit code {self.process.exitcode}"
+            return Told("dead", Death(why))
         return told
+
+    def hear_all(self) -> Iterator[Told]:
+        """Yield what it has said; there is something."""
+        for _ in range(_MOST_HEARD):
+            told = self.hear()
+            yield told
+            if told.kind != "part" or not self.pipe.poll():
+                return
 
     def kill(self) -> None:
         """End the process and wait for it."""
@@ -128,34 +147,108 @@ class _Process(Worker):
 class ProcessStaff(Staff):
     """Processes of this machine, which share its cores and its GPUs among them.
 
+    They are forked from a process that has imported what they need and does nothing else: they
+    begin at once, and have its memory in common. Where there are no such servers, they are spawned.
+    Forking this process itself, with threads of PyTorch in it, can lock up.
+
     Args:
         start: Makes a worker's hand.
         n_workers: How many.
+        preload: Modules that the hand needs.
     """
 
-    def __init__(self, start: Start, n_workers: int) -> None:
+    is_here = True
+
+    def __init__(self, start: Start, n_workers: int, preload: Sequence[str] = ()) -> None:
         self._start = start
+        self._preload = ["torch", start.__module__, *preload]
+        self._context: BaseContext | None = None
         self.n_workers = n_workers
+        self._gpus = visible_gpus()
+
+    def need(self, n_gpus: int) -> None:
+        """Check that each worker has so many GPUs for itself.
+
+        Raises:
+            UserError: This machine has fewer.
+        """
+        n_each = len(self._gpus) // self.n_workers
+        if n_gpus <= n_each:
+            return
+        here = f"this machine has {len(self._gpus)}"
+        if n_gpus > len(self._gpus):
+            raise UserError(
+                f"The model needs {n_gpus} GPUs, and {here}.",
+                hint="Lower tensor_parallel_size, or ask it on a larger machine: --engine ray "
+                "--address ADDRESS.",
+            )
+        raise UserError(
+            f"The model needs {n_gpus} GPUs for each worker; {here}, which is {n_each} for each of "
+            f"{self.n_workers}.",
+            hint=f"Use --workers {len(self._gpus) // n_gpus}.",
+        )
+
+    def close(self) -> None:
+        """Do nothing: a process keeps its GPUs no longer than it lives."""
 
     def hire(self, place: int) -> Worker:
-        """Start a process; spawned, as forking one with threads of PyTorch can lock up."""
-        return _Process(self._start, place, self.n_workers)
+        """Start a process."""
+        if self._context is None:
+            self._context = _context(self._preload)
+        gpus = gpus_of(place, self.n_workers, self._gpus)
+        settings = _Settings(gpus, max(1, n_cores() // self.n_workers), dict(os.environ))
+        return _Process(self._context, self._start, settings)
 
     def listen(self, workers: Sequence[Worker]) -> list[tuple[Worker, Told]]:
-        """Wait on the pipes."""
+        """Wait on the pipes, and take what is in them."""
         by_pipe = {worker.pipe: worker for worker in workers if isinstance(worker, _Process)}
-        return [(by_pipe[pipe], by_pipe[pipe].hear()) for pipe in wait(list(by_pipe))]  # type: ignore[index]
+        ready = [by_pipe[pipe] for pipe in wait(list(by_pipe))]  # type: ignore[index]
+        return [(worker, told) for worker in ready for told in worker.hear_all()]
 
 
-def _work(pipe: Connection, start: Start, place: int, n_workers: int) -> None:
+class _Settings(NamedTuple):
+    """What a process is told of its surroundings."""
+
+    gpus: str | None
+    """Those that it may use, as CUDA names them."""
+    n_threads: int
+    environment: Mapping[str, str]
+    """Of whoever hires it; that of the server may be older."""
+
+
+def _context(preload: Sequence[str]) -> BaseContext:
+    """Return how processes are started, with a server that has imported the modules."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(preload))
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))  # nothing but one thread is ever forked
+    try:
+        forkserver.ensure_running()
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
+    return context
+
+
+def _work(pipe: Connection, start: Start, settings: _Settings) -> None:
     """Do pieces of work until the pipe ends."""
-    gpus = gpus_of(place, n_workers, os.environ.get("CUDA_VISIBLE_DEVICES"))
-    if gpus is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus
-    os.environ["OMP_NUM_THREADS"] = str(max(1, n_cores() // n_workers))  # torch is not there yet
+    os.environ.clear()
+    os.environ.update(settings.environment)
+    if settings.gpus is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = settings.gpus
+    os.environ["OMP_NUM_THREADS"] = str(settings.n_threads)
+    import torch
+
+    torch.set_num_threads(settings.n_threads)
+    # It may have processes of its own, as vLLM has for several GPUs; Python forbids it by default.
+    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
     _obey_parent()
     hand = start()
-    pipe.send(Told("ready"))
+    pipe.send(Told("ready", Seat.here()))
     while True:
         try:
             piece = pipe.recv()
@@ -165,21 +258,30 @@ def _work(pipe: Connection, start: Start, place: int, n_workers: int) -> None:
             pipe.send(told)
 
 
-def gpus_of(place: int, n_workers: int, visible: str | None) -> str | None:
-    """Return which of the visible GPUs a worker takes; ``None`` where the list says nothing.
+def visible_gpus() -> list[str]:
+    """Return what CUDA calls the GPUs that this process may use, without touching them."""
+    told = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if told is not None:
+        return [each.strip() for each in told.split(",") if each.strip()]
+    import torch
+
+    return list(map(str, range(torch.cuda.device_count())))
+
+
+def gpus_of(place: int, n_workers: int, visible: Sequence[str]) -> str | None:
+    """Return which of the visible GPUs a worker takes; ``None`` where there are none.
 
     Args:
         place: Of the worker.
         n_workers: How many share the GPUs.
-        visible: ``CUDA_VISIBLE_DEVICES``.
+        visible: What CUDA calls them.
 
     Example:
-        >>> [gpus_of(place, 2, "0,1,2,3") for place in range(2)]
+        >>> [gpus_of(place, 2, ["0", "1", "2", "3"]) for place in range(2)]
         ['0,2', '1,3']
-        >>> [gpus_of(place, 3, "4,5") for place in range(3)]
+        >>> [gpus_of(place, 3, ["4", "5"]) for place in range(3)]
         ['4', '5', '4']
     """
-    gpus = [each for each in (visible or "").split(",") if each.strip()]
-    if not gpus:
+    if not visible:
         return None
-    return ",".join(gpus[place::n_workers]) or gpus[place % len(gpus)]
+    return ",".join(visible[place::n_workers]) or visible[place % len(visible)]

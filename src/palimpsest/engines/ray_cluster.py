@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import re
+import socket
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from palimpsest.engines.crew import Crew, Hand, Staff, Start, Told, Worker, said_of
+from palimpsest.engines.crew import (
+    Crew,
+    Death,
+    Hand,
+    Seat,
+    Staff,
+    Start,
+    Told,
+    Worker,
+    said_of,
+)
 from palimpsest.engines.engine import Done, Engine, Work, attempt, n_cores
 from palimpsest.errors import MissingExtraError, UserError
 
 N_STARTS = 3
 """Attempts to start a cluster of one's own; each may take Ray's half a minute."""
+
+_KNOCK_SECONDS = 10.0
+
+_N_AHEAD = 3
+"""Calls that an actor has at a time: it never waits for the way there and back."""
 
 
 class RayEngine(Engine):
@@ -30,6 +47,7 @@ class RayEngine(Engine):
         UserError: There is no cluster at the address.
     """
 
+    name = "ray"
     shares_disk = False
 
     def __init__(self, *, workers: int | None = None, address: str | None = None) -> None:
@@ -48,6 +66,7 @@ class RayEngine(Engine):
 
     def _start(self, address: str, settings: dict[str, Any]) -> None:
         """Start Ray, anew where it gives up: on a busy machine its own time limits strike."""
+        _knock(address)
         for left in reversed(range(N_STARTS)):
             try:
                 self._ray.init(address=address, **settings)
@@ -55,11 +74,9 @@ class RayEngine(Engine):
                 self._ray.shutdown()
                 if left and address == "local":
                     continue
-                raise UserError(
-                    f"No Ray cluster answers at '{address}': {error}",
-                    hint="Start one with: ray start --head, or leave --address out; or try again "
-                    "when the machine is less busy, or with --engine local.",
-                ) from error
+                raise _no_cluster(address, error) from error
+            # Ray prints what befalls machines to standard output, where --json is.
+            self._ray._private.worker._worker_logs_enabled = False
             return
 
     def map(self, work: Work, pieces: Sequence[tuple[Any, ...]]) -> Iterator[Done]:
@@ -78,13 +95,47 @@ class RayEngine(Engine):
             for task in waiting:
                 self._ray.cancel(task)
 
-    def crew(self, start: Start) -> Crew:
+    def crew(self, start: Start, *, preload: Sequence[str] = ()) -> Crew:
         """Return actors that keep what they have loaded; each has a GPU where there are enough."""
         return Crew(ActorStaff(self._ray, start, self.workers))
 
     def close(self) -> None:
         """Leave the cluster, or end that of one's own."""
         self._ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise an error where nobody listens, which Ray itself tells after minutes.
+
+    Raises:
+        UserError: Nobody does.
+    """
+    found = re.fullmatch(r"(?:ray://)?([^/:]+|\[[^]]+\]):(\d{1,5})", address)
+    if found is None:  # auto, local or a name that Ray knows
+        return
+    try:
+        socket.create_connection((found[1].strip("[]"), int(found[2])), _KNOCK_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str, error: Exception) -> UserError:
+    said = " ".join(str(error).split())
+    if "Version mismatch" in said:
+        return UserError(
+            f"The Ray cluster at '{address}' has other releases than this process. {said}",
+            hint="Install the same Ray with the same Python here and on all of its machines.",
+        )
+    hint = (
+        "Start one with: ray start --head, or leave --address out; or try again when the machine "
+        "is less busy, or with --engine processes."
+    )
+    if address.startswith("ray://"):
+        hint = (
+            "Is its head started (ray start --head), is port 10001 open from here, and does "
+            "RAY_AUTH_TOKEN hold its token, if it wants one? On the head itself: --address auto"
+        )
+    return UserError(f"No Ray cluster answers at '{address}': {said}", hint=hint)
 
 
 def _attempt_with_one_thread(work: Work, number: int, piece: tuple[Any, ...]) -> Done:
@@ -102,37 +153,53 @@ class _Desk:
 
         torch.set_num_threads(1)
         self._hand: Hand = start()
+        self._saying: Iterator[Told] = iter(())
 
     def begin(self) -> Told:
         """Say that it is there."""
-        return Told("ready")
+        return Told("ready", Seat.here())
 
-    def work(self, piece: Any) -> Iterator[Told]:
-        """Do a piece of work."""
-        yield from said_of(self._hand, piece)
+    def work(self, piece: Any) -> Told | None:
+        """Begin a piece of work and return what it says first."""
+        self._saying = said_of(self._hand, piece)
+        return self.go_on()
+
+    def go_on(self) -> Told | None:
+        """Return what it says next of the piece; nothing after its end."""
+        return next(self._saying, None)
 
 
 class _Actor(Worker):
-    """An actor, and what it is to say next."""
+    """An actor, and the calls that it has not answered.
+
+    It is called ahead, so that it goes on while what it said is on its way; plain calls, as
+    ``ray://`` has no streams.
+    """
 
     def __init__(self, ray: Any, remote: Any, start: Start) -> None:
         self._ray = ray
         self._actor = remote.remote(start)
-        self.pending: Any = self._actor.begin.remote()
+        self._calls = deque([self._actor.begin.remote()])
+
+    @property
+    def pending(self) -> Any:
+        """The call that it answers next."""
+        return self._calls[0]
 
     def give(self, piece: Any) -> None:
         """Call it; what it says comes one by one."""
-        self.pending = self._actor.work.options(num_returns="streaming").remote(piece)
+        self._calls = deque([self._actor.work.remote(piece)])
+        while len(self._calls) < _N_AHEAD:
+            self._calls.append(self._actor.go_on.remote())
 
     def hear(self) -> Told:
         """Return what it says next, or that it is dead."""
         try:
-            said = self.pending
-            if isinstance(said, self._ray.ObjectRefGenerator):
-                said = next(said)
-            told: Told = self._ray.get(said)
+            told: Told = self._ray.get(self._calls.popleft())
         except self._ray.exceptions.RayError as error:
-            return Told("dead", f"its actor died: {_last_line(error)}")
+            return _of_error(error)
+        if told.kind == "part":
+            self._calls.append(self._actor.go_on.remote())
         return told
 
     def kill(self) -> None:
@@ -140,13 +207,31 @@ class _Actor(Worker):
         self._ray.kill(self._actor)
 
 
+def _of_error(error: Exception) -> Told:
+    """Return what Ray's error says about an actor."""
+    if getattr(error, "actor_init_failed", False) or "creation task" in str(error):
+        return Told(
+            "failed",
+            UserError(
+                f"A worker of the Ray cluster could not begin: {_last_line(error)}",
+                hint="Every machine of the cluster needs the same release of palimpsest as this "
+                "one.",
+            ),
+        )
+    with_machine = re.search(r"node (has died|was terminated)|preempted", str(error)) is not None
+    return Told("dead", Death(f"its actor died: {_last_line(error)}", with_machine))
+
+
 def _last_line(error: Exception) -> str:
     """Return the line of a traceback that says what went wrong, without colours."""
-    return re.sub(r"\x1b\[\d*m", "", str(error)).strip().rpartition("\n")[2].strip()
+    return re.sub(r"\x1b\[\d*m", "", str(error)).strip().rpartition("\n")[2].strip().rstrip(".")
 
 
 class ActorStaff(Staff):
     """Actors of a Ray cluster.
+
+    A worker that needs several GPUs has a placement group of its own, so that they are on one
+    machine, and kept for the worker that takes its place.
 
     Args:
         ray: The module.
@@ -154,19 +239,57 @@ class ActorStaff(Staff):
         n_workers: How many.
     """
 
+    is_here = False
+
     def __init__(self, ray: Any, start: Start, n_workers: int) -> None:
         self._ray = ray
         self._start = start
         self.n_workers = n_workers
+        self._groups: dict[int, Any] = {}
         n_gpus = ray.cluster_resources().get("GPU", 0) / n_workers
-        self._remote = ray.remote(num_cpus=1, num_gpus=int(n_gpus) or n_gpus)(_Desk)
+        self._n_gpus = int(n_gpus) or n_gpus
+
+    def need(self, n_gpus: int) -> None:
+        """Give each worker so many GPUs of one machine."""
+        most = max((node["Resources"].get("GPU", 0) for node in self._nodes()), default=0)
+        if n_gpus > most:
+            raise UserError(
+                f"The model needs {n_gpus} GPUs on one machine, and no machine of the Ray cluster "
+                f"has more than {most:g}.",
+                hint=f"Lower tensor_parallel_size to {most:g}, choose a smaller dtype, or add a "
+                "machine."
+                if most
+                else "Add a machine with GPUs, or leave out tensor_parallel_size.",
+            )
+        self.close()
+        self._n_gpus = n_gpus
 
     def hire(self, place: int) -> Worker:
         """Ask the cluster for an actor."""
-        return _Actor(self._ray, self._remote, self._start)
+        options = {"num_cpus": 1, "num_gpus": self._n_gpus}
+        if self._n_gpus > 1:
+            options["scheduling_strategy"] = self._kept_for(place)
+        return _Actor(self._ray, self._ray.remote(**options)(_Desk), self._start)
 
     def listen(self, workers: Sequence[Worker]) -> list[tuple[Worker, Told]]:
         """Wait for what the actors' calls return."""
         by_call = {worker.pending: worker for worker in workers if isinstance(worker, _Actor)}
         ready, _ = self._ray.wait(list(by_call), num_returns=1)
         return [(by_call[call], by_call[call].hear()) for call in ready]
+
+    def close(self) -> None:
+        """Give the placement groups back."""
+        for group in self._groups.values():
+            self._ray.util.remove_placement_group(group)
+        self._groups.clear()
+
+    def _kept_for(self, place: int) -> Any:
+        """Return the strategy that puts an actor where the GPUs of its place are."""
+        strategy = self._ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy
+        if place not in self._groups:
+            bundle = {"CPU": 1, "GPU": self._n_gpus}
+            self._groups[place] = self._ray.util.placement_group([bundle], strategy="STRICT_PACK")
+        return strategy(self._groups[place], placement_group_bundle_index=0)
+
+    def _nodes(self) -> list[Any]:
+        return [node for node in self._ray.nodes() if node["Alive"]]

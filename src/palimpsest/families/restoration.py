@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from palimpsest.errors import UserError
 from palimpsest.families.choice import choose, compare_cures
@@ -214,9 +214,10 @@ def restore(
     wanted = family.members(DEFAULT_MEMBERS if members is None else members)
     judged = _not_trained_on(aim, wanted, train)
     vias = distinct_vias([parse_via(spec, built) for spec in _specs(via, built)])
+    method: dict[str, Any] = {"seed": seed, "n_resamples": n_resamples, "started": started}
     with (
         closing(family),
-        open_run(out, command, seed=seed, n_resamples=n_resamples, started=started) as run,
+        open_run(out, command, **method, workers=workers) as run,
     ):
         run.folder.record(run.folder.config or {"command": command})
         ends = {BASE: family.base, TUNED: family.tuned}

@@ -18,6 +18,9 @@ from palimpsest.lm.models import parse_model_spec
 SETTLED_SECONDS = 10.0
 """Without a Trainer's last file, a checkpoint is whole when nothing in it has changed so long."""
 
+_CLOCK_SECONDS = 30.0
+"""By how much the clocks of two machines may differ."""
+
 STATE = "trainer_state.json"
 """What a Trainer writes when all else of a checkpoint is there."""
 
@@ -101,7 +104,14 @@ def is_settled(folder: Path) -> bool:
         newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
     except OSError:  # a file that was there is gone: the training works on it
         return False
-    return time.time() - newest >= SETTLED_SECONDS
+    age = time.time() - newest
+    if age < -_CLOCK_SECONDS:
+        raise UserError(
+            f"The files in '{folder}' are dated {-age:.0f} s in the future: the clock of the disk "
+            "and that of this machine differ, so nobody can tell whether they are being written.",
+            hint="Set the clocks right (NTP), or name the checkpoints one by one.",
+        )
+    return age >= SETTLED_SECONDS
 
 
 def has_ended(folder: Path) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from palimpsest.errors import UserError
 from palimpsest.families.finished import TRACE_FILE
@@ -214,7 +214,8 @@ def trace(
     vias = distinct_vias([parse_via(spec, built) for spec in (PLAIN, *specs)])
     aim = None if target is None else load_target(target, limit=limit)
     _check(checkpoints, watch)
-    with open_run(out, command, seed=seed, n_resamples=n_resamples, started=started) as run:
+    method: dict[str, Any] = {"seed": seed, "n_resamples": n_resamples, "started": started}
+    with open_run(out, command, **method, workers=workers) as run:
         run.folder.record(run.folder.config or {"command": command})
         tracing = _Tracing(run, built, vias, aim, margin, workers or Workers(), progress)
         opened = load_model(base)

@@ -33,6 +33,7 @@ from palimpsest.records import (
 from palimpsest.report import write_report
 
 if TYPE_CHECKING:
+    from palimpsest.judging.workers import Workers
     from palimpsest.lm.models import LanguageModel
     from palimpsest.lm.suites import Suite
     from palimpsest.report import Drawing
@@ -54,6 +55,9 @@ class OpenRun:
     n_resamples: int
     started: float
     """By the monotonic clock."""
+
+    workers: Workers | None = None
+    """Who hold the models, where this process does not."""
 
     def record(self, **config: object) -> None:
         """Write what is going to be asked, and how it is concluded, into the folder."""
@@ -79,6 +83,7 @@ class OpenRun:
             conjugations={name: dict(facts) for name, facts in conjugations.items() if facts},
             min_fidelity=min_fidelity,
             cost_usd=cost_usd,
+            crew=None if self.workers is None else self.workers.record(),
             seconds=round(time.monotonic() - self.started, 3),
         )
 
@@ -169,7 +174,13 @@ def _usage(rows: Sequence[AnswerRow]) -> Usage:
 
 @contextmanager
 def open_run(
-    out: Path | str | None, command: str, *, seed: int, n_resamples: int, started: float
+    out: Path | str | None,
+    command: str,
+    *,
+    seed: int,
+    n_resamples: int,
+    started: float,
+    workers: Workers | None = None,
 ) -> Iterator[OpenRun]:
     """Open the folder and the answers of a run; without a folder, nothing is kept.
 
@@ -181,7 +192,7 @@ def open_run(
             path = stack.enter_context(tempfile.TemporaryDirectory(prefix="palimpsest-"))
         folder = RunFolder.create(path if out is None else out)
         store = stack.enter_context(AnswerStore(folder.answers))
-        yield OpenRun(folder, store, out is not None, command, seed, n_resamples, started)
+        yield OpenRun(folder, store, out is not None, command, seed, n_resamples, started, workers)
 
 
 def rewrite_report(path: Path | str) -> Path:

@@ -10,7 +10,7 @@ from contextlib import ExitStack, closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from palimpsest.errors import UserError
 from palimpsest.judging.agreement import (
@@ -162,7 +162,8 @@ def diagnose(
     if inference:
         for model in plan.models.values():
             check_measurable(model, plan.suite)
-    with open_run(out, command, seed=seed, n_resamples=n_resamples, started=started) as run:
+    method: dict[str, Any] = {"seed": seed, "n_resamples": n_resamples, "started": started}
+    with open_run(out, command, **method, workers=workers) as run:
         run.record(**configuration(plan), **how.recorded)
         warnings = known_beforehand(plan)
         if notify is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -11,10 +11,11 @@ from typing import Any
 
 from palimpsest.judging.conclude import open_run
 from palimpsest.judging.diagnosis import DiagnosisPlan, prepare_diagnosis
-from palimpsest.judging.evaluation import evaluate, questions_for
+from palimpsest.judging.evaluation import asked_as, evaluate, questions_for
 from palimpsest.judging.questions import Question
+from palimpsest.judging.rounds import FIRST_ROUND
 from palimpsest.lm import texts_of
-from palimpsest.lm.models import Chargeable, LanguageModel, PriceTable
+from palimpsest.lm.models import Chargeable, LanguageModel, Movable, PriceTable
 from palimpsest.lm.suites import Suite
 from palimpsest.records import AnswerRow, AnswerStore
 
@@ -49,6 +50,14 @@ class ModelForecast:
     """Of these, at the prices that were given."""
     counts: str
     """How tokens were counted: ``tokenizer``, or ``bytes`` where there is none here."""
+    n_again: int = 0
+    """Of the questions, those that are asked again for the noise floor."""
+    n_least: int | None = None
+    """Questions not on file that are asked at least, if it is asked until sure."""
+    seconds_least: float | None = None
+    """For these."""
+    n_workers: int = 1
+    """Who share the questions; each takes the memory."""
 
     @property
     def n_to_ask(self) -> int:
@@ -83,6 +92,9 @@ def forecast(
     limit: int | None = None,
     scorer: str | None = None,
     n_sample: int = N_SAMPLE,
+    noise_floor: int = 0,
+    until_sure: bool = False,
+    n_workers: int = 1,
     prices: PriceTable | None = None,
     command: str = "palimpsest.judging.forecast(…)",
 ) -> Forecast:
@@ -101,6 +113,9 @@ def forecast(
         scorer: Of all answers.
         n_sample: Questions of each model that are asked and timed; none for 0. A model that costs
             money is asked nothing.
+        noise_floor: How often the base model would be asked again.
+        until_sure: Whether what is decided would be asked no more.
+        n_workers: Who would hold models that are computed here; the sample is asked by one.
         prices: Of the models that cost money.
         command: Recorded as the way to repeat the run.
 
@@ -113,17 +128,59 @@ def forecast(
     with open_run(out, command, **method) as run:
         run.folder.record(run.folder.config or {"command": command})
         for role, model in plan.models.items():
-            questions = questions_for(model.fingerprint, plan.suite, plan.vias, plan.settings)
+            n_times = noise_floor if role == "base" else 0
+            questions = _questions(plan, model, n_times)
+            least = _first_round(plan, model) if until_sure else None
             with closing(model):
                 sampled = _sampled(plan, role, model, run.store, n_sample)
                 n_sampled += sampled.n_asked
-                models.append(_of_model(role, model, questions, run.store, sampled, prices))
+                found = _of_model(role, model, questions, run.store, sampled, prices)
+                found = replace(found, n_again=sum(" again " in q.key.model for q in questions))
+                if least is not None:
+                    found = _until_sure(found, _missing(least, run.store))
+                models.append(_shared(found, n_workers) if isinstance(model, Movable) else found)
     return Forecast(
         suite=plan.suite.name,
         n_examples=len(plan.suite.in_language(plan.suite.source_language)),
         vias=tuple(each.name for each in plan.vias),
         models=tuple(models),
         n_sampled=n_sampled,
+    )
+
+
+def _questions(plan: DiagnosisPlan, model: LanguageModel, n_times: int) -> list[Question]:
+    """Return what a model would be asked, ``n_times`` once more plainly."""
+    asked = questions_for(model.fingerprint, plan.suite, plan.vias, plan.settings)
+    for number in range(1, n_times + 1):
+        name = asked_as(model, number)
+        asked += questions_for(name, plan.suite, plan.vias[:1], plan.settings)
+    return asked
+
+
+def _first_round(plan: DiagnosisPlan, model: LanguageModel) -> list[Question]:
+    """Return what is asked though everything be decided by it."""
+    first = _few_of_each(plan.suite, dict.fromkeys(plan.suite.cells, FIRST_ROUND))
+    return questions_for(model.fingerprint, first, plan.vias[:1], plan.settings)
+
+
+def _until_sure(found: ModelForecast, least: Sequence[Question]) -> ModelForecast:
+    each = None if found.seconds is None else found.seconds / max(1, found.n_to_ask)
+    return replace(
+        found,
+        n_least=len(least),
+        seconds_least=None if each is None else each * len(least),
+    )
+
+
+def _shared(found: ModelForecast, n_workers: int) -> ModelForecast:
+    def part(seconds: float | None) -> float | None:
+        return None if seconds is None else seconds / n_workers
+
+    return replace(
+        found,
+        n_workers=n_workers,
+        seconds=part(found.seconds),
+        seconds_least=part(found.seconds_least),
     )
 
 
@@ -170,11 +227,15 @@ def _sampled(
 def _few_examples(suite: Suite, n: int) -> Suite:
     """Return about ``n`` source examples in all their languages, from cells all over the suite."""
     cells = suite.cells[:: -(-len(suite.cells) // n)]
-    n_each = max(1, n // len(cells))
-    kept: dict[str, dict[str, None]] = {cell: {} for cell in cells}
+    return _few_of_each(suite, dict.fromkeys(cells, max(1, n // len(cells))))
+
+
+def _few_of_each(suite: Suite, n_by_cell: Mapping[str, int]) -> Suite:
+    """Return so many source examples of cells, in all their languages."""
+    kept: dict[str, dict[str, None]] = {cell: {} for cell in n_by_cell}
     for example in suite.in_language(suite.source_language):
         mine = kept.get(example.cell)
-        if mine is not None and len(mine) < n_each:
+        if mine is not None and len(mine) < n_by_cell[example.cell]:
             mine[example.source_id] = None
     sources = {source for mine in kept.values() for source in mine}
     examples = tuple(example for example in suite.examples if example.source_id in sources)
@@ -189,11 +250,10 @@ def _of_model(
     sample: _Sample,
     prices: PriceTable | None,
 ) -> ModelForecast:
-    key = questions[0].key
-    stored = {row.key for row in store.rows(model=key.model, suite=key.suite)}
-    missing = [question for question in questions if question.key not in stored]
-    # Prompts that are sent in the same form are asked once.
-    texts = ["\n".join(texts_of(prompt)) for prompt in dict.fromkeys(q.sent for q in missing)]
+    missing = _missing(questions, store)
+    # Prompts that are sent in the same form are asked once, by each time of asking.
+    sent = dict.fromkeys((q.key.model, q.sent) for q in missing)
+    texts = ["\n".join(texts_of(prompt)) for _, prompt in sent]
     tokens = model.count_tokens(texts)
     counts = "bytes" if tokens is None else "tokenizer"
     if tokens is None:
@@ -216,6 +276,16 @@ def _of_model(
         cost_usd=_cost(model, sum(tokens), n_answer_tokens, prices),
         counts=counts,
     )
+
+
+def _missing(questions: Sequence[Question], store: AnswerStore) -> list[Question]:
+    suite = questions[0].key.suite
+    stored = {
+        row.key
+        for model in dict.fromkeys(question.key.model for question in questions)
+        for row in store.rows(model=model, suite=suite)
+    }
+    return [question for question in questions if question.key not in stored]
 
 
 def _cost(

@@ -102,8 +102,7 @@ def evaluate(
             prompt, or the store cannot be written.
     """
     settings = settings or Settings.of(suite)
-    asked_as = f"{model.fingerprint} again {again}" if again else model.fingerprint
-    questions = questions_for(asked_as, suite, vias, settings)
+    questions = questions_for(asked_as(model, again), suite, vias, settings)
     prepare(questions)
     rows = _reuse(questions, store, role, whole)
     missing = [question for question in questions if question.key not in rows]
@@ -139,6 +138,11 @@ def settings_for(suite: Suite, models: Iterable[LanguageModel]) -> Settings:
     if any(example.choices for example in suite.examples):
         settings = replace(settings, by_likelihood=all(can_score(model) for model in models))
     return settings
+
+
+def asked_as(model: LanguageModel, again: int) -> str:
+    """Return under what the answers of a model are kept that is asked for the n-th time again."""
+    return f"{model.fingerprint} again {again}" if again else model.fingerprint
 
 
 def questions_for(

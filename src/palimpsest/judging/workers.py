@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +15,7 @@ from palimpsest.errors import MOST_SHOWN, UserError
 from palimpsest.judging.via import Via
 from palimpsest.lm import Likelihood, Prompt, texts_of
 from palimpsest.lm.models import (
+    N_SHARED,
     AsksInOtherBatches,
     Decided,
     Generation,
@@ -20,9 +23,11 @@ from palimpsest.lm.models import (
     Movable,
     NextToken,
     Origin,
+    SharesWeights,
+    SpreadOverGpus,
 )
 from palimpsest.lm.suites import Suite
-from palimpsest.records import AnswerRow
+from palimpsest.records import AnswerRow, CrewRecord, WorkerRecord
 
 N_DEATHS = 3
 """Workers that a prompt may end, asked alone, before it is set aside."""
@@ -32,6 +37,15 @@ _SECONDS_A_PARCEL = 0.05
 
 _LEAST_PIECE = 32
 """Prompts of a piece, unless fewer are left: smaller batches waste the model's time."""
+
+
+_PRELOAD = (
+    "transformers",
+    "transformers.generation",
+    "palimpsest.lm.models.specs",
+    "palimpsest.lm.models.huggingface.model",
+)
+"""What most models need."""
 
 
 class _Call(NamedTuple):
@@ -48,6 +62,8 @@ class _Call(NamedTuple):
     others: Sequence[Sequence[Any]]
     """Lists with an entry a prompt: candidates, or beginnings."""
     options: Mapping[str, Any]
+    shared: Sequence[str]
+    """Files in memory where workers have the weights in common, if they can."""
 
 
 @runtime_checkable
@@ -86,15 +102,37 @@ class _Answerer:
         if self._model is None or self._origin != call.origin:
             if self._model is not None:
                 self._model.close()
-            self._model, self._origin = call.origin.open(), call.origin
+            self._model, self._origin = _opened(call.origin), call.origin
+            if call.shared and isinstance(self._model, SharesWeights):
+                self._model.share_weights(call.shared)
             if self._model.fingerprint != call.fingerprint:
-                raise UserError(
-                    f"A worker finds another model under '{self._model.spec}' than this process: "
-                    f"its fingerprint is {self._model.fingerprint}, expected {call.fingerprint}.",
-                    hint="Are files and releases (palimpsest, transformers) the same on all "
-                    "machines?",
-                )
+                raise _another(self._model, call.fingerprint)
         return self._model
+
+
+def _opened(origin: Origin) -> LanguageModel:
+    try:
+        return origin.open()
+    except UserError as error:
+        raise UserError(
+            f"A worker on the machine '{socket.gethostname()}' cannot open the model: "
+            f"{error.message}",
+            hint="Every machine needs it under the same name. Copy it there, put it on a disk that "
+            "all of them see, or name it by its id on the Hub.",
+        ) from error
+
+
+def _another(model: LanguageModel, expected: str) -> UserError:
+    """Return what to say where a worker has other weights, or would compute them otherwise."""
+    facts = model.describe()
+    how = ", ".join(facts[name] for name in ("device", "dtype") if name in facts)
+    return UserError(
+        f"A worker on the machine '{socket.gethostname()}' finds another model under "
+        f"'{model.spec}' than this process: its fingerprint is {model.fingerprint}"
+        f"{f' ({how})' if how else ''}, expected {expected}.",
+        hint="Are files and releases (palimpsest, transformers) the same on all machines? If this "
+        "one has no GPU and theirs have, start the command on one of theirs.",
+    )
 
 
 def _parcels(answers: Iterator[tuple[int, Any]]) -> Iterator[list[tuple[int, Any]]]:
@@ -127,7 +165,9 @@ class Workers:
     """
 
     def __init__(self, engine: Engine | None = None) -> None:
-        self._crew = None if engine is None else engine.crew(answerer)
+        self._crew = None if engine is None else engine.crew(answerer, preload=_PRELOAD)
+        self._engine = "" if engine is None else engine.name
+        self._tally = Tally()
 
     def __enter__(self) -> Workers:
         return self
@@ -143,7 +183,39 @@ class Workers:
         """
         if self._crew is None or not isinstance(model, Movable):
             return model
-        return HeldModel(model, self._crew)
+        if isinstance(model, SpreadOverGpus):
+            self._crew.need(model.n_gpus)
+        return HeldModel(model, self._crew, self._tally)
+
+    def processes(self) -> list[int]:
+        """Return the numbers of the workers' processes, on whatever machine."""
+        places = [] if self._crew is None else self._crew.places
+        return [place.seat.pid for place in places if place.seat is not None]
+
+    def record(self) -> CrewRecord | None:
+        """Return who has done what so far; ``None`` where there are no workers."""
+        if self._crew is None:
+            return None
+        workers = [
+            WorkerRecord(
+                host=place.host,
+                n_answers=self._tally.n_answers[number],
+                busy_seconds=round(place.busy_seconds, 3),
+                n_restarts=place.n_restarts,
+            )
+            for number, place in enumerate(self._crew.places)
+        ]
+        return CrewRecord(engine=self._engine, workers=workers, n_set_aside=self._tally.n_set_aside)
+
+
+class Tally:
+    """What workers have done for all models."""
+
+    def __init__(self) -> None:
+        self.n_answers: Counter[int] = Counter()
+        """By place."""
+        self.n_set_aside = 0
+        """Prompts that are given up."""
 
 
 class HeldModel:
@@ -155,15 +227,18 @@ class HeldModel:
     Args:
         here: The same model in this process, whose weights are not loaded.
         crew: The workers.
+        tally: Of what they do.
     """
 
-    def __init__(self, here: LanguageModel, crew: Crew) -> None:
+    def __init__(self, here: LanguageModel, crew: Crew, tally: Tally) -> None:
         self._here: Any = here
         self._crew = crew
+        self._tally = tally
         self._as_lm_eval = False
         self._other_batches = 0
         self.n_answers: Counter[int] = Counter()
         """By worker."""
+        self._memory = SharedMemory() if self._crew.shares_memory else None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._here, name)
@@ -172,6 +247,12 @@ class HeldModel:
     def fingerprint(self) -> str:
         """That of the model."""
         return str(self._here.fingerprint)
+
+    def close(self) -> None:
+        """Give back what the workers had in common; they let go of it with the next model."""
+        if self._memory is not None:
+            self._memory.close()
+        self._here.close()
 
     def describe(self) -> Mapping[str, str]:
         """Return the model's facts, and how many hold it."""
@@ -273,6 +354,7 @@ class HeldModel:
             [prompts[index] for index in indexes],
             [[other[index] for index in indexes] for other in others],
             options,
+            self._memory.paths if self._memory is not None else (),
         )
 
     def _answers(
@@ -286,9 +368,36 @@ class HeldModel:
             for event in events:
                 if event.kind == "part":
                     self.n_answers[event.worker] += len(event.value)
+                    self._tally.n_answers[event.worker] += len(event.value)
                     yield from deal.answered(event)
                 elif event.kind == "lost":
-                    yield from ((index, failed) for index in deal.lost(event))
+                    given_up = deal.lost(event)
+                    self._tally.n_set_aside += len(given_up)
+                    yield from ((index, failed) for index in given_up)
+
+
+class SharedMemory:
+    """Empty files in memory, which are gone when this process and all who use them have ended."""
+
+    def __init__(self) -> None:
+        self._files: list[int] = []
+
+    @property
+    def paths(self) -> list[str]:
+        """How other processes find them; none where the system has no such files."""
+        if not self._files and hasattr(os, "memfd_create"):
+            flags = os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC
+            self._files = [os.memfd_create("weights", flags) for _ in range(N_SHARED)]
+        return [f"/proc/{os.getpid()}/fd/{file}" for file in self._files]
+
+    def close(self) -> None:
+        """Let go of them; they may be asked for anew."""
+        for file in self._files:
+            os.close(file)
+        self._files = []
+
+    def __del__(self) -> None:
+        self.close()
 
 
 class _Deal:
@@ -326,7 +435,7 @@ class _Deal:
         """
         owed = list(self._owed.pop(event.piece))
         self._n_in_a_row += 1
-        if owed and len(self._indexes[event.piece]) == 1:
+        if owed and len(self._indexes[event.piece]) == 1 and not event.value.with_machine:
             self._n_deaths.update(owed)
             if self._n_deaths[owed[0]] >= N_DEATHS:
                 self._n_in_a_row = 0
@@ -334,7 +443,7 @@ class _Deal:
         if self._n_in_a_row > 4 * (self._crew.n_workers + 1):
             raise UserError(
                 f"{self._n_in_a_row} workers died one after the other without an answer: "
-                f"{event.value}.",
+                f"{event.value.why}.",
                 hint="Exit code -9 is mostly lack of memory: use fewer --workers, or a smaller "
                 "batch_tokens= for the model.",
             )

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         Cell,
         CellRounds,
         ConjugationResult,
+        CrewRecord,
         FloorCell,
         Guessing,
         InferenceArm,
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
         UntilSure,
         Usage,
         Verdict,
+        WorkerRecord,
     )
     from palimpsest.records.run_folder import RunFolder, WriterLock
     from palimpsest.records.store import AnswerStore
@@ -92,14 +94,15 @@ __all__ = [
     "ATTEMPTED", "CUT", "FILE_NAME", "IN_ANSWER", "THRESHOLDS", "AccuracyCurve", "Agreement",
     "AnswerKey", "AnswerRow", "AnswerStore", "Arm", "Assumed", "Best", "ByPosition", "Cell",
     "CellFigures", "CellRounds", "Check", "Choice", "Closeness", "Conjugated", "ConjugationResult",
-    "Cure", "Decile", "Estimate", "EvaluationPlan", "FloorCell", "FrontPoint", "Guessing", "Half",
-    "History", "HistoryChange", "HistoryFigures", "HistoryRun", "InferenceArm", "InferenceResult",
-    "Interval", "LabProvenance", "LabResults", "Looked", "Losses", "Measurement", "MeasurementLog",
-    "ModelInfo", "Needed", "Noise", "Oracle", "Outcome", "Part", "Plain", "PlannedCost",
-    "PlannedPoint", "PlannedVerdict", "Prior", "Provenance", "Remedied", "Restoration", "Results",
-    "RunFolder", "Scoring", "SmallestFall", "SuiteInfo", "TargetInfo", "Trace", "TraceCheckpoint",
-    "UntilSure", "Usage", "Verdict", "Window", "WriterLock", "answer_flag", "commit_of",
-    "explained", "platform_facts", "read_measurements", "versions",
+    "CrewRecord", "Cure", "Decile", "Estimate", "EvaluationPlan", "FloorCell", "FrontPoint",
+    "Guessing", "Half", "History", "HistoryChange", "HistoryFigures", "HistoryRun", "InferenceArm",
+    "InferenceResult", "Interval", "LabProvenance", "LabResults", "Looked", "Losses", "Measurement",
+    "MeasurementLog", "ModelInfo", "Needed", "Noise", "Oracle", "Outcome", "Part", "Plain",
+    "PlannedCost", "PlannedPoint", "PlannedVerdict", "Prior", "Provenance", "Remedied",
+    "Restoration", "Results", "RunFolder", "Scoring", "SmallestFall", "SuiteInfo", "TargetInfo",
+    "Trace", "TraceCheckpoint", "UntilSure", "Usage", "Verdict", "Window", "WorkerRecord",
+    "WriterLock", "answer_flag", "commit_of", "explained", "platform_facts", "read_measurements",
+    "versions",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -363,6 +363,28 @@ class SuiteInfo(Record):
     """Whether the answers come from logs of another program, which scored them."""
 
 
+class WorkerRecord(Record):
+    """What was done in one place of a crew, by however many workers after one another."""
+
+    host: str
+    """The machine of the last one; empty where none was ready."""
+    n_answers: int
+    busy_seconds: float
+    """While it was asked, loading included."""
+    n_restarts: int
+    """How many workers died in it."""
+
+
+class CrewRecord(Record):
+    """The workers that held the models."""
+
+    engine: str
+    """``processes``, ``ray`` or of a plugin."""
+    workers: list[WorkerRecord]
+    n_set_aside: int
+    """Prompts without an answer, as several workers had died of each."""
+
+
 class Provenance(Record):
     """What is needed to repeat the run."""
 
@@ -382,6 +404,8 @@ class Provenance(Record):
     """Prompts that come back with less than this chrF were left out, of both models alike."""
     cost_usd: float | None = None
     """What this call paid for, by the price table; null without a budget."""
+    crew: CrewRecord | None = None
+    """Who computed the answers of this call; null where one process did."""
     seconds: float
     """Wall time of this call; answers already in the run folder cost nothing."""
 

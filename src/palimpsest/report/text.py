@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 from palimpsest.records import THRESHOLDS
 
 if TYPE_CHECKING:
-    from palimpsest.records import Agreement, FloorCell, Guessing, Interval, Plain, UntilSure
+    from palimpsest.records import (
+        Agreement,
+        CrewRecord,
+        FloorCell,
+        Guessing,
+        Interval,
+        Plain,
+        UntilSure,
+    )
 
 MISSING = "–"
 """Stands for a number that is not there."""
@@ -207,6 +215,28 @@ def guessing_text(adjusted: Guessing) -> str:
         f"{percent(adjusted.forgetting)} points {percent_interval(adjusted.forgetting_ci95)}; "
         f"1→0 {percent(adjusted.lost)} %, 0→1 {percent(adjusted.gained)} %"
     )
+
+
+def crew_text(crew: CrewRecord) -> str:
+    """Return who computed the answers, and how often somebody had to be replaced.
+
+    Example:
+        >>> from palimpsest.records import CrewRecord, WorkerRecord
+        >>> each = WorkerRecord(host="a", n_answers=1000, busy_seconds=20.0, n_restarts=1)
+        >>> crew_text(CrewRecord(engine="processes", workers=[each, each], n_set_aside=0))
+        '2 of processes on a: 2,000 answers, 50.0/s each; 2 restarts'
+    """
+    n_answers = sum(each.n_answers for each in crew.workers)
+    seconds = sum(each.busy_seconds for each in crew.workers)
+    n_restarts = sum(each.n_restarts for each in crew.workers)
+    hosts = ", ".join(dict.fromkeys(each.host for each in crew.workers if each.host))
+    rate = f", {n_answers / seconds:.1f}/s each" if seconds else ""
+    said = f"{len(crew.workers)} of {crew.engine} on {hosts}: {n_answers:,} answers{rate}"
+    if n_restarts:
+        said += f"; {n_restarts} restart{'s' if n_restarts > 1 else ''}"
+    if crew.n_set_aside:
+        said += f"; {crew.n_set_aside} prompts set aside"
+    return said
 
 
 def csv_text(rows: Sequence[Mapping[str, object]], *, names: Sequence[str] = ()) -> str:

@@ -7,6 +7,7 @@ from palimpsest.faces import lazy_face
 if TYPE_CHECKING:
     from palimpsest.lm.models.budget import Budget, Chargeable, PriceTable
     from palimpsest.lm.models.protocol import (
+        N_SHARED,
         AsksAsLmEval,
         AsksInOtherBatches,
         Decided,
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
         NextToken,
         Origin,
         ScoringUnavailableError,
+        SharesWeights,
         ShowsTokens,
+        SpreadOverGpus,
         TellsIfAsked,
         TellsMargins,
         TellsNextTokens,
@@ -29,10 +32,11 @@ if TYPE_CHECKING:
     from palimpsest.lm.models.specs import in_form, load_model, parse_model_spec
 
 __all__ = [
-    "ROSETTA_WEIGHTS", "AsksAsLmEval", "AsksInOtherBatches", "Budget", "Chargeable", "Decided",
-    "Generation", "Joint", "LanguageModel", "Movable", "NextToken", "Origin", "PriceTable",
-    "ScoringUnavailableError", "ScriptedModel", "ShowsTokens", "TellsIfAsked", "TellsMargins",
-    "TellsNextTokens", "WritesPrompts", "can_score", "in_form", "load_model", "parse_model_spec",
+    "N_SHARED", "ROSETTA_WEIGHTS", "AsksAsLmEval", "AsksInOtherBatches", "Budget", "Chargeable",
+    "Decided", "Generation", "Joint", "LanguageModel", "Movable", "NextToken", "Origin",
+    "PriceTable", "ScoringUnavailableError", "ScriptedModel", "SharesWeights", "ShowsTokens",
+    "SpreadOverGpus", "TellsIfAsked", "TellsMargins", "TellsNextTokens", "WritesPrompts",
+    "can_score", "in_form", "load_model", "parse_model_spec",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -123,6 +123,31 @@ class Movable(Protocol):
 
 
 @runtime_checkable
+class SpreadOverGpus(Protocol):
+    """A model of which one copy takes several GPUs."""
+
+    @property
+    def n_gpus(self) -> int:
+        """How many; 0 or 1 where it is not spread."""
+
+
+@runtime_checkable
+class SharesWeights(Protocol):
+    """A model that has its weights in common with the same model in other processes."""
+
+    def share_weights(self, paths: Sequence[str]) -> None:
+        """Have what is copied of the weights in these files from now on; they may have gone.
+
+        Args:
+            paths: :data:`N_SHARED` files in memory, empty at first.
+        """
+
+
+N_SHARED = 2
+"""Files that a model needs for its weights: as they are, and in a form that answers faster."""
+
+
+@runtime_checkable
 class WritesPrompts(Protocol):
     """A model whose back end here turns prompts into the text that it reads."""
 

@@ -21,6 +21,7 @@ from palimpsest.report.text import (
     MISSING,
     agreement_text,
     conjugation_label,
+    crew_text,
     flips_and_noise,
     flips_text,
     floor_text,
@@ -196,6 +197,8 @@ def _run_facts(results: Results) -> Iterator[tuple[str, str]]:
             yield f"tokens, {role}", f"{prompts}{model.usage.n_answer_tokens:,} of answers"
     if run.cost_usd is not None:
         yield "cost", f"${run.cost_usd:.4f}, by the price table"
+    if run.crew is not None:
+        yield "workers", crew_text(run.crew)
     yield "wall time", f"{run.seconds:.1f} s; answers already on file cost nothing"
     yield "commit", run.commit or "not in a repository"
     yield "platform", run.platform

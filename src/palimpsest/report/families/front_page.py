@@ -15,6 +15,7 @@ from palimpsest.report.families.front_tables import (
 from palimpsest.report.page import KeyNumber, NextStep, PageFigure, render
 from palimpsest.report.text import (
     MISSING,
+    crew_text,
     number,
     percent,
     percent_interval,
@@ -176,6 +177,8 @@ def _run_facts(found: Restoration) -> Iterator[tuple[str, str]]:
     for name, facts in run.conjugations.items():
         for fact, value in facts.items():
             yield f"{name}: {fact}", value
+    if run.crew is not None:
+        yield "workers", crew_text(run.crew)
     yield "wall time", f"{run.seconds:.1f} s; answers already on file cost nothing"
     yield "commit", run.commit or "not in a repository"
     yield "platform", run.platform

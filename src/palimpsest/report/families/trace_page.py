@@ -13,6 +13,7 @@ from palimpsest.report.terminal import FittedTable, TextColumn
 from palimpsest.report.text import (
     MISSING,
     conjugation_label,
+    crew_text,
     csv_interval,
     csv_text,
     number,
@@ -247,6 +248,8 @@ def _run_facts(found: Trace) -> Iterator[tuple[str, str]]:
     for name, facts in run.conjugations.items():
         for fact, value in facts.items():
             yield f"{name}: {fact}", value
+    if run.crew is not None:
+        yield "workers", crew_text(run.crew)
     yield "wall time", f"{run.seconds:.1f} s; answers already on file cost nothing"
     yield "commit", run.commit or "not in a repository"
     yield "platform", run.platform

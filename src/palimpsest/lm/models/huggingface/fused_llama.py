@@ -23,6 +23,7 @@ from transformers.configuration_utils import PreTrainedConfig
 
 from palimpsest.lm.models.huggingface.checkpoint import Checkpoint
 from palimpsest.lm.models.huggingface.memory import reserved_cache
+from palimpsest.lm.models.huggingface.shared_weights import SharedWeights
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedModel
@@ -92,6 +93,18 @@ class FusedLlama:
         self._blocks = [
             _block(weights, f"model.layers.{layer}.", self._head_width)
             for layer in range(config.num_hidden_layers)
+        ]
+
+    def share(self, weights: SharedWeights) -> None:
+        """Let other processes use the same weights."""
+        own = {"embeddings": self._embeddings, "head": self._head}
+        for index, block in enumerate(self._blocks):
+            own |= {f"{index}.{name}": tensor for name, tensor in vars(block).items()}
+        found = weights.in_common(own)
+        self._embeddings, self._head = found["embeddings"], found["head"]
+        self._blocks = [
+            Block(**{name: found[f"{index}.{name}"] for name in vars(block)})
+            for index, block in enumerate(self._blocks)
         ]
 
     def __call__(self, **arguments: Any) -> SimpleNamespace:

@@ -20,6 +20,7 @@ from palimpsest.lm.models.huggingface.fused_llama import (
 from palimpsest.lm.models.huggingface.memory import free_memory, is_out_of_memory
 from palimpsest.lm.models.huggingface.options import DTYPE_NAMES
 from palimpsest.lm.models.huggingface.quiet import quietly
+from palimpsest.lm.models.huggingface.spreading import Placed
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -183,9 +184,21 @@ def _tokenizer_class(folder: Path) -> Any:
 
 
 def load_network(
-    checkpoint: Checkpoint, *, device: torch.device, dtype: torch.dtype
+    checkpoint: Checkpoint,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    placed: Placed | None = None,
+    offload: Path | None = None,
 ) -> PreTrainedModel:
     """Return the network with its weights, on ``device``, ready to be asked.
+
+    Args:
+        checkpoint: Its files.
+        device: Where it goes.
+        dtype: Of its weights.
+        placed: Which part goes where instead, for one that is spread (:func:`.place`).
+        offload: The folder for what is placed on disk.
 
     Raises:
         UserError: The weights cannot be read, are incomplete, or do not fit into memory.
@@ -203,15 +216,18 @@ def load_network(
                 trust_remote_code=checkpoint.code,
                 use_safetensors=not checkpoint.pickled,
                 output_loading_info=True,
+                **({} if placed is None else {"device_map": dict(placed)}),
+                **({} if offload is None else {"offload_folder": offload}),
             )
-            opened = opened.to(device).eval()
+            opened = (opened if placed else opened.to(device)).eval()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             free_memory(device)
             raise UserError(
                 f"The model '{checkpoint.name}' does not fit into the memory of '{device}'.",
-                hint="Use a smaller dtype (dtype=bfloat16) or another device.",
+                hint="Use a smaller dtype (dtype=bfloat16), another device, or several: "
+                "device=auto.",
             ) from error
     check_complete(checkpoint.name, report)
     return cast("PreTrainedModel", opened)
@@ -221,12 +237,12 @@ def count_parameters(checkpoint: Checkpoint, config: PreTrainedConfig) -> int:
     """Return how many parameters the architecture has, tied ones once, without their values."""
     if isinstance(config, PlainLlamaConfig):
         return sum(map(math.prod, plain_shapes(config).values()))
-    with _without_weights(checkpoint) as network:
+    with without_weights(checkpoint) as network:
         return int(network.num_parameters())
 
 
 @contextmanager
-def _without_weights(checkpoint: Checkpoint) -> Iterator[PreTrainedModel]:
+def without_weights(checkpoint: Checkpoint) -> Iterator[PreTrainedModel]:
     """Give the network without values."""
     from transformers import AutoModelForCausalLM
 
@@ -273,7 +289,7 @@ def load_adapter(
 
 def count_embeddings(checkpoint: Checkpoint, adapter: Checkpoint, *, n_tokens: int) -> int:
     """Return how many token ids a model knows with an adapter on top; no weights are loaded."""
-    with _without_weights(checkpoint) as network:
+    with without_weights(checkpoint) as network:
         return _adapted_rows(network, adapter, n_tokens)
 
 

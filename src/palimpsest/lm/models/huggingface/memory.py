@@ -274,7 +274,9 @@ class ReservedLayer(DynamicLayer):
         self.n_rows = len(rows)
         self._rows = slice(0, self.n_rows)
         for reserved in self._all or ():
-            reserved[moved, :, : self._end] = reserved[rows[moved], :, : self._end]
+            # Of a model that is spread, on the layer's device.
+            to, taken = moved.to(reserved.device), rows[moved].to(reserved.device)
+            reserved[to, :, : self._end] = reserved[taken, :, : self._end]
 
     def branch(self, rows: torch.Tensor) -> None:
         """Show ``rows`` in that order from now on, each as often as it is named."""
@@ -282,6 +284,7 @@ class ReservedLayer(DynamicLayer):
         self._rows = slice(0, self.n_rows)
         if self._all is not None:
             keys, values = self._all
+            rows = rows.to(keys.device)
             self._all = keys[rows], values[rows]
 
     def _reserve(self, states: torch.Tensor, part: int) -> torch.Tensor:

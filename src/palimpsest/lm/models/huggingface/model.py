@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,9 +26,13 @@ from palimpsest.lm.models.huggingface.loading import (
     load_config,
     load_network,
     load_tokenizer,
+    without_weights,
 )
 from palimpsest.lm.models.huggingface.memory import free_memory
 from palimpsest.lm.models.huggingface.options import HuggingFaceOptions
+from palimpsest.lm.models.huggingface.shared_weights import SharedWeights
+from palimpsest.lm.models.huggingface.spreading import Placed, fits, free_memory_of_gpus, place
+from palimpsest.lm.models.huggingface.stored import stored_weights
 from palimpsest.lm.models.protocol import Origin
 from palimpsest.lm.models.specs import load_model_from
 from palimpsest.specs import Spec
@@ -57,6 +61,8 @@ class HuggingFaceModel(CausalModel):
     def __init__(self, spec: Spec, options: HuggingFaceOptions) -> None:
         pickle, code = options.pickle, options.trust_remote_code
         self.options = options
+        self._shared: tuple[SharedWeights, ...] = ()
+        self._devices: tuple[int | str, ...] = ()
         self._checkpoint = find_model(
             spec.target, revision=options.revision, pickle=pickle, code=code
         )
@@ -105,6 +111,8 @@ class HuggingFaceModel(CausalModel):
         device = str(self._device)
         if self._device.type == "cuda":
             device += f" ({torch.cuda.get_device_name(self._device)})"
+        if self._devices:
+            device += f", spread over {len(self._devices)}"
         facts = {
             "architecture": (self.config.architectures or [self.config.model_type])[0],
             "parameters": f"{self._n_parameters:,}",
@@ -141,13 +149,40 @@ class HuggingFaceModel(CausalModel):
         """The files of the adapter on top of it."""
         return self._adapter
 
+    def share_weights(self, paths: Sequence[str]) -> None:
+        """Have the weights in common with other processes (:class:`.SharesWeights`)."""
+        self._shared = tuple(SharedWeights(path, self.fingerprint) for path in paths)
+
     def close(self) -> None:
         """Free the weights; a later question would load them again."""
         super().close()
         free_memory(self._device)
 
     def _load(self) -> PreTrainedModel:
-        return self.open_network()
+        if self._device.type != "cpu" or not self._shared or self._is_mapped:
+            return self._open(self._placed())
+        with self._shared[0].alone():
+            network = self.open_network()
+            self._shared[0].put(network)
+        return network
+
+    def _placed(self) -> Placed | None:
+        """Return which part goes on which GPU, where there are several and one is too small."""
+        if self._device.type != "cuda" or self.options.device != "auto":
+            return None
+        free = free_memory_of_gpus()
+        if len(free) < 2 or fits(self._n_parameters * self._dtype.itemsize, free[0]):
+            return None
+        with without_weights(self._checkpoint) as network:
+            return place(network, self._dtype, free, self._checkpoint.name)
+
+    @property
+    def _is_mapped(self) -> bool:
+        """Whether transformers takes the weights from the file as they are."""
+        if self._checkpoint.pickled or self._checkpoint.quantisation or self._adapter is not None:
+            return False
+        stored = {each.dtype for each in stored_weights(self._checkpoint).tensors.values()}
+        return stored == {self._dtype}
 
     def open_network(self) -> PreTrainedModel:
         """Return a network with the weights, for the caller alone.
@@ -155,13 +190,29 @@ class HuggingFaceModel(CausalModel):
         Raises:
             UserError: The files have changed, or cannot be loaded.
         """
+        return self._open(None)
+
+    def _open(self, placed: Placed | None) -> PreTrainedModel:
         self._check_unchanged()
-        network = load_network(self._checkpoint, device=self._device, dtype=self._dtype)
+        network = load_network(
+            self._checkpoint, device=self._device, dtype=self._dtype, placed=placed
+        )
+        if placed is not None:
+            self._devices = tuple(dict.fromkeys(placed.values()))
         if self._adapter is not None:
             network = load_adapter(network, self._adapter, n_tokens=len(self.tokenizer))
         return network
 
     def _load_fused(self) -> FusedLlama | None:
+        if not self._shared:
+            return self._fuse()
+        with self._shared[1].alone():
+            fused = self._fuse()
+            if fused is not None:
+                fused.share(self._shared[1])
+        return fused
+
+    def _fuse(self) -> FusedLlama | None:
         config = self.config
         if (
             isinstance(config, PlainLlamaConfig)

@@ -38,7 +38,8 @@ class HuggingFaceOptions:
     """``auto`` is the checkpoint's on an accelerator and ``float32`` on the CPU."""
 
     device: str = "auto"
-    """``auto`` is the first of ``cuda``, ``mps``, ``cpu`` that is there."""
+    """``auto`` is the first of ``cuda``, ``mps``, ``cpu`` that is there; where a model does not fit
+    on one GPU, all of them."""
 
     adapter: str | None = None
     """A PEFT adapter, folder or id, on top of the model."""

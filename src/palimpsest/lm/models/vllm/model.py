@@ -122,6 +122,11 @@ class VllmModel:
         """How another process opens the same model."""
         return self._files.origin
 
+    @property
+    def n_gpus(self) -> int:
+        """How many GPUs one copy takes."""
+        return 0 if self._files.device.type == "cpu" else self._options.tensor_parallel_size
+
     def describe(self) -> Mapping[str, str]:
         """Return facts for the report."""
         facts = {**self._files.describe(), "fingerprint": self.fingerprint, "engine": _version()}

@@ -1,0 +1,116 @@
+"""Clusters and machines that are not as a model needs them are mistakes that say so."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import Any
+
+import pytest
+from tests.pieces import gpu_teller
+from tests.ray_clusters import local_cluster
+
+from palimpsest.engines import make_engine
+from palimpsest.engines.local import ProcessStaff, gpus_of, visible_gpus
+from palimpsest.engines.ray_cluster import ActorStaff, _knock, _no_cluster
+from palimpsest.errors import UserError
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_an_address_where_nobody_listens_is_told_at_once(scheme: str) -> None:
+    with socket.socket() as taken:  # bound and not listening
+        taken.bind(("127.0.0.1", 0))
+        address = f"{scheme}127.0.0.1:{taken.getsockname()[1]}"
+        started = time.monotonic()
+        with pytest.raises(UserError, match=r"No Ray cluster answers at .*refused\n.*ray start"):
+            _knock(address)
+        assert time.monotonic() - started < 5
+
+
+def test_other_addresses_are_left_to_ray() -> None:
+    for address in ("auto", "local", "anyscale://cluster"):
+        _knock(address)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Ray's own, of several kinds
+def test_other_releases_on_the_cluster_are_named() -> None:
+    utils: Any = pytest.importorskip("ray._private.utils", reason="needs the package ray")
+    with pytest.raises(RuntimeError) as caught:
+        utils.check_version_info({"ray_version": "2.1.0", "python_version": "3.9.1"}, "here")
+    said = str(_no_cluster("ray://head:10001", caught.value))
+    assert "has other releases than this process" in said
+    assert "2.1.0" in said
+    assert "3.9.1" in said
+    assert said.endswith("on all of its machines.")
+
+
+def test_gpus_are_those_that_may_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-ab ,5")
+    assert visible_gpus() == ["3", "GPU-ab", "5"]
+    assert gpus_of(1, 2, visible_gpus()) == "GPU-ab"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert visible_gpus() == []
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert visible_gpus() == ["0", "1"]
+
+
+def test_a_model_that_needs_more_gpus_than_a_worker_has_is_a_mistake(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    staff = ProcessStaff(list, 2)
+    staff.need(2)
+    with pytest.raises(UserError, match=r"needs 4 GPUs for each.* 2 for each of 2\.\n.*workers 1"):
+        staff.need(4)
+    with pytest.raises(UserError, match=r"needs 8 GPUs, and this machine has 4\.\n.*--engine ray"):
+        staff.need(8)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Ray's own, of several kinds
+def test_a_worker_of_ray_has_all_gpus_that_the_model_needs_and_its_successor_the_same() -> None:
+    ray: Any = pytest.importorskip("ray", reason="needs the package ray")
+    with local_cluster({"num_cpus": 2, "num_gpus": 4}) as cluster:
+        engine: Any = make_engine("ray", workers=2, address=cluster.address)
+        crew = engine.crew(gpu_teller)
+        try:
+            crew.need(2)
+            for piece in ("a", "die", "b", "c"):
+                crew.submit(piece)
+            told = {event.value for event in crew.events() if event.kind == "part"}
+            assert all(len(gpus.split(",")) == 2 for _, gpus in told)
+            assert len({gpus for _, gpus in told}) <= 2
+            with pytest.raises(UserError, match="needs 5 GPUs on one machine"):
+                crew.need(5)
+        finally:
+            crew.close()
+            groups = ray.util.placement_group_table().values()
+            engine.close()
+    assert len(groups) == 2
+    assert all(each["strategy"] == "STRICT_PACK" for each in groups)
+    assert all(each["state"] == "REMOVED" for each in groups)
+
+
+class FakeRay:
+    """A cluster of which only the resources are asked."""
+
+    def __init__(self, *gpus: int) -> None:
+        self._gpus = gpus
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"GPU": sum(self._gpus)}
+
+    def nodes(self) -> list[dict[str, Any]]:
+        return [{"Alive": True, "Resources": {"GPU": each}} for each in self._gpus] + [
+            {"Alive": False, "Resources": {"GPU": 64}}
+        ]
+
+
+def test_gpus_of_several_machines_are_not_those_of_one() -> None:
+    with pytest.raises(UserError, match=r"needs 8 GPUs on one machine, .* more than 4\."):
+        ActorStaff(FakeRay(4, 4, 4), list, 1).need(8)
+    ActorStaff(FakeRay(4, 4, 4), list, 1).need(4)
+    with pytest.raises(UserError, match=r"no machine of the Ray cluster has more than 0\.\nAdd a"):
+        ActorStaff(FakeRay(0), list, 1).need(2)

@@ -1,0 +1,83 @@
+"""Clusters of Ray on this machine: a head without cores, and machines that can be killed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from palimpsest.engines.ray_cluster import N_STARTS
+
+os.environ.setdefault("RAY_worker_niceness", "0")  # as the tests' own
+
+_HASTY = {
+    "health_check_initial_delay_ms": 1000,
+    "health_check_period_ms": 1000,
+    "health_check_timeout_ms": 3000,
+    "health_check_failure_threshold": 4,
+}
+"""A machine that is gone is noticed after seconds instead of half a minute."""
+
+
+class LocalCluster:
+    """A Ray cluster whose machines are processes.
+
+    Args:
+        cluster: Ray's own of its tests, with a head.
+    """
+
+    def __init__(self, cluster: Any) -> None:
+        self._cluster = cluster
+        self.address: str = cluster.address
+
+    def add(self, **resources: Any) -> None:
+        """Add a machine; on a busy one, Ray may give up after half a minute."""
+        for left in reversed(range(N_STARTS)):
+            try:
+                self._cluster.add_node(include_dashboard=False, **resources)
+            except Exception:
+                if not left:
+                    raise
+            else:
+                return
+
+    def kill_machine_of(self, pid: int) -> bool:
+        """Kill the raylet under which a worker runs, and return whether there was one.
+
+        It is waited for: Ray takes a process that nobody has waited for as alive.
+        """
+        raylets = [
+            each.process
+            for node in self._cluster.worker_nodes
+            for each in node.all_processes.get("raylet", [])
+        ]
+        killed = [raylet for raylet in raylets if raylet.pid == _parent(pid)]
+        for raylet in killed:
+            raylet.kill()
+            raylet.wait()
+        return bool(killed)
+
+
+@contextmanager
+def local_cluster(*machines: dict[str, Any]) -> Iterator[LocalCluster]:
+    """Give a cluster with these machines besides its head."""
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 0, "include_dashboard": False, "_system_config": _HASTY}
+    cluster: Any = Cluster(initialize_head=True, head_node_args=head)  # type: ignore[no-untyped-call]
+    try:
+        made = LocalCluster(cluster)
+        for machine in machines:
+            made.add(**machine)
+        yield made
+    finally:
+        cluster.shutdown()
+
+
+def _parent(pid: int) -> int | None:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        return None
