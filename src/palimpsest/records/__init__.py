@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     )
     from palimpsest.records.run_folder import RunFolder, WriterLock
     from palimpsest.records.store import AnswerStore
+    from palimpsest.records.stored_answers import StoredAnswers, columns_of, taken
     from palimpsest.records.thresholds import THRESHOLDS
 
 __all__ = [
@@ -97,9 +98,10 @@ __all__ = [
     "Interval", "LabProvenance", "LabResults", "Looked", "Losses", "Measurement", "MeasurementLog",
     "ModelInfo", "Needed", "Noise", "Oracle", "Outcome", "Part", "Plain", "PlannedCost",
     "PlannedPoint", "PlannedVerdict", "Prior", "Provenance", "Remedied", "Restoration", "Results",
-    "RunFolder", "Scoring", "SmallestFall", "SuiteInfo", "TargetInfo", "Trace", "TraceCheckpoint",
-    "UntilSure", "Usage", "Verdict", "Window", "WriterLock", "answer_flag", "commit_of",
-    "explained", "platform_facts", "read_measurements", "versions",
+    "RunFolder", "Scoring", "SmallestFall", "StoredAnswers", "SuiteInfo", "TargetInfo",
+    "Trace", "TraceCheckpoint", "UntilSure", "Usage", "Verdict", "Window", "WriterLock",
+    "answer_flag", "columns_of", "commit_of", "explained", "platform_facts", "read_measurements",
+    "taken", "versions",
 ]  # fmt: skip
 
 lazy_face(globals())
