@@ -103,16 +103,19 @@ def _is_refusal(text: str) -> bool:
 
 def _is_foreign(seen: SeenAnswer) -> bool:
     """Return whether an answer is in other letters or words than prompt and expected answers."""
+    words = seen.text.casefold().split()
+    counts = Counter(language for word in words for language in _LANGUAGES_OF.get(word, ()))
+    told_by_words = max(counts.values(), default=0) >= _LEAST_WORDS
+    told = _identified(seen.text)
+    if told is None and not told_by_words and _has_letters_of(seen.text, seen.prompts):
+        return False
     beside = " ".join([seen.prompts, *json.loads(seen.row.right_answers)])
     own = seen.row.language.partition("-")[0]
     if _in_other_letters(seen.text, beside):
         return True
-    told = _identified(seen.text)
     if told is not None:
         return told not in (own, _identified(beside))
-    words = seen.text.casefold().split()
-    counts = Counter(language for word in words for language in _LANGUAGES_OF.get(word, ()))
-    if max(counts.values(), default=0) < _LEAST_WORDS:
+    if not told_by_words:
         return False
     around = set(beside.casefold().split())
     known = {name for name, listed in FUNCTION_WORDS.items() if len(listed & around) >= 2}
@@ -122,9 +125,14 @@ def _is_foreign(seen: SeenAnswer) -> bool:
     return most not in known and counts[most] >= _LEAST_WORDS and counts[most] > 2 * mine
 
 
+def _has_letters_of(text: str, beside: str) -> bool:
+    """Return whether a look is enough to see that a text is in the letters that stand beside it."""
+    return text.isascii() and _ASCII_LETTER.search(beside) is not None
+
+
 def _in_other_letters(text: str, beside: str) -> bool:
     """Return whether most letters of a text are of a script that stands nowhere beside it."""
-    if text.isascii() and _ASCII_LETTER.search(beside):
+    if _has_letters_of(text, beside):
         return False
     scripts = Counter(map(_script, filter(str.isalpha, text)))
     if not scripts:

@@ -56,6 +56,9 @@ class StoredAnswers(Sequence[AnswerRow]):
 
     def columns(self, *names: str) -> Iterator[Sequence[Any]]:
         """Yield some columns of each answer, named as in :class:`.AnswerKey` and the row."""
+        if names == ("role",):  # nothing of the file is needed
+            yield from ([self._names[code]] for code in self._roles)
+            return
         role_at = names.index("role") if "role" in names else None
         for first in range(0, len(self), _N_READ):
             mine = slice(first, first + _N_READ)
@@ -69,11 +72,6 @@ class StoredAnswers(Sequence[AnswerRow]):
     def take(self, at: npt.NDArray[Any]) -> StoredAnswers:
         """Return those at some positions, or where a mask says so."""
         return StoredAnswers(self._store, self._places[at], self._roles[at], self._names)
-
-    def of_role(self, role: str) -> StoredAnswers:
-        """Return those of a role."""
-        codes = [code for code, name in enumerate(self._names) if name == role]
-        return self.take(np.isin(self._roles, codes))
 
     def and_then(self, others: StoredAnswers) -> StoredAnswers:
         """Return these, followed by others of the same store."""
