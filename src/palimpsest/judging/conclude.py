@@ -193,8 +193,12 @@ def open_run(
         yield OpenRun(folder, store, out is not None, command, seed, n_resamples, started)
 
 
-def rewrite_report(path: Path | str) -> Path:
+def rewrite_report(path: Path | str, *, page_megabytes: float | None = None) -> Path:
     """Write the report of an earlier run anew and return its path.
+
+    Args:
+        path: The run folder.
+        page_megabytes: As for :func:`palimpsest.report.write_report`.
 
     Raises:
         UserError: The folder is not a finished run.
@@ -202,7 +206,9 @@ def rewrite_report(path: Path | str) -> Path:
     folder = RunFolder.find(path)
     results = read_results(folder)
     with AnswerStore(folder.answers, read_only=True) as store:
-        return write_report(folder.path, results, store.run_answers())
+        return write_report(
+            folder.path, results, store.run_answers(), page_megabytes=page_megabytes
+        )
 
 
 def read_results(folder: RunFolder) -> Results:
