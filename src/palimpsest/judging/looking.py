@@ -7,6 +7,7 @@ into another than *inconclusive*.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import unicodedata
@@ -35,6 +36,9 @@ from palimpsest.records import CUT, THRESHOLDS, AnswerRow, Looked, columns_of, t
 
 MOST_SHOWN = 10
 """Examples that are named for the report."""
+
+_N_READ = 100
+"""Answers whose others are in memory together."""
 
 _N_OTHERS = 12
 """Other examples whose answers are looked for in each, to tell what chance finds."""
@@ -164,11 +168,18 @@ def _look_at_cell(rows: Sequence[AnswerRow], cell: _Cell, plain: Mapping[str, st
     seen = [seen_answer(row, plain) for row in whole]
     identical = _identical(seen, rows, cell)
     kinds = {each.row.key.source_id: _kind(each, identical) for each in seen}
-    by_chance = sum(
-        _share_by_chance(each, taken(rows, np.array(cell.others(place), np.intp)))
+    open_ones = [
+        (each, cell.others(place))
         for each, place in zip(seen, places, strict=True)
         if kinds[each.row.key.source_id] in ("", FURTHER_ON)
-    )
+    ]
+    by_chance = 0.0
+    for first in range(0, len(open_ones), _N_READ):
+        some = open_ones[first : first + _N_READ]
+        at = [place for _, others in some for place in others]
+        read = iter(taken(rows, np.array(at, np.intp)))
+        for each, others in some:
+            by_chance += _share_by_chance(each, list(itertools.islice(read, len(others))))
     return _Found(seen, {source: k for source, k in kinds.items() if k}, len(wrong), by_chance)
 
 

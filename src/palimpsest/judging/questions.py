@@ -235,8 +235,8 @@ class Question:
             prompt=as_recorded(self.sent),
             raw=reply.raw,
             answer=answer,
-            right_answers=json.dumps(right, ensure_ascii=False),
-            intruding_answers=json.dumps(intruding, ensure_ascii=False),
+            right_answers=_as_json(right),
+            intruding_answers=_as_json(intruding),
             outcome=judged.outcome,
             finish=finish,
             round_trip=fidelity and fidelity.round_trip,
@@ -336,6 +336,11 @@ def settled_outcome(exchange: Exchange, scorer: Scorer, raw: str) -> Outcome | N
     return outcomes.pop() if len(outcomes) == 1 else None
 
 
+@lru_cache(maxsize=8192)
+def _as_json(texts: tuple[str, ...]) -> str:
+    return json.dumps(texts, ensure_ascii=False)  # the same in most ways of asking
+
+
 @lru_cache(maxsize=256)
 def _exchange(conjugation: TextConjugation, stops: tuple[str, ...]) -> Exchange:
     return Exchange(conjugation, stops)
@@ -358,6 +363,8 @@ def expected_under(conjugation: TextConjugation, example: Example) -> Expected:
     sentence may come out otherwise than in it. Where a conjugation rephrases, so do the expected
     texts themselves, whatever the case of their first letter.
     """
+    if conjugation.exact and not conjugation.rephrases:
+        return Expected(_distinct(example.right), _distinct(example.intruding))
     image = Exchange(conjugation).image
 
     def images(ability: str, texts: Sequence[str]) -> Iterator[str]:

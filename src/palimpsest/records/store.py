@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self, cast, get_type_hints
@@ -270,13 +271,18 @@ class AnswerStore:
 
     def _select(self, statement: str, columns: Iterable[str]) -> str:
         """Return a statement that gives all columns, also of a file that lacks the young ones."""
-        found = self._connection.execute("PRAGMA table_info(answers)")
-        present = {name for _, name, *_ in found}
+        present = self._present
         listed = (
             f"{_YOUNG[name]} AS {name}" if name in _YOUNG and name not in present else name
             for name in columns
         )
         return statement.format(columns=", ".join(listed))
+
+    @cached_property
+    def _present(self) -> set[str]:
+        """The columns that the file has."""
+        found = self._connection.execute("PRAGMA table_info(answers)")
+        return {name for _, name, *_ in found}
 
     def __len__(self) -> int:
         with explained(self.path):

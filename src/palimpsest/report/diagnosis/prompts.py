@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from palimpsest.records import IN_ANSWER, taken
 from palimpsest.report.diagnosis.sampling import SourceIndex
@@ -65,8 +67,7 @@ def prompt_data(
     n_bytes = n_answers = n_clipped = 0
     sources = SourceIndex(rows)
     encoder = _Encoder(max_characters, sources)
-    for source in sources.drawn(seed):
-        mine = taken(rows, sources.positions(source))
+    for source, mine in _read(rows, sources, seed):
         items = [encoder.item(pair) for pair in _pairs(mine)]
         size = sum(len(item.encode()) + 1 for item in items)
         if kept and n_bytes + size > max_bytes:
@@ -99,6 +100,21 @@ def script_json(value: Any) -> str:
 
 Answers = dict[str, "AnswerRow"]
 """The answers of each role to one example asked in one way."""
+
+_N_READ = 100
+"""Examples that are read together."""
+
+
+def _read(
+    rows: Sequence[AnswerRow], sources: SourceIndex, seed: int
+) -> Iterator[tuple[int, Sequence[AnswerRow]]]:
+    """Yield the examples in the order in which the page takes them, with all their answers."""
+    drawn = iter(sources.drawn(seed))
+    while some := list(itertools.islice(drawn, _N_READ)):
+        places = [sources.positions(source) for source in some]
+        read = iter(taken(rows, np.concatenate(places)))
+        for source, mine in zip(some, places, strict=True):
+            yield source, list(itertools.islice(read, len(mine)))
 
 
 def _pairs(rows: Iterable[AnswerRow]) -> Iterable[Answers]:
