@@ -173,6 +173,7 @@ def _usage(rows: Sequence[AnswerRow]) -> Usage:
     return Usage(
         n_prompt_tokens=int(n_sent.sum()) if len(newest) and not np.isnan(n_sent).any() else None,
         n_answer_tokens=int(np.array(said[::-1], np.int64)[newest].sum()),
+        n_shared=len(rows) - len(newest),
     )
 
 

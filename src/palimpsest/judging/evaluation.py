@@ -14,8 +14,8 @@ from typing import Protocol, Self
 import numpy as np
 
 from palimpsest.errors import UserError
+from palimpsest.judging.asked_before import EARLY, asked_before, note_requests, reply_of
 from palimpsest.judging.questions import (
-    PROMPT_CUT,
     UNINVERTIBLE,
     Question,
     RawAnswer,
@@ -53,9 +53,6 @@ _WAIT_SECONDS = 0.02
 
 _N_SCORED = 256
 """Prompts whose choices are scored in one call; what is stored after a crash is whole calls."""
-
-_EARLY = ("decided", CUT)
-"""How answers finish that were settled before they ended."""
 
 _Way = tuple[Via, Sequence[Example]]
 """A way of asking with the examples that are asked so."""
@@ -114,8 +111,9 @@ def evaluate_stored(
 
     Some thousand examples are put together at a time. Their missing prompts of all conjugations go
     to the model in one call, so that it can batch them well; prompts that are sent in the same form
-    are asked once. Answers are stored as they finish: whatever ends the process, the next call
-    continues there and returns the same rows.
+    are asked once, also where another suite or an earlier call sent them
+    (:mod:`.asked_before`). Answers are stored as they finish: whatever ends the process, the next
+    call continues there and returns the same rows.
 
     Answers to examples that the store has and the suite lacks stay there for another time. A prompt
     of which whatever answers it dies again and again has no row, and is asked again next time.
@@ -209,9 +207,19 @@ class _Evaluation:
         rows = _reuse(questions, self._store, self._role, self._whole)
         self._n_done += len(rows)
         self._n_reused += len(rows)
-        self._tell()
         missing = [question for question in questions if question.key not in rows]
-        self._ask(missing, self._sample.wanted(missing), rows)
+        to_end = self._sample.wanted(missing)
+        shared = list(asked_before(missing, self._store, to_end))
+        prepare_questions(shared)
+        again = {q.key: _marked(q.row(reply, role=self._role)) for q, reply in shared}
+        if again:
+            self._store.add(again.values())
+            rows.update(again)
+            self._n_done += len(again)
+            self._n_reused += len(again)
+            missing = [question for question in missing if question.key not in again]
+        self._tell()
+        self._ask(missing, to_end, rows)
         sources = list(dict.fromkeys(question.key.source_id for question in questions))
         stored = self._store.places(
             model=self._asked_as, suite=self._suite.key, sources=sources if rows else ()
@@ -221,6 +229,7 @@ class _Evaluation:
             if row is not None:
                 self._places[way][at] = stored[question.key]
                 self._sample.see((way, at), question.example.cell, row)
+        note_requests(questions, stored, self._store)
 
     def _ask(
         self,
@@ -347,14 +356,14 @@ def _reuse(
     rows: dict[AnswerKey, AnswerRow] = {}
     changed: list[AnswerRow] = []
     held = [
-        (question, _reply_of(old), old)
+        (question, reply_of(old), old)
         for question in questions
         if (old := stored.get(question.key)) is not None and _still_holds(old, question)
     ]
     prepare_questions((question, reply) for question, reply, _ in held)
     for question, reply, old in held:
         row = question.row(reply, role=role)
-        if whole == "all" and row.outcome != "right" and row.finish in _EARLY:
+        if whole == "all" and row.outcome != "right" and row.finish in EARLY:
             continue
         rows[row.key] = row
         if row != old:  # another role or spelling as well: the file says what the newest run said
@@ -364,22 +373,11 @@ def _reuse(
     return rows
 
 
-def _reply_of(old: AnswerRow) -> RawAnswer:
-    return RawAnswer(
-        old.raw,
-        old.finish,
-        old.latency_seconds,
-        old.n_prompt_tokens,
-        old.n_answer_tokens,
-        PROMPT_CUT in old.all_flags,
-    )
-
-
 def _still_holds(old: AnswerRow, question: Question) -> bool:
     """Guard against rows from a release whose conjugations or scoring were different."""
     if old.prompt != as_recorded(question.sent) or old.finish in (UNINVERTIBLE, "refused"):
         return False
-    return old.finish not in _EARLY or question.was_settled(old.raw)
+    return old.finish not in EARLY or question.was_settled(old.raw)
 
 
 def _ask_all(

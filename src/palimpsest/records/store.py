@@ -80,6 +80,10 @@ _SELECT = (
     "WHERE model = ? AND suite = ? AND substr(settings, 1, length(?)) = ? ORDER BY rowid"
 )
 _INSERT_RUN = f"INSERT INTO run ({_KEY}, role) VALUES ({', '.join('?' * (_N_KEY + 1))})"
+_CREATE_REQUESTS = (
+    "CREATE TABLE IF NOT EXISTS requests (request BLOB PRIMARY KEY, place INTEGER NOT NULL) "
+    "WITHOUT ROWID"
+)
 _CHOOSE = "CREATE TEMP TABLE chosen (position INTEGER PRIMARY KEY, place INTEGER, role TEXT)"
 _INSERT_CHOSEN = (
     f"INSERT INTO run (position, {_KEY}, role) SELECT position, {_KEY}, chosen.role FROM chosen "
@@ -174,6 +178,32 @@ class AnswerStore:
             wanted = (_to_sql(model), _to_sql(suite), *listed)
             with explained(self.path):
                 yield from self._connection.execute(self._select(statement, columns), wanted)
+
+    def note_requests(self, noted: Iterable[tuple[bytes, int]]) -> None:
+        """Note by what requests answers came.
+
+        Args:
+            noted: A hash of all that decided what the model said, and the place of the answer.
+        """
+        with explained(self.path), self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany("INSERT OR IGNORE INTO requests VALUES (?, ?)", noted)
+
+    def requested(self, requests: Sequence[bytes]) -> dict[bytes, AnswerRow]:
+        """Return the answers to those of the requests that have one."""
+        places: dict[bytes, int] = {}
+        for first in range(0, len(requests), _N_LISTED):
+            mine = requests[first : first + _N_LISTED]
+            marks = ", ".join("?" * len(mine))
+            statement = f"SELECT request, place FROM requests WHERE request IN ({marks})"
+            with explained(self.path):
+                places.update(self._connection.execute(statement, mine))
+        found = self.values_at(list(places.values()))
+        return {
+            request: AnswerRow.of(values)
+            for request, values in zip(places, found, strict=True)
+            if values is not None
+        }
 
     def record_run(self, rows: Iterable[AnswerRow]) -> None:
         """Record which stored answers, of perhaps many more, make up the newest finished run."""
@@ -316,6 +346,7 @@ def _open_for_writing(path: Path) -> sqlite3.Connection:
             _create(connection)
         elif version < FORMAT_VERSION:
             _upgrade(connection, version)
+        connection.execute(_CREATE_REQUESTS)
         _check_integrity(path, connection)
     except BaseException:
         connection.close()
