@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from palimpsest.judging.questions import (
-    ANSWERS_VERSION,
     PROMPT_CUT,
     UNINVERTIBLE,
     Question,
@@ -22,23 +19,6 @@ EARLY = ("decided", CUT)
 _NO_ANSWER = (UNINVERTIBLE, "refused", "failed")
 
 
-def request_of(question: Question) -> bytes:
-    """Return a hash of all that decides what the model says to a question.
-
-    That is the model, the prompt as it is sent, text or messages, what ends an answer, how long it
-    may be, and the choices where they are weighed. Which example it is, what its answer is compared
-    with and which conjugation wrote the prompt play no part.
-    """
-    settings = question.settings
-    parts: list[object] = [ANSWERS_VERSION, question.key.model, settings.as_lm_eval]
-    if question.by_likelihood:
-        parts += ["choices", question.sent_choices]
-    else:
-        parts += [settings.max_new_tokens, question.exchange.sent_stops]
-    parts += [isinstance(question.sent, str), as_recorded(question.sent)]
-    return hashlib.sha256(json.dumps(parts).encode()).digest()[:16]
-
-
 def asked_before(
     questions: Sequence[Question], store: AnswerStore, to_end: set[AnswerKey]
 ) -> Iterator[tuple[Question, RawAnswer]]:
@@ -51,10 +31,10 @@ def asked_before(
         store: Where answers are.
         to_end: Questions whose answers are wanted whole if they are wrong.
     """
-    requests = {request_of(question): question for question in questions}
+    requests = {question.request: question for question in questions}
     found = store.requested(list(requests)) if questions else {}
     for question in questions if found else ():
-        old = found.get(request_of(question))
+        old = found.get(question.request)
         if old is None or old.prompt != as_recorded(question.sent) or old.finish in _NO_ANSWER:
             continue
         finish = "decided" if old.finish == CUT else old.finish
@@ -71,7 +51,7 @@ def note_requests(
     questions: Iterable[Question], places: Mapping[AnswerKey, int], store: AnswerStore
 ) -> None:
     """Note in the store what was requested for the answers at some places."""
-    noted = ((request_of(q), places[q.key]) for q in questions if q.key in places)
+    noted = ((q.request, places[q.key]) for q in questions if q.key in places)
     store.note_requests(noted)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -158,6 +159,23 @@ class Question:
         """
         form = self.via.form
         return self._conjugated if form is None else form.of(self._conjugated)
+
+    @cached_property
+    def request(self) -> bytes:
+        """A hash of all that decides what the model says; equal requests have equal answers.
+
+        That is the model, the prompt as it is sent, text or messages, what ends an answer, how long
+        it may be, and the choices where they are weighed. Which example it is, what its answer is
+        compared with and which conjugation wrote the prompt play no part.
+        """
+        settings = self.settings
+        parts: list[object] = [ANSWERS_VERSION, self.key.model, settings.as_lm_eval]
+        if self.by_likelihood:
+            parts += ["choices", self.sent_choices]
+        else:
+            parts += [settings.max_new_tokens, self.exchange.sent_stops]
+        parts += [isinstance(self.sent, str), as_recorded(self.sent)]
+        return hashlib.sha256(json.dumps(parts).encode()).digest()[:16]
 
     @cached_property
     def _conjugated(self) -> Prompt:
