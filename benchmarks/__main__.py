@@ -20,6 +20,8 @@ BENCHMARKS = (
     "scoring",
     "families",
     "browse",
+    "bookkeeping",
+    "analysis",
     "workers",
     "lm_eval_tasks",
 )

@@ -216,9 +216,6 @@ WIDE_CHANGES: dict[str, dict[str, Any]] = {
     "length": {"settings": Settings(max_new_tokens=11)},
     "stop": {"settings": Settings(stop=("\n\n",))},
     "early stopping": {"settings": Settings(stop_when_decided=False)},
-    "source language": {
-        "suite": Suite("tiny", tuple(replace(e, language="xx") for e in SUITE.examples[:3]), "xx")
-    },
 }
 
 
@@ -240,10 +237,13 @@ EXAMPLE_CHANGES: dict[str, dict[str, Any]] = {
     "prompt": {"prompt": "Input: When?"},
     "its form": {"prompt": (Message("user", "Input: What is 5 plus 7?\nOutput:"),)},
     "right answers": {"answers": {"icl": ("Where",), "instruction": ("12",)}},
-    "intruding answers": {"answers": {"icl": ("What",), "instruction": ("12", "13")}},
     "the ability under test": {"answers": {"instruction": ("12",), "icl": ("What",)}},
+}
+SAME_REQUEST: dict[str, dict[str, Any]] = {
+    "intruding answers": {"answers": {"icl": ("What",), "instruction": ("12", "13")}},
     "name": {"source_id": "first"},
 }
+"""What the same raw answer settles too."""
 
 
 @pytest.mark.parametrize("change", EXAMPLE_CHANGES.values(), ids=EXAMPLE_CHANGES)
@@ -262,6 +262,21 @@ def test_an_example_that_was_changed_is_asked_again_and_no_other(
     # Changed back, what was said at first holds again.
     assert evaluate(model, SUITE, vias("leet"), store=store, role="base") == before
     assert len(model.calls) == 1
+
+
+@pytest.mark.parametrize("change", SAME_REQUEST.values(), ids=SAME_REQUEST)
+def test_an_example_that_is_sent_as_before_is_scored_anew_and_not_asked(
+    store: AnswerStore, tmp_path: Path, change: dict[str, Any]
+) -> None:
+    before = evaluate(Recorder(), SUITE, vias("leet"), store=store, role="base")
+    suite = replace(SUITE, examples=(replace(SUITE.examples[0], **change), *SUITE.examples[1:]))
+    model = Recorder()
+    after = evaluate(model, suite, vias("leet"), store=store, role="base")
+    assert model.calls == []
+    assert after[0].key != before[0].key
+    with AnswerStore(tmp_path / "fresh.sqlite") as fresh:
+        expected = evaluate(Recorder(), suite, vias("leet"), store=fresh, role="base")
+    assert timeless(after) == timeless(expected)
 
 
 def test_fewer_examples_or_more_ask_only_for_what_is_missing(store: AnswerStore) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from palimpsest.errors import UserError
 from palimpsest.judging.explanations import described
 from palimpsest.judging.looking import look
-from palimpsest.judging.pairing import PLAIN, ROLES, AnswerTable, PairedAnswers, score_of
+from palimpsest.judging.pairing import PLAIN, ROLES, AnswerTable, PairedAnswers
 from palimpsest.judging.verdicts import judge
 from palimpsest.records import (
     THRESHOLDS,
@@ -29,6 +30,7 @@ from palimpsest.records import (
     Plain,
     UntilSure,
     Verdict,
+    columns_of,
 )
 from palimpsest.stats import (
     Arms,
@@ -127,7 +129,7 @@ def analyse(
         )
     asked = {via.name: via for via in vias if via.name != PLAIN}
     guessed = dict.fromkeys(sources, chance) if isinstance(chance, float | int) else chance or {}
-    repeated = [{row.key.source_id: score_of(row) for row in each} for each in again]
+    repeated = [_scores(each) for each in again]
     study = Study(answers, list(asked.values()), seed, n_resamples, margin, guessed, repeated)
     overall = study.of(sources)
     groups = answers.by_cell(sources, cells)
@@ -172,10 +174,10 @@ class Study(NamedTuple):
     def of(self, sources: Sequence[str]) -> Findings:
         """Analyse some of the source examples; all have plain answers of both models."""
         plain = self.plain(sources)
-        pairs = {via.name: self._shared(via.name, sources) for via in self.vias}
+        pairs = {via.name: self.answers.shared(via.name, sources) for via in self.vias}
         found = [
             self.conjugation(via, pairs[via.name]).model_copy(
-                update={"n_excluded": len(self.answers.excluded(via.name) & set(sources))}
+                update={"n_excluded": self.answers.n_excluded(via.name, sources)}
             )
             for via in self.vias
             if pairs[via.name]
@@ -199,14 +201,8 @@ class Study(NamedTuple):
 
     def looked(self, via: str, sources: Sequence[str]) -> Looked | None:
         """Return what the tuned model's wrong answers under a way of asking look like."""
-        prompts = {
-            row.key.source_id: row.prompt for row in self.answers.rows("tuned", PLAIN, sources)
-        }
+        prompts = _PlainPrompts(self.answers, sources)
         return look(self.answers.rows("tuned", via, sources), prompts, len(sources))
-
-    def _shared(self, via: str, sources: Sequence[str]) -> list[str]:
-        under = set(self.answers.paired(via))
-        return [source for source in sources if source in under]
 
     def plain(self, sources: Sequence[str]) -> Plain:
         """Compare both models, asked plainly."""
@@ -214,7 +210,7 @@ class Study(NamedTuple):
         found = estimate_forgetting(
             base,
             tuned,
-            np.asarray(sources),
+            _clusters(sources),
             rng=named_stream(self.seed, "plain"),
             n_resamples=self.n_resamples,
         )
@@ -241,7 +237,7 @@ class Study(NamedTuple):
         changes = np.abs(later - first).mean(axis=0)
         interval = mean_interval(
             changes,
-            np.asarray([sources[at] for at in there]),
+            _clusters([sources[at] for at in there]),
             rng=named_stream(self.seed, "noise"),
             n_resamples=self.n_resamples,
         )
@@ -256,6 +252,8 @@ class Study(NamedTuple):
 
     def _adjusted(self, base: Array, tuned: Array, sources: Sequence[str]) -> Guessing | None:
         """Take guesses off, where the examples can be guessed."""
+        if not self.chances:
+            return None
         chances = np.array([self.chances.get(source, 0.0) for source in sources])
         if not chances.any():
             return None
@@ -264,7 +262,7 @@ class Study(NamedTuple):
             base,
             tuned,
             chances,
-            np.asarray(sources),
+            _clusters(sources),
             rng=named_stream(self.seed, "guessing"),
             n_resamples=self.n_resamples,
         )
@@ -282,7 +280,7 @@ class Study(NamedTuple):
         """Compare them under a conjugation; both answered all of these sources under it."""
         found = estimate_recovery(
             self._arms(via.name, sources),
-            np.asarray(sources),
+            _clusters(sources),
             rng=named_stream(self.seed, f"conjugation {via.name}"),
             n_resamples=self.n_resamples,
         )
@@ -308,8 +306,9 @@ class Study(NamedTuple):
 
     def _best(self, pairs: Mapping[str, Sequence[str]]) -> Best | None:
         """Choose a conjugation on the first half of the sources, measure it on the second."""
-        first = {name: [s for s in found if in_first_half(s)] for name, found in pairs.items()}
-        second = {name: [s for s in found if not in_first_half(s)] for name, found in pairs.items()}
+        all_first = {s for s in set().union(*pairs.values()) if in_first_half(s)}
+        first = {name: [s for s in found if s in all_first] for name, found in pairs.items()}
+        second = {name: [s for s in found if s not in all_first] for name, found in pairs.items()}
         candidates = [name for name in pairs if first[name] and second[name]]
         if not candidates:
             return None
@@ -318,7 +317,7 @@ class Study(NamedTuple):
         sources = second[name]
         found = estimate_recovery(
             self._arms(name, sources),
-            np.asarray(sources),
+            _clusters(sources),
             rng=named_stream(self.seed, f"best {name}"),
             n_resamples=self.n_resamples,
         )
@@ -356,19 +355,52 @@ class Study(NamedTuple):
         else:
             rng = named_stream(self.seed, f"{role} {via}")
             interval = mean_interval(
-                scores, np.asarray(sources), rng=rng, n_resamples=self.n_resamples
+                scores, _clusters(sources), rng=rng, n_resamples=self.n_resamples
             )
             broken = max(0.0, 1 - accuracy - intruded)
-        rows = self.answers.rows(role, via, sources)
         return Arm(
             n=n,
             accuracy=accuracy,
             ci95=interval,
             intruded=intruded,
-            attempted=sum(row.attempted for row in rows) / n,
+            attempted=self.answers.n_attempted(role, via, sources) / n,
             broken=broken,
             flags=self.answers.flags(role, via, sources),
         )
+
+
+class _PlainPrompts(Mapping[str, str]):
+    """The plain prompts that the tuned model got, by source: read when they are wanted."""
+
+    def __init__(self, answers: AnswerTable, sources: Sequence[str]) -> None:
+        self._answers = answers
+        self._sources = sources
+
+    def __getitem__(self, source: str) -> str:
+        [row] = self._answers.rows("tuned", PLAIN, [source])
+        return row.prompt
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sources)
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+
+def _scores(rows: Iterable[AnswerRow]) -> dict[str, float]:
+    """Return the scores of answers by their source."""
+    columns = columns_of(rows, "source_id", "outcome", "score")
+    return {
+        source: float(outcome == "right") if score is None else score
+        for source, outcome, score in columns
+    }
+
+
+def _clusters(sources: Sequence[str]) -> npt.NDArray[Any]:
+    """Return numbers that sort as the names do, which takes longer to sort."""
+    if all(first < second for first, second in itertools.pairwise(sources)):
+        return np.arange(len(sources))
+    return np.unique(np.asarray(sources), return_inverse=True)[1]
 
 
 def _net_gain(arms: Arms) -> float:
@@ -391,13 +423,13 @@ def _missing(answers: PairedAnswers, sources: Sequence[str], vias: Sequence[ViaF
             "not both models answered them plainly."
         )
     for via in vias:
-        excluded = answers.excluded(via.name) & set(sources)
-        if excluded:
+        n_excluded = answers.n_excluded(via.name, sources)
+        if n_excluded:
             warnings.append(
-                f"{len(excluded)} of {len(sources)} examples are left out under '{via.name}', of "
+                f"{n_excluded} of {len(sources)} examples are left out under '{via.name}', of "
                 "both models alike: their prompts come back with less than the least fidelity."
             )
-        n_absent = len(set(sources) - set(answers.paired(via.name)) - excluded)
+        n_absent = len(sources) - len(answers.shared(via.name, sources)) - n_excluded
         if n_absent == len(sources):
             warnings.append(f"'{via.name}' is left out: no example has answers of both models.")
         elif n_absent:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from pydantic import ValidationError
 
 from palimpsest.errors import UserError
@@ -26,6 +29,7 @@ from palimpsest.records import (
     RunFolder,
     SuiteInfo,
     Usage,
+    columns_of,
     commit_of,
     platform_facts,
     versions,
@@ -163,12 +167,18 @@ def suite_info(suite: Suite, *, n_source_examples: int | None = None) -> SuiteIn
 
 def _usage(rows: Sequence[AnswerRow]) -> Usage:
     # One answer may stand for several questions that were sent in the same form.
-    asked = {(row.prompt, row.raw): row for row in rows}.values()
-    sent = [row.n_prompt_tokens for row in asked]
-    known = [n for n in sent if n is not None]
+    asked, sent, said = array("q"), array("d"), array("q")
+    names = ("prompt", "raw", "n_prompt_tokens", "n_answer_tokens")
+    for prompt, raw, n_prompt_tokens, n_answer_tokens in columns_of(rows, *names):
+        asked.append(hash((prompt, raw)))
+        sent.append(math.nan if n_prompt_tokens is None else n_prompt_tokens)
+        said.append(n_answer_tokens)
+    _, newest = np.unique(np.array(asked[::-1], np.int64), return_index=True)
+    n_sent = np.array(sent[::-1])[newest]
     return Usage(
-        n_prompt_tokens=sum(known) if known and len(known) == len(sent) else None,
-        n_answer_tokens=sum(row.n_answer_tokens for row in asked),
+        n_prompt_tokens=int(n_sent.sum()) if len(newest) and not np.isnan(n_sent).any() else None,
+        n_answer_tokens=int(np.array(said[::-1], np.int64)[newest].sum()),
+        n_shared=len(rows) - len(newest),
     )
 
 
@@ -195,8 +205,12 @@ def open_run(
         yield OpenRun(folder, store, out is not None, command, seed, n_resamples, started, workers)
 
 
-def rewrite_report(path: Path | str) -> Path:
+def rewrite_report(path: Path | str, *, page_megabytes: float | None = None) -> Path:
     """Write the report of an earlier run anew and return its path.
+
+    Args:
+        path: The run folder.
+        page_megabytes: As for :func:`palimpsest.report.write_report`.
 
     Raises:
         UserError: The folder is not a finished run.
@@ -204,8 +218,9 @@ def rewrite_report(path: Path | str) -> Path:
     folder = RunFolder.find(path)
     results = read_results(folder)
     with AnswerStore(folder.answers, read_only=True) as store:
-        rows = store.run_rows()
-    return write_report(folder.path, results, rows)
+        return write_report(
+            folder.path, results, store.run_answers(), page_megabytes=page_megabytes
+        )
 
 
 def read_results(folder: RunFolder) -> Results:

@@ -8,9 +8,11 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
 
 from palimpsest.errors import UserError
 from palimpsest.judging.agreement import (
@@ -26,6 +28,7 @@ from palimpsest.judging.evaluation import (
     EvaluationProgress,
     Settings,
     evaluate,
+    evaluate_stored,
     settings_for,
 )
 from palimpsest.judging.floor import cells_at_floor, without_cells
@@ -54,6 +57,9 @@ from palimpsest.records import (
     FloorCell,
     ModelInfo,
     Results,
+    StoredAnswers,
+    columns_of,
+    taken,
 )
 
 if TYPE_CHECKING:
@@ -216,7 +222,7 @@ class _How(NamedTuple):
 class _Found(NamedTuple):
     """What was asked, and what it shows."""
 
-    rows: list[AnswerRow]
+    rows: Sequence[AnswerRow]
     analysis: Analysis
     suite: Suite
     """Without the cells at the floor."""
@@ -338,10 +344,11 @@ def _check_noise(n_times: int, base: LanguageModel) -> None:
 
 
 def _infos(models: Mapping[str, LanguageModel], rows: Sequence[AnswerRow]) -> dict[str, ModelInfo]:
-    return {
-        role: model_info(model, [row for row in rows if row.role == role])
-        for role, model in models.items()
-    }
+    def of(role: str) -> Sequence[AnswerRow]:
+        mine = (name == role for (name,) in columns_of(rows, "role"))
+        return taken(rows, np.flatnonzero(np.fromiter(mine, bool, len(rows))))
+
+    return {role: model_info(model, of(role)) for role, model in models.items()}
 
 
 def default_vias(suite: Suite) -> list[str]:
@@ -452,12 +459,13 @@ class _Told:
 class Answered(NamedTuple):
     """What both models said, and what was asked in the end."""
 
-    rows: list[AnswerRow]
+    rows: Sequence[AnswerRow]
+    """In the store."""
     suite: Suite
     """Without the cells at the floor."""
     at_floor: list[FloorCell]
     notes: list[str]
-    again: list[list[AnswerRow]]
+    again: list[StoredAnswers]
     """The base model's plain answers of each further time."""
 
 
@@ -477,9 +485,9 @@ def ask_models(
     of nothing else. That depends on its plain answers alone, so a resumed run decides alike.
     """
 
-    def ask(role: str, suite: Suite, vias: Sequence[Via], again: int = 0) -> list[AnswerRow]:
+    def ask(role: str, suite: Suite, vias: Sequence[Via], again: int = 0) -> StoredAnswers:
         name = f"{role}, again {again}" if again else role
-        return evaluate(
+        return evaluate_stored(
             held[role],
             suite,
             vias,
@@ -495,8 +503,8 @@ def ask_models(
     held = {role: workers.hold(model) for role, model in plan.models.items()}
     suite, vias, notes = plan.suite, plan.vias, []
     at_floor: list[FloorCell] = []
-    rows: list[AnswerRow] = []
-    repeated: list[list[AnswerRow]] = []
+    asked: list[StoredAnswers] = []
+    repeated: list[StoredAnswers] = []
     for role, model in plan.models.items():
         with closing(model):
             if role == "base" and suite.skips_floor and len(vias) > 1:
@@ -505,13 +513,13 @@ def ask_models(
                     notes = [_NOTHING_TO_LOSE]
                     at_floor, vias = [], vias[:1]
                 suite = without_cells(suite, [cell.name for cell in at_floor])
-            rows += ask(role, suite, vias)
+            asked.append(ask(role, suite, vias))
             if role == "base":
                 repeated = [ask(role, suite, vias[:1], n) for n in range(1, noise_floor + 1)]
             if inferred is not None:
                 tell = None if progress is None else partial(_told, progress, f"{role}, inference")
                 inferred.measure(role, held[role], suite, vias, plan.settings, tell)
-    rows, failed = without_failed(rows, suite, vias)
+    rows, failed = without_failed(reduce(StoredAnswers.and_then, asked), suite, vias)
     return Answered(rows, suite, at_floor, [*notes, *failed], repeated)
 
 

@@ -6,14 +6,16 @@ import itertools
 import math
 import time
 from collections import defaultdict
-from collections.abc import Container, Generator, Iterable, Iterator, Sequence
+from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, Self
+
+import numpy as np
 
 from palimpsest.errors import UserError
+from palimpsest.judging.asked_before import EARLY, asked_before, note_requests, reply_of
 from palimpsest.judging.questions import (
-    PROMPT_CUT,
     UNINVERTIBLE,
     Question,
     RawAnswer,
@@ -22,7 +24,7 @@ from palimpsest.judging.questions import (
     prepare_questions,
 )
 from palimpsest.judging.via import Via, distinct_vias
-from palimpsest.judging.whole import Whole, to_ask_again, whole_if_wrong
+from palimpsest.judging.whole import Whole, WholeAnswers
 from palimpsest.lm import (
     Likelihood,
     Prompt,
@@ -38,15 +40,22 @@ from palimpsest.lm.models import (
     can_score,
 )
 from palimpsest.lm.suites import Example, Suite
-from palimpsest.records import CUT, AnswerKey, AnswerRow, AnswerStore
+from palimpsest.records import CUT, AnswerKey, AnswerRow, AnswerStore, StoredAnswers
 
-__all__ = ["EvaluationProgress", "Settings", "evaluate", "settings_for"]
+__all__ = ["EvaluationProgress", "Settings", "evaluate", "evaluate_stored", "settings_for"]
+
+_N_TOGETHER = 2048
+"""Examples that are asked together, under all ways of asking; beyond them nothing is in memory."""
+
+_N_WAITING = 256
+_WAIT_SECONDS = 0.02
+"""How many answers wait for others to be written with them, and for how long."""
 
 _N_SCORED = 256
 """Prompts whose choices are scored in one call; what is stored after a crash is whole calls."""
 
-_EARLY = ("decided", CUT)
-"""How answers finish that were settled before they ended."""
+_Way = tuple[Via, Sequence[Example]]
+"""A way of asking with the examples that are asked so."""
 
 _Group = list[Question]
 """Questions that were sent in the same form."""
@@ -71,11 +80,40 @@ def evaluate(
     again: int = 0,
     progress: EvaluationProgress | None = None,
 ) -> list[AnswerRow]:
+    """Return every answer of one model; as :func:`evaluate_stored`, all in memory."""
+    found = evaluate_stored(
+        model,
+        suite,
+        vias,
+        store=store,
+        role=role,
+        settings=settings,
+        whole=whole,
+        again=again,
+        progress=progress,
+    )
+    return list(found)
+
+
+def evaluate_stored(
+    model: LanguageModel,
+    suite: Suite,
+    vias: Sequence[Via],
+    *,
+    store: AnswerStore,
+    role: str,
+    settings: Settings | None = None,
+    whole: Whole = "sample",
+    again: int = 0,
+    progress: EvaluationProgress | None = None,
+) -> StoredAnswers:
     """Return every answer of one model, asking only for those that the store does not have.
 
-    All missing prompts of all conjugations go to the model in one call, so that it can batch them
-    well; prompts that are sent in the same form are asked once. Answers are stored as they finish:
-    whatever ends the process, the next call continues there and returns the same rows.
+    Some thousand examples are put together at a time. Their missing prompts of all conjugations go
+    to the model in one call, so that it can batch them well; prompts that are sent in the same form
+    are asked once, also where another suite or an earlier call sent them
+    (:mod:`.asked_before`). Answers are stored as they finish: whatever ends the process, the next
+    call continues there and returns the same rows.
 
     Answers to examples that the store has and the suite lacks stay there for another time. A prompt
     of which whatever answers it dies again and again has no row, and is asked again next time.
@@ -92,41 +130,166 @@ def evaluate(
             unless ``all`` are to be whole.
         again: 0, or the number of times that it has been asked before: the model is then asked as
             another machine would, in other batches, and the answers are kept apart.
-        progress: Called once at the start, and after every answer.
+        progress: Called whenever the store has been looked up, and after every answer.
 
     Returns:
-        Rows ordered by via, and within it as in the suite.
+        Rows ordered by via, and within it as in the suite. They are read from the store.
 
     Raises:
         UserError: The suite has nothing in a via's language, a plugin's conjugation fails on a
             prompt, or the store cannot be written.
     """
+    ways = [(via, via.examples(suite)) for via in distinct_vias(vias)]
+    _check_distinct(suite, ways)
     settings = settings or Settings.of(suite)
-    questions = questions_for(asked_as(model, again), suite, vias, settings)
-    prepare(questions)
-    rows = _reuse(questions, store, role, whole)
-    missing = [question for question in questions if question.key not in rows]
-    n_reused = len(rows)
+    return _Evaluation(model, suite, ways, store, role, settings, whole, again, progress).answers()
 
-    def tell() -> None:
-        if progress is not None:
-            progress(len(rows), len(questions), n_reused)
 
-    def ask(asked: Sequence[Question], to_end: set[AnswerKey]) -> None:
+class _Evaluation:
+    """One call of :func:`evaluate_stored`; the arguments are the same."""
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        suite: Suite,
+        ways: Sequence[_Way],
+        store: AnswerStore,
+        role: str,
+        settings: Settings,
+        whole: Whole,
+        again: int,
+        progress: EvaluationProgress | None,
+    ) -> None:
+        self._model = model
+        self._suite = suite
+        self._ways = ways
+        self._store = store
+        self._role = role
+        self._settings = settings
+        self._whole = whole
+        self._again = again
+        self._progress = progress
+        self._asked_as = asked_as(model, again)
+        self._sample = WholeAnswers(ways, whole)
+        self._places = [np.zeros(len(examples), np.int64) for _, examples in ways]
+        self._n_total = sum(map(len, self._places))
+        self._n_done = self._n_reused = 0
+
+    def answers(self) -> StoredAnswers:
+        """Ask for what is missing, and return where everything is."""
+        longest = max(map(len, self._places), default=0)
+        if not longest:
+            self._tell()
+        for first in range(0, longest, _N_TOGETHER):
+            self._answer(
+                {
+                    (way, at): self._question(way, at)
+                    for way, places in enumerate(self._places)
+                    for at in range(first, min(first + _N_TOGETHER, len(places)))
+                }
+            )
+        cut = self._sample.to_ask_again()
+        for first in range(0, len(cut), _N_TOGETHER):
+            asked = [self._question(*place) for place in cut[first : first + _N_TOGETHER]]
+            prepare(asked)
+            self._ask(asked, {question.key for question in asked}, None)
+        places = np.concatenate([np.zeros(0, np.int64), *self._places])
+        return self._store.answers_at(places[places > 0], self._role)
+
+    def _question(self, way: int, at: int) -> Question:
+        via, examples = self._ways[way]
+        return Question.of(self._asked_as, self._suite, via, examples[at], self._settings)
+
+    def _answer(self, block: Mapping[tuple[int, int], Question]) -> None:
+        """Let some questions be answered, from the store or by the model."""
+        questions = list(block.values())
+        prepare(questions)
+        rows = _reuse(questions, self._store, self._role, self._whole)
+        self._n_done += len(rows)
+        self._n_reused += len(rows)
+        missing = [question for question in questions if question.key not in rows]
+        to_end = self._sample.wanted(missing)
+        shared = list(asked_before(missing, self._store, to_end))
+        prepare_questions(shared)
+        again = {q.key: _marked(q.row(reply, role=self._role)) for q, reply in shared}
+        if again:
+            self._store.add(again.values())
+            rows.update(again)
+            self._n_done += len(again)
+            self._n_reused += len(again)
+            missing = [question for question in missing if question.key not in again]
+        self._tell()
+        self._ask(missing, to_end, rows)
+        sources = list(dict.fromkeys(question.key.source_id for question in questions))
+        stored = self._store.places(
+            model=self._asked_as, suite=self._suite.key, sources=sources if rows else ()
+        )
+        for (way, at), question in block.items():
+            row = rows.get(question.key)
+            if row is not None:
+                self._places[way][at] = stored[question.key]
+                self._sample.see((way, at), question.example.cell, row)
+        note_requests(questions, stored, self._store)
+
+    def _ask(
+        self,
+        questions: Sequence[Question],
+        to_end: set[AnswerKey],
+        rows: dict[AnswerKey, AnswerRow] | None,
+    ) -> None:
+        """Ask the model, and keep every answer in the store and among the rows.
+
+        Without any, the questions are asked for a second time, and are not counted again.
+        """
         with (
-            _other_batches(model, again),
-            closing(_ask_all(model, asked, to_end, role=role)) as answers,
+            _other_batches(self._model, self._again),
+            _Buffer(self._store) as buffer,
+            closing(_ask_all(self._model, questions, to_end, role=self._role)) as answers,
         ):
             for answered in answers:
-                store.add(answered)
-                rows.update({row.key: row for row in answered})
-                tell()
+                buffer.add(answered)
+                if rows is not None:
+                    n_before = len(rows)
+                    rows.update({row.key: row for row in answered})
+                    self._n_done += len(rows) - n_before
+                self._tell()
 
-    tell()
-    ask(missing, whole_if_wrong(questions, whole))
-    cut = to_ask_again(questions, rows, whole)
-    ask(cut, {question.key for question in cut})
-    return [rows[question.key] for question in questions if question.key in rows]
+    def _tell(self) -> None:
+        if self._progress is not None:
+            self._progress(self._n_done, self._n_total, self._n_reused)
+
+
+class _Buffer:
+    """Answers on their way to the store: what comes at once is written at once, in one piece.
+
+    Answers wait only while others come right behind them, so that a model which takes its time
+    has each in the file before it begins the next, and one that has many does not wait for a
+    thousand transactions.
+    """
+
+    def __init__(self, store: AnswerStore) -> None:
+        self._store = store
+        self._rows: list[AnswerRow] = []
+        self._written = 0.0
+
+    def add(self, rows: Sequence[AnswerRow]) -> None:
+        """Take answers, and write them unless something was written a moment ago."""
+        self._rows += rows
+        if len(self._rows) >= _N_WAITING or time.monotonic() - self._written > _WAIT_SECONDS:
+            self.write()
+
+    def write(self) -> None:
+        """Write all that waits."""
+        if self._rows:
+            self._store.add(self._rows)
+            self._rows = []
+        self._written = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.write()
 
 
 def settings_for(suite: Suite, models: Iterable[LanguageModel]) -> Settings:
@@ -159,21 +322,29 @@ def questions_for(
     Raises:
         UserError: The suite has nothing in a via's language, or an example twice.
     """
-    questions = [
+    ways = [(via, via.examples(suite)) for via in distinct_vias(vias)]
+    _check_distinct(suite, ways)
+    return [
         Question.of(model, suite, via, example, settings)
-        for via in distinct_vias(vias)
-        for example in via.examples(suite)
+        for via, examples in ways
+        for example in examples
     ]
-    seen: set[AnswerKey] = set()
-    for question in questions:
-        if question.key in seen:
-            raise UserError(
-                f"The suite '{suite.name}' has the example '{question.key.source_id}' twice in "
-                f"'{question.example.language}'.",
-                hint="Give every example an id of its own.",
-            )
-        seen.add(question.key)
-    return questions
+
+
+def _check_distinct(suite: Suite, ways: Sequence[_Way]) -> None:
+    """Refuse a suite that has an example twice."""
+    for examples in {id(examples): examples for _, examples in ways}.values():
+        if len({example.source_id for example in examples}) == len(examples):
+            continue
+        seen: set[tuple[str, str]] = set()
+        for example in examples:
+            if (example.source_id, example.fingerprint) in seen:
+                raise UserError(
+                    f"The suite '{suite.name}' has the example '{example.source_id}' twice in "
+                    f"'{example.language}'.",
+                    hint="Give every example an id of its own.",
+                )
+            seen.add((example.source_id, example.fingerprint))
 
 
 def _reuse(
@@ -183,22 +354,21 @@ def _reuse(
     if not questions:
         return {}
     key = questions[0].key
+    sources = list(dict.fromkeys(question.key.source_id for question in questions))
     stored = {
-        row.key: row
-        for settings in dict.fromkeys(question.settings.fingerprint for question in questions)
-        for row in store.rows(model=key.model, suite=key.suite, settings=settings)
+        row.key: row for _, row in store.keyed(model=key.model, suite=key.suite, sources=sources)
     }
     rows: dict[AnswerKey, AnswerRow] = {}
     changed: list[AnswerRow] = []
     held = [
-        (question, _reply_of(old), old)
+        (question, reply_of(old), old)
         for question in questions
         if (old := stored.get(question.key)) is not None and _still_holds(old, question)
     ]
     prepare_questions((question, reply) for question, reply, _ in held)
     for question, reply, old in held:
         row = question.row(reply, role=role)
-        if whole == "all" and row.outcome != "right" and row.finish in _EARLY:
+        if whole == "all" and row.outcome != "right" and row.finish in EARLY:
             continue
         rows[row.key] = row
         if row != old:  # another role or spelling as well: the file says what the newest run said
@@ -208,22 +378,11 @@ def _reuse(
     return rows
 
 
-def _reply_of(old: AnswerRow) -> RawAnswer:
-    return RawAnswer(
-        old.raw,
-        old.finish,
-        old.latency_seconds,
-        old.n_prompt_tokens,
-        old.n_answer_tokens,
-        PROMPT_CUT in old.all_flags,
-    )
-
-
 def _still_holds(old: AnswerRow, question: Question) -> bool:
     """Guard against rows from a release whose conjugations or scoring were different."""
     if old.prompt != as_recorded(question.sent) or old.finish in (UNINVERTIBLE, "refused"):
         return False
-    return old.finish not in _EARLY or question.was_settled(old.raw)
+    return old.finish not in EARLY or question.was_settled(old.raw)
 
 
 def _ask_all(

@@ -49,6 +49,9 @@ _SURE = 0.9
 """Share of the probability from which on a language counts as told."""
 
 
+_UNDECIDED = answer_flag(UNDECIDED)
+
+
 class SeenAnswer(NamedTuple):
     """An answer, as it is looked at."""
 
@@ -77,15 +80,15 @@ def flags_of(seen: SeenAnswer) -> tuple[str, ...]:
     if row.finish == "logged" and not row.raw:
         return ()
     is_empty = not text.strip()
-    found = {
-        THOUGHT: answer_start(row.raw) is None,
-        EMPTY: is_empty,
-        REFUSAL: not is_empty and _is_refusal(text),
-        LANGUAGE: not is_empty and _is_foreign(seen),
-        UNJUDGED: answer_flag(UNDECIDED) in row.all_flags,
-        CUT_OFF: row.finish == "length",  # of an empty one as well: it may have thought in silence
-    }
-    return tuple(flag for flag, applies in found.items() if applies)
+    found = (
+        (THOUGHT, answer_start(row.raw) is None),
+        (EMPTY, is_empty),
+        (REFUSAL, not is_empty and _is_refusal(text)),
+        (LANGUAGE, not is_empty and _is_foreign(seen)),
+        (UNJUDGED, bool(row.flags) and _UNDECIDED in row.all_flags),
+        (CUT_OFF, row.finish == "length"),  # of an empty one too: it may have thought in silence
+    )
+    return tuple([flag for flag, applies in found if applies])
 
 
 def _said(row: AnswerRow) -> str:
@@ -103,28 +106,38 @@ def _is_refusal(text: str) -> bool:
 
 def _is_foreign(seen: SeenAnswer) -> bool:
     """Return whether an answer is in other letters or words than prompt and expected answers."""
+    words = [word for word in seen.text.casefold().split() if word in _LANGUAGES_OF]
+    counts: Mapping[str, int] = {}
+    if len(words) >= _LEAST_WORDS:
+        counts = Counter(language for word in words for language in _LANGUAGES_OF[word])
+    told_by_words = max(counts.values(), default=0) >= _LEAST_WORDS
+    told = _identified(seen.text)
+    if told is None and not told_by_words and _has_letters_of(seen.text, seen.prompts):
+        return False
     beside = " ".join([seen.prompts, *json.loads(seen.row.right_answers)])
     own = seen.row.language.partition("-")[0]
     if _in_other_letters(seen.text, beside):
         return True
-    told = _identified(seen.text)
     if told is not None:
         return told not in (own, _identified(beside))
-    words = seen.text.casefold().split()
-    counts = Counter(language for word in words for language in _LANGUAGES_OF.get(word, ()))
-    if max(counts.values(), default=0) < _LEAST_WORDS:
+    if not told_by_words:
         return False
     around = set(beside.casefold().split())
     known = {name for name, listed in FUNCTION_WORDS.items() if len(listed & around) >= 2}
     known.add(own)
     most = max(counts, key=lambda name: counts[name])
-    mine = max((counts[name] for name in known), default=0)
+    mine = max((counts.get(name, 0) for name in known), default=0)
     return most not in known and counts[most] >= _LEAST_WORDS and counts[most] > 2 * mine
+
+
+def _has_letters_of(text: str, beside: str) -> bool:
+    """Return whether a look is enough to see that a text is in the letters that stand beside it."""
+    return text.isascii() and _ASCII_LETTER.search(beside) is not None
 
 
 def _in_other_letters(text: str, beside: str) -> bool:
     """Return whether most letters of a text are of a script that stands nowhere beside it."""
-    if text.isascii() and _ASCII_LETTER.search(beside):
+    if _has_letters_of(text, beside):
         return False
     scripts = Counter(map(_script, filter(str.isalpha, text)))
     if not scripts:

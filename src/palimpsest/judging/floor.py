@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from palimpsest.lm.suites import Example, Suite
-from palimpsest.records import THRESHOLDS, AnswerRow, FloorCell
+from palimpsest.records import THRESHOLDS, AnswerRow, FloorCell, columns_of
 from palimpsest.stats import wilson_interval
 
 
@@ -19,8 +19,8 @@ def cells_at_floor(rows: Sequence[AnswerRow], suite: Suite) -> list[FloorCell]:
     examples for any verdict the floor is unknown, and it is not among these.
     """
     right: dict[str, list[bool]] = defaultdict(list)
-    for row in rows:
-        right[row.cell].append(row.outcome == "right")
+    for cell, outcome in columns_of(rows, "cell", "outcome"):
+        right[cell].append(outcome == "right")
     chances = _chances(suite.in_language(suite.source_language))
     found = [
         _floor(name, right[name], max(THRESHOLDS.ability_floor, chances[name]))

@@ -7,13 +7,17 @@ into another than *inconclusive*.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import unicodedata
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
+
+import numpy as np
 
 from palimpsest.errors import UserError
 from palimpsest.judging.explanations import (
@@ -28,10 +32,13 @@ from palimpsest.judging.explanations import (
 from palimpsest.judging.flags import SeenAnswer, flags_of, seen_answer
 from palimpsest.judging.whole import sample_rank
 from palimpsest.lm.scoring import DEFAULT_SCORER, SCORERS, Scorer, scorer_for, stands_in
-from palimpsest.records import CUT, THRESHOLDS, AnswerRow, Looked
+from palimpsest.records import CUT, THRESHOLDS, AnswerRow, Looked, columns_of, taken
 
 MOST_SHOWN = 10
 """Examples that are named for the report."""
+
+_N_READ = 100
+"""Answers whose others are in memory together."""
 
 _N_OTHERS = 12
 """Other examples whose answers are looked for in each, to tell what chance finds."""
@@ -59,7 +66,7 @@ def look(rows: Iterable[AnswerRow], plain: Mapping[str, str], n_examples: int) -
     sample, what is found is taken to hold for the others of the cell.
 
     Args:
-        rows: The answers.
+        rows: The answers; most of them are read in part only.
         plain: The plain prompts by source.
         n_examples: Of all examples, right ones included, in the sets of which ``explained`` is a
             share.
@@ -68,14 +75,11 @@ def look(rows: Iterable[AnswerRow], plain: Mapping[str, str], n_examples: int) -
         What was found; ``None`` where no answer could be looked at for what it says: those chosen
         by likelihood, graded ones, and those of logs without texts.
     """
-    rows = [row for row in rows if row.finish not in ("chosen", "uninvertible")]
-    rows = [row for row in rows if row.score is None]
-    if not any(row.raw or row.finish != "logged" for row in rows):
+    rows = rows if isinstance(rows, Sequence) else list(rows)
+    cells, is_text = _cells(rows)
+    if not is_text:
         return None
-    cells: dict[str, list[AnswerRow]] = defaultdict(list)
-    for row in rows:
-        cells[row.cell].append(row)
-    found = [_look_at_cell(mine, plain) for mine in cells.values()]
+    found = [_look_at_cell(rows, mine, plain) for mine in cells.values()]
     kinds = {source: kind for each in found for source, kind in each.kinds.items()}
     counts = Counter(kinds.values())
     commonest = sorted(kinds, key=lambda source: (-counts[kinds[source]], sample_rank(source)))
@@ -98,24 +102,84 @@ def _n_explained(found: _Found) -> float:
     return n * found.n_wrong / len(found.seen)
 
 
-def _look_at_cell(rows: Sequence[AnswerRow], plain: Mapping[str, str]) -> _Found:
-    wrong = sorted(
-        (row for row in rows if row.outcome == "broken"),
-        key=lambda row: sample_rank(row.key.source_id),
-    )
+class _Cell:
+    """The answers of a cell, as little of each as it takes to know which are to be read."""
+
+    def __init__(self) -> None:
+        self.at = array("q")
+        """Where each is among all rows."""
+        self.expected = array("q")
+        """A hash of what would be right."""
+        self.wrong: list[tuple[str, int, bool]] = []
+        """Of the wrong ones the rank in the sample, the place in the cell, and whether whole."""
+
+    @cached_property
+    def alike(self) -> dict[int, list[int]]:
+        """Where the answers are, in order, that have the same expected ones."""
+        found: dict[int, list[int]] = defaultdict(list)
+        for place, expected in enumerate(self.expected):
+            found[expected].append(place)
+        return found
+
+    def others(self, place: int) -> list[int]:
+        """Return some answers that have other expected ones than the one at a place: each n-th."""
+        same = self.alike[self.expected[place]]
+        n = len(self.at) - len(same)
+        chosen = range(0, n, max(1, n // _N_OTHERS))[:_N_OTHERS]
+        return [self.at[_skipping(same, number)] for number in chosen]
+
+
+def _skipping(left_out: Sequence[int], number: int) -> int:
+    """Return the place of the n-th that is not left out, where those are in order."""
+    low, high = 0, len(left_out)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if left_out[middle] - middle <= number else (low, middle)
+    return number + low
+
+
+def _cells(rows: Sequence[AnswerRow]) -> tuple[dict[str, _Cell], bool]:
+    """Return the answers that say something, by cell, and whether any has a text."""
+    cells: dict[str, _Cell] = {}
+    is_text = False
+    names = ("source_id", "cell", "finish", "score", "outcome", "right_answers", "raw")
+    for at, values in enumerate(columns_of(rows, *names)):
+        source, cell, finish, score, outcome, right, raw = values
+        if finish in ("chosen", "uninvertible") or score is not None:
+            continue
+        is_text = is_text or bool(raw) or finish != "logged"
+        mine = cells.setdefault(cell, _Cell())
+        if outcome == "broken":
+            is_whole = finish not in ("decided", CUT)
+            mine.wrong.append((sample_rank(source), len(mine.at), is_whole))
+        mine.at.append(at)
+        mine.expected.append(hash(right))
+    return cells, is_text
+
+
+def _look_at_cell(rows: Sequence[AnswerRow], cell: _Cell, plain: Mapping[str, str]) -> _Found:
+    wrong = sorted(cell.wrong, key=lambda each: each[0])
     # Those up to the first that was ended early: what came whole behind it is no fair sample.
-    ends = (at for at, row in enumerate(wrong) if row.finish in ("decided", CUT))
-    whole = wrong[: next(ends, len(wrong))]
-    if len(whole) < min(THRESHOLDS.least_looked, len(wrong)):
-        whole = []
+    ends = (at for at, (_, _, is_whole) in enumerate(wrong) if not is_whole)
+    places = [place for _, place, _ in wrong[: next(ends, len(wrong))]]
+    if len(places) < min(THRESHOLDS.least_looked, len(wrong)):
+        places = []
+    whole = taken(rows, np.array([cell.at[place] for place in places], np.intp))
     seen = [seen_answer(row, plain) for row in whole]
-    identical = _identical(seen, rows)
+    identical = _identical(seen, rows, cell)
     kinds = {each.row.key.source_id: _kind(each, identical) for each in seen}
-    by_chance = sum(
-        _share_by_chance(each, rows)
-        for each in seen
+    open_ones = [
+        (each, cell.others(place))
+        for each, place in zip(seen, places, strict=True)
         if kinds[each.row.key.source_id] in ("", FURTHER_ON)
-    )
+    ]
+    by_chance = 0.0
+    for first in range(0, len(open_ones), _N_READ):
+        some = open_ones[first : first + _N_READ]
+        at = [place for _, others in some for place in others]
+        read = iter(taken(rows, np.array(at, np.intp)))
+        for each, others in some:
+            by_chance += _share_by_chance(each, list(itertools.islice(read, len(others))))
     return _Found(seen, {source: k for source, k in kinds.items() if k}, len(wrong), by_chance)
 
 
@@ -158,26 +222,24 @@ def _loose_scorer(right: str, intruding: str) -> Scorer:
     return scorer_for(sides[0], sides[1], "contains")
 
 
-def _share_by_chance(seen: SeenAnswer, rows: Sequence[AnswerRow]) -> float:
+def _share_by_chance(seen: SeenAnswer, others: Sequence[AnswerRow]) -> float:
     """Return in which share of other examples' answers this one would be taken for right."""
-    mine = seen.row
-    others = [row for row in rows if row.right_answers != mine.right_answers]
-    step = max(1, len(others) // _N_OTHERS)
-    others = others[::step][:_N_OTHERS]
     return sum(_further_on(seen, row) for row in others) / len(others) if others else 0.0
 
 
-def _identical(seen: Sequence[SeenAnswer], rows: Iterable[AnswerRow]) -> str | None:
+def _identical(seen: Sequence[SeenAnswer], rows: Sequence[AnswerRow], cell: _Cell) -> str | None:
     """Return the answer that most of the prompts got, if it answers none of them."""
     said = Counter(text for each in seen if (text := loosened(each.text)))
-    expected = {row.right_answers for row in rows}
-    if not said or len(expected) < 2:
+    if not said or len(cell.alike) < 2:
         return None
     [(text, n)] = said.most_common(1)
     if n < THRESHOLDS.least_looked or n < THRESHOLDS.identical_from * len(seen):
         return None
-    answers = {loosened(right) for texts in expected for right in json.loads(texts)}
-    return None if text in answers else text
+    one_of_each = np.array([cell.at[places[0]] for places in cell.alike.values()], np.intp)
+    for (expected,) in columns_of(taken(rows, one_of_each), "right_answers"):
+        if any(loosened(right) == text for right in json.loads(expected)):
+            return None
+    return text
 
 
 @lru_cache(maxsize=4096)

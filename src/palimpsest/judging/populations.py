@@ -206,6 +206,18 @@ class DrawnAnswers:
         """Return none."""
         return set()
 
+    def shared(self, via: str, sources: Sequence[str]) -> list[str]:
+        """Return all of the sources."""
+        return list(sources) if via in self._columns else []
+
+    def n_excluded(self, via: str, sources: Sequence[str]) -> int:
+        """Return none."""
+        return 0
+
+    def n_attempted(self, role: str, via: str, sources: Sequence[str]) -> int:
+        """Return none: that is told by texts."""
+        return 0
+
     def rows(self, role: str, via: str, sources: Sequence[str]) -> list[AnswerRow]:
         """Return none: there are no texts."""
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -160,6 +161,23 @@ class Question:
         return self._conjugated if form is None else form.of(self._conjugated)
 
     @cached_property
+    def request(self) -> bytes:
+        """A hash of all that decides what the model says; equal requests have equal answers.
+
+        That is the model, the prompt as it is sent, text or messages, what ends an answer, how long
+        it may be, and the choices where they are weighed. Which example it is, what its answer is
+        compared with and which conjugation wrote the prompt play no part.
+        """
+        settings = self.settings
+        parts: list[object] = [ANSWERS_VERSION, self.key.model, settings.as_lm_eval]
+        if self.by_likelihood:
+            parts += ["choices", self.sent_choices]
+        else:
+            parts += [settings.max_new_tokens, self.exchange.sent_stops]
+        parts += [isinstance(self.sent, str), as_recorded(self.sent)]
+        return hashlib.sha256(json.dumps(parts).encode()).digest()[:16]
+
+    @cached_property
     def _conjugated(self) -> Prompt:
         try:
             return self.exchange.send(self.example.prompt)
@@ -235,8 +253,8 @@ class Question:
             prompt=as_recorded(self.sent),
             raw=reply.raw,
             answer=answer,
-            right_answers=json.dumps(right, ensure_ascii=False),
-            intruding_answers=json.dumps(intruding, ensure_ascii=False),
+            right_answers=_as_json(right),
+            intruding_answers=_as_json(intruding),
             outcome=judged.outcome,
             finish=finish,
             round_trip=fidelity and fidelity.round_trip,
@@ -336,6 +354,11 @@ def settled_outcome(exchange: Exchange, scorer: Scorer, raw: str) -> Outcome | N
     return outcomes.pop() if len(outcomes) == 1 else None
 
 
+@lru_cache(maxsize=8192)
+def _as_json(texts: tuple[str, ...]) -> str:
+    return json.dumps(texts, ensure_ascii=False)  # the same in most ways of asking
+
+
 @lru_cache(maxsize=256)
 def _exchange(conjugation: TextConjugation, stops: tuple[str, ...]) -> Exchange:
     return Exchange(conjugation, stops)
@@ -358,6 +381,8 @@ def expected_under(conjugation: TextConjugation, example: Example) -> Expected:
     sentence may come out otherwise than in it. Where a conjugation rephrases, so do the expected
     texts themselves, whatever the case of their first letter.
     """
+    if conjugation.exact and not conjugation.rephrases:
+        return Expected(_distinct(example.right), _distinct(example.intruding))
     image = Exchange(conjugation).image
 
     def images(ability: str, texts: Sequence[str]) -> Iterator[str]:

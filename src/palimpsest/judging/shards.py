@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
+from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -25,7 +27,7 @@ from palimpsest.judging.unasked import Unasked
 from palimpsest.judging.workers import Workers
 from palimpsest.lm.models import parse_model_spec
 from palimpsest.lm.suites import Suite
-from palimpsest.records import AnswerKey, AnswerRow, AnswerStore, Results, RunFolder
+from palimpsest.records import AnswerRow, AnswerStore, Results, RunFolder
 
 _WRITTEN = re.compile(r"(\d+)/(\d+)")
 
@@ -174,8 +176,7 @@ def merge(
         _refuse_code(config["arguments"])
     whole = RunFolder.create(out)
     with AnswerStore(whole.answers) as store:
-        for rows in _without_conflict(shards):
-            store.add(rows)
+        _add_without_conflict(store, shards)
     return diagnose(**config["arguments"], out=out, workers=Unasked(), command=command)
 
 
@@ -238,22 +239,48 @@ def _common(shards: Sequence[RunFolder]) -> dict[str, Any]:
     return common
 
 
-def _without_conflict(shards: Sequence[RunFolder]) -> Iterator[list[AnswerRow]]:
-    """Yield the rows of one shard after the other.
+def _add_without_conflict(store: AnswerStore, shards: Sequence[RunFolder]) -> None:
+    """Add the rows of one shard after the other, some thousand at a time.
 
     Raises:
         UserError: Two of them have another answer to the same question.
     """
-    seen: dict[AnswerKey, tuple[Path, str, str]] = {}
-    for shard in shards:
-        with closing(AnswerStore(shard.answers, read_only=True)) as store:
-            rows = store.run_rows()
-        for row in rows:
-            path, raw, outcome = seen.setdefault(row.key, (shard.path, row.raw, row.outcome))
-            if (raw, outcome) != (row.raw, row.outcome):
-                raise UserError(
-                    f"'{path}' and '{shard.path}' have different answers of the {row.role} model "
-                    f"to '{row.key.source_id}' under '{row.via}': {raw!r} and {row.raw!r}.",
-                    hint="Which of the two is of the newest run? Merge without the other.",
-                )
-        yield rows
+    from_shard = array("l")  # by place: 0, or from which shard the answer there is, from 1 on
+    for number, shard in enumerate(shards, start=1):
+        with closing(AnswerStore(shard.answers, read_only=True)) as read:
+            rows = iter(read.run_answers())
+            while block := list(itertools.islice(rows, _N_TOGETHER)):
+                mine = {row.key: row for row in block}
+                for place, old in _at_the_same_keys(store, block):
+                    new = mine[old.key]
+                    earlier = from_shard[place] if place < len(from_shard) else 0
+                    if earlier and (old.raw, old.outcome) != (new.raw, new.outcome):
+                        raise _conflict(shards[earlier - 1].path, old, shard.path, new)
+                store.add(block)
+                for place, _ in _at_the_same_keys(store, block):
+                    from_shard.extend([0] * (place + 1 - len(from_shard)))
+                    from_shard[place] = number
+
+
+_N_TOGETHER = 2000
+"""Answers of a shard that are in memory together."""
+
+
+def _at_the_same_keys(
+    store: AnswerStore, rows: Sequence[AnswerRow]
+) -> Iterator[tuple[int, AnswerRow]]:
+    """Yield the answers of a store that have the keys of these, with their places."""
+    keys = {row.key for row in rows}
+    for model, suite in {(key.model, key.suite) for key in keys}:
+        sources = list({key.source_id for key in keys if (key.model, key.suite) == (model, suite)})
+        for place, row in store.keyed(model=model, suite=suite, sources=sources):
+            if row.key in keys:
+                yield place, row
+
+
+def _conflict(first: Path, old: AnswerRow, second: Path, new: AnswerRow) -> UserError:
+    return UserError(
+        f"'{first}' and '{second}' have different answers of the {new.role} model "
+        f"to '{new.key.source_id}' under '{new.via}': {old.raw!r} and {new.raw!r}.",
+        hint="Which of the two is of the newest run? Merge without the other.",
+    )

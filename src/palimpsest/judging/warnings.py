@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from palimpsest.judging.questions import UNINVERTIBLE, as_recorded, scorer_under
 from palimpsest.judging.via import Via, distinct_vias
 from palimpsest.lm import TIED
 from palimpsest.lm.suites import Suite
-from palimpsest.records import ATTEMPTED, AnswerRow, answer_flag
+from palimpsest.records import ATTEMPTED, AnswerRow, answer_flag, columns_of
 
 CONSTANT_SHARE = 0.95
 """From this share of one and the same choice on, it is said."""
@@ -25,69 +26,151 @@ def find_oddities(rows: Sequence[AnswerRow], suite: Suite, vias: Sequence[Via]) 
     examples that a lossy conjugation makes impossible to score, and choices that do not depend on
     the prompt.
     """
-    sentences = _constant(rows)
-    plain = {e.source_id: as_recorded(e.prompt) for e in suite.in_language(suite.source_language)}
+    plain = {e.source_id: e for e in suite.in_language(suite.source_language)}
+    tallies: dict[str, _Tally] = defaultdict(_Tally)
+    chosen: dict[tuple[str, str], _Majority] = defaultdict(_Majority)
+    for values in columns_of(rows, *_Seen._fields):
+        row = _Seen._make(values)
+        example = plain.get(row.source_id)
+        is_same = example is not None and as_recorded(example.prompt) == row.prompt
+        tallies[row.conjugation].add(row, is_same=is_same)
+        if row.finish == "chosen" and row.answer:
+            chosen[row.role, row.via].add(row.answer)
+    sentences = _constant(rows, chosen)
+    ambiguous = _Ambiguous(suite)
     for via in distinct_vias(vias):
-        mine = [row for row in rows if row.key.conjugation == via.fingerprint]
+        mine = tallies[via.fingerprint]
         if via.name != "identity":
-            same = sum(row.prompt == plain.get(row.key.source_id) for row in mine)
             sentences += _share(
-                same, len(mine), f"prompts under '{via.name}' are the same as without it."
+                mine.n_same, mine.n, f"prompts under '{via.name}' are the same as without it."
             )
         sentences += [
-            f"{n} of {len(mine)} questions under '{via.name}': {flag}{_listed(mine, flag)}."
-            for flag, n in Counter(flag for row in mine for flag in _flags(row)).items()
+            f"{n} of {mine.n} questions under '{via.name}': {flag}{mine.listed(flag, n)}."
+            for flag, n in mine.flags.items()
         ]
         sentences += via.conjugation.notes()
-        failed = sum(row.finish == UNINVERTIBLE for row in mine)
         sentences += _share(
-            failed,
-            len(mine),
+            mine.n_failed,
+            mine.n,
             f"answers under '{via.name}' could not be inverted, which is a bug in that "
             "conjugation; they are scored broken.",
         )
-        examples = via.examples(suite)
-        ambiguous = sum(scorer_under(via.conjugation, e).ambiguous for e in examples)
         sentences += _share(
-            ambiguous,
-            len(examples),
+            ambiguous.n(via),
+            len(via.examples(suite)),
             f"examples under '{via.name}' have an answer that counts for both abilities; "
             "it is scored broken.",
         )
     return sentences
 
 
-def _constant(rows: Sequence[AnswerRow]) -> list[str]:
+class _Seen(NamedTuple):
+    """What is read of an answer; the names are those of its columns."""
+
+    source_id: str
+    conjugation: str
+    role: str
+    via: str
+    prompt: str
+    answer: str
+    finish: str
+    flags: str
+
+
+class _Tally:
+    """What is counted of the answers under one way of asking."""
+
+    def __init__(self) -> None:
+        self.n = self.n_same = self.n_failed = 0
+        self.flags: Counter[str] = Counter()
+        self._tied: list[str] = []
+
+    def add(self, row: _Seen, *, is_same: bool) -> None:
+        self.n += 1
+        self.n_same += is_same
+        self.n_failed += row.finish == UNINVERTIBLE
+        if not row.flags:
+            return
+        # Attempts at another ability stand in the tables.
+        flags = [flag for flag in row.flags.split("; ") if flag != answer_flag(ATTEMPTED)]
+        self.flags.update(flags)
+        if answer_flag(TIED) in flags and len(self._tied) < _MOST_LISTED:
+            self._tied.append(f"{row.source_id} ({row.role})")
+
+    def listed(self, flag: str, n: int) -> str:
+        """Return where the ties are; of other flags, numbers say enough."""
+        if flag != answer_flag(TIED):
+            return ""
+        others = f" and {n - _MOST_LISTED} more" if n > _MOST_LISTED else ""
+        return f": {', '.join(self._tied)}{others}"
+
+
+class _Ambiguous:
+    """How many examples have an answer that counts for both abilities."""
+
+    def __init__(self, suite: Suite) -> None:
+        self._suite = suite
+        self._exactly: dict[str | None, int] = {}
+
+    def n(self, via: Via) -> int:
+        """Return how many under a way of asking; exact ones leave what is expected as it is."""
+        conjugation = via.conjugation
+        if not conjugation.exact or conjugation.rephrases:
+            return self._counted(via)
+        if via.language not in self._exactly:
+            self._exactly[via.language] = self._counted(via)
+        return self._exactly[via.language]
+
+    def _counted(self, via: Via) -> int:
+        examples = via.examples(self._suite)
+        return sum(scorer_under(via.conjugation, e).ambiguous for e in examples)
+
+
+class _Majority:
+    """The one text that may make up most of many, found without keeping them.
+
+    Source: Boyer and Moore, MJRTY, in Automated Reasoning (1991), 105–117.
+    """
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.lead = self.n = 0
+
+    def add(self, text: str) -> None:
+        self.n += 1
+        if text == self.text:
+            self.lead += 1
+        elif self.lead:
+            self.lead -= 1
+        else:
+            self.text, self.lead = text, 1
+
+    @property
+    def may_be_constant(self) -> bool:
+        """Whether so many may be the same: then it leads all others by nearly as many."""
+        return self.n >= _ENOUGH and self.lead >= (2 * CONSTANT_SHARE - 1) * self.n - 1
+
+
+def _constant(rows: Sequence[AnswerRow], chosen: Mapping[tuple[str, str], _Majority]) -> list[str]:
     """Say so where a model chooses the same answer nearly always."""
-    chosen: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for row in rows:
-        if row.finish == "chosen" and row.answer:
-            chosen[row.role, row.via].append(row.answer)
+    suspected = {place: each.text for place, each in chosen.items() if each.may_be_constant}
+    if not suspected:
+        return []
+    counts: Counter[tuple[str, str]] = Counter()
+    for role, via, finish, answer in columns_of(rows, "role", "via", "finish", "answer"):
+        if finish == "chosen" and suspected.get((role, via)) == answer:
+            counts[role, via] += 1
     sentences = []
-    for (role, via), answers in chosen.items():
-        [(answer, n)] = Counter(answers).most_common(1)
-        if len(answers) >= _ENOUGH and n >= CONSTANT_SHARE * len(answers):
+    for (role, via), answer in suspected.items():
+        n, n_all = counts[role, via], chosen[role, via].n
+        if n >= CONSTANT_SHARE * n_all:
             asked = "asked plainly" if via == "identity" else f"under '{via}'"
             sentences.append(
-                f"The {role} model {asked} chooses '{answer}' for {n} of {len(answers)} prompts, "
+                f"The {role} model {asked} chooses '{answer}' for {n} of {n_all} prompts, "
                 "whatever they say: its accuracy is that of this one answer."
             )
     return sentences
 
 
-def _listed(rows: Sequence[AnswerRow], flag: str) -> str:
-    """Return where the ties are; of other flags, numbers say enough."""
-    if flag != answer_flag(TIED):
-        return ""
-    found = [f"{row.key.source_id} ({row.role})" for row in rows if flag in row.all_flags]
-    others = f" and {len(found) - _MOST_LISTED} more" if len(found) > _MOST_LISTED else ""
-    return f": {', '.join(found[:_MOST_LISTED])}{others}"
-
-
 def _share(n: int, n_all: int, what: str) -> list[str]:
     return [f"{n} of {n_all} {what}"] if n else []
-
-
-def _flags(row: AnswerRow) -> list[str]:
-    """Return what is worth a sentence; attempts at another ability stand in the tables."""
-    return [flag for flag in row.all_flags if flag != answer_flag(ATTEMPTED)]

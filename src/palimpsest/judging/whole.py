@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from heapq import nsmallest
+from typing import Literal, NamedTuple
 
 from palimpsest.files import digest
 from palimpsest.judging.questions import Question
+from palimpsest.judging.via import Via
+from palimpsest.lm.suites import Example
 from palimpsest.records import CUT, THRESHOLDS, AnswerKey, AnswerRow
 
 Whole = Literal["none", "sample", "all"]
 """How many wrong answers are asked to their end."""
 
 
+@lru_cache(maxsize=65536)
 def sample_rank(source_id: str) -> str:
     """Return what orders the examples of a cell: a hash, so that neither place nor time matters.
 
@@ -22,49 +28,61 @@ def sample_rank(source_id: str) -> str:
     return digest(f"palimpsest whole {source_id}")
 
 
-def whole_if_wrong(questions: Iterable[Question], whole: Whole) -> set[AnswerKey]:
-    """Return the questions whose answers are asked to their end if they are wrong.
+class WholeAnswers:
+    """Which wrong answers of an evaluation are asked to their end.
 
-    In a sample these are the first of each cell under each way of asking. Where some of them are
-    right, :func:`to_ask_again` has the rest of the sample afterwards.
+    In a sample these are the first of each cell under each way of asking if they are wrong, and,
+    where some of them are right, whichever come next: the first intruded and the first broken
+    answers. It depends on what the answers are, not on when they came. Answers that earlier
+    versions ended early stay so.
+
+    Args:
+        ways: The ways of asking with their examples.
+        whole: How many.
     """
-    if whole == "none":
-        return set()
-    n = THRESHOLDS.n_whole if whole == "sample" else None
-    return {question.key for group in _groups(questions) for question in group[:n]}
+
+    def __init__(self, ways: Sequence[tuple[Via, Sequence[Example]]], whole: Whole) -> None:
+        self._whole = whole
+        self._first: set[tuple[str, str]] = set()
+        self._wrong: dict[tuple[str, str, str], list[_Wrong]] = defaultdict(list)
+        if whole == "sample":
+            chosen: dict[int, list[str]] = {}
+            for via, examples in ways:
+                sources = chosen.get(id(examples)) or _first_of_each_cell(examples)
+                chosen[id(examples)] = sources
+                self._first.update((via.fingerprint, source) for source in sources)
+
+    def wanted(self, questions: Iterable[Question]) -> set[AnswerKey]:
+        """Return the questions whose answers are asked to their end at once if they are wrong."""
+        if self._whole == "none":
+            return set()
+        keys = (question.key for question in questions)
+        if self._whole == "all":
+            return set(keys)
+        return {key for key in keys if (key.conjugation, key.source_id) in self._first}
+
+    def see(self, place: tuple[int, int], cell: str, row: AnswerRow) -> None:
+        """Take an answer, in any order; its place comes back if it was cut and is in the sample."""
+        if self._whole != "sample" or row.outcome == "right":
+            return
+        mine = self._wrong[row.key.conjugation, cell, row.outcome]
+        insort(mine, _Wrong(sample_rank(row.key.source_id), place, row.finish == CUT))
+        del mine[THRESHOLDS.n_whole :]
+
+    def to_ask_again(self) -> list[tuple[int, int]]:
+        """Return the places of those answers of the sample that were cut."""
+        wrong = [each for group in self._wrong.values() for each in group]
+        return [each.place for each in sorted(wrong) if each.was_cut]
 
 
-def to_ask_again(
-    questions: Iterable[Question], rows: Mapping[AnswerKey, AnswerRow], whole: Whole
-) -> list[Question]:
-    """Return the questions of the sample whose answers were cut.
-
-    The sample is the first intruded and the first broken answers of each cell under each way of
-    asking: it depends on what the answers are, not on when they came. Answers that earlier versions
-    ended early stay so.
-    """
-    if whole != "sample":
-        return []
-    return [question for group in _groups(questions) for question in _cut(group, rows)]
+class _Wrong(NamedTuple):
+    rank: str
+    place: tuple[int, int]
+    was_cut: bool
 
 
-def _cut(group: Sequence[Question], rows: Mapping[AnswerKey, AnswerRow]) -> Iterator[Question]:
-    for outcome in ("intruded", "broken"):
-        wrong = [
-            question
-            for question in group
-            if question.key in rows and rows[question.key].outcome == outcome
-        ]
-        for question in wrong[: THRESHOLDS.n_whole]:
-            if rows[question.key].finish == CUT:
-                yield question
-
-
-def _groups(questions: Iterable[Question]) -> list[list[Question]]:
-    """Return the questions of each cell under each way of asking, in the order of the sample."""
-    groups: dict[tuple[str, str], list[Question]] = defaultdict(list)
-    for question in questions:
-        groups[question.key.conjugation, question.example.cell].append(question)
-    for group in groups.values():
-        group.sort(key=lambda question: sample_rank(question.key.source_id))
-    return list(groups.values())
+def _first_of_each_cell(examples: Sequence[Example]) -> list[str]:
+    cells: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for example in examples:
+        cells[example.cell].append((sample_rank(example.source_id), example.source_id))
+    return [source for cell in cells.values() for _, source in nsmallest(THRESHOLDS.n_whole, cell)]

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
+import numpy as np
+
 from palimpsest.engines import Crew, Engine, Event
 from palimpsest.errors import MOST_SHOWN, UserError
 from palimpsest.judging.via import Via
@@ -27,7 +29,7 @@ from palimpsest.lm.models import (
     SpreadOverGpus,
 )
 from palimpsest.lm.suites import Suite
-from palimpsest.records import AnswerRow, CrewRecord, WorkerRecord
+from palimpsest.records import AnswerRow, CrewRecord, WorkerRecord, columns_of, taken
 
 N_DEATHS = 3
 """Workers that a prompt may end, asked alone, before it is set aside."""
@@ -484,7 +486,7 @@ def pieces(lengths: Sequence[int], n_workers: int) -> list[list[int]]:
 
 def without_failed(
     rows: Sequence[AnswerRow], suite: Suite, vias: Sequence[Via]
-) -> tuple[list[AnswerRow], list[str]]:
+) -> tuple[Sequence[AnswerRow], list[str]]:
     """Return the rows without the examples to which an answer is lacking, and what to say of them.
 
     Args:
@@ -492,25 +494,29 @@ def without_failed(
         suite: What they were asked.
         vias: And how.
     """
+    roles = dict.fromkeys(role for (role,) in columns_of(rows, "role"))
+    if len(rows) == len(roles) * sum(len(via.examples(suite)) for via in vias):
+        return rows, []
     answered: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for row in rows:
-        answered[row.role, row.via].add(row.key.source_id)
+    for role, via_name, source in columns_of(rows, "role", "via", "source_id"):
+        answered[role, via_name].add(source)
     lacking = [
         (example.source_id, f"'{example.source_id}' ({role}, {via.name})")
-        for role in dict.fromkeys(row.role for row in rows)
+        for role in roles
         for via in vias
         for example in via.examples(suite)
         if example.source_id not in answered[role, via.name]
     ]
     if not lacking:
-        return list(rows), []
+        return rows, []
     failed = {source for source, _ in lacking}
     names = ", ".join(name for _, name in lacking[:MOST_SHOWN])
     note = (
         f"{len(failed)} example(s) are left out, as {N_DEATHS} workers died answering: {names}"
         f"{', …' if len(lacking) > MOST_SHOWN else ''}. The next run asks them again."
     )
-    return [row for row in rows if row.key.source_id not in failed], [note]
+    there = [source not in failed for (source,) in columns_of(rows, "source_id")]
+    return taken(rows, np.flatnonzero(there)), [note]
 
 
 def _length(prompt: Prompt) -> int:

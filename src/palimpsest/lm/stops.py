@@ -12,7 +12,12 @@ def first_stop(text: str, stops: Iterable[str], start: int = 0) -> int | None:
         >>> first_stop("12. So", [" ", "."])
         2
     """
-    return min((at for stop in stops if (at := text.find(stop, start)) >= 0), default=None)
+    first = None
+    for stop in stops:
+        at = text.find(stop, start)
+        if at >= 0 and (first is None or at < first):
+            first = at
+    return first
 
 
 THOUGHTS = (

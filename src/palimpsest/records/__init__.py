@@ -88,6 +88,7 @@ if TYPE_CHECKING:
     )
     from palimpsest.records.run_folder import RunFolder, WriterLock
     from palimpsest.records.store import AnswerStore
+    from palimpsest.records.stored_answers import StoredAnswers, columns_of, taken
     from palimpsest.records.thresholds import THRESHOLDS
 
 __all__ = [
@@ -99,10 +100,10 @@ __all__ = [
     "InferenceResult", "Interval", "LabProvenance", "LabResults", "Looked", "Losses", "Measurement",
     "MeasurementLog", "ModelInfo", "Needed", "Noise", "Oracle", "Outcome", "Part", "Plain",
     "PlannedCost", "PlannedPoint", "PlannedVerdict", "Prior", "Provenance", "Remedied",
-    "Restoration", "Results", "RunFolder", "Scoring", "SmallestFall", "SuiteInfo", "TargetInfo",
-    "Trace", "TraceCheckpoint", "UntilSure", "Usage", "Verdict", "Window", "WorkerRecord",
-    "WriterLock", "answer_flag", "commit_of", "explained", "platform_facts", "read_measurements",
-    "versions",
+    "Restoration", "Results", "RunFolder", "Scoring", "SmallestFall", "StoredAnswers", "SuiteInfo",
+    "TargetInfo", "Trace", "TraceCheckpoint", "UntilSure", "Usage", "Verdict", "Window",
+    "WorkerRecord", "WriterLock", "answer_flag", "columns_of", "commit_of", "explained",
+    "platform_facts", "read_measurements", "taken", "versions",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, Self
 
 Outcome = Literal["right", "intruded", "broken"]
 
@@ -86,6 +87,12 @@ class AnswerRow(NamedTuple):
     scoring: str = ""
     """By what it was scored, as a JSON object with ``scorer``, ``right_form``, ``intruding_forms``
     and ``choices`` where there are any; empty for what begins with an accepted text."""
+
+    @classmethod
+    def of(cls, values: Sequence[Any]) -> Self:
+        """Return the answer of these values: those of the key, then the others."""
+        n_key = len(AnswerKey._fields)
+        return cls(AnswerKey(*values[:n_key]), *values[n_key:])
 
     @property
     def all_flags(self) -> list[str]:

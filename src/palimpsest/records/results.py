@@ -331,6 +331,9 @@ class Usage(Record):
     """Tokens sent, as the back end counts them; null where it does not say."""
     n_answer_tokens: int
     """Tokens generated."""
+    n_shared: int = 0
+    """Answers that were not asked for by themselves, as the same prompt was sent for another
+    question."""
 
 
 class ModelInfo(Record):

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Self, cast, get_type_hints
+
+import numpy as np
 
 from palimpsest.errors import UPGRADE, UserError
 from palimpsest.files import MOST_LINE_BYTES
 from palimpsest.records.answers import AnswerKey, AnswerRow, Outcome
 from palimpsest.records.failures import damaged, explained
 from palimpsest.records.run_folder import WriterLock
+from palimpsest.records.stored_answers import Places, StoredAnswers
 
 FORMAT_VERSION = 4
 """The layout of the tables, kept in SQLite's ``user_version``."""
@@ -21,6 +27,8 @@ OLDEST_READ = 3
 
 _APPLICATION_ID = 0x50414C49  # "PALI": tells our files from other programs' databases
 _PATIENCE_SECONDS = 5.0  # how long to wait for a program that has the file locked for a moment
+_CACHE_KIB = 32 * 1024  # pages of the file that SQLite keeps in memory while it writes
+_N_LISTED = 2000  # places or sources that one statement lists
 
 _TYPES = {
     str: "TEXT NOT NULL",
@@ -37,7 +45,10 @@ _COLUMNS = {
     for name, kind in get_type_hints(row).items()
     if name != "key"
 }
-_TEXTS = [name for name in AnswerRow._fields[1:] if _COLUMNS[name].startswith("TEXT")]
+_N_KEY = len(AnswerKey._fields)
+_TEXT_AT = [at for at, kind in enumerate(_COLUMNS.values()) if kind.startswith("TEXT")]
+_ROUND_TRIP_AT = list(_COLUMNS).index("round_trip")
+_texts_of = itemgetter(*_TEXT_AT)
 _KEY = ", ".join(AnswerKey._fields)
 _KEY_COLUMNS = ", ".join(f"{name} {_COLUMNS[name]}" for name in AnswerKey._fields)
 _CREATE = (
@@ -60,16 +71,24 @@ _UPGRADES = {
 _YOUNG = {"scoring": "''"}
 """Columns that the oldest format which is read has not, and what stands for them."""
 _INSERT = (
-    f"INSERT OR REPLACE INTO answers ({', '.join(_COLUMNS)}) "
-    f"VALUES ({', '.join('?' * len(_COLUMNS))})"
+    f"INSERT INTO answers ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))}) "
+    f"ON CONFLICT ({_KEY}) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in AnswerRow._fields[1:])
 )
 _SELECT = (
     "SELECT {columns} FROM answers "
     "WHERE model = ? AND suite = ? AND substr(settings, 1, length(?)) = ? ORDER BY rowid"
 )
-_INSERT_RUN = f"INSERT INTO run ({_KEY}, role) VALUES (?, ?, ?, ?, ?, ?)"
-_SELECT_RUN = f"SELECT {{columns}} FROM run JOIN answers USING ({_KEY}) ORDER BY position"
-_RUN_COLUMNS = [*AnswerKey._fields, "run.role", *AnswerRow._fields[2:]]
+_INSERT_RUN = f"INSERT INTO run ({_KEY}, role) VALUES ({', '.join('?' * (_N_KEY + 1))})"
+_CREATE_REQUESTS = (
+    "CREATE TABLE IF NOT EXISTS requests (request BLOB PRIMARY KEY, place INTEGER NOT NULL) "
+    "WITHOUT ROWID"
+)
+_CHOOSE = "CREATE TEMP TABLE chosen (position INTEGER PRIMARY KEY, place INTEGER, role TEXT)"
+_INSERT_CHOSEN = (
+    f"INSERT INTO run (position, {_KEY}, role) SELECT position, {_KEY}, chosen.role FROM chosen "
+    "JOIN answers ON answers.rowid = place ORDER BY position"
+)
 
 
 class AnswerStore:
@@ -106,7 +125,7 @@ class AnswerStore:
             raise
 
     def add(self, rows: Iterable[AnswerRow]) -> None:
-        """Write all rows or none; a row with the same key as an older one replaces it."""
+        """Write all rows or none; a row with the same key as an older one takes its place."""
         records = [_to_record(row) for row in rows]
         with explained(self.path), self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
@@ -125,19 +144,107 @@ class AnswerStore:
             found = self._connection.execute(self._select(_SELECT, _COLUMNS), wanted)
             return [_from_record(record) for record in found]
 
+    def keyed(
+        self, *, model: str, suite: str, sources: Sequence[str]
+    ) -> Iterator[tuple[int, AnswerRow]]:
+        """Yield the answers of one model to some source examples, each with its place.
+
+        Args:
+            model: Fingerprint of the model.
+            suite: Key of the suite.
+            sources: Names of the examples; some thousands at most.
+        """
+        for place, *record in self._of_sources(model, suite, sources, _COLUMNS):
+            yield place, _from_record(record)
+
+    def places(self, *, model: str, suite: str, sources: Sequence[str]) -> dict[AnswerKey, int]:
+        """Return where the answers of one model to some source examples are; as :meth:`keyed`.
+
+        An answer stays at its place, also when another with the same key replaces it.
+        """
+        found = self._of_sources(model, suite, sources, AnswerKey._fields)
+        return {AnswerKey(*map(_from_sql, record)): place for place, *record in found}
+
+    def _of_sources(
+        self, model: str, suite: str, sources: Sequence[str], columns: Iterable[str]
+    ) -> Iterator[tuple[Any, ...]]:
+        for first in range(0, len(sources), _N_LISTED):
+            listed = [_to_sql(source) for source in sources[first : first + _N_LISTED]]
+            marks = ", ".join("?" * len(listed))
+            statement = (
+                "SELECT answers.rowid, {columns} FROM answers "
+                f"WHERE model = ? AND suite = ? AND source_id IN ({marks})"
+            )
+            wanted = (_to_sql(model), _to_sql(suite), *listed)
+            with explained(self.path):
+                yield from self._connection.execute(self._select(statement, columns), wanted)
+
+    def note_requests(self, noted: Iterable[tuple[bytes, int]]) -> None:
+        """Note by what requests answers came.
+
+        Args:
+            noted: A hash of all that decided what the model said, and the place of the answer.
+        """
+        with explained(self.path), self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany("INSERT OR IGNORE INTO requests VALUES (?, ?)", noted)
+
+    def requested(self, requests: Sequence[bytes]) -> dict[bytes, AnswerRow]:
+        """Return the answers to those of the requests that have one."""
+        places: dict[bytes, int] = {}
+        for first in range(0, len(requests), _N_LISTED):
+            mine = requests[first : first + _N_LISTED]
+            marks = ", ".join("?" * len(mine))
+            statement = f"SELECT request, place FROM requests WHERE request IN ({marks})"
+            with explained(self.path):
+                places.update(self._connection.execute(statement, mine))
+        found = self.values_at(list(places.values()))
+        return {
+            request: AnswerRow.of(values)
+            for request, values in zip(places, found, strict=True)
+            if values is not None
+        }
+
     def record_run(self, rows: Iterable[AnswerRow]) -> None:
         """Record which stored answers, of perhaps many more, make up the newest finished run."""
-        records = [tuple(map(_to_sql, (*row.key, row.role))) for row in rows]
         with explained(self.path), self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.execute("DELETE FROM run")
-            self._connection.executemany(_INSERT_RUN, records)
+            if isinstance(rows, StoredAnswers) and rows.are_in(self):
+                self._record_places(rows)
+            else:
+                keys = (tuple(map(_to_sql, (*row.key, row.role))) for row in rows)
+                self._connection.executemany(_INSERT_RUN, keys)
+
+    def _record_places(self, rows: StoredAnswers) -> None:
+        self._connection.execute("DROP TABLE IF EXISTS temp.chosen")
+        self._connection.execute(_CHOOSE)
+        self._connection.executemany(
+            "INSERT INTO chosen (place, role) VALUES (?, ?)", rows.places_and_roles()
+        )
+        self._connection.execute(_INSERT_CHOSEN)
+        self._connection.execute("DROP TABLE temp.chosen")
 
     def run_rows(self) -> list[AnswerRow]:
         """Return the answers of the newest finished run, in its order and with its roles."""
+        return list(self.run_answers())
+
+    def run_answers(self) -> StoredAnswers:
+        """Return the same to be read a few at a time, while the store is open."""
+        statement = (
+            f"SELECT answers.rowid, run.role FROM run JOIN answers USING ({_KEY}) ORDER BY position"
+        )
+        codes: dict[str, int] = {}
+        places, roles = array("q"), array("B")
         with explained(self.path):
-            found = self._connection.execute(self._select(_SELECT_RUN, _RUN_COLUMNS))
-            return [_from_record(record) for record in found]
+            for place, role in self._connection.execute(statement):
+                places.append(place)
+                roles.append(codes.setdefault(_from_sql(role), len(codes)))
+        return StoredAnswers(self, np.array(places), np.array(roles), tuple(codes))
+
+    def answers_at(self, places: Places, role: str) -> StoredAnswers:
+        """Return the answers at some places, as those of a role, to be read a few at a time."""
+        return StoredAnswers(self, places, np.zeros(len(places), np.uint8), (role,))
 
     def overview(self, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         """Yield the place of each answer, with some columns of it; nothing is held in memory.
@@ -157,13 +264,29 @@ class AnswerStore:
                 yield place, *(_from_sql(value) for value in values)
 
     def at(self, places: Sequence[int]) -> list[AnswerRow]:
-        """Return the answers at some places, in that order."""
-        listed = ", ".join(map(str, places))
-        statement = f"SELECT answers.rowid, {{columns}} FROM answers WHERE rowid IN ({listed})"
-        with explained(self.path):
-            found = self._connection.execute(self._select(statement, _COLUMNS))
-            rows = {place: _from_record(tuple(record)) for place, *record in found}
-        return [rows[place] for place in places if place in rows]
+        """Return the answers at some places, in that order; none where nothing is."""
+        found = self.values_at(places)
+        return [AnswerRow.of(values) for values in found if values is not None]
+
+    def values_at(
+        self, places: Sequence[int], columns: Iterable[str] = ()
+    ) -> Iterator[list[Any] | None]:
+        """Yield some columns of the answers at some places, in that order; all if none is named.
+
+        Where nothing is, it yields ``None``.
+        """
+        columns = list(columns) or list(_COLUMNS)
+        flag_at = columns.index("round_trip") if "round_trip" in columns else None
+        for first in range(0, len(places), _N_LISTED):
+            mine = places[first : first + _N_LISTED]
+            listed = ", ".join(map(str, mine))
+            statement = f"SELECT answers.rowid, {{columns}} FROM answers WHERE rowid IN ({listed})"
+            with explained(self.path):
+                found = {
+                    place: _decoded(values, flag_at)
+                    for place, *values in self._connection.execute(self._select(statement, columns))
+                }
+            yield from map(found.get, mine)
 
     def containing(self, text: str, places: Sequence[int]) -> list[int]:
         """Return those places whose prompt or answer has a text; ASCII letters in either case."""
@@ -178,13 +301,18 @@ class AnswerStore:
 
     def _select(self, statement: str, columns: Iterable[str]) -> str:
         """Return a statement that gives all columns, also of a file that lacks the young ones."""
-        found = self._connection.execute("PRAGMA table_info(answers)")
-        present = {name for _, name, *_ in found}
+        present = self._present
         listed = (
             f"{_YOUNG[name]} AS {name}" if name in _YOUNG and name not in present else name
             for name in columns
         )
         return statement.format(columns=", ".join(listed))
+
+    @cached_property
+    def _present(self) -> set[str]:
+        """The columns that the file has."""
+        found = self._connection.execute("PRAGMA table_info(answers)")
+        return {name for _, name, *_ in found}
 
     def __len__(self) -> int:
         with explained(self.path):
@@ -213,10 +341,12 @@ def _open_for_writing(path: Path) -> sqlite3.Connection:
         version = _check_format(path, connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         if version == 0:
             _create(connection)
         elif version < FORMAT_VERSION:
             _upgrade(connection, version)
+        connection.execute(_CREATE_REQUESTS)
         _check_integrity(path, connection)
     except BaseException:
         connection.close()
@@ -313,21 +443,33 @@ def _foreign(path: Path) -> UserError:
     )
 
 
-def _to_record(row: AnswerRow) -> tuple[str | bytes | float | None, ...]:
-    return tuple(
-        _to_sql(value) if isinstance(value, str) else value for value in (*row.key, *row[1:])
-    )
+def _to_record(row: AnswerRow) -> tuple[Any, ...]:
+    record = (*row[0], *row[1:])
+    together = "".join(_texts_of(record))
+    if "\x00" not in together and (together.isascii() or _has_utf8(together)):
+        return record
+    return tuple(_to_sql(value) if isinstance(value, str) else value for value in record)
 
 
-def _from_record(record: tuple[object, ...]) -> AnswerRow:
-    n_key = len(AnswerKey._fields)
-    values = dict(zip(AnswerRow._fields[1:], record[n_key:], strict=True))
-    for name in _TEXTS:
-        values[name] = _from_sql(values[name])
-    if values["round_trip"] is not None:
-        values["round_trip"] = bool(values["round_trip"])
-    key = AnswerKey(*(_from_sql(value) for value in record[:n_key]))
-    return AnswerRow(key, **cast("dict[str, Any]", values))
+def _has_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _from_record(record: Sequence[Any]) -> AnswerRow:
+    return AnswerRow.of(_decoded(list(record), _ROUND_TRIP_AT))
+
+
+def _decoded(values: list[Any], flag_at: int | None) -> list[Any]:
+    """Return values as they were stored; at one place may be a truth value."""
+    if bytes in map(type, values):
+        values = [_from_sql(value) if isinstance(value, bytes) else value for value in values]
+    if flag_at is not None and values[flag_at] is not None:
+        values[flag_at] = bool(values[flag_at])
+    return values
 
 
 def _to_sql(text: str) -> str | bytes:
@@ -337,12 +479,9 @@ def _to_sql(text: str) -> str | bytes:
         >>> _to_sql("déjà"), _to_sql("a\x00b"), _to_sql("\ud800")
         ('déjà', b'a\x00b', b'\xed\xa0\x80')
     """
-    encoded = text.encode("utf-8", "surrogatepass")
-    try:
-        encoded.decode("utf-8")
-    except UnicodeDecodeError:
-        return encoded
-    return encoded if "\x00" in text else text
+    if "\x00" not in text and (text.isascii() or _has_utf8(text)):
+        return text
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _from_sql(value: object) -> str:

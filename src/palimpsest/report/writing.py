@@ -30,6 +30,7 @@ def write_report(
     rows: Sequence[AnswerRow],
     *,
     extra_figures: Sequence[Drawing] = (),
+    page_megabytes: float | None = None,
 ) -> Path:
     """Write the report of a diagnosis and everything beside it, and return the path of the page.
 
@@ -42,12 +43,15 @@ def write_report(
         results: What the diagnosis says.
         rows: The answers behind it, for the browser of single prompts.
         extra_figures: Shown after the report's own.
+        page_megabytes: How much of single prompts the page has at most; figures and tables are of
+            all answers, whatever that is. By default so much that the page stays below 5 MB.
 
     Raises:
         UserError: The folder cannot be written, or the disk is full.
     """
     from palimpsest.report.diagnosis import (
         FIGURES,
+        MAX_BYTES,
         csv_cells,
         csv_table,
         latex_table,
@@ -69,6 +73,8 @@ def write_report(
         rows,
         tells_abilities=results.suite.scoring == "abilities",
         from_logs=results.suite.from_logs,
+        max_bytes=MAX_BYTES if page_megabytes is None else int(page_megabytes * 1e6),
+        seed=results.provenance.seed,
     )
     page = render_page(results, figures, data, rows, suspects(results, rows))
     return target.write_text("report.html", page)

@@ -12,6 +12,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from palimpsest.errors import UserError
@@ -206,9 +207,7 @@ class Scoring:
             >>> Scoring(intruding_forms=("number",)).to_json(), Scoring().to_json()
             ('{"intruding_forms": ["number"]}', '')
         """
-        default = asdict(Scoring())
-        said = {name: value for name, value in asdict(self).items() if value != default[name]}
-        return json.dumps(said, ensure_ascii=False) if said else ""
+        return _as_json(self)
 
     @classmethod
     def from_json(cls, text: str) -> Scoring:
@@ -220,6 +219,13 @@ class Scoring:
             if (value := said.get(each.name)) is not None
         }
         return cls(**values)
+
+
+@lru_cache(maxsize=1024)
+def _as_json(scoring: Scoring) -> str:
+    default = asdict(Scoring())
+    said = {name: value for name, value in asdict(scoring).items() if value != default[name]}
+    return json.dumps(said, ensure_ascii=False) if said else ""
 
 
 class FormedScorer(Scorer):

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple, Self
 
 from palimpsest.errors import UserError, did_you_mean
@@ -224,7 +225,15 @@ def scorer_for(
         >>> scorer_for(["12"], [], "number:first").outcome("12 of 15")
         'right'
     """
+    if spec == DEFAULT_SCORER:  # nothing else is asked of an example
+        return _by_prefix(tuple(right), tuple(intruding))
     return scorer_class(spec)(right, intruding, spec.partition(":")[2], asked)
+
+
+@lru_cache(maxsize=8192)
+def _by_prefix(right: tuple[str, ...], intruding: tuple[str, ...]) -> Scorer:
+    """Return the scorer of an example, which is the same in most ways of asking it."""
+    return scorer_class(DEFAULT_SCORER)(right, intruding)
 
 
 def prepare_all(answers: Iterable[tuple[Scorer, str]]) -> None:

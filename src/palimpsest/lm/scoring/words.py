@@ -47,7 +47,8 @@ def normalise(text: str) -> str:
         >>> normalise("  \\_\\_\\_  cat\n")
         '___ cat '
     """
-    return unicodedata.normalize("NFC", _SPACES.sub(" ", text).lstrip().replace("\\_", "_"))
+    text = _SPACES.sub(" ", text).lstrip().replace("\\_", "_")
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def decompose(text: str) -> str:
@@ -55,7 +56,7 @@ def decompose(text: str) -> str:
 
     There an added accent shows up as one more character, so comparing by prefix is safe.
     """
-    return unicodedata.normalize("NFD", text)
+    return text if text.isascii() else unicodedata.normalize("NFD", text)
 
 
 def compared_form(text: str) -> str:

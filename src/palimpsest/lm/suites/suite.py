@@ -118,7 +118,7 @@ class Example:
         mine = forms.pop(next(iter(self.answers), ""), None)
         return Scoring(self.scorer, mine, tuple(forms.values()), self.choices, self.stop)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """A hash of what decides how it is asked and by what it is scored.
 
@@ -178,7 +178,14 @@ class Suite:
 
     def in_language(self, language: str) -> Sequence[Example]:
         """Return the examples in one language, in the order of the suite."""
-        return [example for example in self.examples if example.language == language]
+        return self._by_language.get(language, ())
+
+    @cached_property
+    def _by_language(self) -> Mapping[str, tuple[Example, ...]]:
+        found: dict[str, list[Example]] = defaultdict(list)
+        for example in self.examples:
+            found[example.language].append(example)
+        return {language: tuple(mine) for language, mine in found.items()}
 
     @cached_property
     def fingerprint(self) -> str:

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from palimpsest.report.diagnosis.explained_answers import suspects
     from palimpsest.report.diagnosis.figures import FIGURES
     from palimpsest.report.diagnosis.page import render_page
-    from palimpsest.report.diagnosis.prompts import prompt_data
+    from palimpsest.report.diagnosis.prompts import MAX_BYTES, prompt_data
     from palimpsest.report.diagnosis.tables import (
         TerminalTable,
         csv_cells,
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "FIGURES", "TerminalTable", "csv_cells", "csv_table", "latex_table", "markdown_table",
-    "prompt_data", "render_page", "suspects",
+    "FIGURES", "MAX_BYTES", "TerminalTable", "csv_cells", "csv_table", "latex_table",
+    "markdown_table", "prompt_data", "render_page", "suspects",
 ]  # fmt: skip
 
 lazy_face(globals())

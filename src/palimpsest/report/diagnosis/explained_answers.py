@@ -6,7 +6,9 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from palimpsest.records import THRESHOLDS
+import numpy as np
+
+from palimpsest.records import THRESHOLDS, columns_of, taken
 from palimpsest.report.text import clipped
 
 if TYPE_CHECKING:
@@ -32,14 +34,22 @@ class Suspect(NamedTuple):
 
 def suspects(results: Results, rows: Sequence[AnswerRow]) -> list[Suspect]:
     """Return up to ten answers, where they explain so much of a fall that a warning says it."""
-    answers = {(row.via, row.key.source_id): row for row in rows if row.role == "tuned"}
-    chosen = {
+    wanted = {
         (via, source): found
         for via, looked in _looked(results)
         for source, found in looked.examples.items()
-        if (via, source) in answers
     }
-    return [_suspect(found, answers[place]) for place, found in list(chosen.items())[:MOST_SHOWN]]
+    if not wanted:
+        return []
+    columns = columns_of(rows, "role", "via", "source_id")
+    at = {
+        (via, source): place
+        for place, (role, via, source) in enumerate(columns)
+        if role == "tuned" and (via, source) in wanted
+    }
+    chosen = [each for each in wanted if each in at][:MOST_SHOWN]
+    shown = taken(rows, np.array([at[each] for each in chosen], np.intp))
+    return [_suspect(wanted[each], row) for each, row in zip(chosen, shown, strict=True)]
 
 
 def _looked(results: Results) -> Iterator[tuple[str, Looked]]:

@@ -195,6 +195,9 @@ def _run_facts(results: Results) -> Iterator[tuple[str, str]]:
             sent = model.usage.n_prompt_tokens
             prompts = "" if sent is None else f"{sent:,} of prompts, "
             yield f"tokens, {role}", f"{prompts}{model.usage.n_answer_tokens:,} of answers"
+            if model.usage.n_shared:
+                shared = f"{model.usage.n_shared:,} answers, to prompts sent for others as well"
+                yield f"asked once for several, {role}", shared
     if run.cost_usd is not None:
         yield "cost", f"${run.cost_usd:.4f}, by the price table"
     if run.crew is not None:

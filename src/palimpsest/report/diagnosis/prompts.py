@@ -8,14 +8,17 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from palimpsest.records import IN_ANSWER
+import numpy as np
+
+from palimpsest.records import IN_ANSWER, taken
+from palimpsest.report.diagnosis.sampling import SourceIndex
 from palimpsest.report.text import conjugation_label
 
 if TYPE_CHECKING:
     from palimpsest.records import AnswerRow
 
-MAX_BYTES = 16 * 2**20
-"""Of all answers on the page; browsers stay quick with that."""
+MAX_BYTES = 3 * 2**20
+"""Of all answers on the page, which stays below 5 MB with its figures."""
 
 MAX_CHARACTERS = 8_000
 """Of one prompt or answer; longer ones lose their middle."""
@@ -45,11 +48,12 @@ def prompt_data(
     max_characters: int = MAX_CHARACTERS,
     tells_abilities: bool = True,
     from_logs: bool = False,
+    seed: int = 0,
 ) -> PromptData:
     """Return the answers for the page, base and tuned side by side.
 
-    Where not everything fits, whole source examples are left out, in such a way that every cell
-    keeps about as many as every other.
+    Where not everything fits, whole source examples are left out: those are kept that
+    :meth:`.SourceIndex.drawn` has first.
 
     Args:
         rows: Answers of both roles, in any order.
@@ -57,21 +61,22 @@ def prompt_data(
         max_characters: Bound for a single text.
         tells_abilities: Whether wrong answers are told apart, as intruded or broken.
         from_logs: Whether another program scored the answers.
+        seed: Of the sample, where not everything fits.
     """
-    encoder = _Encoder(max_characters)
-    kept: dict[str, list[str]] = {}
+    kept: dict[int, list[str]] = {}
     n_bytes = n_answers = n_clipped = 0
-    sources = _by_source(rows)
-    for source_id in _fair_order(sources):
-        items = [encoder.item(pair) for pair in sources[source_id]]
+    sources = SourceIndex(rows)
+    encoder = _Encoder(max_characters, sources)
+    for source, mine in _read(rows, sources, seed):
+        items = [encoder.item(pair) for pair in _pairs(mine)]
         size = sum(len(item.encode()) + 1 for item in items)
         if kept and n_bytes + size > max_bytes:
             break
-        kept[source_id] = items
+        kept[source] = items
         n_bytes += size
-        n_answers += sum(len(pair) for pair in sources[source_id])
+        n_answers += len(mine)
         n_clipped = encoder.n_clipped
-    in_order = itertools.chain.from_iterable(kept[name] for name in sources if name in kept)
+    in_order = itertools.chain.from_iterable(kept[source] for source in sorted(kept))
     facts = {"abilities": tells_abilities, "logged": from_logs}
     head = script_json({**encoder.names(), **facts})
     return PromptData(
@@ -96,23 +101,28 @@ def script_json(value: Any) -> str:
 Answers = dict[str, "AnswerRow"]
 """The answers of each role to one example asked in one way."""
 
+_N_READ = 100
+"""Examples that are read together."""
 
-def _by_source(rows: Iterable[AnswerRow]) -> dict[str, list[Answers]]:
-    pairs: dict[tuple[str, str, str, str], Answers] = {}
+
+def _read(
+    rows: Sequence[AnswerRow], sources: SourceIndex, seed: int
+) -> Iterator[tuple[int, Sequence[AnswerRow]]]:
+    """Yield the examples in the order in which the page takes them, with all their answers."""
+    drawn = iter(sources.drawn(seed))
+    while some := list(itertools.islice(drawn, _N_READ)):
+        places = [sources.positions(source) for source in some]
+        read = iter(taken(rows, np.concatenate(places)))
+        for source, mine in zip(some, places, strict=True):
+            yield source, list(itertools.islice(read, len(mine)))
+
+
+def _pairs(rows: Iterable[AnswerRow]) -> Iterable[Answers]:
+    """Return the answers to one example, those to the same question together."""
+    pairs: dict[tuple[str, str, str], Answers] = {}
     for row in rows:
-        pairs.setdefault((row.key.source_id, row.via, row.cell, row.language), {})[row.role] = row
-    sources: dict[str, list[Answers]] = {}
-    for (source_id, *_), pair in pairs.items():
-        sources.setdefault(source_id, []).append(pair)
-    return sources
-
-
-def _fair_order(sources: dict[str, list[Answers]]) -> Iterator[str]:
-    cells: dict[str, list[str]] = {}
-    for source_id, pairs in sources.items():
-        cells.setdefault(_any_row(pairs[0]).cell, []).append(source_id)
-    for batch in itertools.zip_longest(*cells.values()):
-        yield from (source_id for source_id in batch if source_id is not None)
+        pairs.setdefault((row.via, row.cell, row.language), {})[row.role] = row
+    return pairs.values()
 
 
 def _any_row(pair: Answers) -> AnswerRow:
@@ -138,12 +148,13 @@ def _distortion(row: AnswerRow) -> list[Any] | None:
 class _Encoder:
     """Writes pairs as JSON arrays and keeps the tables of names that these point into."""
 
-    def __init__(self, max_characters: int) -> None:
+    def __init__(self, max_characters: int, sources: SourceIndex) -> None:
         self.max_characters = max_characters
         self.n_clipped = 0
-        self._cells: dict[str, int] = {}
-        self._vias: dict[str, int] = {}
-        self._languages: dict[str, int] = {}
+        self._cells, self._vias, self._languages = (
+            {name: at for at, name in enumerate(names)}
+            for names in (sources.cells, sources.vias, sources.languages)
+        )
 
     def names(self) -> dict[str, Any]:
         """Return the tables of names."""
@@ -164,9 +175,9 @@ class _Encoder:
         return script_json(
             [
                 first.key.source_id,
-                self._cells.setdefault(first.cell, len(self._cells)),
-                self._vias.setdefault(first.via, len(self._vias)),
-                self._languages.setdefault(first.language, len(self._languages)),
+                self._cells[first.cell],
+                self._vias[first.via],
+                self._languages[first.language],
                 self._clipped(first.prompt),
                 self._texts(first.right_answers),
                 self._texts(first.intruding_answers),

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
+from palimpsest.records import columns_of, taken
 from palimpsest.report.text import clipped
 
 if TYPE_CHECKING:
@@ -70,7 +73,7 @@ class Regressions(NamedTuple):
 
 
 def worst_regressions(
-    rows: Iterable[AnswerRow], via: str | None, *, tells_abilities: bool = True
+    rows: Sequence[AnswerRow], via: str | None, *, tells_abilities: bool = True
 ) -> Regressions:
     """Return the worst regressions, with what the tuned model answers under ``via``.
 
@@ -79,49 +82,62 @@ def worst_regressions(
         via: The best conjugation, if there is one.
         tells_abilities: Whether wrong answers are told apart, as intruded or broken.
     """
-    by_source: defaultdict[str, Answers] = defaultdict(dict)
-    for row in rows:
-        if row.via in (_PLAIN, via):
-            by_source[row.key.source_id][row.role, row.via] = row
-    plainly = {("base", _PLAIN), ("tuned", _PLAIN)}
-    fallen = [
-        answers
-        for _, answers in sorted(by_source.items())
-        if plainly <= answers.keys() and _fall(answers) > 0
-    ]
+    found: defaultdict[str, _Found] = defaultdict(_Found)
+    names = ("source_id", "role", "via", "cell", "outcome", "score")
+    for at, (source, role, row_via, cell, outcome, score) in enumerate(columns_of(rows, *names)):
+        if row_via == _PLAIN or (row_via == via and role == "tuned"):
+            mine = found[source]
+            mine.at[role, row_via] = at
+            mine.score[role, row_via] = float(outcome == "right") if score is None else score
+            if (role, row_via) == ("base", _PLAIN):
+                mine.cell = cell
+    fallen = [each for _, each in sorted(found.items()) if each.fall > 0]
     under = ("tuned", via or "")
     return Regressions(
         shown=[
-            _regression(answers, answers.get(under), tells_abilities)
-            for answers in _worst_first(fallen)[:N_SHOWN]
+            _regression(
+                {place: taken(rows, np.array([at]))[0] for place, at in each.at.items()},
+                under,
+                tells_abilities,
+            )
+            for each in _worst_first(fallen)[:N_SHOWN]
         ],
         n=len(fallen),
-        n_right_again=sum(under in answers and _score(answers[under]) == 1 for answers in fallen),
+        n_right_again=sum(each.score.get(under) == 1 for each in fallen),
         via=via,
     )
 
 
-def _worst_first(fallen: Sequence[Answers]) -> list[Answers]:
+class _Found:
+    """The answers to one example by role and via: where they are among all, and their scores."""
+
+    __slots__ = ("at", "cell", "score")
+
+    def __init__(self) -> None:
+        self.at: dict[tuple[str, str], int] = {}
+        self.score: dict[tuple[str, str], float] = {}
+        self.cell = ""
+
+    @property
+    def fall(self) -> float:
+        """How much worse the tuned model is, asked plainly; 0 where either has no answer."""
+        base, tuned = (self.score.get((role, _PLAIN)) for role in ("base", "tuned"))
+        return 0.0 if base is None or tuned is None else base - tuned
+
+
+def _worst_first(fallen: Sequence[_Found]) -> list[_Found]:
     """Return the examples by their fall; of equal falls, one of each cell in turn."""
     seen: defaultdict[tuple[float, str], int] = defaultdict(int)
-    keyed: list[tuple[tuple[float, int, str], Answers]] = []
-    for answers in fallen:
-        fall, cell = _fall(answers), answers["base", _PLAIN].cell
-        keyed.append(((-fall, seen[fall, cell], cell), answers))
-        seen[fall, cell] += 1
-    return [answers for _, answers in sorted(keyed, key=lambda one: one[0])]
+    keyed: list[tuple[tuple[float, int, str], _Found]] = []
+    for each in fallen:
+        keyed.append(((-each.fall, seen[each.fall, each.cell], each.cell), each))
+        seen[each.fall, each.cell] += 1
+    return [each for _, each in sorted(keyed, key=lambda one: one[0])]
 
 
-def _fall(answers: Answers) -> float:
-    return _score(answers["base", _PLAIN]) - _score(answers["tuned", _PLAIN])
-
-
-def _score(row: AnswerRow) -> float:
-    return float(row.outcome == "right") if row.score is None else row.score
-
-
-def _regression(answers: Answers, under: AnswerRow | None, tells_abilities: bool) -> Regression:
+def _regression(answers: Answers, place: tuple[str, str], tells_abilities: bool) -> Regression:
     base, tuned = (answers[role, _PLAIN] for role in ("base", "tuned"))
+    under = answers.get(place)
     return Regression(
         source_id=base.key.source_id,
         cell=base.cell,
