@@ -280,8 +280,9 @@ class Study(NamedTuple):
 
     def conjugation(self, via: ViaFacts, sources: Sequence[str]) -> ConjugationResult:
         """Compare them under a conjugation; both answered all of these sources under it."""
+        arms = self._arms(via.name, sources)
         found = estimate_recovery(
-            self._arms(via.name, sources),
+            arms,
             np.asarray(sources),
             rng=named_stream(self.seed, f"conjugation {via.name}"),
             n_resamples=self.n_resamples,
@@ -301,6 +302,7 @@ class Study(NamedTuple):
             p_holm=found.p_value,
             n_lost=found.flips.lost,
             n_gained=found.flips.gained,
+            **_returned(arms),
             round_trip=self.answers.mean_of("round_trip", via.name, sources),
             fidelity=self.answers.mean_of("fidelity", via.name, sources),
             survival=self.answers.mean_of("survival", via.name, sources),
@@ -369,6 +371,14 @@ class Study(NamedTuple):
             broken=broken,
             flags=self.answers.flags(role, via, sources),
         )
+
+
+def _returned(arms: Arms) -> dict[str, int]:
+    """Return how many examples the tuned model lost, and how many come back."""
+    if not is_binary(*arms):
+        return {}
+    lost = (arms.base == 1) & (arms.tuned == 0)
+    return {"n_fell": int(lost.sum()), "n_returned": int((lost & (arms.tuned_under == 1)).sum())}
 
 
 def _net_gain(arms: Arms) -> float:

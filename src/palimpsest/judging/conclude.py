@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from palimpsest.errors import UserError
 from palimpsest.judging.analysis import Analysis
+from palimpsest.judging.pooling import pool_cells
 from palimpsest.records import (
     Agreement,
     AnswerRow,
@@ -118,6 +119,7 @@ class OpenRun:
             suite=suite,
             **analysis._replace(warnings=list(warnings))._asdict(),
             at_floor=list(at_floor),
+            pooled=pool_cells(analysis.cells, analysis.conjugations, analysis.best),
             agreements=list(agreements),
             provenance=self.provenance(conjugations, min_fidelity=min_fidelity, cost_usd=cost_usd),
         )

@@ -221,6 +221,11 @@ class ConjugationResult(Record):
     still has; 1 for exact conjugations, null for native languages."""
     n_excluded: int = 0
     """Examples left out here, of both models alike, as their fidelity is below the least asked."""
+    n_fell: int | None = None
+    """Of these examples, asked plainly, how many only the base model has right; null for graded
+    scores, and in results of earlier versions."""
+    n_returned: int | None = None
+    """How many of them the tuned model has right under the conjugation."""
     looked: Looked | None = None
     """The tuned model's wrong answers here; null where no verdict rests on them."""
 
@@ -255,6 +260,33 @@ class Cell(Record):
     verdict_reason: str
     inference: list[InferenceResult] = Field(default_factory=list)
     """As in the results."""
+
+
+class PooledCell(Record):
+    """A cell's figures, drawn towards those of the other cells as far as they are alike."""
+
+    name: str
+    fall: float
+    """Posterior mean of base − tuned accuracy."""
+    fall_ci95: Interval
+    """95 % of the posterior."""
+    n_fell: int | None = None
+    """Examples that only the base model has right, asked plainly, and that were asked under the
+    conjugation; null where the cell did not clearly fall."""
+    n_returned: int | None = None
+    """How many of them the tuned model has right under it."""
+    returned: float | None = None
+    """Posterior mean of that share."""
+    returned_ci95: Interval | None = None
+
+
+class Pooled(Record):
+    """Partially pooled figures, beside those of the cells; no verdict goes by them."""
+
+    via: str | None
+    """The conjugation of ``returned``; null where fewer than three cells clearly fell."""
+    cells: list[PooledCell]
+    """In the order of the cells."""
 
 
 class FloorCell(Record):
@@ -407,6 +439,8 @@ class Results(Record):
     """Cells in which the base model was asked plainly, and nothing else."""
     until_sure: UntilSure | None = None
     """How it was asked in rounds; null where everything was asked."""
+    pooled: Pooled | None = None
+    """The cells' figures partially pooled; null with one or two cells, and for graded scores."""
     agreements: list[Agreement] = Field(default_factory=list)
     """Of each scorer with people, where the suite has answers that people have judged."""
     provenance: Provenance

@@ -289,6 +289,59 @@ def forgetting(results: Results) -> Drawing | None:
 
 
 @FIGURES.register
+def pooled(results: Results) -> Drawing | None:
+    """Forgetting in each cell by itself, and drawn towards the other cells."""
+    if results.pooled is None or len(results.cells) > MAX_ROWS:
+        return None
+    pairs = list(zip(results.cells, results.pooled.cells, strict=True))
+
+    def draw(sheet: Sheet) -> None:
+        legend = [
+            Line2D([], [], color=color, marker=marker, linestyle="", markersize=5.5, label=label)
+            for color, marker, label in ((TUNED, "D", "by itself"), (INK, "o", "pooled"))
+        ]
+        axes = sheet.axes(0.5 + 0.36 * len(pairs), legend)
+        for offset, color, marker, values in (
+            (
+                -0.15,
+                TUNED,
+                "D",
+                [(one.plain.forgetting, one.plain.forgetting_hull95) for one, _ in pairs],
+            ),
+            (0.15, INK, "o", [(one.fall, one.fall_ci95) for _, one in pairs]),
+        ):
+            draw_intervals(
+                axes,
+                [value for value, _ in values],
+                [ends for _, ends in values],
+                [place + offset for place in range(len(pairs))],
+                color=color,
+                fmt=marker,
+                markersize=5,
+            )
+        axes.axvline(0, color=MUTED, linewidth=1, zorder=1)
+        name_rows(axes, [_short(cell.name, sheet) for cell, _ in pairs])
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
+        axes.set_xlabel("forgetting, points")
+
+    said = (
+        f"{visible(cell.name)}: by itself {percent(cell.plain.forgetting)} "
+        f"{percent_interval(cell.plain.forgetting_hull95)}, pooled {percent(one.fall)} "
+        f"{percent_interval(one.fall_ci95)}"
+        for cell, one in pairs
+    )
+    return Drawing(
+        name="pooled",
+        title="Forgetting in each cell, by itself and with the other cells heard",
+        caption="A cell that stands out of many may do so by luck. Its pooled figure is drawn "
+        "towards those of the others, the more so the fewer examples it has and the more alike "
+        "the others are. No verdict goes by it.",
+        alternative=f"Forgetting, pooled. {'; '.join(said)}.",
+        draw=draw,
+    )
+
+
+@FIGURES.register
 def inference_cells(results: Results) -> Drawing | None:
     """The same masses for each cell, as small multiples."""
     found = [cell for cell in results.cells if cell.inference]
