@@ -7,7 +7,12 @@ from functools import cache
 from xml.etree import ElementTree
 
 import pytest
-from tests.report.diagnosis.factory import fake_results, from_logs, with_inference
+from tests.report.diagnosis.factory import (
+    fake_results,
+    from_logs,
+    with_inference,
+    with_pooled,
+)
 from tests.report.lab.factory import fake_lab_results
 
 from palimpsest.report.diagnosis import figures as of_diagnoses
@@ -26,10 +31,11 @@ SVG = "{http://www.w3.org/2000/svg}"
 BY_PAGE = {
     "diagnosis": of_diagnoses.FIGURES.drawings(fake_results()),
     "inference": of_diagnoses.FIGURES.drawings(with_inference(fake_results())),
+    "pooled": of_diagnoses.FIGURES.drawings(with_pooled(fake_results())),
     "logs": of_diagnoses.FIGURES.drawings(from_logs(fake_results(), "binary")),
     "lab": of_laboratory_runs.FIGURES.drawings(fake_lab_results()),
 }
-_FEW = {"logs": "forgetting", "inference": "inference"}
+_FEW = {"logs": "forgetting", "inference": "inference", "pooled": "pooled"}
 """Of these pages the figures that others have not."""
 
 EVERY = pytest.mark.parametrize(

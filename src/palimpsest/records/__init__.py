@@ -98,10 +98,10 @@ __all__ = [
     "History", "HistoryChange", "HistoryFigures", "HistoryRun", "InferenceArm", "InferenceResult",
     "Interval", "LabProvenance", "LabResults", "Looked", "Losses", "Measurement", "MeasurementLog",
     "ModelInfo", "Needed", "Noise", "Oracle", "Outcome", "Part", "Plain", "PlannedCost",
-    "PlannedPoint", "PlannedVerdict", "Pooled", "PooledCell", "Prior", "Provenance", "Remedied", "Restoration", "Results",
-    "RunFolder", "Scoring", "SmallestFall", "SuiteInfo", "TargetInfo", "Trace", "TraceCheckpoint",
-    "UntilSure", "Usage", "Verdict", "Window", "WriterLock", "answer_flag", "commit_of",
-    "explained", "platform_facts", "read_measurements", "versions",
+    "PlannedPoint", "PlannedVerdict", "Pooled", "PooledCell", "Prior", "Provenance", "Remedied",
+    "Restoration", "Results", "RunFolder", "Scoring", "SmallestFall", "SuiteInfo", "TargetInfo",
+    "Trace", "TraceCheckpoint", "UntilSure", "Usage", "Verdict", "Window", "WriterLock",
+    "answer_flag", "commit_of", "explained", "platform_facts", "read_measurements", "versions",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -39,12 +39,13 @@ if TYPE_CHECKING:
     from palimpsest.stats.simultaneous import simultaneous_intervals
 
 __all__ = [
-    "LEAST_CELLS", "N_PSEUDO", "Arms", "Array", "Interval", "Kappa", "Line", "Mean", "OpenInterval", "Point",
-    "Side", "adjust_for_guessing", "adjusted_forgetting_interval", "anytime_p_value",
+    "LEAST_CELLS", "N_PSEUDO", "Arms", "Array", "Interval", "Kappa", "Line", "Mean", "OpenInterval",
+    "Point", "Side", "adjust_for_guessing", "adjusted_forgetting_interval", "anytime_p_value",
     "bootstrap_means", "choose_best", "cohens_kappa", "coin_log_wealth", "estimate_forgetting",
     "estimate_recovery", "expanded_confidence", "holm", "in_first_half", "is_binary", "log_wealth",
     "mean_interval", "mean_over_runs", "mean_sequence", "named_stream", "percentile_interval",
-    "pooled_falls", "pooled_shares", "share_log_wealth", "share_sequence", "simultaneous_intervals", "wilson_interval",
+    "pooled_falls", "pooled_shares", "share_log_wealth", "share_sequence", "simultaneous_intervals",
+    "wilson_interval",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -1,12 +1,13 @@
 r"""Partial pooling: what each of many cells says once the others are heard as well.
 
-Of :math:`n` examples of a cell, answered twice, :math:`d` flip, and :math:`l` of these are lost:
+Of :math:`n` examples of a cell, answered twice, :math:`l` are lost (right the first time only), and
+:math:`g` of the others are gained:
 
 .. math::
-   d \sim \mathrm{Bin}(n, δ), \quad l \sim \mathrm{Bin}(d, θ), \qquad
-   δ \sim \mathrm{Beta}(μκ, (1 - μ)κ), \quad θ \sim \mathrm{Beta}(μ'κ', (1 - μ')κ')
+   l \sim \mathrm{Bin}(n, λ), \quad g \sim \mathrm{Bin}(n - l, γ), \qquad
+   λ \sim \mathrm{Beta}(μκ, (1 - μ)κ), \quad γ \sim \mathrm{Beta}(μ'κ', (1 - μ')κ')
 
-The fall is :math:`δ(2θ - 1)`. Cells are draws from one population, of which little is known
+The fall is :math:`λ - γ(1 - λ)`. Cells are draws from one population, of which little is known
 beforehand. Its mean :math:`μ` is uniform; it is no more piled up at 0 or 1 than Jeffreys' prior,
 :math:`\min(μ, 1 - μ) κ \ge 1/2`, as otherwise cells without a flip would make it certain that none
 can flip; and its standard deviation is uniform from 0 to the largest that this allows. For cells
@@ -74,7 +75,7 @@ def pooled_shares(successes: Sequence[int], trials: Sequence[int]) -> list[Poole
     Example:
         >>> found = pooled_shares([2, 3, 2, 1, 9], [10] * 5)
         >>> [round(one.mean, 2) for one in found]
-        [0.27, 0.34, 0.27, 0.2, 0.73]
+        [0.25, 0.32, 0.25, 0.18, 0.74]
     """
     table = _table(successes, trials)
     population = _Population.of(table)
@@ -95,19 +96,19 @@ def pooled_falls(n_lost: Sequence[int], n_gained: Sequence[int], n: Sequence[int
         ValueError: As for :func:`pooled_shares`.
 
     Example:
-        >>> found = pooled_falls([1, 0, 1, 2, 9], [1, 1, 0, 1, 0], [30] * 5)
+        >>> found = pooled_falls([1, 1, 1, 2, 9], [1, 0, 0, 1, 0], [30] * 5)
         >>> [round(one.mean, 2) for one in found]
-        [0.01, 0.0, 0.02, 0.03, 0.21]
+        [0.03, 0.04, 0.04, 0.05, 0.23]
     """
-    flips = np.add(n_lost, n_gained)
-    flipping = _Population.of(_table(flips, n))
-    losing = _Population.of(_table(n_lost, flips))
+    cells = list(zip(n_lost, n_gained, n, strict=True))
+    losing = _Population.of(_table(n_lost, n))
+    gaining = _Population.of(_table(n_gained, np.subtract(n, n_lost)))
     known: dict[tuple[int, int, int], Pooled] = {}
-    for lost, flipped, all_ in zip(n_lost, flips.tolist(), n, strict=True):
-        if (lost, flipped, all_) not in known:
-            fall = _fall(flipping.share(flipped, all_), losing.share(lost, flipped))
-            known[lost, flipped, all_] = fall
-    return [known[each] for each in zip(n_lost, flips.tolist(), n, strict=True)]
+    for lost, gained, all_ in cells:
+        if (lost, gained, all_) not in known:
+            fall = _fall(losing.share(lost, all_), gaining.share(gained, all_ - lost))
+            known[lost, gained, all_] = fall
+    return [known[cell] for cell in cells]
 
 
 def _table(successes: Sequence[int] | Array, trials: Sequence[int] | Array) -> Array:
@@ -205,20 +206,17 @@ def _parameters(odds: Array, spread: Array) -> tuple[Array, Array]:
     return expit(odds) * concentration, expit(-odds) * concentration
 
 
-def _fall(flipping: _Share, losing: _Share) -> Pooled:
-    """Return δ(2θ − 1), δ and θ being independent."""
-    masses = np.diff(losing.below)
-    signs = losing.points[1:] + losing.points[:-1] - 1  # 2θ − 1 in the middle of each bin
-    signs, masses = signs[masses > 1e-12], masses[masses > 1e-12]
+def _fall(losing: _Share, gaining: _Share) -> Pooled:
+    """Return λ − γ(1 − λ), both being independent."""
+    masses = np.diff(gaining.below)
+    gains = ((gaining.points[1:] + gaining.points[:-1]) / 2)[masses > 1e-12]
+    masses = masses[masses > 1e-12]
     masses /= masses.sum()
-    safe = np.where(signs == 0, 1.0, signs)
 
     def at_most(fall: float) -> float:
-        share = flipping.at_most(fall / safe)
-        chance = np.where(signs > 0, share, np.where(signs < 0, 1 - share, float(fall >= 0)))
-        return float(masses @ chance)
+        return float(masses @ losing.at_most((fall + gains) / (1 + gains)))
 
-    mean = flipping.mean * (2 * losing.mean - 1)
+    mean = losing.mean - gaining.mean * (1 - losing.mean)
     return Pooled(mean, Interval(_quantile(at_most, 0.025), _quantile(at_most, 0.975)))
 
 

@@ -19,6 +19,8 @@ from palimpsest.records.results import (
     Interval,
     ModelInfo,
     Plain,
+    Pooled,
+    PooledCell,
     Provenance,
     Results,
     Scoring,
@@ -221,6 +223,23 @@ def with_inference(results: Results) -> Results:
     ]
     cells = [each.model_copy(update={"inference": found}) for each in results.cells]
     return results.model_copy(update={"inference": found, "cells": cells})
+
+
+def with_pooled(results: Results) -> Results:
+    """Return the same figures with pooled ones beside them; the second cell did not fall."""
+    cells = [
+        PooledCell(
+            name=each.name,
+            fall=each.plain.forgetting * 0.9,
+            fall_ci95=(each.plain.forgetting * 0.9 - 0.05, each.plain.forgetting * 0.9 + 0.05),
+            n_fell=None if place == 1 else 40,
+            n_returned=None if place == 1 else 30,
+            returned=None if place == 1 else 0.74,
+            returned_ci95=None if place == 1 else (0.6, 0.85),
+        )
+        for place, each in enumerate(results.cells)
+    ]
+    return results.model_copy(update={"pooled": Pooled(via="fr", cells=cells)})
 
 
 def cell(name: str, place: int, vias: Sequence[Via], n: int) -> Cell:
