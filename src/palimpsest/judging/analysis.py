@@ -351,7 +351,9 @@ class Study(NamedTuple):
         scores = self.answers.scores(role, via, sources)
         outcomes = self.answers.outcomes(role, via, sources)
         n = len(sources)
-        accuracy, intruded = float(scores.sum()) / n, outcomes.count("intruded") / n
+        accuracy = float(scores.sum()) / n
+        # Of a graded answer, what is wrong of it counts.
+        intruded = float((1 - scores) @ np.array([each == "intruded" for each in outcomes])) / n
         if is_binary(scores):
             interval = wilson_interval(int(scores.sum()), n)
             broken = outcomes.count("broken") / n
@@ -367,7 +369,7 @@ class Study(NamedTuple):
             accuracy=accuracy,
             ci95=interval,
             intruded=intruded,
-            attempted=sum(row.attempted for row in rows) / n,
+            attempted=min(intruded, sum(row.attempted for row in rows) / n),
             broken=broken,
             flags=self.answers.flags(role, via, sources),
         )

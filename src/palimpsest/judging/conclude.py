@@ -16,10 +16,12 @@ from pydantic import ValidationError
 from palimpsest.errors import UserError
 from palimpsest.judging.analysis import Analysis
 from palimpsest.judging.pooling import pool_cells
+from palimpsest.judging.samples import averaged
 from palimpsest.records import (
     Agreement,
     AnswerRow,
     AnswerStore,
+    Drawn,
     FloorCell,
     ModelInfo,
     Provenance,
@@ -95,6 +97,7 @@ class OpenRun:
         min_fidelity: float = 0.0,
         at_floor: Sequence[FloorCell] = (),
         agreements: Sequence[Agreement] = (),
+        samples: Drawn | None = None,
         cost_usd: float | None = None,
         extra_figures: Sequence[Drawing] = (),
     ) -> Results:
@@ -110,6 +113,7 @@ class OpenRun:
             min_fidelity: Of the prompts that count.
             at_floor: Cells of the suite that the base model cannot do; no answers are of them.
             agreements: Of the scorers with people.
+            samples: How answers were drawn, if several of each prompt were.
             cost_usd: Of the requests to endpoints, where they have a price.
             extra_figures: Shown in the report after its own.
         """
@@ -119,13 +123,14 @@ class OpenRun:
             suite=suite,
             **analysis._replace(warnings=list(warnings))._asdict(),
             at_floor=list(at_floor),
+            samples=samples,
             pooled=pool_cells(analysis.cells, analysis.conjugations, analysis.best),
             agreements=list(agreements),
             provenance=self.provenance(conjugations, min_fidelity=min_fidelity, cost_usd=cost_usd),
         )
         self.folder.finish(self.store, results, rows)
         if self.is_kept:
-            write_report(self.folder.path, results, rows, extra_figures=extra_figures)
+            write_report(self.folder.path, results, averaged(rows), extra_figures=extra_figures)
         return results
 
 
@@ -196,7 +201,7 @@ def rewrite_report(path: Path | str) -> Path:
     results = read_results(folder)
     with AnswerStore(folder.answers, read_only=True) as store:
         rows = store.run_rows()
-    return write_report(folder.path, results, rows)
+    return write_report(folder.path, results, averaged(rows))
 
 
 def read_results(folder: RunFolder) -> Results:

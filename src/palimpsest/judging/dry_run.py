@@ -13,6 +13,7 @@ from palimpsest.judging.conclude import open_run
 from palimpsest.judging.diagnosis import DiagnosisPlan, prepare_diagnosis
 from palimpsest.judging.evaluation import evaluate, questions_for
 from palimpsest.judging.questions import Question
+from palimpsest.judging.samples import Samples
 from palimpsest.lm import texts_of
 from palimpsest.lm.models import Chargeable, LanguageModel, PriceTable
 from palimpsest.lm.suites import Suite
@@ -82,6 +83,7 @@ def forecast(
     out: Path | str | None = None,
     limit: int | None = None,
     scorer: str | None = None,
+    samples: str | Samples | None = None,
     n_sample: int = N_SAMPLE,
     prices: PriceTable | None = None,
     command: str = "palimpsest.judging.forecast(…)",
@@ -92,13 +94,14 @@ def forecast(
     turns out not to be able to do are asked of nothing else, so it may be less.
 
     Args:
-        base: The model before tuning; this and the next six as for :func:`.diagnose`.
+        base: The model before tuning; this and the next seven as for :func:`.diagnose`.
         tuned: The model after tuning.
         suite: What would be asked.
         via: In which ways.
         out: The run folder; without one, all would be asked, and nothing is kept.
         limit: At most so many source examples a cell.
         scorer: Of all answers.
+        samples: Of each prompt.
         n_sample: Questions of each model that are asked and timed; none for 0. A model that costs
             money is asked nothing.
         prices: Of the models that cost money.
@@ -107,13 +110,20 @@ def forecast(
     Raises:
         UserError: A model, suite or conjugation that cannot be used, or no price for a model.
     """
-    plan = prepare_diagnosis(base, tuned, suite, via, limit, scorer)
+    plan = prepare_diagnosis(base, tuned, suite, via, limit, scorer, samples)
+    drawn = [None] if plan.samples is None else list(plan.samples.each)
+    ways_of_drawing = [replace(plan.settings, sampling=each) for each in drawn]
+    plan = plan._replace(settings=ways_of_drawing[0])
     method: dict[str, Any] = {"seed": 0, "n_resamples": 0, "started": time.monotonic()}
     n_sampled, models = 0, []
     with open_run(out, command, **method) as run:
         run.folder.record(run.folder.config or {"command": command})
         for role, model in plan.models.items():
-            questions = questions_for(model.fingerprint, plan.suite, plan.vias, plan.settings)
+            questions = [
+                question
+                for settings in ways_of_drawing
+                for question in questions_for(model.fingerprint, plan.suite, plan.vias, settings)
+            ]
             with closing(model):
                 sampled = _sampled(plan, role, model, run.store, n_sample)
                 n_sampled += sampled.n_asked
@@ -192,8 +202,9 @@ def _of_model(
     key = questions[0].key
     stored = {row.key for row in store.rows(model=key.model, suite=key.suite)}
     missing = [question for question in questions if question.key not in stored]
-    # Prompts that are sent in the same form are asked once.
-    texts = ["\n".join(texts_of(prompt)) for prompt in dict.fromkeys(q.sent for q in missing)]
+    # Prompts that are sent in the same form are asked once, each sample apart.
+    sent = dict.fromkeys((question.settings.sampling, question.sent) for question in missing)
+    texts = ["\n".join(texts_of(prompt)) for _, prompt in sent]
     tokens = model.count_tokens(texts)
     counts = "bytes" if tokens is None else "tokenizer"
     if tokens is None:

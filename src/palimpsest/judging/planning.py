@@ -25,6 +25,7 @@ from palimpsest.judging.populations import (
     assumed_population,
     pilot_population,
 )
+from palimpsest.judging.samples import averaged
 from palimpsest.judging.verdicts import clearly_fell
 from palimpsest.lm.models import PriceTable, parse_model_spec
 from palimpsest.records import (
@@ -236,7 +237,9 @@ def _of_pilot(path: Path, given: Assumptions, cell: str | None) -> _Pilot:
     folder = RunFolder.find(path)
     results = read_results(folder)
     with AnswerStore(folder.answers, read_only=True) as store:
-        answers = PairedAnswers(store.run_rows(), min_fidelity=results.provenance.min_fidelity)
+        answers = PairedAnswers(
+            averaged(store.run_rows()), min_fidelity=results.provenance.min_fidelity
+        )
     sources = _sources(answers, results, cell)
     vias, sources, notes = _comparable(answers, sources, results)
     base, tuned = (answers.scores(role, PLAIN, sources) for role in ("base", "tuned"))

@@ -20,6 +20,7 @@ from palimpsest.lm.models import (
     Movable,
     NextToken,
     Origin,
+    Sampling,
 )
 from palimpsest.lm.suites import Suite
 from palimpsest.records import AnswerRow
@@ -44,6 +45,8 @@ class _Call(NamedTuple):
     as_lm_eval: bool
     other_batches: int
     """0, or which other order and size of batches is wanted."""
+    sampling: Sampling | None
+    """How answers are drawn, if they are."""
     prompts: Sequence[Prompt]
     others: Sequence[Sequence[Any]]
     """Lists with an entry a prompt: candidates, or beginnings."""
@@ -76,6 +79,8 @@ class _Answerer:
                 stack.enter_context(cast("Any", model).as_lm_eval())
             if call.other_batches:
                 stack.enter_context(cast("Any", model).in_other_batches(call.other_batches))
+            if call.sampling is not None:
+                stack.enter_context(cast("Any", model).sampling(call.sampling))
             method = getattr(model, call.method)
             if call.method != "generate":
                 yield list(enumerate(method(call.prompts, *call.others, **call.options)))
@@ -162,6 +167,7 @@ class HeldModel:
         self._crew = crew
         self._as_lm_eval = False
         self._other_batches = 0
+        self._sampling: Sampling | None = None
         self.n_answers: Counter[int] = Counter()
         """By worker."""
 
@@ -196,6 +202,15 @@ class HeldModel:
         finally:
             self._other_batches = 0
 
+    @contextmanager
+    def sampling(self, how: Sampling) -> Iterator[None]:
+        """Draw answers for a while, as the model itself would."""
+        self._sampling = how
+        try:
+            yield
+        finally:
+            self._sampling = None
+
     def generate(
         self,
         prompts: Sequence[Prompt],
@@ -204,7 +219,7 @@ class HeldModel:
         stop: Sequence[str] = (),
         decided: Decided | None = None,
     ) -> Iterator[tuple[int, Generation]]:
-        """Continue every prompt greedily; yield ``(index, generation)`` in order of completion."""
+        """Continue every prompt; yield ``(index, generation)`` in order of completion."""
         options = {"max_new_tokens": max_new_tokens, "stop": list(stop)}
 
         def call(indexes: Sequence[int]) -> _Call:
@@ -270,6 +285,7 @@ class HeldModel:
             method,
             self._as_lm_eval,
             self._other_batches,
+            self._sampling,
             [prompts[index] for index in indexes],
             [[other[index] for index in indexes] for other in others],
             options,

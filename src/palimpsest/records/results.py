@@ -395,6 +395,20 @@ class SuiteInfo(Record):
     """Whether the answers come from logs of another program, which scored them."""
 
 
+class Drawn(Record):
+    """How answers were drawn, where several of each prompt were asked for.
+
+    An accuracy is then the mean over the samples of each prompt (pass@1), an answer as right as
+    that; intervals and tests are over prompts.
+    """
+
+    n: int
+    """Samples of each prompt."""
+    temperature: float
+    top_p: float
+    seed: int
+
+
 class Provenance(Record):
     """What is needed to repeat the run."""
 
@@ -439,6 +453,8 @@ class Results(Record):
     """Cells in which the base model was asked plainly, and nothing else."""
     until_sure: UntilSure | None = None
     """How it was asked in rounds; null where everything was asked."""
+    samples: Drawn | None = None
+    """How answers were drawn; null where each is greedy, or comes from logs."""
     pooled: Pooled | None = None
     """The cells' figures partially pooled; null with one or two cells, and for graded scores."""
     agreements: list[Agreement] = Field(default_factory=list)

@@ -34,6 +34,7 @@ from palimpsest.report.text import (
     ratio_interval,
     relation,
     rounds_text,
+    samples_text,
     visible,
 )
 
@@ -135,6 +136,7 @@ _FILTERS: dict[str, Callable[..., object]] = {
     "flips": flips_text,
     "noise": noise_text,
     "rounds": rounds_text,
+    "samples": samples_text,
     "flips_and_noise": flips_and_noise,
     "flag_kinds": _flag_kinds,
     "versions": _versions,
@@ -184,6 +186,10 @@ def _run_facts(results: Results) -> Iterator[tuple[str, str]]:
     yield "languages", ", ".join(suite.languages)
     yield "conjugations", ", ".join(result.name for result in results.conjugations) or "none"
     yield "made", run.created
+    if results.samples is not None:
+        drawn = results.samples
+        how = f"temperature {drawn.temperature:g}, top_p {drawn.top_p:g}, seed {drawn.seed}"
+        yield "samples of each prompt", f"{drawn.n}: {how}"
     yield "seed", str(run.seed)
     yield "bootstrap resamples", f"{run.n_resamples:,}"
     for name, facts in run.conjugations.items():

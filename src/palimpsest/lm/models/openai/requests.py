@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
+from palimpsest.errors import UserError
+from palimpsest.lm.models.sampling import Sampling
 from palimpsest.lm.prompts import Message, Prompt, map_text, plain_text, texts_of, valid_unicode
 
 Api = Literal["chat", "completions"]
@@ -31,6 +33,9 @@ class Dialect:
     temperature: bool = True
     """Whether ``temperature=0`` is sent; without it, the server samples if it is its habit."""
 
+    seed: bool = True
+    """Whether the seed of a sample is sent; without it, the server draws as it likes."""
+
     def after_refusal(self, param: str | None, said: str) -> Dialect | None:
         """Return what to try after a refusal, or ``None`` if it is about something else.
 
@@ -38,7 +43,7 @@ class Dialect:
 
         Example:
             >>> Dialect().after_refusal("max_tokens", "use 'max_completion_tokens' instead.")
-            Dialect(limit='max_completion_tokens', stops=True, temperature=True)
+            Dialect(limit='max_completion_tokens', stops=True, temperature=True, seed=True)
             >>> Dialect().after_refusal("model", "no such model.") is None
             True
         """
@@ -48,6 +53,8 @@ class Dialect:
             return replace(self, stops=False) if self.stops else None
         if field == "temperature":
             return replace(self, temperature=False) if self.temperature else None
+        if field == "seed":
+            return replace(self, seed=False) if self.seed else None
         if field and self.limit == "max_tokens" and "max_completion_tokens" in said:
             return replace(self, limit="max_completion_tokens")
         return None
@@ -60,13 +67,14 @@ class Dialect:
                 ("max_completion_tokens for max_tokens", self.limit != "max_tokens"),
                 ("no stop strings, which are applied here", not self.stops),
                 ("no temperature=0: it may sample", not self.temperature),
+                ("no seed: another run draws other samples", not self.seed),
             )
             if differs
         )
 
 
 _FIELD = re.compile(
-    r"\b(stop(?:[-_ ]?(?:sequence|string|word)s?)?|temperature|max_(?:completion_)?tokens)\b",
+    r"\b(stop(?:[-_ ]?(?:sequence|string|word)s?)?|temperature|seed|max_(?:completion_)?tokens)\b",
     re.IGNORECASE,
 )
 """The fields that can be left out or renamed, as servers and what stands behind them call them."""
@@ -98,6 +106,7 @@ def generation_request(
     max_new_tokens: int,
     stop: Sequence[str] = (),
     temperature: str = "0",
+    sampling: Sampling | None = None,
     template: Mapping[str, object] | None = None,
     dialect: Dialect,
 ) -> ApiRequest:
@@ -122,12 +131,34 @@ def generation_request(
         if template:
             body["chat_template_kwargs"] = dict(template)
     body[dialect.limit] = max_new_tokens
-    if temperature != "default" and dialect.temperature:
+    if sampling is not None:
+        body |= _sampled(sampling, prompt, model, dialect)
+    elif temperature != "default" and dialect.temperature:
         body["temperature"] = 0
     if stop and dialect.stops:
         body["stop"] = [valid_unicode(text) for text in stop[:_MOST_STOPS]]
     path = "/completions" if api == "completions" else "/chat/completions"
     return ApiRequest(path, body, _most_tokens(prompt), max_new_tokens)
+
+
+def _sampled(how: Sampling, prompt: Prompt, model: str, dialect: Dialect) -> dict[str, object]:
+    """Return the fields of a sample; its seed is its own, so that no two are alike.
+
+    Raises:
+        UserError: The server takes no temperature.
+    """
+    if not dialect.temperature:
+        raise UserError(
+            f"The server takes no temperature for '{model}', so its answers cannot be drawn at "
+            f"{how.temperature:g}.",
+            hint="Leave out --samples, or ask a model whose temperature can be chosen.",
+        )
+    fields: dict[str, object] = {"temperature": how.temperature}
+    if how.top_p < 1:
+        fields["top_p"] = how.top_p
+    if dialect.seed:
+        fields["seed"] = how.seed_of(plain_text(prompt)) % 2**31
+    return fields
 
 
 def echo_request(text: str, *, model: str) -> ApiRequest:
