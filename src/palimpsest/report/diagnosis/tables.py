@@ -219,11 +219,13 @@ def _csv_fields(row: TableRow) -> dict[str, object]:
 
 
 def _csv_pooled(cell: PooledCell | None) -> dict[str, object]:
+    fall, fall_ends = (None, None) if cell is None else (cell.fall, cell.fall_ci95)
+    back, back_ends = (None, None) if cell is None else (cell.returned, cell.returned_ci95)
     return {
-        **csv_interval("pooled_forgetting", cell and cell.fall, cell and cell.fall_ci95),
+        **csv_interval("pooled_forgetting", fall, fall_ends),
         "n_fell": cell and cell.n_fell,
         "n_returned": cell and cell.n_returned,
-        **csv_interval("pooled_returned", cell and cell.returned, cell and cell.returned_ci95),
+        **csv_interval("pooled_returned", back, back_ends),
     }
 
 
