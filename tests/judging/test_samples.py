@@ -57,7 +57,13 @@ def pair() -> tuple[ScriptedModel, ScriptedModel]:
 def diagnosed(out: Path | None = None, **options: object) -> Results:
     base, tuned = pair()
     return diagnose(
-        base, tuned, suite=suite(), via=["upper"], out=out, n_resamples=300, **options  # type: ignore[arg-type]
+        base,
+        tuned,
+        suite=suite(),
+        via=["upper"],
+        out=out,
+        n_resamples=300,
+        **options,  # type: ignore[arg-type]
     )
 
 

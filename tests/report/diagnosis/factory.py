@@ -13,6 +13,7 @@ from palimpsest.records.results import (
     Arm,
     Best,
     Cell,
+    CellRounds,
     ConjugationResult,
     InferenceArm,
     InferenceResult,
@@ -25,6 +26,7 @@ from palimpsest.records.results import (
     Results,
     Scoring,
     SuiteInfo,
+    UntilSure,
     Verdict,
 )
 
@@ -240,6 +242,27 @@ def with_pooled(results: Results) -> Results:
         for place, each in enumerate(results.cells)
     ]
     return results.model_copy(update={"pooled": Pooled(via="fr", cells=cells)})
+
+
+def with_rounds(results: Results) -> Results:
+    """Return the same figures as though they had been asked until sure."""
+    rounds = [
+        CellRounds(
+            name=each.name,
+            n_rounds=2,
+            n_plain=each.plain.base.n,
+            n_under={one.name: 10 for one in each.conjugations},
+            n_available=400,
+            is_decided=True,
+            why="recovery",
+        )
+        for each in results.cells
+    ]
+    until_sure = UntilSure(
+        alpha=0.05, first_round=20, n_rounds=2, cells=rounds, n_answers=900, n_all=5600
+    )
+    plain = results.plain.model_copy(update={"at_any_time": True})
+    return results.model_copy(update={"plain": plain, "until_sure": until_sure})
 
 
 def cell(name: str, place: int, vias: Sequence[Via], n: int) -> Cell:

@@ -11,6 +11,8 @@ from urllib.parse import urlencode
 from markupsafe import Markup, escape
 
 from palimpsest.records import THRESHOLDS
+from palimpsest.report.diagnosis.answer import answer_in_three_lines
+from palimpsest.report.diagnosis.basis import how_many, of_accuracies, of_differences, of_falls
 from palimpsest.report.diagnosis.explained_answers import Suspect
 from palimpsest.report.diagnosis.next_steps import next_steps
 from palimpsest.report.diagnosis.prompts import PromptData
@@ -66,6 +68,11 @@ def render_page(
     """
     best = results.best.name if results.best else None
     tells_abilities = results.suite.scoring == "abilities"
+    over = {
+        "accuracies": of_accuracies(results),
+        "differences": of_differences(results),
+        "falls": of_falls(results),
+    }
     return render(
         "report.html.j2",
         figures,
@@ -75,6 +82,8 @@ def render_page(
         data=data,
         suspects=suspects,
         data_json=Markup(data.json),
+        over=over,
+        answer=answer_in_three_lines(results),
         keys=_key_numbers(results),
         regressions=worst_regressions(rows, best, tells_abilities=tells_abilities),
         steps=next_steps(results),
@@ -139,6 +148,7 @@ _FILTERS: dict[str, Callable[..., object]] = {
     "samples": samples_text,
     "flips_and_noise": flips_and_noise,
     "flag_kinds": _flag_kinds,
+    "how_many": how_many,
     "versions": _versions,
 }
 

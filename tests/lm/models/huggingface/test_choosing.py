@@ -59,9 +59,7 @@ def test_a_row_without_finite_logits_has_no_token() -> None:
 PROMPTS = ["The cat", "12", "A much longer prompt than the others", "Zug", "x" * 40]
 
 
-@pytest.mark.parametrize(
-    "architecture", ["llama", pytest.param("mamba", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("architecture", ["llama", pytest.param("mamba", marks=pytest.mark.slow)])
 def test_samples_depend_on_no_batch_and_no_order(tmp_path: Path, architecture: str) -> None:
     save_checkpoint(tmp_path, architecture)
     model = load_model(str(tmp_path))
