@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from palimpsest.report.diagnosis.basis import of_falls
 from palimpsest.report.text import (
     conjugation_label,
     p_value,
@@ -65,5 +64,6 @@ def _sure(results: Results) -> str:
         ends = ratio_interval(best.recovery_ci95)
         back = f"; of it back {ratio(best.recovery)} {ends}, n = {best.n_report:,}"
     n = len(results.warnings)
-    warned = f" Read the {n} warning{'s' if n > 1 else ''} below first." if n else ""
-    return f"{fall}{back} ({of_falls(results)}).{warned}"
+    warned = f" Read the {f'{n} warnings' if n > 1 else 'warning'} below first." if n else ""
+    kind = "confidence sequences" if plain.at_any_time else "intervals"
+    return f"{fall}{back} (95 % {kind} over source examples).{warned}"
