@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     )
     from palimpsest.report.writing import (
         rewrite_lab_report,
+        write_history,
         write_lab_report,
         write_plan,
         write_report,
@@ -55,7 +56,8 @@ __all__ = [
     "flips_text", "floor_text", "guessing_text", "interval", "markdown_history", "name_rows",
     "noise_text", "number", "p_value", "percent", "percent_interval", "plan_sentences",
     "plan_table", "relation", "rewrite_lab_report", "rounds_text", "samples_text", "visible",
-    "write_lab_report", "write_plan", "write_report", "write_restoration", "write_trace",
+    "write_history", "write_lab_report", "write_plan", "write_report", "write_restoration",
+    "write_trace",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -1,4 +1,4 @@
-"""Every figure and every table says how many examples it stands on, and of what its intervals are."""
+"""Every figure and table says how many examples it stands on, and what its intervals are over."""
 
 from __future__ import annotations
 
