@@ -27,10 +27,12 @@ from palimpsest.records import (
     Provenance,
     Results,
     RunFolder,
+    Sittings,
     SuiteInfo,
     Usage,
     commit_of,
     platform_facts,
+    sit_down,
     versions,
 )
 from palimpsest.report import write_report
@@ -57,6 +59,9 @@ class OpenRun:
     n_resamples: int
     started: float
     """By the monotonic clock."""
+    sittings: Sittings
+    n_before: int
+    """Answers that were in the store."""
 
     def record(self, **config: object) -> None:
         """Write what is going to be asked, and how it is concluded, into the folder."""
@@ -83,7 +88,13 @@ class OpenRun:
             min_fidelity=min_fidelity,
             cost_usd=cost_usd,
             seconds=round(time.monotonic() - self.started, 3),
+            seconds_in_all=self._seconds_in_all(),
         )
+
+    def _seconds_in_all(self) -> float | None:
+        self.sittings.n_new = len(self.store) - self.n_before
+        known = self.sittings.all
+        return round(sum(known), 3) if known else None
 
     def conclude(
         self,
@@ -187,8 +198,17 @@ def open_run(
         if out is None:
             path = stack.enter_context(tempfile.TemporaryDirectory(prefix="palimpsest-"))
         folder = RunFolder.create(path if out is None else out)
+        sittings = stack.enter_context(sit_down(folder))
         store = stack.enter_context(AnswerStore(folder.answers))
-        yield OpenRun(folder, store, out is not None, command, seed, n_resamples, started)
+        n_before = len(store)
+
+        def count() -> None:
+            sittings.n_new = len(store) - n_before
+
+        stack.callback(count)
+        yield OpenRun(
+            folder, store, out is not None, command, seed, n_resamples, started, sittings, n_before
+        )
 
 
 def rewrite_report(path: Path | str) -> Path:

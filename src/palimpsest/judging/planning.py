@@ -47,7 +47,7 @@ from palimpsest.stats import is_binary, named_stream, wilson_interval
 
 NUMBERS = (
     30, 40, 50, 60, 75, 100, 125, 150, 200, 250, 300, 400, 500, 600, 750, 1000, 1250, 1500, 2000,
-    2500, 3000, 4000, 5000,
+    2500, 3000, 4000, 5000, 7500, 10000, 15000, 20000,
 )  # fmt: skip
 """Numbers of prompts a cell that are tried; between them a straight line in log n is read."""
 
@@ -497,7 +497,8 @@ def _cost(results: Results | None, assumed: Assumed, prices: Path | str | None) 
     used = [info.usage for info in infos if info.usage is not None]
     sent = [usage.n_prompt_tokens for usage in used if usage.n_prompt_tokens is not None]
     known = len(used) == len(infos)
-    seconds = results.provenance.seconds if known else None
+    run = results.provenance
+    seconds = (run.seconds_in_all or run.seconds) if known else None
     return PlannedCost(
         n_questions=n_questions,
         n_prompt_tokens=sum(sent) * per_prompt if len(sent) == len(infos) else None,

@@ -88,6 +88,7 @@ if TYPE_CHECKING:
         Verdict,
     )
     from palimpsest.records.run_folder import RunFolder, WriterLock
+    from palimpsest.records.sittings import Sittings, sit_down
     from palimpsest.records.store import AnswerStore
     from palimpsest.records.thresholds import THRESHOLDS
 
@@ -100,10 +101,10 @@ __all__ = [
     "InferenceResult", "Interval", "LabProvenance", "LabResults", "Looked", "Losses", "Measurement",
     "MeasurementLog", "ModelInfo", "Needed", "Noise", "Oracle", "Outcome", "Part", "Plain",
     "PlannedCost", "PlannedPoint", "PlannedVerdict", "Pooled", "PooledCell", "Prior", "Provenance",
-    "Remedied", "Restoration", "Results", "RunFolder", "Scoring", "SmallestFall", "SuiteInfo",
-    "TargetInfo", "Trace", "TraceCheckpoint", "UntilSure", "Usage", "Verdict", "Window",
-    "WriterLock", "answer_flag", "commit_of", "explained", "platform_facts", "read_measurements",
-    "versions",
+    "Remedied", "Restoration", "Results", "RunFolder", "Scoring", "Sittings", "SmallestFall",
+    "SuiteInfo", "TargetInfo", "Trace", "TraceCheckpoint", "UntilSure", "Usage", "Verdict",
+    "Window", "WriterLock", "answer_flag", "commit_of", "explained", "platform_facts",
+    "read_measurements", "sit_down", "versions",
 ]  # fmt: skip
 
 lazy_face(globals())

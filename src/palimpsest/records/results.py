@@ -430,6 +430,9 @@ class Provenance(Record):
     """What this call paid for, by the price table; null without a budget."""
     seconds: float
     """Wall time of this call; answers already in the run folder cost nothing."""
+    seconds_in_all: float | None = None
+    """Wall time of all calls that brought answers into the run folder, those that were killed up to
+    their last answer; null where earlier versions asked."""
 
 
 class Results(Record):

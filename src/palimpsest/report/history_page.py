@@ -88,7 +88,7 @@ def falls_of_cells(found: History) -> Drawing | None:
     ns = [one.cells[cell].n for one in runs for cell in cells if cell in one.cells]
     return Drawing(
         name="history-cells",
-        title="The same in each cell",
+        title="Fall in each cell, run by run",
         caption="Above zero the tuned model is worse than its base.",
         alternative=f"Falls of the cells, in points. {'. '.join(said)}.",
         draw=draw,

@@ -213,6 +213,8 @@ def _run_facts(results: Results) -> Iterator[tuple[str, str]]:
     if run.cost_usd is not None:
         yield "cost", f"${run.cost_usd:.4f}, by the price table"
     yield "wall time", f"{run.seconds:.1f} s; answers already on file cost nothing"
+    if run.seconds_in_all is not None and run.seconds_in_all > run.seconds + 1:
+        yield "wall time of all sittings", f"{run.seconds_in_all:.1f} s"
     yield "commit", run.commit or "not in a repository"
     yield "platform", run.platform
     yield from run.versions.items()
