@@ -41,7 +41,7 @@ from palimpsest.judging.samples import (
 from palimpsest.judging.via import Via, distinct_vias, parse_via
 from palimpsest.judging.warnings import find_oddities
 from palimpsest.judging.whole import Whole
-from palimpsest.judging.workers import Workers, without_failed
+from palimpsest.judging.workers import Workers, set_aside, without_failed
 from palimpsest.lm.conjugations import CONJUGATIONS
 from palimpsest.lm.models import (
     Budget,
@@ -281,9 +281,10 @@ def _ask_until_sure(
     plan: DiagnosisPlan, run: OpenRun, how: _How, progress: DiagnosisProgress | None
 ) -> _Found:
     """Ask both models in turns, a round at a time."""
-    held = {role: how.workers.hold(model) for role, model in plan.models.items()}
+    held = {role: how.workers.hold(model, n_held=2) for role, model in plan.models.items()}
     told = _Told()
     rows: list[AnswerRow] = []
+    lacking: dict[str, list[str]] = {}
 
     def ask(role: str, via: Via, suite: Suite, number: int, again: int = 0) -> Sequence[AnswerRow]:
         name = f"{role}, again {again}" if again else f"{role}, round {number}"
@@ -301,7 +302,13 @@ def _ask_until_sure(
         )
         if not again:
             rows.extend(found)
-        return averaged(found)
+        together = averaged(found)
+        answered = {row.key.source_id for row in together}
+        for example in via.examples(suite):
+            if example.source_id not in answered:
+                name = f"'{example.source_id}' ({role}, {via.name})"
+                lacking.setdefault(example.source_id, []).append(name)
+        return together
 
     with ExitStack() as stack:
         for model in held.values():
@@ -333,7 +340,9 @@ def _ask_until_sure(
         counts = {name: plan.samples.n * getattr(analysis.until_sure, name) for name in _COUNTS}
         analysis = analysis._replace(until_sure=analysis.until_sure.model_copy(update=counts))
     agreements = agreement_with_people(suite)
+    names = [name for mine in lacking.values() for name in mine]
     warnings = [
+        *([set_aside(names, len(lacking))] if names else []),
         *find_oddities(rows, suite, plan.vias),
         *disagreements(agreements),
         *analysis.warnings,

@@ -47,6 +47,8 @@ class _Call(NamedTuple):
     """0, or which other order and size of batches is wanted."""
     sampling: Sampling | None
     """How answers are drawn, if they are."""
+    n_held: int
+    """How many models a worker keeps in memory at a time."""
     prompts: Sequence[Prompt]
     others: Sequence[Sequence[Any]]
     """Lists with an entry a prompt: candidates, or beginnings."""
@@ -62,14 +64,13 @@ class Divisible(Protocol):
 
 
 def answerer() -> Callable[[_Call], Iterator[list[tuple[int, Any]]]]:
-    """Return what answers in a worker; it holds one model, that of the last call."""
+    """Return what answers in a worker; it holds the models of the last calls."""
     return _Answerer()
 
 
 class _Answerer:
     def __init__(self) -> None:
-        self._origin: Origin | None = None
-        self._model: LanguageModel | None = None
+        self._models: dict[Origin, LanguageModel] = {}
 
     def __call__(self, call: _Call) -> Iterator[list[tuple[int, Any]]]:
         """Yield answers with the index of their prompt, those of a moment together."""
@@ -88,18 +89,19 @@ class _Answerer:
             yield from _parcels(stack.enter_context(closing(method(call.prompts, **call.options))))
 
     def _model_of(self, call: _Call) -> LanguageModel:
-        if self._model is None or self._origin != call.origin:
-            if self._model is not None:
-                self._model.close()
-            self._model, self._origin = call.origin.open(), call.origin
-            if self._model.fingerprint != call.fingerprint:
+        model = self._models.get(call.origin)
+        if model is None:
+            while len(self._models) >= call.n_held:
+                self._models.pop(next(iter(self._models))).close()
+            model = self._models[call.origin] = call.origin.open()
+            if model.fingerprint != call.fingerprint:
                 raise UserError(
-                    f"A worker finds another model under '{self._model.spec}' than this process: "
-                    f"its fingerprint is {self._model.fingerprint}, expected {call.fingerprint}.",
+                    f"A worker finds another model under '{model.spec}' than this process: "
+                    f"its fingerprint is {model.fingerprint}, expected {call.fingerprint}.",
                     hint="Are files and releases (palimpsest, transformers) the same on all "
                     "machines?",
                 )
-        return self._model
+        return model
 
 
 def _parcels(answers: Iterator[tuple[int, Any]]) -> Iterator[list[tuple[int, Any]]]:
@@ -141,14 +143,18 @@ class Workers:
         if self._crew is not None:
             self._crew.close()
 
-    def hold(self, model: LanguageModel) -> LanguageModel:
+    def hold(self, model: LanguageModel, *, n_held: int = 1) -> LanguageModel:
         """Return a model that these workers ask, with the same answers.
 
         A model that is asked elsewhere already, such as an endpoint, is returned as it is.
+
+        Args:
+            model: To be asked.
+            n_held: How many models each worker keeps in memory: 2 where two are asked in turns.
         """
         if self._crew is None or not isinstance(model, Movable):
             return model
-        return HeldModel(model, self._crew)
+        return HeldModel(model, self._crew, n_held=n_held)
 
 
 class HeldModel:
@@ -160,9 +166,11 @@ class HeldModel:
     Args:
         here: The same model in this process, whose weights are not loaded.
         crew: The workers.
+        n_held: How many models each of them keeps in memory.
     """
 
-    def __init__(self, here: LanguageModel, crew: Crew) -> None:
+    def __init__(self, here: LanguageModel, crew: Crew, *, n_held: int = 1) -> None:
+        self._n_held = n_held
         self._here: Any = here
         self._crew = crew
         self._as_lm_eval = False
@@ -286,6 +294,7 @@ class HeldModel:
             self._as_lm_eval,
             self._other_batches,
             self._sampling,
+            self._n_held,
             [prompts[index] for index in indexes],
             [[other[index] for index in indexes] for other in others],
             options,
@@ -412,12 +421,22 @@ def without_failed(
     if not lacking:
         return list(rows), []
     failed = {source for source, _ in lacking}
-    names = ", ".join(name for _, name in lacking[:MOST_SHOWN])
-    note = (
-        f"{len(failed)} example(s) are left out, as {N_DEATHS} workers died answering: {names}"
-        f"{', …' if len(lacking) > MOST_SHOWN else ''}. The next run asks them again."
-    )
+    note = set_aside([name for _, name in lacking], len(failed))
     return [row for row in rows if row.key.source_id not in failed], [note]
+
+
+def set_aside(names: Sequence[str], n_examples: int) -> str:
+    """Return what to say of examples whose answers ended workers.
+
+    Args:
+        names: Of each answer that is lacking: its example, role and way of asking.
+        n_examples: How many examples these are.
+    """
+    listed = ", ".join(names[:MOST_SHOWN])
+    return (
+        f"{n_examples} example(s) are left out, as {N_DEATHS} workers died answering: {listed}"
+        f"{', …' if len(names) > MOST_SHOWN else ''}. The next run asks them again."
+    )
 
 
 def _length(prompt: Prompt) -> int:
