@@ -7,7 +7,8 @@
   ``docs/plan.schema.json`` that of ``plan.json``.
 - ``docs/claims.md``: figures and verdicts from the tables in ``experiments/lab``, and the rules.
 - ``docs/real-models.md``: figures and verdicts from the table in ``experiments/real``.
-- ``docs/verdicts.md``: errors and savings from the tables in ``experiments/until_sure``.
+- ``docs/verdicts.md``: errors and savings from the tables in ``experiments/until_sure``, coverage
+  from that in ``experiments/pooling``.
 - ``docs/rosetta.md``: the table of the pair's manifest, and the figure of its tuning.
 - ``README.md``: verdict, table and figure of a demo that is run for it, and the front of a
   restoration of the same pair.
@@ -254,9 +255,11 @@ def real_models_page() -> str:
 def verdicts_page() -> str:
     """Return the page on verdicts with the tables of runs in rounds put in."""
     sys.path.insert(0, str(DOCS.parent))
+    from experiments.pooling import run as pooling
     from experiments.until_sure import claims
 
     page = (DOCS / "verdicts.md").read_text("utf-8")
+    page = between(page, "pooling", pooling.summary())
     return between(page, "until-sure", claims.summary())
 
 
@@ -299,9 +302,7 @@ def write_curve() -> None:
     from palimpsest.report.lab import growth_drawing
 
     table = sweep_table("curve")
-    panels = {
-        heading: growth_lines(table, measures) for heading, measures in CURVES.items()
-    }
+    panels = {heading: growth_lines(table, measures) for heading, measures in CURVES.items()}
     title = "What tuning hides, by how long the base has learnt to infer"
     drawing = growth_drawing("lab-curve", title, "steps of pretraining", panels)
     FIGURES.mkdir(exist_ok=True)

@@ -60,6 +60,20 @@ def test_the_summary_and_the_file_say_the_same(
     )
 
 
+def test_the_page_shows_every_run_and_names_what_is_clear(
+    palimpsest: Palimpsest, runs: list[Path], tmp_path: Path
+) -> None:
+    ended = palimpsest("history", *runs, "--page", tmp_path / "shown")
+    assert ended.code == 0, ended.err
+    assert ended.out.rstrip().endswith(f"Page: {tmp_path / 'shown' / 'history.html'}")
+    page = (tmp_path / "shown" / "history.html").read_text("utf-8")
+    assert all(str(run) in page for run in runs)
+    assert "worse from run 2 to run 3" in page
+    assert (tmp_path / "shown" / "figures" / "history.svg").exists()
+    found = History.model_validate_json((tmp_path / "shown" / "history.json").read_bytes())
+    assert found == compare_runs(runs)
+
+
 @pytest.mark.parametrize(("order", "code"), [([0, 1], 0), ([1, 2], 3), ([2, 1], 0), ([1, 2, 2], 0)])
 def test_fail_on_worse_looks_at_the_newest_change_alone(
     palimpsest: Palimpsest, runs: list[Path], order: list[int], code: int

@@ -107,7 +107,7 @@ def test_a_verdict_that_is_out_of_reach_says_what_comes_instead() -> None:
     kept = _of(found, "kept")
     assert kept.needed[0].n is None
     assert kept.needed[0].ci95 == (None, None)
-    assert kept.otherwise == "100 % of runs with 5,000 prompts a cell say inconclusive"
+    assert kept.otherwise == "100 % of runs with 20,000 prompts a cell say inconclusive"
 
 
 @pytest.mark.parametrize(

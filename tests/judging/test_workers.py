@@ -26,8 +26,14 @@ from palimpsest.judging.diagnosis import diagnose
 from palimpsest.judging.evaluation import evaluate
 from palimpsest.judging.recommend import recommend
 from palimpsest.judging.via import parse_via
-from palimpsest.judging.workers import N_DEATHS, HeldModel, Workers, pieces
-from palimpsest.lm.models import ROSETTA_WEIGHTS, LanguageModel, ScriptedModel, load_model
+from palimpsest.judging.workers import N_DEATHS, HeldModel, Workers, answerer, pieces
+from palimpsest.lm.models import (
+    ROSETTA_WEIGHTS,
+    LanguageModel,
+    Origin,
+    ScriptedModel,
+    load_model,
+)
 from palimpsest.lm.suites import Example, Suite, load_suite
 from palimpsest.records import AnswerRow, AnswerStore
 
@@ -122,6 +128,57 @@ def test_a_diagnosis_leaves_such_an_example_out_and_names_it(tmp_path: Path) -> 
     assert results.plain.base.n == 29
     [note] = [warning for warning in results.warnings if "left out" in warning]
     assert f"{N_DEATHS} workers died answering: '3' (base, identity)" in note
+
+
+def test_a_run_in_rounds_names_such_an_example_as_well(tmp_path: Path) -> None:
+    words = ["word"] * 30
+    words[3] = POISON
+    base, tuned = MortalModel(str(tmp_path)), ScriptedModel(str, fingerprint="tuned")
+    with Workers(make_engine("processes", workers=1)) as workers:
+        results = diagnose(
+            base, tuned, suite=suite_of(words), via=["leet"], workers=workers, until_sure=True,
+            n_resamples=200,
+        )  # fmt: skip
+    asked = results.until_sure
+    assert asked is not None
+    assert asked.cells[0].n_plain == 30
+    assert results.plain.base.n == 29
+    [note] = [warning for warning in results.warnings if "left out" in warning]
+    assert note.startswith("1 example(s) are left out")
+    assert "'3' (base, identity)" in note
+
+
+@pytest.mark.parametrize(("n_held", "opened"), [(1, "abab"), (2, "ab")])
+def test_a_worker_keeps_as_many_models_as_are_asked_in_turns(n_held: int, opened: str) -> None:
+    OPENED.clear()
+    answer = answerer()
+    for name in "abab":
+        here = Opened(name)
+        call = HeldModel(here, cast("Any", None), n_held=n_held)._call(
+            "generate", ["x"], [0], {"max_new_tokens": 1, "stop": []}
+        )
+        assert [index for parcel in answer(call) for index, _ in parcel] == [0]
+    assert "".join(OPENED) == opened
+
+
+OPENED: list[str] = []
+
+
+class Opened(ScriptedModel):
+    """Says of itself when it is opened anew."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(str, name=name, fingerprint=name)
+
+    @property
+    def origin(self) -> Origin:
+        """By its name."""
+        return Origin(opened, (self.spec,))
+
+
+def opened(name: str) -> Opened:
+    OPENED.append(name)
+    return Opened(name)
 
 
 def test_likelihoods_of_such_a_prompt_are_no_numbers(tmp_path: Path) -> None:

@@ -7,9 +7,15 @@ from functools import cache
 from xml.etree import ElementTree
 
 import pytest
-from tests.report.diagnosis.factory import fake_results, from_logs, with_inference
+from tests.report.diagnosis.factory import (
+    fake_results,
+    from_logs,
+    with_inference,
+    with_pooled,
+)
 from tests.report.lab.factory import fake_lab_results
 
+from palimpsest.records import History, HistoryFigures, HistoryRun, Verdict
 from palimpsest.report.diagnosis import figures as of_diagnoses
 from palimpsest.report.figure import (
     NARROW_INCHES,
@@ -20,16 +26,38 @@ from palimpsest.report.figure import (
     Sheet,
     inline_svg,
 )
+from palimpsest.report.history_page import HISTORY_FIGURES
 from palimpsest.report.lab import figures as of_laboratory_runs
 
+
+def figures_of(fall: float) -> HistoryFigures:
+    verdict: Verdict = "kept" if fall < 0.1 else "suppressed" if fall < 0.3 else "lost"
+    ends = (fall - 0.06, fall + 0.06)
+    return HistoryFigures(
+        verdict=verdict, n=400, base=0.98, tuned=0.98 - fall, fall=fall, fall_ci95=ends
+    )
+
+
 SVG = "{http://www.w3.org/2000/svg}"
+RUNS = [
+    HistoryRun(
+        folder=f"runs/{at}",
+        created="2026-11-20T18:54:00Z",
+        tuned="./tuned",
+        overall=figures_of(0.05 * at),
+        cells={name: figures_of(0.04 * at + 0.1 * place) for place, name in enumerate("abc")},
+    )
+    for at in range(8)
+]
 BY_PAGE = {
     "diagnosis": of_diagnoses.FIGURES.drawings(fake_results()),
     "inference": of_diagnoses.FIGURES.drawings(with_inference(fake_results())),
+    "pooled": of_diagnoses.FIGURES.drawings(with_pooled(fake_results())),
     "logs": of_diagnoses.FIGURES.drawings(from_logs(fake_results(), "binary")),
+    "history": HISTORY_FIGURES.drawings(History(suite="rosetta", runs=RUNS, changes=[])),
     "lab": of_laboratory_runs.FIGURES.drawings(fake_lab_results()),
 }
-_FEW = {"logs": "forgetting", "inference": "inference"}
+_FEW = {"logs": "forgetting", "inference": "inference", "pooled": "pooled"}
 """Of these pages the figures that others have not."""
 
 EVERY = pytest.mark.parametrize(

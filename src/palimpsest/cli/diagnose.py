@@ -27,6 +27,7 @@ from palimpsest.cli.options import (
     Scorer,
     Seed,
     Sentences,
+    SeveralSamples,
     Suite,
     TunedForm,
     UntilSure,
@@ -76,6 +77,7 @@ def diagnose(
     limit: Limit = None,
     scorer: Scorer = None,
     whole: Whole = WholeAnswers.sample,
+    samples: SeveralSamples = None,
     inference: Inference = False,
     noise_floor: NoiseFloor = 0,
     until_sure: UntilSure = False,
@@ -119,6 +121,7 @@ def diagnose(
         "whole": whole.value,
         "min_fidelity": min_fidelity,
         "seed": seed,
+        **({} if samples is None else {"samples": samples}),
     }
     if plan:
         how = {"noise_floor": noise_floor, "until_sure": until_sure}

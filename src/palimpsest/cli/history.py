@@ -23,6 +23,10 @@ def history(
         Path | None,
         typer.Option("--markdown", help="Write the summary to this file, for a comment."),
     ] = None,
+    page: Annotated[
+        Path | None,
+        typer.Option("--page", help="Write a page with figures into this folder."),
+    ] = None,
     fail_on_worse: Annotated[
         bool,
         typer.Option(
@@ -35,7 +39,7 @@ def history(
     """Say how verdicts and figures went over the runs of a project.
 
     \b
-    palimpsest history runs/monday runs/tuesday
+    palimpsest history runs/monday runs/tuesday --page history
     palimpsest history runs/* --markdown comment.md \\
         --out history.json
 
@@ -54,6 +58,12 @@ def history(
             with explained(path):
                 path.write_text(text, "utf-8")
     typer.echo(found.to_json() if json else markdown_history(found).rstrip("\n"))
+    if page is not None:
+        from palimpsest.report import write_history
+
+        path = write_history(page, found)
+        if not json:
+            typer.echo(f"\nPage: {path}")
     newest = len(found.runs) - 2
     worse = (
         change

@@ -146,6 +146,15 @@ NoiseFloor = Annotated[
 ]
 
 
+SeveralSamples = Annotated[
+    str | None,
+    typer.Option(
+        "--samples",
+        metavar="K,temperature=T",
+        help="For models that are used with sampling: draw K answers of each prompt, with "
+        "top_p= and seed= if wanted. By default one, greedily.",
+    ),
+]
 UntilSure = Annotated[
     bool,
     typer.Option(

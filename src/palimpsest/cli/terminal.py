@@ -193,6 +193,7 @@ def diagnose_and_show(
     limit: int | None = None,
     scorer: str | None = None,
     whole: Whole = "sample",
+    samples: str | None = None,
     inference: bool = False,
     noise_floor: int = 0,
     until_sure: bool = False,
@@ -225,6 +226,7 @@ def diagnose_and_show(
             limit=limit,
             scorer=scorer,
             whole=whole,
+            samples=samples,
             inference=inference,
             noise_floor=noise_floor,
             until_sure=until_sure,
@@ -276,11 +278,11 @@ def forecast_and_show(
     from palimpsest.lm.models import PriceTable
 
     names = (
-        "base", "tuned", "suite", "via", "limit", "scorer",
+        "base", "tuned", "suite", "via", "limit", "scorer", "samples",
         "noise_floor", "until_sure", "n_workers",
     )  # fmt: skip
     found = forecast(
-        **{name: asked[name] for name in names},
+        **{name: asked.get(name) for name in names},
         out=out,
         prices=None if prices is None else PriceTable.read(prices),
         command=command_line(),
@@ -353,6 +355,7 @@ def show_results(
         p_value,
         relation,
         rounds_text,
+        samples_text,
         visible,
     )
 
@@ -368,6 +371,8 @@ def show_results(
         typer.echo(visible(line))
     for found in results.at_floor:
         typer.echo(visible(f"  {found.name}: not asked further. {floor_text(found).capitalize()}."))
+    if results.samples is not None:
+        typer.echo(samples_text(results.samples))
     if results.until_sure is not None:
         typer.echo(rounds_text(results.until_sure))
     show_notes([warning for warning in results.warnings if warning not in told])

@@ -278,8 +278,9 @@ class Study(NamedTuple):
 
     def conjugation(self, via: ViaFacts, sources: Sequence[str]) -> ConjugationResult:
         """Compare them under a conjugation; both answered all of these sources under it."""
+        arms = self._arms(via.name, sources)
         found = estimate_recovery(
-            self._arms(via.name, sources),
+            arms,
             _clusters(sources),
             rng=named_stream(self.seed, f"conjugation {via.name}"),
             n_resamples=self.n_resamples,
@@ -299,6 +300,7 @@ class Study(NamedTuple):
             p_holm=found.p_value,
             n_lost=found.flips.lost,
             n_gained=found.flips.gained,
+            **_returned(arms),
             round_trip=self.answers.mean_of("round_trip", via.name, sources),
             fidelity=self.answers.mean_of("fidelity", via.name, sources),
             survival=self.answers.mean_of("survival", via.name, sources),
@@ -348,7 +350,9 @@ class Study(NamedTuple):
         scores = self.answers.scores(role, via, sources)
         outcomes = self.answers.outcomes(role, via, sources)
         n = len(sources)
-        accuracy, intruded = float(scores.sum()) / n, outcomes.count("intruded") / n
+        accuracy = float(scores.sum()) / n
+        # Of a graded answer, what is wrong of it counts.
+        intruded = float((1 - scores) @ np.array([each == "intruded" for each in outcomes])) / n
         if is_binary(scores):
             interval = wilson_interval(int(scores.sum()), n)
             broken = outcomes.count("broken") / n
@@ -363,7 +367,7 @@ class Study(NamedTuple):
             accuracy=accuracy,
             ci95=interval,
             intruded=intruded,
-            attempted=self.answers.n_attempted(role, via, sources) / n,
+            attempted=min(intruded, self.answers.n_attempted(role, via, sources) / n),
             broken=broken,
             flags=self.answers.flags(role, via, sources),
         )
@@ -401,6 +405,14 @@ def _clusters(sources: Sequence[str]) -> npt.NDArray[Any]:
     if all(first < second for first, second in itertools.pairwise(sources)):
         return np.arange(len(sources))
     return np.unique(np.asarray(sources), return_inverse=True)[1]
+
+
+def _returned(arms: Arms) -> dict[str, int]:
+    """Return how many examples the tuned model lost, and how many come back."""
+    if not is_binary(*arms):
+        return {}
+    lost = (arms.base == 1) & (arms.tuned == 0)
+    return {"n_fell": int(lost.sum()), "n_returned": int((lost & (arms.tuned_under == 1)).sum())}
 
 
 def _net_gain(arms: Arms) -> float:

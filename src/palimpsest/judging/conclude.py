@@ -18,20 +18,25 @@ from pydantic import ValidationError
 
 from palimpsest.errors import UserError
 from palimpsest.judging.analysis import Analysis
+from palimpsest.judging.pooling import pool_cells
+from palimpsest.judging.samples import averaged
 from palimpsest.records import (
     Agreement,
     AnswerRow,
     AnswerStore,
+    Drawn,
     FloorCell,
     ModelInfo,
     Provenance,
     Results,
     RunFolder,
+    Sittings,
     SuiteInfo,
     Usage,
     columns_of,
     commit_of,
     platform_facts,
+    sit_down,
     versions,
 )
 from palimpsest.report import write_report
@@ -59,6 +64,9 @@ class OpenRun:
     n_resamples: int
     started: float
     """By the monotonic clock."""
+    sittings: Sittings
+    n_before: int
+    """Answers that were in the store."""
 
     workers: Workers | None = None
     """Who hold the models, where this process does not."""
@@ -89,7 +97,13 @@ class OpenRun:
             cost_usd=cost_usd,
             crew=None if self.workers is None else self.workers.record(),
             seconds=round(time.monotonic() - self.started, 3),
+            seconds_in_all=self._seconds_in_all(),
         )
+
+    def _seconds_in_all(self) -> float | None:
+        self.sittings.n_new = len(self.store) - self.n_before
+        known = self.sittings.all
+        return round(sum(known), 3) if known else None
 
     def conclude(
         self,
@@ -103,6 +117,7 @@ class OpenRun:
         min_fidelity: float = 0.0,
         at_floor: Sequence[FloorCell] = (),
         agreements: Sequence[Agreement] = (),
+        samples: Drawn | None = None,
         cost_usd: float | None = None,
         extra_figures: Sequence[Drawing] = (),
     ) -> Results:
@@ -118,6 +133,7 @@ class OpenRun:
             min_fidelity: Of the prompts that count.
             at_floor: Cells of the suite that the base model cannot do; no answers are of them.
             agreements: Of the scorers with people.
+            samples: How answers were drawn, if several of each prompt were.
             cost_usd: Of the requests to endpoints, where they have a price.
             extra_figures: Shown in the report after its own.
         """
@@ -127,12 +143,16 @@ class OpenRun:
             suite=suite,
             **analysis._replace(warnings=list(warnings))._asdict(),
             at_floor=list(at_floor),
+            samples=samples,
+            pooled=pool_cells(analysis.cells, analysis.conjugations, analysis.best),
             agreements=list(agreements),
             provenance=self.provenance(conjugations, min_fidelity=min_fidelity, cost_usd=cost_usd),
         )
         self.folder.finish(self.store, results, rows)
         if self.is_kept:
-            write_report(self.folder.path, results, rows, extra_figures=extra_figures)
+            write_report(
+                self.folder.path, results, averaged(rows, samples), extra_figures=extra_figures
+            )
         return results
 
 
@@ -201,8 +221,18 @@ def open_run(
         if out is None:
             path = stack.enter_context(tempfile.TemporaryDirectory(prefix="palimpsest-"))
         folder = RunFolder.create(path if out is None else out)
+        sittings = stack.enter_context(sit_down(folder))
         store = stack.enter_context(AnswerStore(folder.answers))
-        yield OpenRun(folder, store, out is not None, command, seed, n_resamples, started, workers)
+        n_before = len(store)
+
+        def count() -> None:
+            sittings.n_new = len(store) - n_before
+
+        stack.callback(count)
+        yield OpenRun(
+            folder, store, out is not None, command, seed, n_resamples, started,
+            sittings, n_before, workers,
+        )  # fmt: skip
 
 
 def rewrite_report(path: Path | str, *, page_megabytes: float | None = None) -> Path:
@@ -218,9 +248,8 @@ def rewrite_report(path: Path | str, *, page_megabytes: float | None = None) -> 
     folder = RunFolder.find(path)
     results = read_results(folder)
     with AnswerStore(folder.answers, read_only=True) as store:
-        return write_report(
-            folder.path, results, store.run_answers(), page_megabytes=page_megabytes
-        )
+        rows = averaged(store.run_answers(), results.samples)
+        return write_report(folder.path, results, rows, page_megabytes=page_megabytes)
 
 
 def read_results(folder: RunFolder) -> Results:

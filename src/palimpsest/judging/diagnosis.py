@@ -27,18 +27,23 @@ from palimpsest.judging.doctor import examine_quickly
 from palimpsest.judging.evaluation import (
     EvaluationProgress,
     Settings,
-    evaluate,
-    evaluate_stored,
     settings_for,
 )
 from palimpsest.judging.floor import cells_at_floor, without_cells
 from palimpsest.judging.inference import InferenceLog, check_measurable
 from palimpsest.judging.pairing import PLAIN, ROLES
 from palimpsest.judging.rounds import ask_in_rounds, read_order, write_order
+from palimpsest.judging.samples import (
+    Samples,
+    averaged,
+    check_samples,
+    evaluate_samples,
+    without_incomplete,
+)
 from palimpsest.judging.via import Via, distinct_vias, parse_via
 from palimpsest.judging.warnings import find_oddities
 from palimpsest.judging.whole import Whole
-from palimpsest.judging.workers import Workers, without_failed
+from palimpsest.judging.workers import Workers, set_aside, without_failed
 from palimpsest.lm.conjugations import CONJUGATIONS
 from palimpsest.lm.models import (
     Budget,
@@ -90,6 +95,8 @@ class DiagnosisPlan(NamedTuple):
     models: Mapping[str, LanguageModel]
     """By role."""
     settings: Settings
+    samples: Samples | None = None
+    """How many answers of each prompt are drawn; by default each is greedy."""
 
 
 def diagnose(
@@ -102,6 +109,7 @@ def diagnose(
     limit: int | None = None,
     scorer: str | None = None,
     whole: Whole = "sample",
+    samples: str | Samples | None = None,
     inference: bool = False,
     noise_floor: int = 0,
     until_sure: bool = False,
@@ -129,6 +137,9 @@ def diagnose(
         scorer: Scores all answers, in place of those that the examples name: a name in ``SCORERS``.
         whole: How many wrong answers are asked to their end though their score is settled: a
             sample of each cell under each way of asking, all, or none. Right ones end early.
+        samples: How many answers of each prompt are drawn, and how:
+            ``K,temperature=…[,top_p=…][,seed=…]``, for models that are used so. By default one,
+            greedily.
         inference: Measure as well how much probability each model gives to the right task and to
             others at the beginning of its answers (:mod:`palimpsest.judging.inference`).
         noise_floor: Ask the base model so many times again, plainly, as another machine would: a
@@ -161,8 +172,8 @@ def diagnose(
     started = time.monotonic()
     _check_fidelity(min_fidelity)
     how = _How(whole, inference, noise_floor, until_sure, min_fidelity, workers or Workers())
-    how.check()
-    plan = prepare_diagnosis(base, tuned, suite, via, limit, scorer)
+    plan = prepare_diagnosis(base, tuned, suite, via, limit, scorer, samples)
+    how.check(plan.samples)
     _check_noise(noise_floor, plan.models["base"])
     _charge(plan.models, budget)
     if inference:
@@ -185,6 +196,7 @@ def diagnose(
             conjugations={via.name: via.conjugation.facts() for via in plan.vias},
             min_fidelity=min_fidelity,
             agreements=found.agreements,
+            samples=None if plan.samples is None else plan.samples.recorded,
             cost_usd=None if budget is None else float(budget.spent_usd),
             extra_figures=extra_figures,
         )
@@ -200,8 +212,14 @@ class _How(NamedTuple):
     min_fidelity: float
     workers: Workers
 
-    def check(self) -> None:
+    def check(self, samples: Samples | None) -> None:
         """Refuse what does not go together."""
+        if self.noise_floor and samples is not None:
+            raise UserError(
+                "--noise-floor asks whether greedy answers change by themselves; samples do so by "
+                "design, and their intervals say how much.",
+                hint="Leave out --noise-floor, or --samples.",
+            )
         if self.until_sure and self.inference:
             raise UserError(
                 "--inference measures all prompts, and --until-sure asks no more than it must.",
@@ -250,7 +268,7 @@ def _ask_and_analyse(
     agreements = agreement_with_people(suite)
     warnings = [*answered.notes, *find_oddities(rows, suite, plan.vias)]
     analysis = analyse(
-        rows,
+        averaged(rows, plan.samples),
         vias=plan.vias[1:],
         cells=suite.cells,
         chance=suite.chance,
@@ -269,12 +287,15 @@ def _ask_until_sure(
     plan: DiagnosisPlan, run: OpenRun, how: _How, progress: DiagnosisProgress | None
 ) -> _Found:
     """Ask both models in turns, a round at a time."""
-    held = {role: how.workers.hold(model) for role, model in plan.models.items()}
+    held = {role: how.workers.hold(model, n_held=2) for role, model in plan.models.items()}
     told = _Told()
+    rows: list[AnswerRow] = []
+    lacking: dict[str, list[str]] = {}
 
-    def ask(role: str, via: Via, suite: Suite, number: int, again: int = 0) -> list[AnswerRow]:
+    def ask(role: str, via: Via, suite: Suite, number: int, again: int = 0) -> Sequence[AnswerRow]:
         name = f"{role}, again {again}" if again else f"{role}, round {number}"
-        return evaluate(
+        found = evaluate_samples(
+            plan.samples,
             held[role],
             suite,
             [via],
@@ -285,6 +306,15 @@ def _ask_until_sure(
             again=again,
             progress=None if progress is None else told.of(name, progress),
         )
+        if not again:
+            rows.extend(found)
+        together = averaged(found, plan.samples)
+        answered = {row.key.source_id for row in together}
+        for example in via.examples(suite):
+            if example.source_id not in answered:
+                name = f"'{example.source_id}' ({role}, {via.name})"
+                lacking.setdefault(example.source_id, []).append(name)
+        return together
 
     with ExitStack() as stack:
         for model in held.values():
@@ -312,13 +342,21 @@ def _ask_until_sure(
         chance=plan.suite.chance,
         again=again,
     )
+    if plan.samples is not None and analysis.until_sure is not None:
+        counts = {name: plan.samples.n * getattr(analysis.until_sure, name) for name in _COUNTS}
+        analysis = analysis._replace(until_sure=analysis.until_sure.model_copy(update=counts))
     agreements = agreement_with_people(suite)
+    names = [name for mine in lacking.values() for name in mine]
     warnings = [
-        *find_oddities(found.rows, suite, plan.vias),
+        *([set_aside(names, len(lacking))] if names else []),
+        *find_oddities(rows, suite, plan.vias),
         *disagreements(agreements),
         *analysis.warnings,
     ]
-    return _Found(found.rows, analysis, suite, [], agreements, warnings)
+    return _Found(rows, analysis, suite, [], agreements, warnings)
+
+
+_COUNTS = ("n_answers", "n_all")
 
 
 def _check_fidelity(least: float) -> None:
@@ -364,8 +402,10 @@ def prepare_diagnosis(
     via: Sequence[str] | None,
     limit: int | None,
     scorer: str | None,
+    samples: str | Samples | None = None,
 ) -> DiagnosisPlan:
     """Open the models, load the suite, and read the ways of asking; plain is the first."""
+    drawn = Samples.parse(samples) if isinstance(samples, str) else samples
     chosen = suite or default_suite(base, tuned)
     built = load_suite(chosen, limit=limit) if isinstance(chosen, str) else chosen
     if scorer is not None:
@@ -376,7 +416,12 @@ def prepare_diagnosis(
         role: load_model(model) if isinstance(model, str) else model
         for role, model in zip(ROLES, (base, tuned), strict=True)
     }
-    return DiagnosisPlan(built, distinct_vias(vias), models, settings_for(built, models.values()))
+    if drawn is None:
+        settings = settings_for(built, models.values())
+    else:
+        check_samples(models.values())
+        settings = replace(Settings.of(built), by_likelihood=False)
+    return DiagnosisPlan(built, distinct_vias(vias), models, settings, drawn)
 
 
 def known_beforehand(plan: DiagnosisPlan) -> list[str]:
@@ -404,6 +449,8 @@ def _method(plan: DiagnosisPlan) -> list[str]:
     """Say so where answers are generated although they could have been chosen."""
     if plan.settings.by_likelihood or not any(e.choices for e in plan.suite.examples):
         return []
+    if plan.samples is not None:
+        return ["Answers are drawn, so that none is chosen by likelihood: all are generated."]
     mute = [f"'{model.spec}'" for model in plan.models.values() if not can_score(model)]
     return [
         f"{' and '.join(mute)} cannot say how likely a given answer is, so both models' answers "
@@ -436,6 +483,7 @@ def configuration(plan: DiagnosisPlan) -> dict[str, object]:
         "settings": plan.settings.fingerprint,
         "stop": list(plan.settings.stop),
         "by_likelihood": plan.settings.by_likelihood,
+        **({} if plan.samples is None else {"samples": str(plan.samples)}),
     }
 
 
@@ -485,9 +533,12 @@ def ask_models(
     of nothing else. That depends on its plain answers alone, so a resumed run decides alike.
     """
 
-    def ask(role: str, suite: Suite, vias: Sequence[Via], again: int = 0) -> StoredAnswers:
+    def ask(
+        role: str, suite: Suite, vias: Sequence[Via], again: int = 0, *, first: bool = False
+    ) -> StoredAnswers:
         name = f"{role}, again {again}" if again else role
-        return evaluate_stored(
+        return evaluate_samples(
+            None if plan.samples is None else replace(plan.samples, n=1) if first else plan.samples,
             held[role],
             suite,
             vias,
@@ -508,7 +559,7 @@ def ask_models(
     for role, model in plan.models.items():
         with closing(model):
             if role == "base" and suite.skips_floor and len(vias) > 1:
-                at_floor = cells_at_floor(ask(role, suite, vias[:1]), suite)
+                at_floor = cells_at_floor(ask(role, suite, vias[:1], first=True), suite)
                 if len(at_floor) == len(suite.cells):
                     notes = [_NOTHING_TO_LOSE]
                     at_floor, vias = [], vias[:1]
@@ -520,7 +571,8 @@ def ask_models(
                 tell = None if progress is None else partial(_told, progress, f"{role}, inference")
                 inferred.measure(role, held[role], suite, vias, plan.settings, tell)
     rows, failed = without_failed(reduce(StoredAnswers.and_then, asked), suite, vias)
-    return Answered(rows, suite, at_floor, [*notes, *failed], repeated)
+    rows, incomplete = without_incomplete(rows, plan.samples)
+    return Answered(rows, suite, at_floor, [*notes, *failed, *incomplete], repeated)
 
 
 def _n_source(suite: Suite) -> int:

@@ -12,8 +12,9 @@ from typing import Any
 from palimpsest.judging.conclude import open_run
 from palimpsest.judging.diagnosis import DiagnosisPlan, prepare_diagnosis
 from palimpsest.judging.evaluation import asked_as, evaluate, questions_for
-from palimpsest.judging.questions import Question
+from palimpsest.judging.questions import Question, Settings
 from palimpsest.judging.rounds import FIRST_ROUND
+from palimpsest.judging.samples import Samples
 from palimpsest.lm import texts_of
 from palimpsest.lm.models import Chargeable, LanguageModel, Movable, PriceTable
 from palimpsest.lm.suites import Suite
@@ -91,6 +92,7 @@ def forecast(
     out: Path | str | None = None,
     limit: int | None = None,
     scorer: str | None = None,
+    samples: str | Samples | None = None,
     n_sample: int = N_SAMPLE,
     noise_floor: int = 0,
     until_sure: bool = False,
@@ -104,13 +106,14 @@ def forecast(
     turns out not to be able to do are asked of nothing else, so it may be less.
 
     Args:
-        base: The model before tuning; this and the next six as for :func:`.diagnose`.
+        base: The model before tuning; this and the next seven as for :func:`.diagnose`.
         tuned: The model after tuning.
         suite: What would be asked.
         via: In which ways.
         out: The run folder; without one, all would be asked, and nothing is kept.
         limit: At most so many source examples a cell.
         scorer: Of all answers.
+        samples: Of each prompt.
         n_sample: Questions of each model that are asked and timed; none for 0. A model that costs
             money is asked nothing.
         noise_floor: How often the base model would be asked again.
@@ -122,15 +125,18 @@ def forecast(
     Raises:
         UserError: A model, suite or conjugation that cannot be used, or no price for a model.
     """
-    plan = prepare_diagnosis(base, tuned, suite, via, limit, scorer)
+    plan = prepare_diagnosis(base, tuned, suite, via, limit, scorer, samples)
+    drawn = [None] if plan.samples is None else list(plan.samples.each)
+    ways_of_drawing = [replace(plan.settings, sampling=each) for each in drawn]
+    plan = plan._replace(settings=ways_of_drawing[0])
     method: dict[str, Any] = {"seed": 0, "n_resamples": 0, "started": time.monotonic()}
     n_sampled, models = 0, []
     with open_run(out, command, **method) as run:
         run.folder.record(run.folder.config or {"command": command})
         for role, model in plan.models.items():
             n_times = noise_floor if role == "base" else 0
-            questions = _questions(plan, model, n_times)
-            least = _first_round(plan, model) if until_sure else None
+            questions = _questions(plan, model, n_times, ways_of_drawing)
+            least = _first_round(plan, model, ways_of_drawing) if until_sure else None
             with closing(model):
                 sampled = _sampled(plan, role, model, run.store, n_sample)
                 n_sampled += sampled.n_asked
@@ -148,19 +154,30 @@ def forecast(
     )
 
 
-def _questions(plan: DiagnosisPlan, model: LanguageModel, n_times: int) -> list[Question]:
-    """Return what a model would be asked, ``n_times`` once more plainly."""
-    asked = questions_for(model.fingerprint, plan.suite, plan.vias, plan.settings)
-    for number in range(1, n_times + 1):
-        name = asked_as(model, number)
-        asked += questions_for(name, plan.suite, plan.vias[:1], plan.settings)
-    return asked
+def _questions(
+    plan: DiagnosisPlan, model: LanguageModel, n_times: int, drawn: Sequence[Settings]
+) -> list[Question]:
+    """Return what a model would be asked, every sample of it, ``n_times`` once more plainly."""
+    names = [(model.fingerprint, plan.vias)]
+    names += [(asked_as(model, number), plan.vias[:1]) for number in range(1, n_times + 1)]
+    return [
+        question
+        for name, vias in names
+        for settings in drawn
+        for question in questions_for(name, plan.suite, vias, settings)
+    ]
 
 
-def _first_round(plan: DiagnosisPlan, model: LanguageModel) -> list[Question]:
+def _first_round(
+    plan: DiagnosisPlan, model: LanguageModel, drawn: Sequence[Settings]
+) -> list[Question]:
     """Return what is asked though everything be decided by it."""
     first = _few_of_each(plan.suite, dict.fromkeys(plan.suite.cells, FIRST_ROUND))
-    return questions_for(model.fingerprint, first, plan.vias[:1], plan.settings)
+    return [
+        question
+        for settings in drawn
+        for question in questions_for(model.fingerprint, first, plan.vias[:1], settings)
+    ]
 
 
 def _until_sure(found: ModelForecast, least: Sequence[Question]) -> ModelForecast:
@@ -251,8 +268,8 @@ def _of_model(
     prices: PriceTable | None,
 ) -> ModelForecast:
     missing = _missing(questions, store)
-    # Prompts that are sent in the same form are asked once, by each time of asking.
-    sent = dict.fromkeys((q.key.model, q.sent) for q in missing)
+    # Prompts that are sent in the same form are asked once, by each time of asking and each sample.
+    sent = dict.fromkeys((q.key.model, q.settings.sampling, q.sent) for q in missing)
     texts = ["\n".join(texts_of(prompt)) for _, prompt in sent]
     tokens = model.count_tokens(texts)
     counts = "bytes" if tokens is None else "tokenizer"

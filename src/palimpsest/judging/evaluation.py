@@ -7,9 +7,9 @@ import math
 import time
 from collections import defaultdict
 from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import replace
-from typing import Protocol, Self
+from typing import Protocol, Self, cast
 
 import numpy as np
 
@@ -35,6 +35,7 @@ from palimpsest.lm import (
 from palimpsest.lm.models import (
     AsksAsLmEval,
     AsksInOtherBatches,
+    CanSample,
     LanguageModel,
     TellsMargins,
     can_score,
@@ -425,11 +426,15 @@ def _asked_alike(questions: Sequence[Question]) -> Iterable[list[Question]]:
     return alike.values()
 
 
-def _manner(model: LanguageModel, settings: Settings) -> AbstractContextManager[None]:
-    """Return the context in which a model is asked as the settings want it, if it can be."""
-    if settings.as_lm_eval and isinstance(model, AsksAsLmEval):
-        return model.as_lm_eval()
-    return nullcontext()
+@contextmanager
+def _manner(model: LanguageModel, settings: Settings) -> Iterator[None]:
+    """Ask a model as the settings want it, if it can be asked so."""
+    with ExitStack() as stack:
+        if settings.as_lm_eval and isinstance(model, AsksAsLmEval):
+            stack.enter_context(model.as_lm_eval())
+        if settings.sampling is not None:
+            stack.enter_context(cast("CanSample", model).sampling(settings.sampling))
+        yield
 
 
 def _other_batches(model: LanguageModel, again: int) -> AbstractContextManager[None]:

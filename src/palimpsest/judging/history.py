@@ -16,6 +16,7 @@ import numpy as np
 from palimpsest.errors import UserError
 from palimpsest.judging.conclude import read_results
 from palimpsest.judging.pairing import PLAIN, score_of
+from palimpsest.judging.samples import averaged
 from palimpsest.records import (
     THRESHOLDS,
     AnswerRow,
@@ -75,7 +76,7 @@ def _read(path: Path) -> _Run:
     folder = RunFolder.find(path)
     results = read_results(folder)
     with AnswerStore(folder.answers, read_only=True) as store:
-        rows = store.run_rows()
+        rows = averaged(store.run_rows(), results.samples)
     answers = {r.key.source_id: r for r in rows if (r.role, r.via) == ("tuned", PLAIN)}
     return _Run(str(path), results, answers)
 

@@ -25,6 +25,7 @@ from palimpsest.judging.populations import (
     assumed_population,
     pilot_population,
 )
+from palimpsest.judging.samples import averaged
 from palimpsest.judging.verdicts import clearly_fell
 from palimpsest.lm.models import PriceTable, parse_model_spec
 from palimpsest.records import (
@@ -46,7 +47,7 @@ from palimpsest.stats import is_binary, named_stream, wilson_interval
 
 NUMBERS = (
     30, 40, 50, 60, 75, 100, 125, 150, 200, 250, 300, 400, 500, 600, 750, 1000, 1250, 1500, 2000,
-    2500, 3000, 4000, 5000,
+    2500, 3000, 4000, 5000, 7500, 10000, 15000, 20000,
 )  # fmt: skip
 """Numbers of prompts a cell that are tried; between them a straight line in log n is read."""
 
@@ -236,7 +237,8 @@ def _of_pilot(path: Path, given: Assumptions, cell: str | None) -> _Pilot:
     folder = RunFolder.find(path)
     results = read_results(folder)
     with AnswerStore(folder.answers, read_only=True) as store:
-        answers = PairedAnswers(store.run_rows(), min_fidelity=results.provenance.min_fidelity)
+        rows = averaged(store.run_rows(), results.samples)
+    answers = PairedAnswers(rows, min_fidelity=results.provenance.min_fidelity)
     sources = _sources(answers, results, cell)
     vias, sources, notes = _comparable(answers, sources, results)
     base, tuned = (answers.scores(role, PLAIN, sources) for role in ("base", "tuned"))
@@ -495,7 +497,8 @@ def _cost(results: Results | None, assumed: Assumed, prices: Path | str | None) 
     used = [info.usage for info in infos if info.usage is not None]
     sent = [usage.n_prompt_tokens for usage in used if usage.n_prompt_tokens is not None]
     known = len(used) == len(infos)
-    seconds = results.provenance.seconds if known else None
+    run = results.provenance
+    seconds = (run.seconds_in_all or run.seconds) if known else None
     return PlannedCost(
         n_questions=n_questions,
         n_prompt_tokens=sum(sent) * per_prompt if len(sent) == len(infos) else None,

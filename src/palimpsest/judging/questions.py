@@ -29,6 +29,7 @@ from palimpsest.lm import (
     texts_of,
 )
 from palimpsest.lm.conjugations import TextConjugation
+from palimpsest.lm.models import Sampling
 from palimpsest.lm.scoring import ScoredAnswer, Scorer, prepare_all, scorer_class
 from palimpsest.lm.suites import Example, Suite
 from palimpsest.records import CUT, AnswerKey, AnswerRow, Outcome, answer_flag
@@ -67,6 +68,9 @@ class Settings:
     as_lm_eval: bool = False
     """Whether to ask to the token as lm-evaluation-harness; stands in the example's fingerprint."""
 
+    sampling: Sampling | None = None
+    """How an answer is drawn; by default it is greedy."""
+
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
             raise UserError(
@@ -96,6 +100,8 @@ class Settings:
     def fingerprint(self) -> str:
         """A hash of the settings and of :data:`ANSWERS_VERSION`."""
         values = {name: value for name, value in asdict(self).items() if name != "as_lm_eval"}
+        if self.sampling is None:
+            del values["sampling"]  # answers of before there was any stay what they are
         return digest_json([ANSWERS_VERSION, values])
 
 

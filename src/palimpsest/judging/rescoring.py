@@ -76,6 +76,12 @@ def rescore(
             f"The answers in '{path}' are of logs: another program scored them.",
             hint="Choose another score of the logs with: palimpsest compare … --metric NAME",
         )
+    if before.samples is not None:
+        raise UserError(
+            f"The run in '{path}' has {before.samples.n} samples of each prompt, which are not "
+            "judged anew.",
+            hint="Run it again with --scorer in another folder.",
+        )
     with AnswerStore(folder.answers, read_only=True) as store:
         old_rows = store.run_rows()
     exchanges = _exchanges(before, old_rows, config.get("stop"))

@@ -40,7 +40,7 @@ FIRST_UNDER = 10
 _GROWTH = 0.25
 """Later rounds are this share of what was asked before: few rounds, and little asked in vain."""
 
-Ask = Callable[[str, Via, Suite, int], list[AnswerRow]]
+Ask = Callable[[str, Via, Suite, int], Sequence[AnswerRow]]
 """Asks a role's model a part of the suite under one way of asking, in a round."""
 
 
@@ -148,7 +148,7 @@ class PairedScores:
         for via, sources in under.items():
             rows = [self._rows["tuned", via][source] for source in self.counted(via, sources)]
             n_wrong = sum(1 - score_of(row) for row in rows)
-            n_intruded = sum(row.outcome == "intruded" for row in rows)
+            n_intruded = sum(1 - score_of(row) for row in rows if row.outcome == "intruded")
             found[via] = n_intruded <= THRESHOLDS.intruded_at_most * n_wrong
         return found
 

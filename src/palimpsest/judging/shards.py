@@ -143,7 +143,7 @@ def answer_shard(
     return len(answered.rows)
 
 
-_ASKED = ("base", "tuned", "suite", "via", "limit", "scorer")
+_ASKED = ("base", "tuned", "suite", "via", "limit", "scorer", "samples")
 
 _OF_ONE_SHARD = ("command", "shard", "finished")
 

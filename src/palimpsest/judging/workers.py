@@ -25,6 +25,7 @@ from palimpsest.lm.models import (
     Movable,
     NextToken,
     Origin,
+    Sampling,
     SharesWeights,
     SpreadOverGpus,
 )
@@ -60,6 +61,10 @@ class _Call(NamedTuple):
     as_lm_eval: bool
     other_batches: int
     """0, or which other order and size of batches is wanted."""
+    sampling: Sampling | None
+    """How answers are drawn, if they are."""
+    n_held: int
+    """How many models a worker keeps in memory at a time."""
     prompts: Sequence[Prompt]
     others: Sequence[Sequence[Any]]
     """Lists with an entry a prompt: candidates, or beginnings."""
@@ -77,14 +82,13 @@ class Divisible(Protocol):
 
 
 def answerer() -> Callable[[_Call], Iterator[list[tuple[int, Any]]]]:
-    """Return what answers in a worker; it holds one model, that of the last call."""
+    """Return what answers in a worker; it holds the models of the last calls."""
     return _Answerer()
 
 
 class _Answerer:
     def __init__(self) -> None:
-        self._origin: Origin | None = None
-        self._model: LanguageModel | None = None
+        self._models: dict[Origin, LanguageModel] = {}
 
     def __call__(self, call: _Call) -> Iterator[list[tuple[int, Any]]]:
         """Yield answers with the index of their prompt, those of a moment together."""
@@ -94,6 +98,8 @@ class _Answerer:
                 stack.enter_context(cast("Any", model).as_lm_eval())
             if call.other_batches:
                 stack.enter_context(cast("Any", model).in_other_batches(call.other_batches))
+            if call.sampling is not None:
+                stack.enter_context(cast("Any", model).sampling(call.sampling))
             method = getattr(model, call.method)
             if call.method != "generate":
                 yield list(enumerate(method(call.prompts, *call.others, **call.options)))
@@ -101,15 +107,16 @@ class _Answerer:
             yield from _parcels(stack.enter_context(closing(method(call.prompts, **call.options))))
 
     def _model_of(self, call: _Call) -> LanguageModel:
-        if self._model is None or self._origin != call.origin:
-            if self._model is not None:
-                self._model.close()
-            self._model, self._origin = _opened(call.origin), call.origin
-            if call.shared and isinstance(self._model, SharesWeights):
-                self._model.share_weights(call.shared)
-            if self._model.fingerprint != call.fingerprint:
-                raise _another(self._model, call.fingerprint)
-        return self._model
+        model = self._models.get(call.origin)
+        if model is None:
+            while len(self._models) >= call.n_held:
+                self._models.pop(next(iter(self._models))).close()
+            model = self._models[call.origin] = _opened(call.origin)
+            if call.shared and isinstance(model, SharesWeights):
+                model.share_weights(call.shared)
+            if model.fingerprint != call.fingerprint:
+                raise _another(model, call.fingerprint)
+        return model
 
 
 def _opened(origin: Origin) -> LanguageModel:
@@ -178,16 +185,20 @@ class Workers:
         if self._crew is not None:
             self._crew.close()
 
-    def hold(self, model: LanguageModel) -> LanguageModel:
+    def hold(self, model: LanguageModel, *, n_held: int = 1) -> LanguageModel:
         """Return a model that these workers ask, with the same answers.
 
         A model that is asked elsewhere already, such as an endpoint, is returned as it is.
+
+        Args:
+            model: To be asked.
+            n_held: How many models each worker keeps in memory: 2 where two are asked in turns.
         """
         if self._crew is None or not isinstance(model, Movable):
             return model
         if isinstance(model, SpreadOverGpus):
             self._crew.need(model.n_gpus)
-        return HeldModel(model, self._crew, self._tally)
+        return HeldModel(model, self._crew, self._tally, n_held=n_held)
 
     def processes(self) -> list[int]:
         """Return the numbers of the workers' processes, on whatever machine."""
@@ -230,14 +241,17 @@ class HeldModel:
         here: The same model in this process, whose weights are not loaded.
         crew: The workers.
         tally: Of what they do.
+        n_held: How many models each of them keeps in memory.
     """
 
-    def __init__(self, here: LanguageModel, crew: Crew, tally: Tally) -> None:
+    def __init__(self, here: LanguageModel, crew: Crew, tally: Tally, *, n_held: int = 1) -> None:
+        self._n_held = n_held
         self._here: Any = here
         self._crew = crew
         self._tally = tally
         self._as_lm_eval = False
         self._other_batches = 0
+        self._sampling: Sampling | None = None
         self.n_answers: Counter[int] = Counter()
         """By worker."""
         self._memory = SharedMemory() if self._crew.shares_memory else None
@@ -279,6 +293,15 @@ class HeldModel:
         finally:
             self._other_batches = 0
 
+    @contextmanager
+    def sampling(self, how: Sampling) -> Iterator[None]:
+        """Draw answers for a while, as the model itself would."""
+        self._sampling = how
+        try:
+            yield
+        finally:
+            self._sampling = None
+
     def generate(
         self,
         prompts: Sequence[Prompt],
@@ -287,7 +310,7 @@ class HeldModel:
         stop: Sequence[str] = (),
         decided: Decided | None = None,
     ) -> Iterator[tuple[int, Generation]]:
-        """Continue every prompt greedily; yield ``(index, generation)`` in order of completion."""
+        """Continue every prompt; yield ``(index, generation)`` in order of completion."""
         options = {"max_new_tokens": max_new_tokens, "stop": list(stop)}
 
         def call(indexes: Sequence[int]) -> _Call:
@@ -353,6 +376,8 @@ class HeldModel:
             method,
             self._as_lm_eval,
             self._other_batches,
+            self._sampling,
+            self._n_held,
             [prompts[index] for index in indexes],
             [[other[index] for index in indexes] for other in others],
             options,
@@ -510,13 +535,23 @@ def without_failed(
     if not lacking:
         return rows, []
     failed = {source for source, _ in lacking}
-    names = ", ".join(name for _, name in lacking[:MOST_SHOWN])
-    note = (
-        f"{len(failed)} example(s) are left out, as {N_DEATHS} workers died answering: {names}"
-        f"{', …' if len(lacking) > MOST_SHOWN else ''}. The next run asks them again."
-    )
     there = [source not in failed for (source,) in columns_of(rows, "source_id")]
+    note = set_aside([name for _, name in lacking], len(failed))
     return taken(rows, np.flatnonzero(there)), [note]
+
+
+def set_aside(names: Sequence[str], n_examples: int) -> str:
+    """Return what to say of examples whose answers ended workers.
+
+    Args:
+        names: Of each answer that is lacking: its example, role and way of asking.
+        n_examples: How many examples these are.
+    """
+    listed = ", ".join(names[:MOST_SHOWN])
+    return (
+        f"{n_examples} example(s) are left out, as {N_DEATHS} workers died answering: {listed}"
+        f"{', …' if len(names) > MOST_SHOWN else ''}. The next run asks them again."
+    )
 
 
 def _length(prompt: Prompt) -> int:

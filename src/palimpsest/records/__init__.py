@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         CellRounds,
         ConjugationResult,
         CrewRecord,
+        Drawn,
         FloorCell,
         Guessing,
         InferenceArm,
@@ -77,6 +78,8 @@ if TYPE_CHECKING:
         ModelInfo,
         Noise,
         Plain,
+        Pooled,
+        PooledCell,
         Provenance,
         Results,
         Scoring,
@@ -87,6 +90,7 @@ if TYPE_CHECKING:
         WorkerRecord,
     )
     from palimpsest.records.run_folder import RunFolder, WriterLock
+    from palimpsest.records.sittings import Sittings, sit_down
     from palimpsest.records.store import AnswerStore
     from palimpsest.records.stored_answers import StoredAnswers, columns_of, taken
     from palimpsest.records.thresholds import THRESHOLDS
@@ -95,15 +99,16 @@ __all__ = [
     "ATTEMPTED", "CUT", "FILE_NAME", "IN_ANSWER", "THRESHOLDS", "AccuracyCurve", "Agreement",
     "AnswerKey", "AnswerRow", "AnswerStore", "Arm", "Assumed", "Best", "ByPosition", "Cell",
     "CellFigures", "CellRounds", "Check", "Choice", "Closeness", "Conjugated", "ConjugationResult",
-    "CrewRecord", "Cure", "Decile", "Estimate", "EvaluationPlan", "FloorCell", "FrontPoint",
-    "Guessing", "Half", "History", "HistoryChange", "HistoryFigures", "HistoryRun", "InferenceArm",
-    "InferenceResult", "Interval", "LabProvenance", "LabResults", "Looked", "Losses", "Measurement",
-    "MeasurementLog", "ModelInfo", "Needed", "Noise", "Oracle", "Outcome", "Part", "Plain",
-    "PlannedCost", "PlannedPoint", "PlannedVerdict", "Prior", "Provenance", "Remedied",
-    "Restoration", "Results", "RunFolder", "Scoring", "SmallestFall", "StoredAnswers", "SuiteInfo",
-    "TargetInfo", "Trace", "TraceCheckpoint", "UntilSure", "Usage", "Verdict", "Window",
-    "WorkerRecord", "WriterLock", "answer_flag", "columns_of", "commit_of", "explained",
-    "platform_facts", "read_measurements", "taken", "versions",
+    "CrewRecord", "Cure", "Decile", "Drawn", "Estimate", "EvaluationPlan", "FloorCell",
+    "FrontPoint", "Guessing", "Half", "History", "HistoryChange", "HistoryFigures", "HistoryRun",
+    "InferenceArm", "InferenceResult", "Interval", "LabProvenance", "LabResults", "Looked",
+    "Losses", "Measurement", "MeasurementLog", "ModelInfo", "Needed", "Noise", "Oracle", "Outcome",
+    "Part", "Plain", "PlannedCost", "PlannedPoint", "PlannedVerdict", "Pooled", "PooledCell",
+    "Prior", "Provenance", "Remedied", "Restoration", "Results", "RunFolder", "Scoring", "Sittings",
+    "SmallestFall", "StoredAnswers", "SuiteInfo", "TargetInfo", "Trace", "TraceCheckpoint",
+    "UntilSure", "Usage", "Verdict", "Window", "WorkerRecord", "WriterLock", "answer_flag",
+    "columns_of", "commit_of", "explained", "platform_facts", "read_measurements", "sit_down",
+    "taken", "versions",
 ]  # fmt: skip
 
 lazy_face(globals())

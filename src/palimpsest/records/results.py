@@ -221,6 +221,11 @@ class ConjugationResult(Record):
     still has; 1 for exact conjugations, null for native languages."""
     n_excluded: int = 0
     """Examples left out here, of both models alike, as their fidelity is below the least asked."""
+    n_fell: int | None = None
+    """Of these examples, asked plainly, how many only the base model has right; null for graded
+    scores, and in results of earlier versions."""
+    n_returned: int | None = None
+    """How many of them the tuned model has right under the conjugation."""
     looked: Looked | None = None
     """The tuned model's wrong answers here; null where no verdict rests on them."""
 
@@ -255,6 +260,33 @@ class Cell(Record):
     verdict_reason: str
     inference: list[InferenceResult] = Field(default_factory=list)
     """As in the results."""
+
+
+class PooledCell(Record):
+    """A cell's figures, drawn towards those of the other cells as far as they are alike."""
+
+    name: str
+    fall: float
+    """Posterior mean of base − tuned accuracy."""
+    fall_ci95: Interval
+    """95 % of the posterior."""
+    n_fell: int | None = None
+    """Examples that only the base model has right, asked plainly, and that were asked under the
+    conjugation; null where the cell did not clearly fall."""
+    n_returned: int | None = None
+    """How many of them the tuned model has right under it."""
+    returned: float | None = None
+    """Posterior mean of that share."""
+    returned_ci95: Interval | None = None
+
+
+class Pooled(Record):
+    """Partially pooled figures, beside those of the cells; no verdict goes by them."""
+
+    via: str | None
+    """The conjugation of ``returned``; null where fewer than three cells clearly fell."""
+    cells: list[PooledCell]
+    """In the order of the cells."""
 
 
 class FloorCell(Record):
@@ -388,6 +420,20 @@ class CrewRecord(Record):
     """Prompts without an answer, as several workers had died of each."""
 
 
+class Drawn(Record):
+    """How answers were drawn, where several of each prompt were asked for.
+
+    An accuracy is then the mean over the samples of each prompt (pass@1), an answer as right as
+    that; intervals and tests are over prompts.
+    """
+
+    n: int
+    """Samples of each prompt."""
+    temperature: float
+    top_p: float
+    seed: int
+
+
 class Provenance(Record):
     """What is needed to repeat the run."""
 
@@ -411,6 +457,9 @@ class Provenance(Record):
     """Who computed the answers of this call; null where one process did."""
     seconds: float
     """Wall time of this call; answers already in the run folder cost nothing."""
+    seconds_in_all: float | None = None
+    """Wall time of all calls that brought answers into the run folder, those that were killed up to
+    their last answer; null where earlier versions asked."""
 
 
 class Results(Record):
@@ -434,6 +483,10 @@ class Results(Record):
     """Cells in which the base model was asked plainly, and nothing else."""
     until_sure: UntilSure | None = None
     """How it was asked in rounds; null where everything was asked."""
+    samples: Drawn | None = None
+    """How answers were drawn; null where each is greedy, or comes from logs."""
+    pooled: Pooled | None = None
+    """The cells' figures partially pooled; null with one or two cells, and for graded scores."""
     agreements: list[Agreement] = Field(default_factory=list)
     """Of each scorer with people, where the suite has answers that people have judged."""
     provenance: Provenance

@@ -37,10 +37,12 @@ if TYPE_CHECKING:
         percent_interval,
         relation,
         rounds_text,
+        samples_text,
         visible,
     )
     from palimpsest.report.writing import (
         rewrite_lab_report,
+        write_history,
         write_lab_report,
         write_plan,
         write_report,
@@ -50,12 +52,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BASE", "BROKEN", "INK", "INTRUDED", "MUTED", "RIGHT", "TUNED", "Drawing", "FittedTable",
-    "Sheet", "TextColumn", "agreement_text", "clipped", "csv_text", "duration",
-    "flips_and_noise", "flips_text", "floor_text", "guessing_text", "interval",
-    "markdown_history", "name_rows", "noise_text", "number", "p_value", "percent",
-    "percent_interval", "plan_sentences", "plan_table", "relation", "rewrite_lab_report",
-    "rounds_text", "visible", "write_lab_report", "write_plan", "write_report",
-    "write_restoration", "write_trace",
+    "Sheet", "TextColumn", "agreement_text", "clipped", "csv_text", "duration", "flips_and_noise",
+    "flips_text", "floor_text", "guessing_text", "interval", "markdown_history", "name_rows",
+    "noise_text", "number", "p_value", "percent", "percent_interval", "plan_sentences",
+    "plan_table", "relation", "rewrite_lab_report", "rounds_text", "samples_text", "visible",
+    "write_history", "write_lab_report", "write_plan", "write_report", "write_restoration",
+    "write_trace",
 ]  # fmt: skip
 
 lazy_face(globals())

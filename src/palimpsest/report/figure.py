@@ -197,6 +197,10 @@ class Drawing:
     draw: Callable[[Sheet], None]
     """Draws it on a sheet."""
 
+    basis: str = ""
+    """How many examples it stands on, and what its intervals are over; the page has it below the
+    caption."""
+
     def figure(self, width: float) -> Figure:
         """Return the figure at a width in inches."""
         sheet = Sheet(self.title, width)

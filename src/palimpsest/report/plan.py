@@ -56,7 +56,7 @@ def plan_drawing(found: EvaluationPlan) -> Drawing:
         for share in (0.8, 0.95):
             axes.axhline(share, color=MUTED, linewidth=0.8, linestyle=":")
         axes.set(xscale="log", xlabel="prompts a cell", ylabel="runs with this verdict")
-        ticks = [n for n in (30, 100, 300, 1000, 3000) if n <= _largest(found)]
+        ticks = [n for n in (30, 100, 300, 1000, 3000, 10000) if n <= _largest(found)]
         axes.set_xticks(ticks)
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))

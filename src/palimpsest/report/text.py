@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from palimpsest.records import (
         Agreement,
         CrewRecord,
+        Drawn,
         FloorCell,
         Guessing,
         Interval,
@@ -167,6 +168,15 @@ def rounds_text(found: UntilSure) -> str:
     return (
         f"Asked in {found.n_rounds} rounds: {found.n_answers:,} answers in place of "
         f"{found.n_all:,}. {cells} {decided}; intervals hold at whatever moment one looks."
+    )
+
+
+def samples_text(found: Drawn) -> str:
+    """Return how answers were drawn, in a sentence."""
+    share = f" and top_p {found.top_p:g}" if found.top_p < 1 else ""
+    return (
+        f"{found.n} answers of each prompt, drawn at temperature {found.temperature:g}{share}: an "
+        "accuracy is their mean (pass@1), and intervals are over prompts."
     )
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from palimpsest.records import (
         AnswerRow,
         EvaluationPlan,
+        History,
         LabResults,
         Restoration,
         Results,
@@ -162,6 +163,27 @@ def write_trace(folder: Path, found: Trace) -> Path:
     target.write_text("trace.csv", csv_trace(found))
     figures = [write_figure(target, drawing) for drawing in TRACE_FIGURES.drawings(found)]
     return target.write_text("trace.html", render_trace(found, figures))
+
+
+def write_history(folder: Path, found: History) -> Path:
+    """Write the page of a history and everything beside it; return the page's path.
+
+    Writes ``history.html``, ``history.json``, and each figure as ``figures/NAME.png`` and ``.svg``.
+    The same history gives the same bytes.
+
+    Raises:
+        UserError: The folder is somebody else's, or cannot be written.
+    """
+    from palimpsest.report.history_page import HISTORY_FIGURES, render_history
+    from palimpsest.report.page import write_figure
+
+    is_new = not (folder / "run.json").exists()
+    target = RunFolder.create(folder)
+    if is_new:
+        target.record({"command": "palimpsest history"})
+    target.write_text("history.json", found.to_json() + "\n")
+    figures = [write_figure(target, drawing) for drawing in HISTORY_FIGURES.drawings(found)]
+    return target.write_text("history.html", render_history(found, figures))
 
 
 def write_plan(folder: Path, found: EvaluationPlan, *, command: str) -> Path:

@@ -13,16 +13,20 @@ from palimpsest.records.results import (
     Arm,
     Best,
     Cell,
+    CellRounds,
     ConjugationResult,
     InferenceArm,
     InferenceResult,
     Interval,
     ModelInfo,
     Plain,
+    Pooled,
+    PooledCell,
     Provenance,
     Results,
     Scoring,
     SuiteInfo,
+    UntilSure,
     Verdict,
 )
 
@@ -221,6 +225,44 @@ def with_inference(results: Results) -> Results:
     ]
     cells = [each.model_copy(update={"inference": found}) for each in results.cells]
     return results.model_copy(update={"inference": found, "cells": cells})
+
+
+def with_pooled(results: Results) -> Results:
+    """Return the same figures with pooled ones beside them; the second cell did not fall."""
+    cells = [
+        PooledCell(
+            name=each.name,
+            fall=each.plain.forgetting * 0.9,
+            fall_ci95=(each.plain.forgetting * 0.9 - 0.05, each.plain.forgetting * 0.9 + 0.05),
+            n_fell=None if place == 1 else 40,
+            n_returned=None if place == 1 else 30,
+            returned=None if place == 1 else 0.74,
+            returned_ci95=None if place == 1 else (0.6, 0.85),
+        )
+        for place, each in enumerate(results.cells)
+    ]
+    return results.model_copy(update={"pooled": Pooled(via="fr", cells=cells)})
+
+
+def with_rounds(results: Results) -> Results:
+    """Return the same figures as though they had been asked until sure."""
+    rounds = [
+        CellRounds(
+            name=each.name,
+            n_rounds=2,
+            n_plain=each.plain.base.n,
+            n_under={one.name: 10 for one in each.conjugations},
+            n_available=400,
+            is_decided=True,
+            why="recovery",
+        )
+        for each in results.cells
+    ]
+    until_sure = UntilSure(
+        alpha=0.05, first_round=20, n_rounds=2, cells=rounds, n_answers=900, n_all=5600
+    )
+    plain = results.plain.model_copy(update={"at_any_time": True})
+    return results.model_copy(update={"plain": plain, "until_sure": until_sure})
 
 
 def cell(name: str, place: int, vias: Sequence[Via], n: int) -> Cell:

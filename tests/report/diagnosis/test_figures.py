@@ -4,7 +4,13 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from tests.report.diagnosis.factory import VIAS, fake_results, from_logs, with_inference
+from tests.report.diagnosis.factory import (
+    VIAS,
+    fake_results,
+    from_logs,
+    with_inference,
+    with_pooled,
+)
 from tests.report.diagnosis.hostile import NAMES
 
 from palimpsest.records.results import Results
@@ -25,6 +31,14 @@ def texts(drawing: Drawing, width: float = WIDE_INCHES) -> list[str]:
 
 def test_the_figures_come_in_the_order_of_the_report() -> None:
     assert list(drawings(fake_results())) == ["accuracy", "recovery", "outcomes", "cells"]
+
+
+def test_pooled_falls_stand_beside_the_raw_ones_where_there_are_any() -> None:
+    assert "pooled" not in drawings(fake_results())
+    results = with_pooled(fake_results())
+    found = drawings(results)["pooled"]
+    assert {"by itself", "pooled"} <= set(texts(found))
+    assert "repeat/math: by itself 88.0 [78.0, 98.0], pooled 79.2 [74.2, 84.2]" in found.alternative
 
 
 @pytest.mark.slow

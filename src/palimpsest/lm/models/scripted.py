@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 
 from palimpsest.errors import UserError
 from palimpsest.files import digest, parse_json, read_bytes
 from palimpsest.lm.models.protocol import Decided, Finish, Generation
+from palimpsest.lm.models.sampling import Sampling
 from palimpsest.lm.prompts import Prompt
 from palimpsest.lm.stops import first_stop
 from palimpsest.specs import Spec
@@ -21,7 +23,8 @@ class ScriptedModel:
     before it aside, and −100 otherwise.
 
     Args:
-        answer: Gives the text that continues a prompt.
+        answer: Gives the text that continues a prompt, or several: samples are these in turn, and
+            the first is the greedy one.
         name: What reports call the model.
         fingerprint: Identifies the behaviour; models that answer differently need different ones.
 
@@ -35,18 +38,32 @@ class ScriptedModel:
 
     def __init__(
         self,
-        answer: Callable[[Prompt], str],
+        answer: Callable[[Prompt], str | Sequence[str]],
         *,
         name: str = "scripted",
         fingerprint: str | None = None,
     ) -> None:
-        self._answer = answer
+        self._answers = answer
+        self._sample = 0
         self.spec = name
         self.fingerprint = fingerprint or digest(f"scripted:{name}")
 
     def describe(self) -> Mapping[str, str]:
         """Say that no network is behind the answers."""
         return {"architecture": "scripted answers", "fingerprint": self.fingerprint}
+
+    @contextmanager
+    def sampling(self, how: Sampling) -> Iterator[None]:
+        """Give one of the answers after the other (:class:`.CanSample`)."""
+        self._sample = how.number - 1
+        try:
+            yield
+        finally:
+            self._sample = 0
+
+    def _answer(self, prompt: Prompt) -> str:
+        found = self._answers(prompt)
+        return found if isinstance(found, str) else found[self._sample % len(found)]
 
     def generate(
         self,
@@ -103,7 +120,10 @@ class ScriptedModel:
 
 
 def load(spec: Spec) -> ScriptedModel:
-    """Answers from a JSON file: {prompt: answer}, or [{"contains": …, "answer": …}, …]."""
+    """Answers from a JSON file: {prompt: answer}, or [{"contains": …, "answer": …}, …].
+
+    An answer may be a list of several, which samples give in turn.
+    """
     spec.allow(())
     path = Path(spec.target).expanduser()
     hint = 'Expected a JSON file such as {"What is 5 plus 7?": " 12"}.'
@@ -112,18 +132,19 @@ def load(spec: Spec) -> ScriptedModel:
     content = read_bytes(path, hint=hint)
     rules = _rules(parse_json(content, f"The scripted model '{path}'", hint=hint), path)
 
-    def answer(prompt: Prompt) -> str:
+    def answer(prompt: Prompt) -> str | Sequence[str]:
         text = prompt if isinstance(prompt, str) else "\n".join(m.content for m in prompt)
         return next((reply for matches, reply in rules if matches(text)), "")
 
     return ScriptedModel(answer, name=spec.text, fingerprint=digest(b"scripted:" + content))
 
 
-_Rules = list[tuple[Callable[[str], bool], str]]
+_Rule = tuple[Callable[[str], bool], str | Sequence[str]]
+_Rules = list[_Rule]
 
 
 def _rules(value: object, path: Path) -> _Rules:
-    if isinstance(value, dict) and all(isinstance(reply, str) for reply in value.values()):
+    if isinstance(value, dict) and all(map(_is_answer, value.values())):
         return [(prompt.__eq__, reply) for prompt, reply in value.items()]
     if isinstance(value, list):
         return [_rule(entry, path, number) for number, entry in enumerate(value, start=1)]
@@ -133,9 +154,14 @@ def _rules(value: object, path: Path) -> _Rules:
     )
 
 
-def _rule(entry: object, path: Path, number: int) -> tuple[Callable[[str], bool], str]:
+def _is_answer(value: object) -> bool:
+    several = value if isinstance(value, list) else [value]
+    return bool(several) and all(isinstance(each, str) for each in several)
+
+
+def _rule(entry: object, path: Path, number: int) -> _Rule:
     match entry:
-        case {"contains": str(part), "answer": str(reply), **others} if not others:
+        case {"contains": str(part), "answer": reply, **others} if not others and _is_answer(reply):
             return (lambda text: part in text), reply
     raise UserError(
         f"The scripted model '{path}' has an invalid rule, number {number}: {entry!r}.",

@@ -13,6 +13,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
+from palimpsest.report.diagnosis.basis import (
+    NO_INTERVALS,
+    how_many,
+    of_accuracies,
+    of_differences,
+    of_falls,
+)
 from palimpsest.report.diagnosis.tables import by_recovery, table_rows
 from palimpsest.report.figure import (
     BAND,
@@ -105,9 +112,10 @@ def accuracy(results: Results) -> Drawing:
     return Drawing(
         name="accuracy",
         title="Accuracy of the base and the tuned model, by how they are asked",
-        caption="Bars are Wilson’s 95 % intervals. A conjugation that brings the ability back "
-        "moves the tuned model’s mark towards the base model’s. All source examples." + guessing,
+        caption="A conjugation that brings the ability back moves the tuned model’s mark towards "
+        "the base model’s." + guessing,
         alternative=f"Accuracy. {'; '.join(said)}.{guessing}",
+        basis=f"{how_many(row.base.n for row in rows)}; {of_accuracies(results)}.",
         draw=draw,
     )
 
@@ -143,10 +151,10 @@ def recovery(results: Results) -> Drawing | None:
         name="recovery",
         title="Share of the forgetting that each conjugation recovers",
         caption="0: as forgotten as when asked plainly. 1: as good as the base model asked "
-        "plainly. Bars are 95 % intervals (bootstrap over source examples); an arrow means that "
-        "the interval goes on. All source examples; the verdict stands on the half that did not "
-        "choose the best.",
+        "plainly. An arrow means that an interval goes on. The verdict stands on the half that "
+        "did not choose the best.",
         alternative=f"Recovery. {'; '.join(said)}.",
+        basis=f"{how_many(one.tuned.n for one in conjugations)}; {of_differences(results)}.",
         draw=draw,
     )
 
@@ -180,6 +188,8 @@ def outcomes(results: Results) -> Drawing | None:
         caption="Intruded answers belong to another ability than the one asked for; broken ones "
         "to none. Much intrusion points to suppression, much breakage to damage.",
         alternative=f"Outcomes. {'. '.join(said)}.",
+        basis=f"{how_many(row.base.n for row in rows)}; {NO_INTERVALS}: those of the right answers "
+        "are in the first figure.",
         draw=draw,
     )
 
@@ -209,6 +219,8 @@ def cells(results: Results) -> Drawing | None:
         title="Shares of right, intruded and broken answers in each cell",
         caption="Of each pair of bars the upper is the base model, the lower the tuned model.",
         alternative=f"Outcomes in each cell. {'. '.join(said)}.",
+        basis=f"{how_many(cell.plain.base.n for cell in found)} in each cell; {NO_INTERVALS}: "
+        "those of the right answers are in the table of cells.",
         draw=draw,
     )
 
@@ -241,11 +253,12 @@ def inference(results: Results) -> Drawing | None:
         name="inference",
         title="Which task the models infer, before and after tuning, by how they are asked",
         caption="Probability, before anything is said, of answers that begin as right ones do, as "
-        "those of other abilities do, and of all others; bars are 95 % intervals of the first "
-        "(bootstrap over source examples). The shift is the mean change of the log-odds of the "
-        "other abilities against the right one, in nats; drift is the change of the "
-        "log-likelihood, a token, of the rest of the right answer once it has begun.",
+        "those of other abilities do, and of all others. The shift is the mean change of the "
+        "log-odds of the other abilities against the right one, in nats; drift is the change of "
+        "the log-likelihood, a token, of the rest of the right answer once it has begun.",
         alternative=f"Inference. {'. '.join(map(_inferred, found))}.",
+        basis=f"{how_many((each.base.n for each in found), 'prompts')}; 95 % intervals, of the "
+        "right openings: bootstrap over source examples.",
         draw=draw,
     )
 
@@ -281,9 +294,65 @@ def forgetting(results: Results) -> Drawing | None:
     return Drawing(
         name="forgetting",
         title="Forgetting in each task, both models asked plainly",
-        caption="Base minus tuned accuracy, in points, with 95 % intervals, "
+        caption="Base minus tuned accuracy, in points, "
         "not adjusted for the number of tasks. To the right of zero the tuned model is worse.",
         alternative=f"Forgetting. {'; '.join(said)}.",
+        basis=f"{how_many(cell.plain.base.n for cell in found)} in each; {of_falls(results)}.",
+        draw=draw,
+    )
+
+
+@FIGURES.register
+def pooled(results: Results) -> Drawing | None:
+    """Forgetting in each cell by itself, and drawn towards the other cells."""
+    if results.pooled is None or len(results.cells) > MAX_ROWS:
+        return None
+    pairs = list(zip(results.cells, results.pooled.cells, strict=True))
+
+    def draw(sheet: Sheet) -> None:
+        legend = [
+            Line2D([], [], color=color, marker=marker, linestyle="", markersize=5.5, label=label)
+            for color, marker, label in ((TUNED, "D", "by itself"), (INK, "o", "pooled"))
+        ]
+        axes = sheet.axes(0.5 + 0.36 * len(pairs), legend)
+        for offset, color, marker, values in (
+            (
+                -0.15,
+                TUNED,
+                "D",
+                [(one.plain.forgetting, one.plain.forgetting_hull95) for one, _ in pairs],
+            ),
+            (0.15, INK, "o", [(one.fall, one.fall_ci95) for _, one in pairs]),
+        ):
+            draw_intervals(
+                axes,
+                [value for value, _ in values],
+                [ends for _, ends in values],
+                [place + offset for place in range(len(pairs))],
+                color=color,
+                fmt=marker,
+                markersize=5,
+            )
+        axes.axvline(0, color=MUTED, linewidth=1, zorder=1)
+        name_rows(axes, [_short(cell.name, sheet) for cell, _ in pairs])
+        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
+        axes.set_xlabel("forgetting, points")
+
+    said = (
+        f"{visible(cell.name)}: by itself {percent(cell.plain.forgetting)} "
+        f"{percent_interval(cell.plain.forgetting_hull95)}, pooled {percent(one.fall)} "
+        f"{percent_interval(one.fall_ci95)}"
+        for cell, one in pairs
+    )
+    return Drawing(
+        name="pooled",
+        title="Forgetting in each cell, by itself and with the other cells heard",
+        caption="A cell that stands out of many may do so by luck. Its pooled figure is drawn "
+        "towards those of the others, the more so the fewer examples it has and the more alike "
+        "the others are. No verdict goes by it.",
+        alternative=f"Forgetting, pooled. {'; '.join(said)}.",
+        basis=f"{how_many(cell.plain.base.n for cell, _ in pairs)} in each cell. By itself: "
+        f"{of_falls(results)}; pooled: 95 % of the posterior, over cells like these.",
         draw=draw,
     )
 
@@ -309,6 +378,8 @@ def inference_cells(results: Results) -> Drawing | None:
         title="Which task the models infer in each cell",
         caption="Of each pair of bars the upper is the base model, the lower the tuned model.",
         alternative=f"Inference in each cell. {'. '.join(said)}.",
+        basis=f"{how_many((one.base.n for cell in found for one in cell.inference), 'prompts')} "
+        f"in each cell; {NO_INTERVALS}: they are in results.json.",
         draw=draw,
     )
 

@@ -11,6 +11,8 @@ from urllib.parse import urlencode
 from markupsafe import Markup, escape
 
 from palimpsest.records import THRESHOLDS
+from palimpsest.report.diagnosis.answer import answer_in_three_lines
+from palimpsest.report.diagnosis.basis import how_many, of_accuracies, of_differences, of_falls
 from palimpsest.report.diagnosis.explained_answers import Suspect
 from palimpsest.report.diagnosis.next_steps import next_steps
 from palimpsest.report.diagnosis.prompts import PromptData
@@ -35,6 +37,7 @@ from palimpsest.report.text import (
     ratio_interval,
     relation,
     rounds_text,
+    samples_text,
     visible,
 )
 
@@ -66,6 +69,11 @@ def render_page(
     """
     best = results.best.name if results.best else None
     tells_abilities = results.suite.scoring == "abilities"
+    over = {
+        "accuracies": of_accuracies(results),
+        "differences": of_differences(results),
+        "falls": of_falls(results),
+    }
     return render(
         "report.html.j2",
         figures,
@@ -75,6 +83,8 @@ def render_page(
         data=data,
         suspects=suspects,
         data_json=Markup(data.json),
+        over=over,
+        answer=answer_in_three_lines(results),
         keys=_key_numbers(results),
         regressions=worst_regressions(rows, best, tells_abilities=tells_abilities),
         steps=next_steps(results),
@@ -136,8 +146,10 @@ _FILTERS: dict[str, Callable[..., object]] = {
     "flips": flips_text,
     "noise": noise_text,
     "rounds": rounds_text,
+    "samples": samples_text,
     "flips_and_noise": flips_and_noise,
     "flag_kinds": _flag_kinds,
+    "how_many": how_many,
     "versions": _versions,
 }
 
@@ -185,6 +197,10 @@ def _run_facts(results: Results) -> Iterator[tuple[str, str]]:
     yield "languages", ", ".join(suite.languages)
     yield "conjugations", ", ".join(result.name for result in results.conjugations) or "none"
     yield "made", run.created
+    if results.samples is not None:
+        drawn = results.samples
+        how = f"temperature {drawn.temperature:g}, top_p {drawn.top_p:g}, seed {drawn.seed}"
+        yield "samples of each prompt", f"{drawn.n}: {how}"
     yield "seed", str(run.seed)
     yield "bootstrap resamples", f"{run.n_resamples:,}"
     for name, facts in run.conjugations.items():
@@ -203,6 +219,8 @@ def _run_facts(results: Results) -> Iterator[tuple[str, str]]:
     if run.crew is not None:
         yield "workers", crew_text(run.crew)
     yield "wall time", f"{run.seconds:.1f} s; answers already on file cost nothing"
+    if run.seconds_in_all is not None and run.seconds_in_all > run.seconds + 1:
+        yield "wall time of all sittings", f"{run.seconds_in_all:.1f} s"
     yield "commit", run.commit or "not in a repository"
     yield "platform", run.platform
     yield from run.versions.items()

@@ -21,7 +21,15 @@ from palimpsest.report.text import (
 )
 
 if TYPE_CHECKING:
-    from palimpsest.records import Arm, Cell, ConjugationResult, Interval, Plain, Results
+    from palimpsest.records import (
+        Arm,
+        Cell,
+        ConjugationResult,
+        Interval,
+        Plain,
+        PooledCell,
+        Results,
+    )
 
 
 AT_FLOOR = "not asked further"
@@ -170,9 +178,12 @@ def csv_table(results: Results) -> str:
 
 def csv_cells(results: Results) -> str:
     """Return the same table for every cell, below each other, with the cell and its verdict."""
+    pooled = results.pooled.cells if results.pooled else [None] * len(results.cells)
     rows = [
-        {"cell": visible(cell.name), "verdict": cell.verdict} | _csv_fields(row)
-        for cell in results.cells
+        {"cell": visible(cell.name), "verdict": cell.verdict}
+        | _csv_fields(row)
+        | (_csv_pooled(mine) if row.is_plain else {})
+        for cell, mine in zip(results.cells, pooled, strict=True)
         for row in table_rows(cell)
     ]
     rows += [
@@ -180,7 +191,8 @@ def csv_cells(results: Results) -> str:
         | dict(zip(_BASE, (cell.n, cell.accuracy, *cell.ci95), strict=True))
         for cell in results.at_floor
     ]
-    return csv_text(rows, names=["cell", "verdict", *_csv_fields(table_rows(results)[0])])
+    shared = _csv_fields(table_rows(results)[0])
+    return csv_text(rows, names=["cell", "verdict", *shared, *_csv_pooled(None)])
 
 
 def _csv_fields(row: TableRow) -> dict[str, object]:
@@ -203,6 +215,17 @@ def _csv_fields(row: TableRow) -> dict[str, object]:
         "n_lost": row.n_lost,
         "n_gained": row.n_gained,
         "fidelity": row.fidelity,
+    }
+
+
+def _csv_pooled(cell: PooledCell | None) -> dict[str, object]:
+    fall, fall_ends = (None, None) if cell is None else (cell.fall, cell.fall_ci95)
+    back, back_ends = (None, None) if cell is None else (cell.returned, cell.returned_ci95)
+    return {
+        **csv_interval("pooled_forgetting", fall, fall_ends),
+        "n_fell": cell and cell.n_fell,
+        "n_returned": cell and cell.n_returned,
+        **csv_interval("pooled_returned", back, back_ends),
     }
 
 

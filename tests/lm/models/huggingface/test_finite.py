@@ -13,7 +13,7 @@ import torch
 from tests.lm.models.checkpoints import byte_level_tokenizer, random_network
 
 from palimpsest.errors import UserError
-from palimpsest.lm.models.huggingface.decoding import NOT_FINITE, most_probable
+from palimpsest.lm.models.huggingface.choosing import NOT_FINITE, most_probable
 from palimpsest.lm.models.specs import load_model
 
 Ask = Callable[[Any], object]

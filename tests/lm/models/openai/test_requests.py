@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from palimpsest.errors import UserError
 from palimpsest.lm.models.openai.requests import (
     Api,
     ApiRequest,
@@ -12,6 +13,7 @@ from palimpsest.lm.models.openai.requests import (
     echo_request,
     generation_request,
 )
+from palimpsest.lm.models.sampling import Sampling
 from palimpsest.lm.prompts import Message, Prompt
 
 CHAT: Prompt = (Message("system", "Be brief."), Message("user", "2 + 2?"))
@@ -80,3 +82,25 @@ def test_every_text_can_be_sent_and_has_no_more_tokens_than_counted(text: str) -
     ):
         json.dumps(sent.body, ensure_ascii=False).encode()
         assert sent.most_prompt_tokens > len(text)
+
+
+def test_a_sample_has_a_temperature_and_a_seed_of_its_own() -> None:
+    bodies = [
+        dict(request("2 + 2 =", "completions", sampling=Sampling(0.7, 0.9, number=n)).body)
+        for n in (1, 2)
+    ]
+    assert [(body["temperature"], body["top_p"]) for body in bodies] == [(0.7, 0.9)] * 2
+    assert bodies[0]["seed"] != bodies[1]["seed"]
+    assert "top_p" not in request("2 + 2 =", "completions", sampling=Sampling(0.7)).body
+
+
+def test_a_server_that_takes_no_seed_is_asked_without_and_one_that_takes_no_temperature_not() -> (
+    None
+):
+    learnt = Dialect().after_refusal("seed", "Unknown parameter: 'seed'.")
+    assert learnt is not None
+    assert "seed" not in request("a", "chat", sampling=Sampling(0.7), dialect=learnt).body
+    assert str(learnt) == "no seed: another run draws other samples"
+    stiff = Dialect().after_refusal("temperature", "Unsupported value: 'temperature'.")
+    with pytest.raises(UserError, match="takes no temperature for 'm'"):
+        request("a", "chat", sampling=Sampling(0.7), dialect=stiff)

@@ -18,7 +18,7 @@ from palimpsest.lm.models.huggingface.decoding import (
     Decoder,
     NotFiniteError,
     PendingPrompt,
-    decode_greedily,
+    decode,
     new_decoder,
     takes_padding,
 )
@@ -38,6 +38,7 @@ from palimpsest.lm.models.huggingface.options import THINKING_TOKENS
 from palimpsest.lm.models.huggingface.small_networks import DividedDecoder, one_core_threads
 from palimpsest.lm.models.huggingface.tokenization import PromptEncoder
 from palimpsest.lm.models.protocol import Decided, Generation, Joint, NextToken
+from palimpsest.lm.models.sampling import Sampling
 from palimpsest.lm.prompts import Prompt
 from palimpsest.lm.stops import open_thought, without_thought
 
@@ -61,10 +62,10 @@ them read the weights, and a copy may be made for a faster form of the same netw
 
 
 class CausalModel(ABC):
-    """A causal network, asked greedily in batches; where it comes from, a subclass says.
+    """A causal network, asked in batches; where it comes from, a subclass says.
 
     Sampling, minimum lengths, penalties and the like in the generation configuration are ignored:
-    decoding is greedy. Only its end tokens are used.
+    decoding is greedy, unless :meth:`sampling` says otherwise. Only its end tokens are used.
 
     A thought before the answer (``<think>…</think>``) is a part of the text, but no part of the
     answer: no stop string is looked for in it, and it has tokens of its own.
@@ -125,6 +126,7 @@ class CausalModel(ABC):
         self._thinking_tokens = thinking_tokens
         self._as_lm_eval = False
         self._other_batches = 0
+        self._sampling: Sampling | None = None
         self._network: PreTrainedModel | None = None
         self._fast: PreTrainedModel | FusedLlama | None = None  # :attr:`_fastest`
         self._threads: ThreadPoolExecutor | None = None
@@ -203,6 +205,15 @@ class CausalModel(ABC):
             self._other_batches = 0
 
     @contextmanager
+    def sampling(self, how: Sampling) -> Iterator[None]:
+        """Draw answers for a while (:class:`.CanSample`)."""
+        self._sampling = how
+        try:
+            yield
+        finally:
+            self._sampling = None
+
+    @contextmanager
     def in_form(self, form: bool | None) -> Iterator[None]:
         """Ask in another form for a while; :attr:`fingerprint` does not follow."""
         before, self._encoder.chat = self._encoder.chat, form
@@ -266,7 +277,7 @@ class CausalModel(ABC):
         stop: Sequence[str] = (),
         decided: Decided | None = None,
     ) -> Iterator[tuple[int, Generation]]:
-        """Continue every prompt greedily; yield ``(index, generation)`` in order of completion."""
+        """Continue every prompt; yield ``(index, generation)`` in order of completion."""
         pending = self.pending(prompts, max_new_tokens)
         for prompt in pending:
             if prompt.limit <= 0:
@@ -397,7 +408,7 @@ class CausalModel(ABC):
             prompt.restart()
         n_new = max(prompt.n_most for prompt in batch)
         with self._pool.lend() as memory:
-            yield from decode_greedily(
+            yield from decode(
                 self._new_decoder([prompt.tokens for prompt in batch], n_new, memory),
                 batch,
                 self.tokenizer,
@@ -413,7 +424,7 @@ class CausalModel(ABC):
         fast = self._fastest
 
         def new(part: Sequence[Sequence[int]]) -> Decoder:
-            return new_decoder(fast, part, n_new=n_new, memory=memory())
+            return new_decoder(fast, part, n_new=n_new, memory=memory(), sampling=self._sampling)
 
         n_threads = torch.get_num_threads()
         if n_threads == 1 or len(prompts) == 1 or not self._is_small:

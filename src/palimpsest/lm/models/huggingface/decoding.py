@@ -1,4 +1,4 @@
-"""Greedy decoding of a batch, token by token: rows leave it as soon as their answer is known."""
+"""Decoding of a batch, token by token: rows leave it as soon as their answer is known."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
 import torch
 from transformers.cache_utils import Cache, DynamicCache
 
+from palimpsest.lm.models.huggingface.choosing import (
+    NOT_FINITE,
+    Chooser,
+    Drawn,
+    MostProbable,
+)
 from palimpsest.lm.models.huggingface.memory import (
     CacheMemory,
     can_reserve,
@@ -25,6 +30,7 @@ from palimpsest.lm.models.huggingface.memory import (
 from palimpsest.lm.models.huggingface.quiet import without_log
 from palimpsest.lm.models.huggingface.tokenization import Detokenizer, settled_text
 from palimpsest.lm.models.protocol import Decided, Finish, Generation
+from palimpsest.lm.models.sampling import Sampling
 from palimpsest.lm.stops import answer_start, first_stop, may_open_thought
 
 if TYPE_CHECKING:
@@ -36,10 +42,6 @@ _ACCELERATOR_PART = 16384
 
 _COMPACT_SHARE = 0.25
 """Drop finished rows once they are this share of the batch; copying the cache costs as well."""
-
-
-NOT_FINITE = -1
-"""In place of a token where the logits are NaN or infinite, so that none is the largest."""
 
 
 class NotFiniteError(ArithmeticError):
@@ -94,6 +96,7 @@ class CachedDecoder:
         prompts: Token ids, none empty, the longest first.
         n_new: How many tokens are fed after the prompts at most.
         memory: Where the cache goes; nothing else may use it meanwhile.
+        sampling: How tokens are drawn; by default they are the most probable ones.
     """
 
     def __init__(
@@ -103,8 +106,10 @@ class CachedDecoder:
         *,
         n_new: int,
         memory: CacheMemory | None = None,
+        sampling: Sampling | None = None,
     ) -> None:
         self._model = model
+        self._chooser = _chooser(sampling, prompts)
         self._accepted = accepted_arguments(model)
         self._prompts = prompts
         self._n_columns = max(map(len, prompts))
@@ -123,7 +128,10 @@ class CachedDecoder:
 
     def start(self) -> list[int]:
         """Read the prompts and return the first new token of each."""
-        return [token for logits in self.read() for token in most_probable(logits)]
+        tokens: list[int] = []
+        for logits in self.read():
+            tokens += self._chooser.choose(logits, len(tokens))
+        return tokens
 
     def read(self) -> Iterator[torch.Tensor]:
         """Read the prompts in parts and yield the logits of what comes next, (rows, 1, tokens)."""
@@ -141,12 +149,13 @@ class CachedDecoder:
         self._n_columns += 1
         self._positions = self._positions + 1
         mask = self._mask[:, : self._n_columns] if self._padded else None
-        return most_probable(self._run(ids, mask, self._positions, n_logits=1))
+        return self._chooser.choose(self._run(ids, mask, self._positions, n_logits=1))
 
     @torch.inference_mode()
     def keep(self, rows: list[int]) -> None:
         """Drop all other rows, here and in the cache."""
         self._mask, self._positions = self._mask[rows], self._positions[rows]
+        self._chooser.keep(rows)
         keep_rows(self._cache, rows, self._mask.device)
 
     @torch.inference_mode()
@@ -208,16 +217,20 @@ class RecomputingDecoder:
     Args:
         model: With the weights.
         prompts: Token ids, all of the same length.
+        sampling: As for :class:`CachedDecoder`.
     """
 
-    def __init__(self, model: Network, prompts: Sequence[Sequence[int]]) -> None:
+    def __init__(
+        self, model: Network, prompts: Sequence[Sequence[int]], sampling: Sampling | None = None
+    ) -> None:
         self._model = model
+        self._chooser = _chooser(sampling, prompts)
         self._accepted = accepted_arguments(model)
         self._ids = torch.tensor([list(prompt) for prompt in prompts], device=model.device)
 
     def start(self) -> list[int]:
         """Read the prompts and return the first new token of each."""
-        return [token for logits in self.read() for token in most_probable(logits)]
+        return [token for logits in self.read() for token in self._chooser.choose(logits)]
 
     @torch.inference_mode()
     def read(self) -> Iterator[torch.Tensor]:
@@ -234,6 +247,7 @@ class RecomputingDecoder:
     def keep(self, rows: list[int]) -> None:
         """Drop all other rows."""
         self._ids = self._ids[rows]
+        self._chooser.keep(rows)
 
 
 def new_decoder(
@@ -242,11 +256,16 @@ def new_decoder(
     *,
     n_new: int,
     memory: CacheMemory | None = None,
+    sampling: Sampling | None = None,
 ) -> CachedDecoder | RecomputingDecoder:
     """Return the decoder that suits the model's architecture."""
     if _has_cache(model):
-        return CachedDecoder(model, prompts, n_new=n_new, memory=memory)
-    return RecomputingDecoder(model, prompts)
+        return CachedDecoder(model, prompts, n_new=n_new, memory=memory, sampling=sampling)
+    return RecomputingDecoder(model, prompts, sampling)
+
+
+def _chooser(sampling: Sampling | None, prompts: Sequence[Sequence[int]]) -> Chooser:
+    return MostProbable() if sampling is None else Drawn(sampling, prompts)
 
 
 def can_branch(model: Network) -> bool:
@@ -316,23 +335,6 @@ def _contiguous_head(model: Network) -> Iterator[None]:
         yield
     finally:
         handle.remove()
-
-
-def most_probable(logits: torch.Tensor) -> list[int]:
-    """Return the token with the largest logit at the last position of each row.
-
-    NaN counts as the largest. Where it or infinity is chosen, :data:`NOT_FINITE` is returned.
-    """
-    last = logits[:, -1]
-    if last.device.type == "cpu" and last.dtype == torch.float32:
-        # NumPy's argmax is many times faster here than torch's, with the same rule for ties.
-        numbers = last.numpy()
-        found = numbers.argmax(-1)
-        found[~np.isfinite(numbers[np.arange(len(found)), found])] = NOT_FINITE
-        return cast("list[int]", found.tolist())
-    tokens = last.argmax(-1)
-    finite = last.gather(-1, tokens[:, None])[:, 0].isfinite()
-    return cast("list[int]", tokens.masked_fill(~finite, NOT_FINITE).tolist())
 
 
 def accepted_arguments(model: Network) -> frozenset[str]:
@@ -414,7 +416,7 @@ class PendingPrompt:
         return len(self.new) - self._n_before >= self.limit or len(self.new) >= self.n_most
 
 
-def decode_greedily(
+def decode(
     decoder: Decoder,
     prompts: Sequence[PendingPrompt],
     tokenizer: PreTrainedTokenizerBase,

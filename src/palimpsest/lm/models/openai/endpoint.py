@@ -6,7 +6,7 @@ import math
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import TypeVar
@@ -52,6 +52,7 @@ from palimpsest.lm.models.protocol import (
     NextToken,
     ScoringUnavailableError,
 )
+from palimpsest.lm.models.sampling import Sampling
 from palimpsest.lm.network import open_tls, proxy_of
 from palimpsest.lm.prompts import Prompt, valid_unicode
 from palimpsest.lm.stops import answer_start, end_of_answer
@@ -85,6 +86,7 @@ class EndpointModel:
         self.spec = spec.text
         self.options = options
         self.account = Account()
+        self._sampling: Sampling | None = None
         self._no_scores: ScoringUnavailableError | None = None
         self._can_score = False
         self._tokens = TokenTable()
@@ -145,6 +147,15 @@ class EndpointModel:
         """
         self.account.price = budget.prices.of(self.options.model, self.options.url)
         self.account.budget = budget
+
+    @contextmanager
+    def sampling(self, how: Sampling) -> Iterator[None]:
+        """Let the server draw answers for a while (:class:`.CanSample`)."""
+        self._sampling = how
+        try:
+            yield
+        finally:
+            self._sampling = None
 
     def generate(
         self,
@@ -254,6 +265,7 @@ class EndpointModel:
     ) -> SessionJob[Generation]:
         api = api_of(prompt, self.options.api)
         most_tokens = max_new_tokens + self.options.thinking_tokens
+        sampling = self._sampling
 
         def request(dialect: Dialect) -> ApiRequest:
             return generation_request(
@@ -263,6 +275,7 @@ class EndpointModel:
                 max_new_tokens=most_tokens,
                 stop=stop,
                 temperature=self.options.temperature,
+                sampling=sampling,
                 template=self.options.template,
                 dialect=dialect,
             )

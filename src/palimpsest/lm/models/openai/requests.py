@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
+from palimpsest.errors import UserError
+from palimpsest.lm.models.sampling import Sampling
 from palimpsest.lm.prompts import Message, Prompt, map_text, plain_text, texts_of, valid_unicode
 
 Api = Literal["chat", "completions"]
@@ -37,6 +39,8 @@ class Dialect:
     most_logprobs: int = 20
     """How many likeliest tokens are asked for: 20 are the most of OpenAI's chats and of vLLM unless
     it is told otherwise, 5 of OpenAI's completions."""
+    seed: bool = True
+    """Whether the seed of a sample is sent; without it, the server draws as it likes."""
 
     def after_refusal(self, param: str | None, said: str) -> Dialect | None:
         """Return what to try after a refusal, or ``None`` if it is about something else.
@@ -44,8 +48,8 @@ class Dialect:
         It is about the field that it names first: it may go on with all that are known.
 
         Example:
-            >>> Dialect().after_refusal("max_tokens", "use 'max_completion_tokens' instead.")
-            Dialect(limit='max_completion_tokens', stops=True, temperature=True, most_logprobs=20)
+            >>> Dialect().after_refusal("max_tokens", "use 'max_completion_tokens' instead.").limit
+            'max_completion_tokens'
             >>> Dialect().after_refusal("model", "no such model.") is None
             True
         """
@@ -58,6 +62,8 @@ class Dialect:
         if field.endswith("logprobs"):
             fewer = replace(self, most_logprobs=FEWEST_LOGPROBS)
             return fewer if self.most_logprobs > FEWEST_LOGPROBS else None
+        if field == "seed":
+            return replace(self, seed=False) if self.seed else None
         if field and self.limit == "max_tokens" and "max_completion_tokens" in said:
             return replace(self, limit="max_completion_tokens")
         return None
@@ -70,13 +76,14 @@ class Dialect:
                 ("max_completion_tokens for max_tokens", self.limit != "max_tokens"),
                 ("no stop strings, which are applied here", not self.stops),
                 ("no temperature=0: it may sample", not self.temperature),
+                ("no seed: another run draws other samples", not self.seed),
             )
             if differs
         )
 
 
 _FIELD = re.compile(
-    r"\b(stop(?:[-_ ]?(?:sequence|string|word)s?)?|temperature|(?:top_)?logprobs"
+    r"\b(stop(?:[-_ ]?(?:sequence|string|word)s?)?|temperature|seed|(?:top_)?logprobs"
     r"|max_(?:completion_)?tokens)\b",
     re.IGNORECASE,
 )
@@ -109,6 +116,7 @@ def generation_request(
     max_new_tokens: int,
     stop: Sequence[str] = (),
     temperature: str = "0",
+    sampling: Sampling | None = None,
     template: Mapping[str, object] | None = None,
     dialect: Dialect,
 ) -> ApiRequest:
@@ -133,12 +141,34 @@ def generation_request(
         if template:
             body["chat_template_kwargs"] = dict(template)
     body[dialect.limit] = max_new_tokens
-    if temperature != "default" and dialect.temperature:
+    if sampling is not None:
+        body |= _sampled(sampling, prompt, model, dialect)
+    elif temperature != "default" and dialect.temperature:
         body["temperature"] = 0
     if stop and dialect.stops:
         body["stop"] = [valid_unicode(text) for text in stop[:_MOST_STOPS]]
     path = "/completions" if api == "completions" else "/chat/completions"
     return ApiRequest(path, body, _most_tokens(prompt), max_new_tokens)
+
+
+def _sampled(how: Sampling, prompt: Prompt, model: str, dialect: Dialect) -> dict[str, object]:
+    """Return the fields of a sample; its seed is its own, so that no two are alike.
+
+    Raises:
+        UserError: The server takes no temperature.
+    """
+    if not dialect.temperature:
+        raise UserError(
+            f"The server takes no temperature for '{model}', so its answers cannot be drawn at "
+            f"{how.temperature:g}.",
+            hint="Leave out --samples, or ask a model whose temperature can be chosen.",
+        )
+    fields: dict[str, object] = {"temperature": how.temperature}
+    if how.top_p < 1:
+        fields["top_p"] = how.top_p
+    if dialect.seed:
+        fields["seed"] = how.seed_of(plain_text(prompt)) % 2**31
+    return fields
 
 
 def echo_request(text: str, *, model: str) -> ApiRequest:

@@ -1,4 +1,4 @@
-"""vLLM's engine as a source of greedy tokens, shared by the models that have the same weights."""
+"""vLLM's engine as a source of tokens, shared by the models that have the same weights."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple
 
 from palimpsest.errors import from_extra
+from palimpsest.lm.models.sampling import Sampling
 from palimpsest.lm.models.vllm.options import VllmOptions
 
 _QUIET = {
@@ -39,6 +40,8 @@ class Request(NamedTuple):
     """How many of the likeliest first tokens to tell, if any."""
     n_read: int | None = None
     """How many of the likeliest tokens to tell at each place of the prompt, its own aside."""
+    sampling: Sampling | None = None
+    """How its tokens are drawn; by default they are the likeliest ones."""
 
 
 class Heard(NamedTuple):
@@ -102,8 +105,7 @@ class SharedEngine:
     ) -> Generator[Heard, bool | None]:
         """Yield what comes of the requests until they have ended or the caller stops.
 
-        ``send(True)`` ends early the request that was just told of. The tokens are the likeliest
-        ones throughout.
+        ``send(True)`` ends early the request that was just told of.
         """
         from vllm import SamplingParams
         from vllm.lora.request import LoRARequest
@@ -118,7 +120,7 @@ class SharedEngine:
         open_names: dict[str, None] = {}
         for each in requests:
             params = SamplingParams(
-                temperature=0.0,
+                **_drawn(each),
                 max_tokens=max(1, each.n_new),
                 logprobs=each.n_next,
                 prompt_logprobs=each.n_read,
@@ -176,6 +178,15 @@ class SharedEngine:
             disable_log_stats=True,
             **{name: value for name, value in given.items() if value is not None},
         )
+
+
+def _drawn(request: Request) -> dict[str, Any]:
+    """Return how vLLM is to choose the tokens of a request."""
+    how = request.sampling
+    if how is None:
+        return {"temperature": 0.0}
+    seed = how.seed_of(request.tokens)
+    return {"temperature": how.temperature, "top_p": how.top_p, "seed": seed}
 
 
 def _progress(output: Any) -> Heard:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -35,6 +35,7 @@ from palimpsest.lm.models.protocol import (
     Origin,
     ScoringUnavailableError,
 )
+from palimpsest.lm.models.sampling import Sampling
 from palimpsest.lm.models.vllm.engine import Heard, Request, SharedEngine
 from palimpsest.lm.models.vllm.options import VllmOptions
 from palimpsest.lm.prompts import Prompt
@@ -59,7 +60,7 @@ class _Files(HuggingFaceModel):
 class VllmModel:
     """A causal language model from files in Hugging Face format, computed by vLLM.
 
-    vLLM gives greedy tokens; prompts, stop strings, thoughts and early ends are handled as for
+    vLLM gives tokens; prompts, stop strings, thoughts and early ends are handled as for
     ``hf``, so that both give the same answers as long as their arithmetic agrees. A base and its
     adapters share one engine.
 
@@ -78,6 +79,7 @@ class VllmModel:
             raise MissingExtraError("Models by vLLM", package="vllm", extra="vllm")
         self.spec = spec.text
         self._options = options
+        self._sampling: Sampling | None = None
         self._files = _Files(spec, shared)
         self._files.n_most = options.max_model_len
         checkpoint, adapter = self._files.checkpoint, self._files.adapter
@@ -163,6 +165,15 @@ class VllmModel:
         """Ask to the token as lm-evaluation-harness for a while."""
         return self._files.as_lm_eval()
 
+    @contextmanager
+    def sampling(self, how: Sampling) -> Iterator[None]:
+        """Draw answers for a while (:class:`.CanSample`)."""
+        self._sampling = how
+        try:
+            yield
+        finally:
+            self._sampling = None
+
     def close(self) -> None:
         """Stop the engine, unless another model needs it."""
         self._engine.leave(self)
@@ -183,7 +194,10 @@ class VllmModel:
                 continue
             prompt.thinks = prompt.thought_limit > 0  # there is room for it: no batch to grow
             pending[str(prompt.index)] = prompt
-        requests = [Request(name, each.tokens, each.n_most) for name, each in pending.items()]
+        requests = [
+            Request(name, each.tokens, each.n_most, sampling=self._sampling)
+            for name, each in pending.items()
+        ]
         if not requests:
             return
         self._engine.start()

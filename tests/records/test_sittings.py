@@ -1,0 +1,57 @@
+"""How long a run took in all of its sittings, whichever of them was killed."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from palimpsest.records import RunFolder, sit_down
+
+
+def told(folder: RunFolder) -> list[float]:
+    return [float(each) for each in json.loads(folder.read_text("sittings.json"))["seconds"]]
+
+
+def test_sittings_add_up_and_one_that_asks_nothing_is_none(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    with sit_down(folder) as first:
+        first.began -= 100
+        first.n_new = 10
+    with sit_down(folder) as second:
+        second.began -= 40
+        second.n_new = 1
+        assert sum(second.all) == pytest.approx(140, abs=5)
+    with sit_down(folder) as third:
+        third.began -= 1000
+        assert sum(third.all) == pytest.approx(140, abs=5)
+    assert told(folder) == pytest.approx([100, 40], abs=5)
+
+
+def test_a_killed_sitting_lasts_until_its_last_answer(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    began = 1_700_000_000.0
+    folder.write_json("sittings.json", {"seconds": [5.0], "began": began})
+    folder.answers.write_bytes(b"")
+    os.utime(folder.answers, (began + 30, began + 30))
+    with sit_down(folder) as sittings:
+        assert sittings.earlier == [5.0, 30.0]
+
+
+def test_one_that_was_killed_before_its_first_answer_took_no_time(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    folder.answers.write_bytes(b"")
+    os.utime(folder.answers, (1000, 1000))
+    folder.write_json("sittings.json", {"seconds": [], "began": 2000.0})
+    with sit_down(folder) as sittings:
+        assert sittings.earlier == []
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"seconds": "many", "began": null}'])
+def test_a_damaged_file_is_none(tmp_path: Path, content: str) -> None:
+    folder = RunFolder.create(tmp_path / "run")
+    folder.write_text("sittings.json", content)
+    with sit_down(folder) as sittings:
+        assert sittings.earlier == []
