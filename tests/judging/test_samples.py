@@ -33,7 +33,7 @@ def suite(n: int = 40) -> Suite:
         name="numbers",
         source_language="en",
         examples=tuple(
-            Example(f"{at}", "count", "en", f"Say {at}:", {"say": [f"{at}"], "other": ["no"]})
+            Example(f"{at}", "count", "en", f"Say {at}:", {"say": (f"{at}",), "other": ("no",)})
             for at in range(n)
         ),
     )
@@ -148,11 +148,11 @@ def test_samples_of_a_prompt_make_one_answer_which_shows_one_of_the_wrong_ones(
 ) -> None:
     diagnosed(tmp_path, samples=DRAWN)
     with AnswerStore(tmp_path / "answers.sqlite", read_only=True) as store:
-        rows = averaged(store.run_rows())
+        rows = averaged(store.run_rows(), Samples.parse(DRAWN))
     base = {r.key.source_id: r for r in rows if (r.role, r.via) == ("base", "identity")}
     assert (base["0"].outcome, base["0"].score) == ("right", None)
     assert (base["1"].outcome, base["1"].score, base["1"].answer) == ("intruded", 0.75, " no")
-    assert averaged(rows) is rows
+    assert averaged(rows, None) is rows
 
 
 def test_a_forecast_counts_every_sample() -> None:

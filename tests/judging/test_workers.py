@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -26,7 +27,7 @@ from palimpsest.judging.diagnosis import diagnose
 from palimpsest.judging.evaluation import evaluate
 from palimpsest.judging.recommend import recommend
 from palimpsest.judging.via import parse_via
-from palimpsest.judging.workers import N_DEATHS, HeldModel, Workers, answerer, pieces
+from palimpsest.judging.workers import N_DEATHS, HeldModel, Tally, Workers, answerer, pieces
 from palimpsest.lm.models import (
     ROSETTA_WEIGHTS,
     LanguageModel,
@@ -154,7 +155,7 @@ def test_a_worker_keeps_as_many_models_as_are_asked_in_turns(n_held: int, opened
     answer = answerer()
     for name in "abab":
         here = Opened(name)
-        call = HeldModel(here, cast("Any", None), n_held=n_held)._call(
+        call = HeldModel(here, Mock(shares_memory=False), Tally(), n_held=n_held)._call(
             "generate", ["x"], [0], {"max_new_tokens": 1, "stop": []}
         )
         assert [index for parcel in answer(call) for index, _ in parcel] == [0]

@@ -281,8 +281,9 @@ def forecast_and_show(
         "base", "tuned", "suite", "via", "limit", "scorer", "samples",
         "noise_floor", "until_sure", "n_workers",
     )  # fmt: skip
+    options: dict[str, Any] = {name: asked[name] for name in names if name in asked}
     found = forecast(
-        **{name: asked.get(name) for name in names},
+        **options,
         out=out,
         prices=None if prices is None else PriceTable.read(prices),
         command=command_line(),

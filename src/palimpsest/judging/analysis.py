@@ -279,6 +279,7 @@ class Study(NamedTuple):
     def conjugation(self, via: ViaFacts, sources: Sequence[str]) -> ConjugationResult:
         """Compare them under a conjugation; both answered all of these sources under it."""
         arms = self._arms(via.name, sources)
+        n_fell, n_returned = _returned(arms)
         found = estimate_recovery(
             arms,
             _clusters(sources),
@@ -300,7 +301,8 @@ class Study(NamedTuple):
             p_holm=found.p_value,
             n_lost=found.flips.lost,
             n_gained=found.flips.gained,
-            **_returned(arms),
+            n_fell=n_fell,
+            n_returned=n_returned,
             round_trip=self.answers.mean_of("round_trip", via.name, sources),
             fidelity=self.answers.mean_of("fidelity", via.name, sources),
             survival=self.answers.mean_of("survival", via.name, sources),
@@ -407,12 +409,12 @@ def _clusters(sources: Sequence[str]) -> npt.NDArray[Any]:
     return np.unique(np.asarray(sources), return_inverse=True)[1]
 
 
-def _returned(arms: Arms) -> dict[str, int]:
-    """Return how many examples the tuned model lost, and how many come back."""
+def _returned(arms: Arms) -> tuple[int | None, int | None]:
+    """Return how many examples the tuned model lost, and how many come back; none if graded."""
     if not is_binary(*arms):
-        return {}
+        return None, None
     lost = (arms.base == 1) & (arms.tuned == 0)
-    return {"n_fell": int(lost.sum()), "n_returned": int((lost & (arms.tuned_under == 1)).sum())}
+    return int(lost.sum()), int((lost & (arms.tuned_under == 1)).sum())
 
 
 def _net_gain(arms: Arms) -> float:

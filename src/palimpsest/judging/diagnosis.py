@@ -570,7 +570,8 @@ def ask_models(
             if inferred is not None:
                 tell = None if progress is None else partial(_told, progress, f"{role}, inference")
                 inferred.measure(role, held[role], suite, vias, plan.settings, tell)
-    rows, failed = without_failed(reduce(StoredAnswers.and_then, asked), suite, vias)
+    answered = reduce(StoredAnswers.and_then, asked)
+    rows, failed = without_failed(answered, suite, vias)
     rows, incomplete = without_incomplete(rows, plan.samples)
     return Answered(rows, suite, at_floor, [*notes, *failed, *incomplete], repeated)
 

@@ -270,7 +270,7 @@ def _of_model(
     missing = _missing(questions, store)
     # Prompts that are sent in the same form are asked once, by each time of asking and each sample.
     sent = dict.fromkeys((q.key.model, q.settings.sampling, q.sent) for q in missing)
-    texts = ["\n".join(texts_of(prompt)) for _, prompt in sent]
+    texts = ["\n".join(texts_of(prompt)) for *_, prompt in sent]
     tokens = model.count_tokens(texts)
     counts = "bytes" if tokens is None else "tokenizer"
     if tokens is None:
