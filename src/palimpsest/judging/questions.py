@@ -171,7 +171,7 @@ class Question:
         """A hash of all that decides what the model says; equal requests have equal answers.
 
         That is the model, the prompt as it is sent, text or messages, what ends an answer, how long
-        it may be, and the choices where they are weighed. Which example it is, what its answer is
+        it may be, which sample it is, and the choices where they are weighed. Which example it is, what its answer is
         compared with and which conjugation wrote the prompt play no part.
         """
         settings = self.settings
@@ -179,7 +179,8 @@ class Question:
         if self.by_likelihood:
             parts += ["choices", self.sent_choices]
         else:
-            parts += [settings.max_new_tokens, self.exchange.sent_stops]
+            drawn = None if settings.sampling is None else asdict(settings.sampling)
+            parts += [settings.max_new_tokens, self.exchange.sent_stops, drawn]
         parts += [isinstance(self.sent, str), as_recorded(self.sent)]
         return hashlib.sha256(json.dumps(parts).encode()).digest()[:16]
 
