@@ -171,8 +171,8 @@ class Question:
         """A hash of all that decides what the model says; equal requests have equal answers.
 
         That is the model, the prompt as it is sent, text or messages, what ends an answer, how long
-        it may be, which sample it is, and the choices where they are weighed. Which example it is, what its answer is
-        compared with and which conjugation wrote the prompt play no part.
+        it may be, which sample it is, and the choices where they are weighed. Which example it is,
+        what its answer is compared with and which conjugation wrote the prompt play no part.
         """
         settings = self.settings
         parts: list[object] = [ANSWERS_VERSION, self.key.model, settings.as_lm_eval]
