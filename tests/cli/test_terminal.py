@@ -1,9 +1,12 @@
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from tests.report.diagnosis.factory import VIAS, fake_results
 
-from palimpsest.cli.terminal import progress_bars, rate, show_results
+from palimpsest.cli.terminal import progress_bars, rate, show_results, told_by
+from palimpsest.judging import Workers
+from palimpsest.records import CrewRecord, WorkerRecord
 
 
 def test_the_verdict_of_the_only_cell_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,3 +57,44 @@ def test_slow_answers_are_not_called_none() -> None:
     assert rate(1, 600.0) == "600.0 s an answer"
     assert rate(9, 10.0) == "1.1 s an answer"
     assert rate(4, -1e-9) == rate(4, 0.0) == ""
+
+
+class Crewed:
+    """Stands for workers of which one has been replaced."""
+
+    def record(self) -> CrewRecord:
+        each: dict[str, Any] = {"busy_seconds": 2.0, "n_restarts": 0}
+        return CrewRecord(
+            engine="ray",
+            workers=[
+                WorkerRecord(host="left", n_answers=120, **each),
+                WorkerRecord(host="right", n_answers=60, **{**each, "n_restarts": 2}),
+            ],
+            n_set_aside=1,
+        )
+
+
+def test_what_each_worker_did_stands_below_the_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_bars() as show:
+        tell = told_by(show, cast("Workers", Crewed()))
+        tell("base", 0, 200, 0)
+        tell("base", 200, 200, 0)
+    first, *others = capsys.readouterr().err.splitlines()
+    assert first.startswith("base 200/200")
+    assert others == [
+        "  worker 1 120, left, 60 answers/s",
+        "  worker 2 60, right, 30 answers/s, 2 restarts",
+        "  set aside 1, prompts that end their workers",
+    ]
+
+
+def test_many_workers_are_summed(capsys: pytest.CaptureFixture[str]) -> None:
+    crewed = Crewed()
+    one = crewed.record()
+    many = one.model_copy(update={"workers": one.workers * 12, "n_set_aside": 0})
+    crewed.record = lambda: many  # type: ignore[method-assign]
+    with progress_bars() as show:
+        told_by(show, cast("Workers", crewed))("base", 200, 200, 0)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 + 16 + 1
+    assert lines[-1] == "  8 more 720, 8 restarts"
