@@ -287,6 +287,7 @@ class Study(NamedTuple):
             rng=named_stream(self.seed, f"conjugation {via.name}"),
             n_resamples=self.n_resamples,
         )
+        back = _returned(arms)
         return ConjugationResult(
             name=via.name,
             exact=via.exact,
@@ -302,7 +303,8 @@ class Study(NamedTuple):
             p_holm=found.p_value,
             n_lost=found.flips.lost,
             n_gained=found.flips.gained,
-            **_returned(arms),
+            n_fell=None if back is None else back[0],
+            n_returned=None if back is None else back[1],
             round_trip=self.answers.mean_of("round_trip", via.name, sources),
             fidelity=self.answers.mean_of("fidelity", via.name, sources),
             survival=self.answers.mean_of("survival", via.name, sources),
@@ -375,12 +377,12 @@ class Study(NamedTuple):
         )
 
 
-def _returned(arms: Arms) -> dict[str, int]:
-    """Return how many examples the tuned model lost, and how many come back."""
+def _returned(arms: Arms) -> tuple[int, int] | None:
+    """Return how many examples the tuned model lost, and how many of them come back."""
     if not is_binary(*arms):
-        return {}
+        return None
     lost = (arms.base == 1) & (arms.tuned == 0)
-    return {"n_fell": int(lost.sum()), "n_returned": int((lost & (arms.tuned_under == 1)).sum())}
+    return int(lost.sum()), int((lost & (arms.tuned_under == 1)).sum())
 
 
 def _net_gain(arms: Arms) -> float:

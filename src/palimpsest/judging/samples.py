@@ -134,7 +134,7 @@ def evaluate_samples(
     if samples is None:
         return evaluate(model, suite, vias, settings=settings, progress=progress, **how)
     rows: list[AnswerRow] = []
-    n_before = n_reused_before = 0
+    n_before = n_reused_before = n_reused_now = 0
 
     def tell(n_done: int, n_total: int, n_reused: int) -> None:
         nonlocal n_reused_now

@@ -13,7 +13,7 @@ from palimpsest.lm.models import Generation, LanguageModel
 class Unasked(Workers):
     """Hands out models that answer nothing, so that whatever asks them lives on stored answers."""
 
-    def hold(self, model: LanguageModel) -> LanguageModel:
+    def hold(self, model: LanguageModel, *, n_held: int = 1) -> LanguageModel:
         """Return the model with its answers withheld."""
         return cast("LanguageModel", _Silent(model))
 
