@@ -33,7 +33,7 @@ def suite(n: int = 40) -> Suite:
         name="numbers",
         source_language="en",
         examples=tuple(
-            Example(f"{at}", "count", "en", f"Say {at}:", {"say": [f"{at}"], "other": ["no"]})
+            Example(f"{at}", "count", "en", f"Say {at}:", {"say": (f"{at}",), "other": ("no",)})
             for at in range(n)
         ),
     )

@@ -232,8 +232,9 @@ def forecast_and_show(
     from palimpsest.lm.models import PriceTable
 
     names = ("base", "tuned", "suite", "via", "limit", "scorer", "samples")
+    given: dict[str, Any] = {name: asked.get(name) for name in names}
     found = forecast(
-        **{name: asked.get(name) for name in names},
+        **given,
         out=out,
         prices=None if prices is None else PriceTable.read(prices),
         command=command_line(),
