@@ -279,13 +279,13 @@ class Study(NamedTuple):
     def conjugation(self, via: ViaFacts, sources: Sequence[str]) -> ConjugationResult:
         """Compare them under a conjugation; both answered all of these sources under it."""
         arms = self._arms(via.name, sources)
-        n_fell, n_returned = _returned(arms)
         found = estimate_recovery(
             arms,
             _clusters(sources),
             rng=named_stream(self.seed, f"conjugation {via.name}"),
             n_resamples=self.n_resamples,
         )
+        back = _returned(arms)
         return ConjugationResult(
             name=via.name,
             exact=via.exact,
@@ -301,8 +301,8 @@ class Study(NamedTuple):
             p_holm=found.p_value,
             n_lost=found.flips.lost,
             n_gained=found.flips.gained,
-            n_fell=n_fell,
-            n_returned=n_returned,
+            n_fell=None if back is None else back[0],
+            n_returned=None if back is None else back[1],
             round_trip=self.answers.mean_of("round_trip", via.name, sources),
             fidelity=self.answers.mean_of("fidelity", via.name, sources),
             survival=self.answers.mean_of("survival", via.name, sources),
@@ -409,10 +409,10 @@ def _clusters(sources: Sequence[str]) -> npt.NDArray[Any]:
     return np.unique(np.asarray(sources), return_inverse=True)[1]
 
 
-def _returned(arms: Arms) -> tuple[int | None, int | None]:
-    """Return how many examples the tuned model lost, and how many come back; none if graded."""
+def _returned(arms: Arms) -> tuple[int, int] | None:
+    """Return how many examples the tuned model lost, and how many of them come back."""
     if not is_binary(*arms):
-        return None, None
+        return None
     lost = (arms.base == 1) & (arms.tuned == 0)
     return int(lost.sum()), int((lost & (arms.tuned_under == 1)).sum())
 

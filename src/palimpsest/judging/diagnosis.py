@@ -283,41 +283,66 @@ def _ask_and_analyse(
     return _Found(rows, analysis, suite, answered.at_floor, agreements, warnings)
 
 
-def _ask_until_sure(
-    plan: DiagnosisPlan, run: OpenRun, how: _How, progress: DiagnosisProgress | None
-) -> _Found:
-    """Ask both models in turns, a round at a time."""
-    held = {role: how.workers.hold(model, n_held=2) for role, model in plan.models.items()}
-    told = _Told()
-    rows: list[AnswerRow] = []
-    lacking: dict[str, list[str]] = {}
+class _Turns:
+    """Asks both models in turns; notes every answer, and whatever got none."""
 
-    def ask(role: str, via: Via, suite: Suite, number: int, again: int = 0) -> Sequence[AnswerRow]:
+    def __init__(
+        self, plan: DiagnosisPlan, run: OpenRun, how: _How, progress: DiagnosisProgress | None
+    ) -> None:
+        self._plan = plan
+        self._run = run
+        self._whole = how.whole
+        self._progress = progress
+        self._told = _Told()
+        self.models = {
+            role: how.workers.hold(model, n_held=2) for role, model in plan.models.items()
+        }
+        self.rows: list[AnswerRow] = []
+        """Every answer but those of other batches."""
+        self.lacking: dict[str, list[str]] = {}
+        """By source example: which answers to it are lacking."""
+
+    def __call__(
+        self, role: str, via: Via, suite: Suite, number: int, again: int = 0
+    ) -> Sequence[AnswerRow]:
+        """Ask as :data:`.rounds.Ask` has it."""
         name = f"{role}, again {again}" if again else f"{role}, round {number}"
         found = evaluate_samples(
-            plan.samples,
-            held[role],
+            self._plan.samples,
+            self.models[role],
             suite,
             [via],
-            store=run.store,
+            store=self._run.store,
             role=role,
-            settings=plan.settings,
-            whole="none" if again else how.whole,
+            settings=self._plan.settings,
+            whole="none" if again else self._whole,
             again=again,
-            progress=None if progress is None else told.of(name, progress),
+            progress=None if self._progress is None else self._told.of(name, self._progress),
         )
         if not again:
-            rows.extend(found)
-        together = averaged(found, plan.samples)
+            self.rows.extend(found)
+        together = averaged(found, self._plan.samples)
         answered = {row.key.source_id for row in together}
         for example in via.examples(suite):
             if example.source_id not in answered:
                 name = f"'{example.source_id}' ({role}, {via.name})"
-                lacking.setdefault(example.source_id, []).append(name)
+                self.lacking.setdefault(example.source_id, []).append(name)
         return together
 
+    @property
+    def notes(self) -> list[str]:
+        """What to say of the examples that got no answer."""
+        names = [name for mine in self.lacking.values() for name in mine]
+        return [set_aside(names, len(self.lacking))] if names else []
+
+
+def _ask_until_sure(
+    plan: DiagnosisPlan, run: OpenRun, how: _How, progress: DiagnosisProgress | None
+) -> _Found:
+    """Ask both models in turns, a round at a time."""
+    ask = _Turns(plan, run, how, progress)
     with ExitStack() as stack:
-        for model in held.values():
+        for model in ask.models.values():
             stack.enter_context(closing(model))
         found = ask_in_rounds(
             plan.suite,
@@ -346,14 +371,13 @@ def _ask_until_sure(
         counts = {name: plan.samples.n * getattr(analysis.until_sure, name) for name in _COUNTS}
         analysis = analysis._replace(until_sure=analysis.until_sure.model_copy(update=counts))
     agreements = agreement_with_people(suite)
-    names = [name for mine in lacking.values() for name in mine]
     warnings = [
-        *([set_aside(names, len(lacking))] if names else []),
-        *find_oddities(rows, suite, plan.vias),
+        *ask.notes,
+        *find_oddities(ask.rows, suite, plan.vias),
         *disagreements(agreements),
         *analysis.warnings,
     ]
-    return _Found(rows, analysis, suite, [], agreements, warnings)
+    return _Found(ask.rows, analysis, suite, [], agreements, warnings)
 
 
 _COUNTS = ("n_answers", "n_all")

@@ -53,7 +53,7 @@ _N_POINTS = 120
 """Points of a share at which its distribution is tabulated."""
 
 
-class Pooled(NamedTuple):
+class PooledFigure(NamedTuple):
     """A cell's figure, drawn towards those of the others as far as they are alike."""
 
     mean: float
@@ -62,7 +62,7 @@ class Pooled(NamedTuple):
     """Of 95 % of its posterior, as much of it on either side."""
 
 
-def pooled_shares(successes: Sequence[int], trials: Sequence[int]) -> list[Pooled]:
+def pooled_shares(successes: Sequence[int], trials: Sequence[int]) -> list[PooledFigure]:
     """Return the share of successes in each cell, partially pooled.
 
     Args:
@@ -80,11 +80,14 @@ def pooled_shares(successes: Sequence[int], trials: Sequence[int]) -> list[Poole
     table = _table(successes, trials)
     population = _Population.of(table)
     return [
-        Pooled(share.mean, share.quantiles()) for share in map(population.share, *table.T.tolist())
+        PooledFigure(share.mean, share.quantiles())
+        for share in map(population.share, *table.T.tolist())
     ]
 
 
-def pooled_falls(n_lost: Sequence[int], n_gained: Sequence[int], n: Sequence[int]) -> list[Pooled]:
+def pooled_falls(
+    n_lost: Sequence[int], n_gained: Sequence[int], n: Sequence[int]
+) -> list[PooledFigure]:
     """Return the fall of accuracy in each cell, partially pooled.
 
     Args:
@@ -103,7 +106,7 @@ def pooled_falls(n_lost: Sequence[int], n_gained: Sequence[int], n: Sequence[int
     cells = list(zip(n_lost, n_gained, n, strict=True))
     losing = _Population.of(_table(n_lost, n))
     gaining = _Population.of(_table(n_gained, np.subtract(n, n_lost)))
-    known: dict[tuple[int, int, int], Pooled] = {}
+    known: dict[tuple[int, int, int], PooledFigure] = {}
     for lost, gained, all_ in cells:
         if (lost, gained, all_) not in known:
             fall = _fall(losing.share(lost, all_), gaining.share(gained, all_ - lost))
@@ -206,7 +209,7 @@ def _parameters(odds: Array, spread: Array) -> tuple[Array, Array]:
     return expit(odds) * concentration, expit(-odds) * concentration
 
 
-def _fall(losing: _Share, gaining: _Share) -> Pooled:
+def _fall(losing: _Share, gaining: _Share) -> PooledFigure:
     """Return λ − γ(1 − λ), both being independent."""
     masses = np.diff(gaining.below)
     gains = ((gaining.points[1:] + gaining.points[:-1]) / 2)[masses > 1e-12]
@@ -217,7 +220,7 @@ def _fall(losing: _Share, gaining: _Share) -> Pooled:
         return float(masses @ losing.at_most((fall + gains) / (1 + gains)))
 
     mean = losing.mean - gaining.mean * (1 - losing.mean)
-    return Pooled(mean, Interval(_quantile(at_most, 0.025), _quantile(at_most, 0.975)))
+    return PooledFigure(mean, Interval(_quantile(at_most, 0.025), _quantile(at_most, 0.975)))
 
 
 def _quantile(at_most: Callable[[float], float], level: float) -> float:

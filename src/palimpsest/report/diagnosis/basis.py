@@ -1,4 +1,4 @@
-"""What figures and tables of a diagnosis stand on: how many examples, and what intervals are over.
+"""Words for what figures and tables stand on: how many examples, and what intervals are over.
 
 Every figure and every table of the page says it, in these words.
 """

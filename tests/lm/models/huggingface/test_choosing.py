@@ -12,13 +12,13 @@ from scipy.stats import chisquare
 from tests.lm.models.checkpoints import save_checkpoint
 
 from palimpsest.lm.models import Sampling, load_model
-from palimpsest.lm.models.huggingface.choosing import NOT_FINITE, Drawn
+from palimpsest.lm.models.huggingface.choosing import NOT_FINITE, DrawnTokens
 
 LOGITS = torch.tensor([2.0, 1.0, 0.0, -1.0])
 
 
 def counts(how: Sampling, n: int = 4000) -> list[int]:
-    rows = Drawn(how, [[at] for at in range(n)])
+    rows = DrawnTokens(how, [[at] for at in range(n)])
     tokens = Counter(rows.choose(LOGITS.repeat(n, 1)[:, None]))
     return [tokens[token] for token in range(len(LOGITS))]
 
@@ -39,8 +39,8 @@ def test_top_p_keeps_the_likeliest_tokens_that_reach_it() -> None:
 
 
 def test_rows_keep_their_numbers_when_others_leave() -> None:
-    def drawn(prompts: list[list[int]]) -> Drawn:
-        return Drawn(Sampling(1.0), prompts)
+    def drawn(prompts: list[list[int]]) -> DrawnTokens:
+        return DrawnTokens(Sampling(1.0), prompts)
 
     logits = torch.zeros(1, 1, 1000)
     together, alone = drawn([[1], [2], [3]]), drawn([[3]])
@@ -52,7 +52,7 @@ def test_rows_keep_their_numbers_when_others_leave() -> None:
 def test_a_row_without_finite_logits_has_no_token() -> None:
     logits = torch.zeros(3, 1, 4)
     logits[0, 0, 1], logits[1, 0, 2], logits[2, 0, :3] = float("nan"), float("inf"), -float("inf")
-    found = Drawn(Sampling(1.0), [[1], [2], [3]]).choose(logits)
+    found = DrawnTokens(Sampling(1.0), [[1], [2], [3]]).choose(logits)
     assert found == [NOT_FINITE, NOT_FINITE, 3]
 
 

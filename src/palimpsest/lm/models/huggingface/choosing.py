@@ -1,4 +1,4 @@
-"""Which token comes next: the most probable, or one that is drawn."""
+"""Choice of the token that comes next: the most probable one, or one that is drawn."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NOT_FINITE = -1
 """In place of a token where the logits are NaN or infinite, so that none can be chosen."""
 
 
-class Chooser(Protocol):
+class TokenChooser(Protocol):
     """Chooses the next token of each row of a batch."""
 
     def choose(self, logits: torch.Tensor, first: int = 0) -> list[int]:
@@ -41,7 +41,7 @@ class MostProbable:
         """Do nothing: all rows are alike."""
 
 
-class Drawn:
+class DrawnTokens:
     """Tokens that are drawn, each row by random numbers of its own.
 
     A uniform number picks the first token whose cumulated probability reaches it, in the order of

@@ -14,9 +14,9 @@ from transformers.cache_utils import Cache, DynamicCache
 
 from palimpsest.lm.models.huggingface.choosing import (
     NOT_FINITE,
-    Chooser,
-    Drawn,
+    DrawnTokens,
     MostProbable,
+    TokenChooser,
 )
 from palimpsest.lm.models.huggingface.memory import (
     CacheMemory,
@@ -264,8 +264,8 @@ def new_decoder(
     return RecomputingDecoder(model, prompts, sampling)
 
 
-def _chooser(sampling: Sampling | None, prompts: Sequence[Sequence[int]]) -> Chooser:
-    return MostProbable() if sampling is None else Drawn(sampling, prompts)
+def _chooser(sampling: Sampling | None, prompts: Sequence[Sequence[int]]) -> TokenChooser:
+    return MostProbable() if sampling is None else DrawnTokens(sampling, prompts)
 
 
 def can_branch(model: Network) -> bool:
