@@ -76,7 +76,6 @@ SHOWN_OF_SWEEPS = {
         ["share_of_mixture", "forgetting", "net_recovery", "inference_share", "bias_share"],
     ),
     "tuning": ("finetune.n_steps", None, [*OF_TUNING]),
-    "new_tuning": ("finetune.n_steps", None, [*OF_TUNING]),
     "ways": (
         "tuned_with",
         None,
@@ -93,7 +92,7 @@ SHOWN_OF_SWEEPS = {
     ),
 }
 """Name of a sweep's table to the key, the key of the groups, and the measures that are shown."""
-JUDGED = ("converged", "long", "quadratic", "fourier", "claims")
+JUDGED = ("converged", "long", "claims")
 """Sweeps over seeds, by which C1 to C5 are judged."""
 N_TASKS = 4
 """Tasks in the discrete set of the preset `tiny`."""
