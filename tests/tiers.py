@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 from hypothesis import settings
 
 OTHER_TIER = re.compile(
@@ -19,6 +20,11 @@ OTHER_TIER = re.compile(
 # meets other examples each time; a run that goes over all tiers meets ten times as many at once.
 settings.register_profile("default tier", deadline=None, max_examples=10)
 settings.register_profile("all tiers", deadline=None, max_examples=100)
+
+
+def slow(value: object) -> ParameterSet:
+    """Return a value of a parameter with which a test is slow."""
+    return pytest.param(value, marks=pytest.mark.slow)
 
 
 class Tiers:

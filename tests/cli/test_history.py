@@ -27,6 +27,7 @@ def runs(scripted: Scripted, tmp_path_factory: pytest.TempPathFactory) -> list[P
     return paths
 
 
+@pytest.mark.slow
 def test_a_change_is_clear_by_holm_and_no_change_is_none(runs: list[Path]) -> None:
     found = compare_runs(runs)
     assert [run.overall.verdict for run in found.runs] == ["kept", "kept", "lost"]
@@ -82,6 +83,7 @@ def test_fail_on_worse_looks_at_the_newest_change_alone(
     assert ended.code == code
 
 
+@pytest.mark.slow
 def test_what_is_no_history_is_refused(
     palimpsest: Palimpsest, runs: list[Path], scripted: Scripted, tmp_path: Path
 ) -> None:

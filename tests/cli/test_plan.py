@@ -48,6 +48,7 @@ def test_a_pilot_of_ten_prompts_says_what_a_verdict_takes_and_costs(
     assert {path.name for path in (out / "figures").iterdir()} == {"plan.png", "plan.svg"}
 
 
+@pytest.mark.slow
 def test_a_plan_may_lie_in_the_folder_of_its_pilot_which_stays_a_run(
     palimpsest: Palimpsest, pilots: Path
 ) -> None:
@@ -60,6 +61,7 @@ def test_a_plan_may_lie_in_the_folder_of_its_pilot_which_stays_a_run(
     assert (pilots / "lost" / "run.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_pilot_without_a_fall_plans_for_kept_and_says_how_to_plan_for_a_fall(
     palimpsest: Palimpsest, pilots: Path
 ) -> None:

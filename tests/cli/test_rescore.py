@@ -30,6 +30,7 @@ def results_of(run: Path) -> Results:
     return Results.model_validate_json((run / "results.json").read_bytes())
 
 
+@pytest.mark.slow
 def test_right_answers_in_sentences_are_no_loss_and_the_scorer_that_finds_them_says_kept(
     palimpsest: Palimpsest, sentences: tuple[str, str, str], tmp_path: Path
 ) -> None:

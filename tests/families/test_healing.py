@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 from tests.families.pairs import asked, save_adapted, save_pair
 from tests.lm.models.checkpoints import ARCHITECTURES, byte_level_tokenizer, random_network
+from tests.tiers import slow
 
 from palimpsest.errors import UserError
 from palimpsest.families import Family, HealingRecipe, heal, load_target, parse_recipe, restore
@@ -118,7 +119,7 @@ def test_layers_that_the_files_do_not_name_are_not_trained(
         heal(family_of(pair), target, tmp_path / "healing", changed(SHORT, n_texts=2, n_prompts=2))
 
 
-@pytest.mark.parametrize("architecture", ["llama", "gpt2", "gemma3"])
+@pytest.mark.parametrize("architecture", [slow("llama"), "gpt2", slow("gemma3")])
 def test_the_member_the_written_model_and_peft_s_adapter_are_one_model(
     tmp_path: Path, target: Target, architecture: str
 ) -> None:
@@ -137,6 +138,7 @@ def test_the_member_the_written_model_and_peft_s_adapter_are_one_model(
     assert not torch.allclose(torch.tensor(scores), torch.tensor(tuned), atol=1e-2)
 
 
+@pytest.mark.slow
 def test_an_adapter_is_healed_on_top_of_its_base(tmp_path: Path, target: Target) -> None:
     base, adapter = save_adapted(tmp_path)
     family = Family(f"hf:{base}", f"hf:{base},adapter={adapter}")
@@ -158,6 +160,7 @@ def test_a_tuned_model_with_more_tokens_is_healed(tmp_path: Path, target: Target
     assert asked(family.model(member)) == asked(load_model(f"hf:{tmp_path / 'written'}"))
 
 
+@pytest.mark.slow
 def test_the_loss_on_the_base_s_text_falls(
     pair: tuple[Path, Path], target: Target, tmp_path: Path
 ) -> None:
@@ -168,6 +171,7 @@ def test_the_loss_on_the_base_s_text_falls(
         assert last[1] < 0.9 * first[1], replay
 
 
+@pytest.mark.slow
 def test_the_divergence_on_the_target_holds_the_tuned_model(
     pair: tuple[Path, Path], target: Target, tmp_path: Path
 ) -> None:
@@ -179,6 +183,7 @@ def test_the_divergence_on_the_target_holds_the_tuned_model(
     assert held.record.losses[-1][2] < 0.5 * free.record.losses[-1][2]
 
 
+@pytest.mark.slow
 def test_the_seed_decides_and_nothing_else(
     pair: tuple[Path, Path], target: Target, healed: Path, tmp_path: Path
 ) -> None:
@@ -194,7 +199,12 @@ class _Killed(BaseException):
 
 
 @pytest.mark.parametrize(
-    "place", [("healing, replay", N_TOGETHER), ("healing, answers", 6), ("healing, steps", 28)]
+    "place",
+    [
+        slow(("healing, replay", N_TOGETHER)),
+        slow(("healing, answers", 6)),
+        ("healing, steps", 28),
+    ],
 )
 def test_a_training_that_was_stopped_ends_with_the_same_weights(
     pair: tuple[Path, Path], target: Target, healed: Path, tmp_path: Path, place: tuple[str, int]
@@ -380,7 +390,7 @@ def test_without_peft_the_command_that_installs_it_is_named(
     assert "pip install 'peft" in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["texts.json", "state.safetensors", WEIGHTS])
+@pytest.mark.parametrize("name", ["texts.json", slow("state.safetensors"), slow(WEIGHTS)])
 def test_a_full_disk_is_named_and_leaves_nothing_that_looks_whole(
     pair: tuple[Path, Path],
     target: Target,

@@ -70,6 +70,7 @@ def test_tokens_are_those_of_the_prompts_that_are_missing(tmp_path: Path) -> Non
     assert (base.seconds, found.n_sampled, base.n_on_file) == (None, 0, 0)
 
 
+@pytest.mark.slow
 def test_what_is_on_file_is_not_counted(tmp_path: Path) -> None:
     models = pair()
     diagnose(**models, suite=SUITE, via=VIAS, out=tmp_path / "run", n_resamples=100)

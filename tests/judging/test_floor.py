@@ -93,6 +93,7 @@ def test_a_run_that_goes_on_decides_alike_and_asks_nothing_again(tmp_path: Path)
 
 
 @pytest.mark.usefixtures("empty_figures")
+@pytest.mark.slow
 def test_answers_of_a_run_that_asked_everything_change_nothing(tmp_path: Path) -> None:
     whole = run(tmp_path / "run", a_pair(), a_suite(skips_floor=False))
     assert [cell.name for cell in whole.cells] == ["a", "b", "c"]
@@ -142,6 +143,7 @@ def test_guessing_among_choices_is_a_floor() -> None:
 
 
 @pytest.mark.usefixtures("empty_figures")
+@pytest.mark.slow
 def test_a_run_judged_anew_keeps_its_floor(tmp_path: Path) -> None:
     before = diagnose(
         *a_pair(), suite=a_suite(), via=["upper"], out=tmp_path / "run", whole="all",

@@ -191,6 +191,7 @@ def test_intervals_of_g_hold_though_the_prompts_that_decide_it_are_rare() -> Non
     assert n_held / n_samples >= 0.9  # 0.95 less three standard errors of 200 samples
 
 
+@pytest.mark.slow
 def test_a_diagnosis_has_inference_of_every_cell_and_way_of_asking(tmp_path: Path) -> None:
     base = Chooser({" What": 0.9, " 12": 0.1}, rest=-0.5, name="base")
     tuned = Chooser({" What": 0.2, " 12": 0.8}, rest=-0.7, name="tuned")

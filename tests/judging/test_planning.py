@@ -34,6 +34,7 @@ def _needed(found: EvaluationPlan, verdict: str, which: int = 0) -> int:
     return n
 
 
+@pytest.mark.slow
 def test_what_is_assumed_is_planned_as_it_is_and_the_others_at_the_nearest_truth() -> None:
     found = _quick(0.95, 0.85, 0.0)
     assert [(one.verdict, one.is_assumed) for one in found.verdicts] == [
@@ -90,12 +91,14 @@ def test_the_smallest_fall_shrinks_with_the_root_of_the_prompts() -> None:
     assert many.ci95[0] <= many.fall <= (many.ci95[1] or 1)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_plan() -> None:
     one, other = (_quick(0.9, 0.8, 0.0).to_json() for _ in range(2))
     assert one == other
     assert json.loads(one)["schema"] == "palimpsest.plan/1"
 
 
+@pytest.mark.slow
 def test_what_lies_between_lost_and_suppressed_is_said_to_be_undecidable() -> None:
     found = _quick(0.95, 0.9, 0.4)
     assert not any(one.is_assumed for one in found.verdicts)

@@ -145,6 +145,7 @@ def test_a_run_that_is_interrupted_and_continued_ends_as_one_that_is_not(
     assert found.plain == whole.plain
 
 
+@pytest.mark.slow
 def test_a_run_that_is_extended_begins_with_the_examples_that_it_had(tmp_path: Path) -> None:
     models = base(), tuned()
     small = run(*models, suite_of(25), tmp_path)

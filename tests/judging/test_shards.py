@@ -154,6 +154,7 @@ def test_shards_of_other_diagnoses_are_refused(
         merge([shards[0], tmp_path / "quarter", shards[2]], tmp_path / "merged")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_no_shard_is_refused(arguments: dict[str, Any], tmp_path: Path) -> None:
     diagnose(**arguments, out=tmp_path / "one")
     with pytest.raises(UserError, match=r"is no shard"):
@@ -172,6 +173,7 @@ def test_folders_that_disagree_about_an_answer_are_refused(
         merge([*shards, again], tmp_path / "merged")
 
 
+@pytest.mark.slow
 def test_merging_asks_nobody(
     arguments: dict[str, Any], shards: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -120,6 +120,7 @@ def test_a_prompt_that_kills_its_workers_is_set_aside_and_all_others_are_answere
     assert ("7", "identity") not in lacking
 
 
+@pytest.mark.slow
 def test_a_diagnosis_leaves_such_an_example_out_and_names_it(tmp_path: Path) -> None:
     words = ["word"] * 30
     words[3] = POISON
@@ -131,6 +132,7 @@ def test_a_diagnosis_leaves_such_an_example_out_and_names_it(tmp_path: Path) -> 
     assert f"{N_DEATHS} workers died answering: '3' (base, identity)" in note
 
 
+@pytest.mark.slow
 def test_a_run_in_rounds_names_such_an_example_as_well(tmp_path: Path) -> None:
     words = ["word"] * 30
     words[3] = POISON
@@ -182,6 +184,7 @@ def opened(name: str) -> Opened:
     return Opened(name)
 
 
+@pytest.mark.slow
 def test_likelihoods_of_such_a_prompt_are_no_numbers(tmp_path: Path) -> None:
     with held(MortalModel(str(tmp_path)), 1) as model:
         scored = model.score(["a", POISON, "b"], [["a", "x"]] * 3)
@@ -192,6 +195,7 @@ def test_likelihoods_of_such_a_prompt_are_no_numbers(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_workers_that_die_of_everything_are_a_mistake(tmp_path: Path) -> None:
     with (
         held(MortalModel(str(tmp_path)), 1) as model,

@@ -16,6 +16,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from tests.integrations.inspect_ai.conftest import BORNE
 from tests.loops import run_to_end
+from tests.tiers import slow
 
 from palimpsest.integrations.lm_eval.model import ConjugateLM
 from palimpsest.judging.evaluation import evaluate
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from inspect_ai.model import GenerateConfig, ModelOutput
 
 SPECS = [*CONJUGATIONS, "leet|rot13", "pig-latin|upper", "protect(leet)", "protect(upper,numbers)"]
+QUICK = ("identity", "leet", "pig-latin", "protect(leet)")
 PROMPT = "Input: What is 5 plus 7?\nOutput:"
 STOPS: tuple[list[str], ...] = ([], ["END"], ["\n", "User:"], ["<|im_end|>", "7"], ["ab", "·"])
 PLAIN = ("yes END more", " No. 7 of 12\nUser: ab", "It·is <|im_end|> so", "a\\b ab", "")
@@ -178,7 +180,7 @@ def raws(via: str) -> list[str]:
     return list(dict.fromkeys((*PLAIN, *map(parse_conjugation(via).apply, PLAIN))))
 
 
-@pytest.mark.parametrize("via", SPECS)
+@pytest.mark.parametrize("via", [via if via in QUICK else slow(via) for via in SPECS])
 def test_every_caller_reads_an_answer_as_the_exchange_does(via: str) -> None:
     read_alike(via, zip(itertools.cycle(STOPS[1:4]), raws(via), strict=False))
 
