@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from palimpsest.lm.models import can_score, load_model
+from palimpsest.lm.models import Sampling, can_score, load_model
 from palimpsest.lm.prompts import Message, Prompt
 
 CHOICES = [" red", " 12 and more", ""]
+DRAWN = [Sampling(1.5), Sampling(1.5), Sampling(1.5, number=2), Sampling(1e-4)]
+"""Answers are drawn in each of these ways."""
 WAYS: dict[str, dict[str, Any]] = {
     "to the line's end": {"stop": ["\n"]},
     "until decided": {"decided": lambda _, text: len(text) > 6},
@@ -52,6 +54,13 @@ def likelihoods(model: Any, prompts: list[Prompt]) -> dict[str, Any]:
     }
 
 
+def samples(model: Any, prompts: list[Prompt], how: Sampling) -> list[str]:
+    """Return what is drawn of the answers."""
+    with model.sampling(how):
+        told = dict(model.generate(prompts, max_new_tokens=12, stop=["\n"]))
+    return [told[index].text for index in range(len(prompts))]
+
+
 def main(folder: Path) -> None:
     """Ask all models, a base and its adapter by one engine."""
     asked = json.loads((folder / "asked.json").read_text("utf-8"))
@@ -66,6 +75,7 @@ def main(folder: Path) -> None:
     found["member"] = answers(models["member"], prompts)
     models["member"].close()
     found |= likelihoods(models["tuned"], prompts[-81:])
+    found["samples"] = [samples(models["tuned"], prompts[-41:-1], how) for how in DRAWN]
     found["facts"] = dict(models["tuned"].describe())
     models["tuned"].close()
     (folder / "found.json").write_text(json.dumps(found), "utf-8")

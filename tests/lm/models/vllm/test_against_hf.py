@@ -140,6 +140,17 @@ def test_the_likeliest_next_tokens_are_the_same(
     assert [list(map(tuple, row)) for row in found["next"]] == tuned["next"]
 
 
+def test_samples_are_the_same_again_others_by_number_and_greedy_when_cold(
+    found: dict[str, Any], prompts: list[Any]
+) -> None:
+    first, again, second, cold = found["samples"]
+    assert first == again
+    assert sum(one != other for one, other in zip(first, second, strict=True)) > 10
+    here = load_model(f"hf:{ROSETTA_WEIGHTS / 'tuned'}")
+    told = dict(here.generate(prompts_of(prompts[-41:-1]), max_new_tokens=12, stop=["\n"]))
+    assert cold == [told[index].text for index in range(40)]
+
+
 def test_the_facts_name_the_engine(found: dict[str, Any]) -> None:
     assert found["facts"]["engine"].startswith("vllm")
 
