@@ -79,9 +79,15 @@ def is_alive(pid: int) -> bool:
     """Return whether a process does anything still."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"
+
+
+def wait_for_answers(folder: Path, process: subprocess.Popen[str], old: set[int]) -> None:
+    """Wait until somebody new answers, or the program has ended."""
+    while process.poll() is None and not workers_of(folder) - old:
+        time.sleep(0.02)
 
 
 def gone(pids: set[int], seconds: float) -> bool:

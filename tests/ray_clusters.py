@@ -66,7 +66,7 @@ def local_cluster(*machines: dict[str, Any]) -> Iterator[LocalCluster]:
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 0, "include_dashboard": False, "_system_config": _HASTY}
-    cluster: Any = Cluster(initialize_head=True, head_node_args=head)  # type: ignore[no-untyped-call]
+    cluster: Any = Cluster(initialize_head=True, head_node_args=head)
     try:
         made = LocalCluster(cluster)
         for machine in machines:

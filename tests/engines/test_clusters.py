@@ -60,7 +60,7 @@ def test_a_model_that_needs_more_gpus_than_a_worker_has_is_a_mistake(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
-    staff = ProcessStaff(list, 2)
+    staff = ProcessStaff(gpu_teller, 2)
     staff.need(2)
     with pytest.raises(UserError, match=r"needs 4 GPUs for each.* 2 for each of 2\.\n.*workers 1"):
         staff.need(4)
@@ -110,7 +110,7 @@ class FakeRay:
 
 def test_gpus_of_several_machines_are_not_those_of_one() -> None:
     with pytest.raises(UserError, match=r"needs 8 GPUs on one machine, .* more than 4\."):
-        ActorStaff(FakeRay(4, 4, 4), list, 1).need(8)
-    ActorStaff(FakeRay(4, 4, 4), list, 1).need(4)
+        ActorStaff(FakeRay(4, 4, 4), gpu_teller, 1).need(8)
+    ActorStaff(FakeRay(4, 4, 4), gpu_teller, 1).need(4)
     with pytest.raises(UserError, match=r"no machine of the Ray cluster has more than 0\.\nAdd a"):
-        ActorStaff(FakeRay(0), list, 1).need(2)
+        ActorStaff(FakeRay(0), gpu_teller, 1).need(2)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.killing import N_KILLS, gone, rows_in, start, whole, workers_of
+from tests.killing import N_KILLS, gone, rows_in, start, wait_for_answers, whole, workers_of
 from tests.ray_clusters import LocalCluster, local_cluster
 
 pytest.importorskip("ray", reason="needs the package ray")
@@ -111,9 +110,3 @@ def test_ctrl_c_leaves_no_actor_behind(tmp_path: Path, cluster: LocalCluster) ->
         assert process.wait(60) != 0
     assert seen
     assert gone(seen, 20)
-
-
-def wait_for_answers(folder: Path, process: subprocess.Popen[str], old: set[int]) -> None:
-    """Wait until somebody new answers, or the program has ended."""
-    while process.poll() is None and not workers_of(folder) - old:
-        time.sleep(0.05)

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.killing import N_KILLS, gone, rows_in, start, whole, workers_of
+from tests.killing import N_KILLS, gone, rows_in, start, wait_for_answers, whole, workers_of
 
 pytestmark = [
     pytest.mark.slow,
@@ -25,9 +25,8 @@ def test_a_driver_that_is_killed_twenty_times_ends_with_the_rows_of_one(tmp_path
     seen: set[int] = set()
     for _ in range(N_KILLS):
         with start(folder, "processes") as process:
-            assert process.stdout is not None
-            process.stdout.readline()
-            time.sleep(rng.uniform(0.0, 2.0))
+            wait_for_answers(folder, process, seen)
+            time.sleep(rng.uniform(0.0, 0.3))
             seen |= workers_of(folder)
             process.send_signal(rng.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGINT]))
         assert gone(seen, 20), "a worker outlived its driver"
