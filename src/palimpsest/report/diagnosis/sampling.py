@@ -1,4 +1,4 @@
-"""Which examples a page shows of a run that is too large for it."""
+"""Sample of the examples that a page shows, of a run that is too large for it."""
 
 from __future__ import annotations
 
