@@ -1,16 +1,16 @@
-"""Which examples a page shows of a run that is too large for it."""
+"""Sample of the examples that a page shows, of a run that is too large for it."""
 
 from __future__ import annotations
 
 from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from palimpsest.files import digest
 from palimpsest.records import columns_of
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ class SourceIndex:
         """
         rank = np.empty(len(self._names), np.int64)
         hashes = [
-            digest(f"page {seed} {name}".encode("utf-8", "surrogatepass")) for name in self._names
+            sha256(f"page {seed} {name}".encode("utf-8", "surrogatepass")).digest()
+            for name in self._names
         ]
         drawn = sorted(range(len(hashes)), key=hashes.__getitem__)
         rank[drawn] = np.arange(len(drawn))
