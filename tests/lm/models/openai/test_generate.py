@@ -17,6 +17,7 @@ from tests.loops import run_to_end
 from palimpsest.errors import UserError
 from palimpsest.lm.models.openai.endpoint import EndpointModel
 from palimpsest.lm.models.protocol import Generation
+from palimpsest.lm.models.sampling import Sampling
 from palimpsest.lm.prompts import Message, Prompt
 
 
@@ -46,6 +47,19 @@ def test_both_apis_answer(server: FaultServer) -> None:
     answers = ask(endpoint(server.url), ["Say 2", chat])
     assert [answer.text for answer in answers] == [" 2", " hello"]
     assert {body.get("prompt") for body in server.bodies} == {"Say 2", None}
+
+
+def test_samples_are_asked_for_at_their_temperature_and_greedy_answers_at_none(
+    server: FaultServer,
+) -> None:
+    model = endpoint(server.url)
+    for number in (1, 2):
+        with model.sampling(Sampling(0.7, number=number)):
+            ask(model, ["Say 2"])
+    ask(model, ["Say 2"])
+    assert [body["temperature"] for body in server.bodies] == [0.7, 0.7, 0]
+    assert server.bodies[0]["seed"] != server.bodies[1]["seed"]
+    assert "seed" not in server.bodies[2]
 
 
 def test_tokens_are_counted_as_the_server_counts_them(server: FaultServer) -> None:
