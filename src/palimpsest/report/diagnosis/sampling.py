@@ -113,4 +113,5 @@ class SourceIndex:
         source, via = np.nonzero((there[0] > 0) & (there[1] > 0) & (there[0] != there[1]))
         cell = self._cell[self._order[self._ends[source]]]
         lost = there[0, source, via] == 2
-        return (cell * self._n[2] + via) * 2 + lost, source
+        kinds = (cell * self._n[2] + via) * 2 + lost
+        return kinds.astype(np.int64), source.astype(np.int64)
