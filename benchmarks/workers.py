@@ -93,10 +93,17 @@ def compare(name: str, pair: tuple[str, str], suite: str, limit: int, engines: l
 def memory(pids: Sequence[int]) -> float:
     """Return how many MiB processes take, pages in common once between them."""
     statuses = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
-    servers = {int(re.search(r"^PPid:\s+(\d+)", text, re.M)[1]) for text in statuses}  # type: ignore[index]
+    servers = {_number(r"^PPid:\s+(\d+)", text) for text in statuses}
     everyone = [*pids, *(servers - {os.getpid()})]  # what was imported before they were forked
     texts = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in everyone]
-    return sum(int(re.search(r"^Pss: +(\d+)", text, re.M)[1]) for text in texts) / 1024  # type: ignore[index]
+    return sum(_number(r"^Pss: +(\d+)", text) for text in texts) / 1024
+
+
+def _number(pattern: str, text: str) -> int:
+    """Return the number in a line of a file of ``/proc``."""
+    found = re.search(pattern, text, re.M)
+    assert found is not None, f"no line {pattern}"
+    return int(found[1])
 
 
 def megabytes_of(folder: Path, dtype: str, n_workers: int) -> float:

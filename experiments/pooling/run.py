@@ -152,14 +152,18 @@ def _answers(
         return n, lost, flips - lost
     found = []
     for flip, lose in zip(*cells, strict=True):
-        n = lost = gained = 0
-        while n < 200 and (n < 20 or _newcombe(lost, gained, n)[0] <= 0):
-            flips = rng.binomial(10, flip)
-            losses = rng.binomial(flips, lose)
-            n, lost, gained = n + 10, lost + losses, gained + flips - losses
-        found.append((n, lost, gained))
+        found.append(_until_clear(rng, float(flip), float(lose)))
     counts = np.array(found).T
     return counts[0], counts[1], counts[2]
+
+
+def _until_clear(rng: np.random.Generator, flip: float, lose: float) -> tuple[int, int, int]:
+    n = lost = gained = 0
+    while n < 200 and (n < 20 or _newcombe(lost, gained, n)[0] <= 0):
+        flips = int(rng.binomial(10, flip))
+        losses = int(rng.binomial(flips, lose))
+        n, lost, gained = n + 10, lost + losses, gained + flips - losses
+    return n, lost, gained
 
 
 def _newcombe(lost: int, gained: int, n: int) -> tuple[float, float]:
