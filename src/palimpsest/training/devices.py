@@ -94,7 +94,7 @@ class LaunchedProcesses(Processes):
 
     def __init__(self, device: str) -> None:
         try:
-            from accelerate import Accelerator  # type: ignore[import-untyped]
+            from accelerate import Accelerator
         except ImportError:
             raise MissingExtraError(
                 "Trainings in several processes", package="accelerate", extra="trainer"

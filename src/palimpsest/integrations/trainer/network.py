@@ -29,7 +29,7 @@ def on_first_rank(trainer: Trainer, decide: Callable[[], Result]) -> Result:
     """
     if trainer.args.world_size == 1:
         return decide()
-    from accelerate.utils import broadcast_object_list  # type: ignore[import-untyped]
+    from accelerate.utils import broadcast_object_list
 
     failure: Exception | None = None
     found: Result | None = None
