@@ -27,9 +27,12 @@ def test_an_address_where_nobody_listens_is_told_at_once(scheme: str) -> None:
         assert time.monotonic() - started < 5
 
 
-def test_other_addresses_are_left_to_ray() -> None:
+def test_other_addresses_are_left_to_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    knocked: list[object] = []
+    monkeypatch.setattr(socket, "create_connection", lambda *given, **_: knocked.append(given))
     for address in ("auto", "local", "anyscale://cluster"):
         _knock(address)
+    assert not knocked
 
 
 @pytest.mark.slow

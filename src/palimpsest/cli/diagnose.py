@@ -123,16 +123,12 @@ def diagnose(
         "seed": seed,
         **({} if samples is None else {"samples": samples}),
     }
+    again: dict[str, Any] = {"noise_floor": noise_floor, "until_sure": until_sure}
     if plan:
-        how = {"noise_floor": noise_floor, "until_sure": until_sure}
-        n_workers = n_planned(engine, workers)
-        forecast_and_show(
-            {**asked, **how, "n_workers": n_workers}, out, prices, quiet=quiet, as_json=json
-        )
+        planned = {**asked, **again, "n_workers": n_planned(engine, workers)}
+        forecast_and_show(planned, out, prices, quiet=quiet, as_json=json)
         return
-    measured: dict[str, Any] = {
-        "inference": inference, "noise_floor": noise_floor, "until_sure": until_sure,
-    }  # fmt: skip
+    measured = {"inference": inference, **again}
     held_by = workers_of(engine, workers, address)
     if shard is not None:
         _refuse_in_shard({**measured, "budget": budget, "fail_on": fail_on})

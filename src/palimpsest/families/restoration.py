@@ -215,10 +215,7 @@ def restore(
     judged = _not_trained_on(aim, wanted, train)
     vias = distinct_vias([parse_via(spec, built) for spec in _specs(via, built)])
     method: dict[str, Any] = {"seed": seed, "n_resamples": n_resamples, "started": started}
-    with (
-        closing(family),
-        open_run(out, command, **method, workers=workers) as run,
-    ):
+    with closing(family), open_run(out, command, **method, workers=workers) as run:
         run.folder.record(run.folder.config or {"command": command})
         ends = {BASE: family.base, TUNED: family.tuned}
         findings = examine_quickly(ends, built)

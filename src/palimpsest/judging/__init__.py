@@ -14,7 +14,7 @@ if TYPE_CHECKING:
         rewrite_report,
         suite_info,
     )
-    from palimpsest.judging.diagnosis import ALWAYS_VIA, default_vias, diagnose
+    from palimpsest.judging.diagnosis import diagnose
     from palimpsest.judging.doctor import Examination, examine_pair, examine_quickly
     from palimpsest.judging.dry_run import Forecast, ModelForecast, forecast
     from palimpsest.judging.evaluation import evaluate, settings_for
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from palimpsest.judging.rescoring import rescore
     from palimpsest.judging.rounds import ask_in_rounds
     from palimpsest.judging.shards import Shard, answer_shard, merge
+    from palimpsest.judging.subject import ALWAYS_VIA, default_vias
     from palimpsest.judging.verdicts import clearly_fell, fall_interval
     from palimpsest.judging.via import Via, distinct_vias, parse_via
     from palimpsest.judging.whole import Whole

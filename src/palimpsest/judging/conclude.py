@@ -240,7 +240,7 @@ def rewrite_report(path: Path | str, *, page_megabytes: float | None = None) -> 
 
     Args:
         path: The run folder.
-        page_megabytes: As for :func:`palimpsest.report.write_report`.
+        page_megabytes: Of single answers on the page; by default so much that it stays below 5 MB.
 
     Raises:
         UserError: The folder is not a finished run.

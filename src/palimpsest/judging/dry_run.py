@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from palimpsest.judging.conclude import open_run
-from palimpsest.judging.diagnosis import DiagnosisPlan, prepare_diagnosis
 from palimpsest.judging.evaluation import asked_as, evaluate, questions_for
 from palimpsest.judging.questions import Question, Settings
 from palimpsest.judging.rounds import FIRST_ROUND
 from palimpsest.judging.samples import Samples
+from palimpsest.judging.subject import DiagnosisPlan, prepare_diagnosis
 from palimpsest.lm import texts_of
 from palimpsest.lm.models import Chargeable, LanguageModel, Movable, PriceTable
 from palimpsest.lm.suites import Suite

@@ -24,7 +24,7 @@ from palimpsest.judging.questions import (
     prepare_questions,
 )
 from palimpsest.judging.via import Via, distinct_vias
-from palimpsest.judging.whole import Whole, WholeAnswers
+from palimpsest.judging.whole import AskedWhole, Whole
 from palimpsest.lm import (
     Likelihood,
     Prompt,
@@ -171,7 +171,7 @@ class _Evaluation:
         self._again = again
         self._progress = progress
         self._asked_as = asked_as(model, again)
-        self._sample = WholeAnswers(ways, whole)
+        self._sample = AskedWhole(ways, whole)
         self._places = [np.zeros(len(examples), np.int64) for _, examples in ways]
         self._n_total = sum(map(len, self._places))
         self._n_done = self._n_reused = 0

@@ -15,14 +15,8 @@ from typing import Any, Self
 
 from palimpsest.errors import UserError
 from palimpsest.judging.conclude import open_run
-from palimpsest.judging.diagnosis import (
-    DiagnosisProgress,
-    ask_models,
-    configuration,
-    diagnose,
-    known_beforehand,
-    prepare_diagnosis,
-)
+from palimpsest.judging.diagnosis import DiagnosisProgress, ask_models, diagnose
+from palimpsest.judging.subject import configuration, known_beforehand, prepare_diagnosis
 from palimpsest.judging.unasked import Unasked
 from palimpsest.judging.workers import Workers
 from palimpsest.lm.models import parse_model_spec

@@ -28,7 +28,7 @@ def sample_rank(source_id: str) -> str:
     return digest(f"palimpsest whole {source_id}")
 
 
-class WholeAnswers:
+class AskedWhole:
     """Which wrong answers of an evaluation are asked to their end.
 
     In a sample these are the first of each cell under each way of asking if they are wrong, and,
