@@ -92,17 +92,14 @@ def compare(name: str, pair: tuple[str, str], suite: str, limit: int, engines: l
 
 def memory(pids: Sequence[int]) -> float:
     """Return how many MiB processes take, pages in common once between them."""
-    statuses = [Path(f"/proc/{pid}/status").read_text() for pid in pids]
-    servers = {_number(r"^PPid:\s+(\d+)", text) for text in statuses}
-    everyone = [*pids, *(servers - {os.getpid()})]  # what was imported before they were forked
-    texts = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in everyone]
-    return sum(_number(r"^Pss: +(\d+)", text) for text in texts) / 1024
+    servers = {_number(pid, "status", "PPid") for pid in pids} - {os.getpid()}
+    # What was imported before they were forked is the servers' as well.
+    return sum(_number(pid, "smaps_rollup", "Pss") for pid in (*pids, *servers)) / 1024
 
 
-def _number(pattern: str, text: str) -> int:
-    """Return the number in a line of a file of ``/proc``."""
-    found = re.search(pattern, text, re.M)
-    assert found is not None, f"no line {pattern}"
+def _number(pid: int, file: str, name: str) -> int:
+    found = re.search(rf"^{name}:\s+(\d+)", Path(f"/proc/{pid}/{file}").read_text(), re.M)
+    assert found is not None
     return int(found[1])
 
 
