@@ -228,9 +228,8 @@ class PairedAnswers:
             if plain is not None and plain is not mine:
                 at = plain.at[mine.of("number")[block]]
                 beside = taken(self._rows, plain.of("position")[at[at >= 0]])
-                prompts = {
-                    source: prompt for source, prompt in columns_of(beside, "source_id", "prompt")
-                }
+                for source, prompt in columns_of(beside, "source_id", "prompt"):
+                    prompts[source] = prompt
             for row in rows:
                 own = {row.key.source_id: row.prompt} if plain is mine else prompts
                 kinds = flags_of(seen_answer(row, own))
