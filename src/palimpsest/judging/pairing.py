@@ -170,9 +170,7 @@ class PairedAnswers:
     def _numbers(self, sources: Sequence[str]) -> Numbers:
         return np.fromiter(map(self._number.__getitem__, sources), np.intp, len(sources))
 
-    def _found(
-        self, role: str, via: str, sources: Sequence[str]
-    ) -> tuple[_Column, npt.NDArray[np.int32]]:
+    def _found(self, role: str, via: str, sources: Sequence[str]) -> tuple[_Column, Numbers]:
         """Return the answers of a model under a via, and which of them are to the sources."""
         mine = self._of.get((role, via))
         mine = _Column.empty(len(self._names)) if mine is None else mine
@@ -230,8 +228,8 @@ class PairedAnswers:
             if plain is not None and plain is not mine:
                 at = plain.at[mine.of("number")[block]]
                 beside = taken(self._rows, plain.of("position")[at[at >= 0]])
-                known = columns_of(beside, "source_id", "prompt")
-                prompts = {values[0]: values[1] for values in known}
+                for source, prompt in columns_of(beside, "source_id", "prompt"):
+                    prompts[source] = prompt
             for row in rows:
                 own = {row.key.source_id: row.prompt} if plain is mine else prompts
                 kinds = flags_of(seen_answer(row, own))
