@@ -22,6 +22,7 @@ BENCHMARKS = (
     "browse",
     "bookkeeping",
     "analysis",
+    "rounds",
     "workers",
     "lm_eval_tasks",
 )
