@@ -114,7 +114,7 @@ def test_the_title_stands_in_the_figure_and_an_axis_says_what_it_measures(drawin
     found = texts(drawing)
     assert drawing.title in found
     words = ["accuracy", "recovery", "share", "forgetting", "error", "steps", "loss", "exemplars"]
-    words.append("probability")
+    words += ["probability", "fall"]
     assert any(word in text for text in found if text != drawing.title for word in words)
 
 

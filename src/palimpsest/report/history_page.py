@@ -79,6 +79,7 @@ def falls_of_cells(found: History) -> Drawing | None:
             axes.set_title(clipped(visible(cell), 30))
             _name_runs(axes, len(runs), len(found.runs))
         sheet.figure.supxlabel("run, the newest last", size=9)
+        sheet.figure.supylabel("fall, points", size=9)
 
     said = (
         f"{visible(cell)}: "

@@ -516,7 +516,8 @@ def test_twenty_thousand_answers_can_be_paged_and_searched_without_waiting(
     page: Page, tmp_path: Path
 ) -> None:
     rows = fake_rows(20_000)
-    path = write_report(tmp_path, fake_results(vias=VIAS[:1], cells=CELLS[:1]), rows)
+    results = fake_results(vias=VIAS[:1], cells=CELLS[:1])
+    path = write_report(tmp_path, results, rows, page_megabytes=20)
     assert path.stat().st_size < 20 * 2**20
     visit = Visit(page, path)
     assert visit.status() == "10,000 of 10,000 prompts"

@@ -167,7 +167,7 @@ def test_what_is_left_out_of_the_page_is_said() -> None:
     page = render_page(results, [], prompt_data(rows, max_bytes=10_000, max_characters=50))
     assert "3 more cells are in cells.csv and results.json" in page
     assert page.count("<summary>Every conjugation in") == MAX_CELL_TABLES
-    assert "answers are left out</strong>" in page
+    assert f"of {len(rows):,} answers</strong>, to keep this file small" in page
     assert "very long texts have lost their middle" in page
 
 
