@@ -170,7 +170,9 @@ class PairedAnswers:
     def _numbers(self, sources: Sequence[str]) -> Numbers:
         return np.fromiter(map(self._number.__getitem__, sources), np.intp, len(sources))
 
-    def _found(self, role: str, via: str, sources: Sequence[str]) -> tuple[_Column, Numbers]:
+    def _found(
+        self, role: str, via: str, sources: Sequence[str]
+    ) -> tuple[_Column, npt.NDArray[np.int32]]:
         """Return the answers of a model under a via, and which of them are to the sources."""
         mine = self._of.get((role, via))
         mine = _Column.empty(len(self._names)) if mine is None else mine

@@ -45,7 +45,7 @@ def place(
         UserError: It does not fit on all of them together.
     """
     with from_extra("Models over several GPUs", package="accelerate", extra="trainer"):
-        from accelerate import infer_auto_device_map  # type: ignore[import-untyped]
+        from accelerate import infer_auto_device_map
     n_bytes = sum(each.numel() for each in network.parameters()) * dtype.itemsize
     room = {device: int(_WEIGHTS_SHARE * each) for device, each in free.items()}
     placed: Placed = infer_auto_device_map(
