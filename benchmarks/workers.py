@@ -108,7 +108,11 @@ def megabytes_of(folder: Path, dtype: str, n_workers: int) -> float:
     with Workers(make_engine("processes", workers=n_workers)) as workers:
         model = workers.hold(load_model(f"hf:{folder},dtype={dtype},batch_tokens=512"))
         asked = [f"Number {n} is" for n in range(64 * n_workers)]
-        dict(model.generate(asked, max_new_tokens=1))
+        everyone = False
+        while not everyone:  # who is still loading has a copy that it will let go
+            dict(model.generate(asked, max_new_tokens=1))
+            found = workers.record()
+            everyone = found is not None and all(each.n_answers for each in found.workers)
         pids = workers.processes()
         assert len(pids) == n_workers
         return memory(pids)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -100,6 +101,12 @@ def free_memory(device: torch.device) -> None:
     """Collect what nobody refers to any more, and give cached blocks back to the device."""
     gc.collect()
     empty_cache(device)
+
+
+def trim_heap() -> None:
+    """Give freed memory back to the system: glibc keeps blocks of up to 32 MB, as weights are."""
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def empty_cache(device: torch.device) -> None:

@@ -28,7 +28,7 @@ from palimpsest.lm.models.huggingface.loading import (
     load_tokenizer,
     without_weights,
 )
-from palimpsest.lm.models.huggingface.memory import free_memory
+from palimpsest.lm.models.huggingface.memory import free_memory, trim_heap
 from palimpsest.lm.models.huggingface.options import HuggingFaceOptions
 from palimpsest.lm.models.huggingface.shared_weights import SharedWeights
 from palimpsest.lm.models.huggingface.spreading import Placed, fits, free_memory_of_gpus, place
@@ -164,6 +164,7 @@ class HuggingFaceModel(CausalModel):
         with self._shared[0].alone():
             network = self.open_network()
             self._shared[0].put(network)
+            trim_heap()
         return network
 
     def _placed(self) -> Placed | None:
@@ -210,6 +211,7 @@ class HuggingFaceModel(CausalModel):
             fused = self._fuse()
             if fused is not None:
                 fused.share(self._shared[1])
+                trim_heap()
         return fused
 
     def _fuse(self) -> FusedLlama | None:
