@@ -16,7 +16,7 @@ from palimpsest.families.finished import RESTORATION_FILE
 from palimpsest.families.front import BASE, TUNED, Candidate, Evidence
 from palimpsest.families.healing import HealingRecipe
 from palimpsest.families.member import Member
-from palimpsest.families.target import Target, example_digest, load_target, score_of
+from palimpsest.families.target import Target, example_digest, load_target
 from palimpsest.judging import (
     PLAIN,
     OpenRun,
@@ -38,7 +38,7 @@ from palimpsest.judging import (
 )
 from palimpsest.lm.models import LanguageModel
 from palimpsest.lm.suites import Suite, load_suite
-from palimpsest.records import THRESHOLDS, AnswerRow, Estimate, Plain, Restoration
+from palimpsest.records import THRESHOLDS, AnswerRow, Estimate, Plain, Restoration, score_of
 from palimpsest.report import percent, write_restoration
 from palimpsest.stats import in_first_half
 

@@ -18,7 +18,7 @@ from palimpsest.files import digest, digest_json
 from palimpsest.judging import Settings, settings_for
 from palimpsest.lm.models import LanguageModel
 from palimpsest.lm.suites import Example, Suite, load_suite
-from palimpsest.records import THRESHOLDS, AnswerRow, TargetInfo
+from palimpsest.records import THRESHOLDS, AnswerRow, TargetInfo, score_of
 
 Array = npt.NDArray[np.float64]
 
@@ -187,11 +187,6 @@ def example_digest(example: Example, target: Target) -> str:
     prompt = example.prompt
     plain = prompt if isinstance(prompt, str) else [[each.role, each.content] for each in prompt]
     return digest_json([plain, *(example.choices if target.is_text else ())])
-
-
-def score_of(row: AnswerRow) -> float:
-    """Return the score of an answer, from 0 to 1."""
-    return float(row.outcome == "right") if row.score is None else row.score
 
 
 def _bits(row: AnswerRow) -> float:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from palimpsest.errors import UserError
 from palimpsest.families.finished import TRACE_FILE
 from palimpsest.families.steps import Step, find_steps, has_ended, output_folder
-from palimpsest.families.target import Target, load_target, score_of
+from palimpsest.families.target import Target, load_target
 from palimpsest.families.training_curve import AskedCheckpoint, traced
 from palimpsest.judging import (
     PLAIN,
@@ -32,7 +32,7 @@ from palimpsest.judging import (
 )
 from palimpsest.lm.models import LanguageModel, load_model
 from palimpsest.lm.suites import Suite, default_suite, load_suite
-from palimpsest.records import THRESHOLDS, AnswerRow, Trace
+from palimpsest.records import THRESHOLDS, AnswerRow, Trace, score_of
 from palimpsest.report import write_trace
 
 PATIENCE_SECONDS = 3600.0

@@ -31,6 +31,7 @@ from palimpsest.records import (
     UntilSure,
     Verdict,
     columns_of,
+    points,
 )
 from palimpsest.stats import (
     Arms,
@@ -396,10 +397,7 @@ class _PlainPrompts(Mapping[str, str]):
 def _scores(rows: Iterable[AnswerRow]) -> dict[str, float]:
     """Return the scores of answers by their source."""
     columns = columns_of(rows, "source_id", "outcome", "score")
-    return {
-        source: float(outcome == "right") if score is None else score
-        for source, outcome, score in columns
-    }
+    return {source: points(outcome, score) for source, outcome, score in columns}
 
 
 def _clusters(sources: Sequence[str]) -> npt.NDArray[Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from palimpsest.judging.analysis import Analysis, Findings, Study, ViaFacts, disagreement, seen
-from palimpsest.judging.pairing import PLAIN, PairedAnswers, score_of
+from palimpsest.judging.pairing import PLAIN, PairedAnswers
 from palimpsest.judging.rounds import FIRST_ROUND, PairedScores, Rounds
 from palimpsest.judging.sequential import Decision, Sequences, ViaSequences, sequences
 from palimpsest.judging.verdicts import (
@@ -27,6 +27,7 @@ from palimpsest.records import (
     ConjugationResult,
     Plain,
     UntilSure,
+    score_of,
 )
 from palimpsest.stats import holm
 

@@ -287,7 +287,7 @@ class _Turns:
     ) -> Sequence[AnswerRow]:
         """Ask as :data:`.rounds.Ask` has it."""
         name = f"{role}, again {again}" if again else f"{role}, round {number}"
-        found = evaluate_samples(
+        stored = evaluate_samples(
             self._plan.samples,
             self.models[role],
             suite,
@@ -299,6 +299,7 @@ class _Turns:
             again=again,
             progress=None if self._progress is None else self._told.of(name, self._progress),
         )
+        found = list(stored)  # read once: they are few
         if not again:
             self.rows.extend(found)
         together = averaged(found, self._plan.samples)

@@ -141,7 +141,8 @@ def forecast(
                 sampled = _sampled(plan, role, model, run.store, n_sample)
                 n_sampled += sampled.n_asked
                 found = _of_model(role, model, questions, run.store, sampled, prices)
-                found = replace(found, n_again=sum(" again " in q.key.model for q in questions))
+                own = model.fingerprint
+                found = replace(found, n_again=sum(q.key.model != own for q in questions))
                 if least is not None:
                     found = _until_sure(found, _missing(least, run.store))
                 models.append(_shared(found, n_workers) if isinstance(model, Movable) else found)

@@ -15,7 +15,7 @@ import numpy as np
 
 from palimpsest.errors import UserError
 from palimpsest.judging.conclude import read_results
-from palimpsest.judging.pairing import PLAIN, score_of
+from palimpsest.judging.pairing import PLAIN
 from palimpsest.judging.samples import averaged
 from palimpsest.records import (
     THRESHOLDS,
@@ -28,6 +28,7 @@ from palimpsest.records import (
     HistoryRun,
     Results,
     RunFolder,
+    score_of,
 )
 from palimpsest.stats import estimate_forgetting, holm, named_stream
 

@@ -13,7 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from palimpsest.judging.flags import flags_of, seen_answer
-from palimpsest.records import ATTEMPTED, AnswerRow, Outcome, answer_flag, columns_of, taken
+from palimpsest.records import (
+    ATTEMPTED,
+    AnswerRow,
+    Outcome,
+    answer_flag,
+    columns_of,
+    points,
+    taken,
+)
 
 PLAIN = "identity"
 """The via of plain prompts in an answer row."""
@@ -35,11 +43,6 @@ _UNKNOWN = math.nan
 
 Numbers = npt.NDArray[np.intp]
 """Of sources, or of answers; (n,)."""
-
-
-def score_of(row: AnswerRow) -> float:
-    """Return the score of an answer from 0 to 1; 1 is right."""
-    return float(row.outcome == "right") if row.score is None else row.score
 
 
 class AnswerTable(Protocol):
@@ -119,7 +122,7 @@ class PairedAnswers:
             mine.position.append(at)
             mine.cell.append(self._cells.setdefault(cell, len(self._cells)))
             mine.outcome.append(_CODES[outcome])
-            mine.score.append(float(outcome == "right") if score is None else score)
+            mine.score.append(points(outcome, score))
             mine.round_trip.append(_UNKNOWN if round_trip is None else round_trip)
             mine.fidelity.append(_UNKNOWN if fidelity is None else fidelity)
             mine.survival.append(_UNKNOWN if survival is None else survival)

@@ -24,11 +24,11 @@ import numpy as np
 
 from palimpsest.errors import UserError
 from palimpsest.files import digest
-from palimpsest.judging.pairing import PLAIN, ROLES, score_of
+from palimpsest.judging.pairing import PLAIN, ROLES
 from palimpsest.judging.sequential import CellScores, Decision, Weights, decide, weigh
 from palimpsest.judging.via import Via
 from palimpsest.lm.suites import Suite
-from palimpsest.records import THRESHOLDS, AnswerRow, RunFolder
+from palimpsest.records import THRESHOLDS, AnswerRow, RunFolder, score_of
 from palimpsest.stats import Array
 
 FIRST_ROUND = 20

@@ -16,11 +16,10 @@ from typing import Any, Self
 
 from palimpsest.errors import UserError
 from palimpsest.judging.evaluation import EvaluationProgress, Settings, evaluate_stored
-from palimpsest.judging.pairing import score_of
 from palimpsest.judging.via import Via
 from palimpsest.lm.models import CanSample, LanguageModel, Sampling
 from palimpsest.lm.suites import Suite
-from palimpsest.records import AnswerRow, Drawn, StoredAnswers
+from palimpsest.records import AnswerRow, Drawn, StoredAnswers, score_of
 from palimpsest.specs import Spec
 
 MOST_SAMPLES = 1000

@@ -20,6 +20,7 @@ from palimpsest.lm.models import (
     N_SHARED,
     AsksInOtherBatches,
     Decided,
+    DrawsAnswers,
     Generation,
     LanguageModel,
     Movable,
@@ -231,7 +232,7 @@ class Tally:
         """Prompts that are given up."""
 
 
-class HeldModel:
+class HeldModel(DrawsAnswers):
     """A model that workers hold; what concerns no weights is asked of the one here.
 
     A prompt whose answer ends :data:`N_DEATHS` workers is set aside: it gets an empty answer with
@@ -251,7 +252,6 @@ class HeldModel:
         self._tally = tally
         self._as_lm_eval = False
         self._other_batches = 0
-        self._sampling: Sampling | None = None
         self.n_answers: Counter[int] = Counter()
         """By worker."""
         self._memory = SharedMemory() if self._crew.shares_memory else None
@@ -292,15 +292,6 @@ class HeldModel:
             yield
         finally:
             self._other_batches = 0
-
-    @contextmanager
-    def sampling(self, how: Sampling) -> Iterator[None]:
-        """Draw answers for a while, as the model itself would."""
-        self._sampling = how
-        try:
-            yield
-        finally:
-            self._sampling = None
 
     def generate(
         self,

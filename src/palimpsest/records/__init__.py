@@ -13,6 +13,8 @@ if TYPE_CHECKING:
         AnswerRow,
         Outcome,
         answer_flag,
+        points,
+        score_of,
     )
     from palimpsest.records.failures import explained
     from palimpsest.records.families import (
@@ -107,8 +109,8 @@ __all__ = [
     "Prior", "Provenance", "Remedied", "Restoration", "Results", "RunFolder", "Scoring", "Sittings",
     "SmallestFall", "StoredAnswers", "SuiteInfo", "TargetInfo", "Trace", "TraceCheckpoint",
     "UntilSure", "Usage", "Verdict", "Window", "WorkerRecord", "WriterLock", "answer_flag",
-    "columns_of", "commit_of", "explained", "platform_facts", "read_measurements", "sit_down",
-    "taken", "versions",
+    "columns_of", "commit_of", "explained", "platform_facts", "points", "read_measurements",
+    "score_of", "sit_down", "taken", "versions",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -103,3 +103,13 @@ class AnswerRow(NamedTuple):
     def attempted(self) -> bool:
         """Whether it is intruded by its form alone."""
         return answer_flag(ATTEMPTED) in self.all_flags
+
+
+def points(outcome: Outcome, score: float | None) -> float:
+    """Return from 0 to 1 how right an answer is: its graded score, or 1 where it is right."""
+    return float(outcome == "right") if score is None else score
+
+
+def score_of(row: AnswerRow) -> float:
+    """Return the :func:`points` of an answer."""
+    return points(row.outcome, row.score)

@@ -21,7 +21,15 @@ from palimpsest.report.figure import (
     draw_intervals,
 )
 from palimpsest.report.page import PageFigure, render
-from palimpsest.report.text import clipped, p_value, percent, percent_interval, relation, visible
+from palimpsest.report.text import (
+    clipped,
+    how_many,
+    p_value,
+    percent,
+    percent_interval,
+    relation,
+    visible,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -118,9 +126,8 @@ def _drawing(found: History, shown: Sequence[HistoryFigures], *, name: str, titl
 
 
 def _basis(ns: Sequence[int], where: str) -> str:
-    ends = f"{min(ns):,}" if len(set(ns)) == 1 else f"{min(ns):,} to {max(ns):,}"
     return (
-        f"n = {ends} source examples {where}; 95 % intervals of each run, over its source "
+        f"{how_many(ns)} {where}; 95 % intervals of each run, over its source "
         "examples, not adjusted for the number of runs."
     )
 

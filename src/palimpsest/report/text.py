@@ -6,7 +6,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from palimpsest.records import THRESHOLDS
@@ -332,3 +332,17 @@ def _picture(code: int) -> str:
     if code == 0x7F:
         return "␡"
     return "\ufffd" if code >= 0xD800 else f"⟦U+{code:04X}⟧"
+
+
+def how_many(ns: Iterable[int], what: str = "source examples") -> str:
+    """Return how many there are; the least and the most, where they differ.
+
+    Example:
+        >>> how_many([40, 40]), how_many([1200, 40], "prompts")
+        ('n = 40 source examples', 'n = 40 to 1,200 prompts')
+    """
+    known = sorted(set(ns))
+    if not known:
+        return f"n = 0 {what}"
+    ends = f"{known[0]:,}" if len(known) == 1 else f"{known[0]:,} to {known[-1]:,}"
+    return f"n = {ends} {what}"

@@ -28,16 +28,16 @@ if TYPE_CHECKING:
         can_score,
     )
     from palimpsest.lm.models.rosetta import ROSETTA_WEIGHTS
-    from palimpsest.lm.models.sampling import CanSample, Sampling
+    from palimpsest.lm.models.sampling import CanSample, DrawsAnswers, Sampling
     from palimpsest.lm.models.scripted import ScriptedModel
     from palimpsest.lm.models.specs import in_form, load_model, parse_model_spec
 
 __all__ = [
     "N_SHARED", "ROSETTA_WEIGHTS", "AsksAsLmEval", "AsksInOtherBatches", "Budget", "CanSample",
-    "Chargeable", "Decided", "Generation", "Joint", "LanguageModel", "Movable", "NextToken",
-    "Origin", "PriceTable", "Sampling", "ScoringUnavailableError", "ScriptedModel", "SharesWeights",
-    "ShowsTokens", "SpreadOverGpus", "TellsIfAsked", "TellsMargins", "TellsNextTokens",
-    "WritesPrompts", "can_score", "in_form", "load_model", "parse_model_spec",
+    "Chargeable", "Decided", "DrawsAnswers", "Generation", "Joint", "LanguageModel", "Movable",
+    "NextToken", "Origin", "PriceTable", "Sampling", "ScoringUnavailableError", "ScriptedModel",
+    "SharesWeights", "ShowsTokens", "SpreadOverGpus", "TellsIfAsked", "TellsMargins",
+    "TellsNextTokens", "WritesPrompts", "can_score", "in_form", "load_model", "parse_model_spec",
 ]  # fmt: skip
 
 lazy_face(globals())

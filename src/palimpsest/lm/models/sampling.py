@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -64,3 +64,19 @@ class CanSample(Protocol):
 
     def sampling(self, how: Sampling) -> AbstractContextManager[None]:
         """Draw answers rather than decode greedily for a while; the fingerprint does not follow."""
+
+
+class DrawsAnswers:
+    """Keeps how answers are drawn, for a model that looks it up when it is asked."""
+
+    _sampling: Sampling | None = None
+    """Greedily, unless it says otherwise."""
+
+    @contextmanager
+    def sampling(self, how: Sampling) -> Iterator[None]:
+        """Draw answers for a while (:class:`CanSample`)."""
+        self._sampling = how
+        try:
+            yield
+        finally:
+            self._sampling = None

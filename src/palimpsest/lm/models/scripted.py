@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 
 from palimpsest.errors import UserError
 from palimpsest.files import digest, parse_json, read_bytes
 from palimpsest.lm.models.protocol import Decided, Finish, Generation
-from palimpsest.lm.models.sampling import Sampling
+from palimpsest.lm.models.sampling import DrawsAnswers
 from palimpsest.lm.prompts import Prompt
 from palimpsest.lm.stops import first_stop
 from palimpsest.specs import Spec
 
 
-class ScriptedModel:
+class ScriptedModel(DrawsAnswers):
     """A language model that answers by calling a function.
 
     Words count as tokens. A candidate's score is 0 if the scripted answer starts with it, spaces
@@ -44,7 +43,6 @@ class ScriptedModel:
         fingerprint: str | None = None,
     ) -> None:
         self._answers = answer
-        self._sample = 0
         self.spec = name
         self.fingerprint = fingerprint or digest(f"scripted:{name}")
 
@@ -52,18 +50,12 @@ class ScriptedModel:
         """Say that no network is behind the answers."""
         return {"architecture": "scripted answers", "fingerprint": self.fingerprint}
 
-    @contextmanager
-    def sampling(self, how: Sampling) -> Iterator[None]:
-        """Give one of the answers after the other (:class:`.CanSample`)."""
-        self._sample = how.number - 1
-        try:
-            yield
-        finally:
-            self._sample = 0
-
     def _answer(self, prompt: Prompt) -> str:
         found = self._answers(prompt)
-        return found if isinstance(found, str) else found[self._sample % len(found)]
+        if isinstance(found, str):
+            return found
+        number = 1 if self._sampling is None else self._sampling.number
+        return found[(number - 1) % len(found)]
 
     def generate(
         self,

@@ -5,27 +5,12 @@ Every figure and every table of the page says it, in these words.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from palimpsest.records import Results
 
 NO_INTERVALS = "no intervals"
-
-
-def how_many(ns: Iterable[int], what: str = "source examples") -> str:
-    """Return how many there are; the least and the most, where they differ.
-
-    Example:
-        >>> how_many([40, 40]), how_many([1200, 40], "prompts")
-        ('n = 40 source examples', 'n = 40 to 1,200 prompts')
-    """
-    known = sorted(set(ns))
-    if not known:
-        return f"n = 0 {what}"
-    ends = f"{known[0]:,}" if len(known) == 1 else f"{known[0]:,} to {known[-1]:,}"
-    return f"n = {ends} {what}"
 
 
 def of_accuracies(results: Results) -> str:

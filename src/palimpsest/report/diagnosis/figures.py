@@ -15,7 +15,6 @@ from matplotlib.ticker import PercentFormatter
 
 from palimpsest.report.diagnosis.basis import (
     NO_INTERVALS,
-    how_many,
     of_accuracies,
     of_differences,
     of_falls,
@@ -41,6 +40,7 @@ from palimpsest.report.figure import (
 from palimpsest.report.text import (
     clipped,
     conjugation_label,
+    how_many,
     percent,
     percent_interval,
     ratio,

@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 
 from palimpsest.records import THRESHOLDS
 from palimpsest.report.diagnosis.answer import answer_in_three_lines
-from palimpsest.report.diagnosis.basis import how_many, of_accuracies, of_differences, of_falls
+from palimpsest.report.diagnosis.basis import of_accuracies, of_differences, of_falls
 from palimpsest.report.diagnosis.explained_answers import Suspect
 from palimpsest.report.diagnosis.next_steps import next_steps
 from palimpsest.report.diagnosis.prompts import PromptData
@@ -28,6 +28,7 @@ from palimpsest.report.text import (
     flips_text,
     floor_text,
     guessing_text,
+    how_many,
     noise_text,
     number,
     p_value,

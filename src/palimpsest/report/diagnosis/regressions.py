@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from palimpsest.records import columns_of, taken
+from palimpsest.records import columns_of, points, taken
 from palimpsest.report.text import clipped
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def worst_regressions(
         if row_via == _PLAIN or (row_via == via and role == "tuned"):
             mine = found[source]
             mine.at[role, row_via] = at
-            mine.score[role, row_via] = float(outcome == "right") if score is None else score
+            mine.score[role, row_via] = points(outcome, score)
             if (role, row_via) == ("base", _PLAIN):
                 mine.cell = cell
     fallen = [each for _, each in sorted(found.items()) if each.fall > 0]

@@ -38,7 +38,7 @@ from palimpsest.lm.models.huggingface.options import THINKING_TOKENS
 from palimpsest.lm.models.huggingface.small_networks import DividedDecoder, one_core_threads
 from palimpsest.lm.models.huggingface.tokenization import PromptEncoder
 from palimpsest.lm.models.protocol import Decided, Generation, Joint, NextToken
-from palimpsest.lm.models.sampling import Sampling
+from palimpsest.lm.models.sampling import DrawsAnswers
 from palimpsest.lm.prompts import Prompt
 from palimpsest.lm.stops import open_thought, without_thought
 
@@ -61,7 +61,7 @@ _SMALL_BYTES = 256 * 2**20
 them read the weights, and a copy may be made for a faster form of the same network."""
 
 
-class CausalModel(ABC):
+class CausalModel(DrawsAnswers, ABC):
     """A causal network, asked in batches; where it comes from, a subclass says.
 
     Sampling, minimum lengths, penalties and the like in the generation configuration are ignored:
@@ -126,7 +126,6 @@ class CausalModel(ABC):
         self._thinking_tokens = thinking_tokens
         self._as_lm_eval = False
         self._other_batches = 0
-        self._sampling: Sampling | None = None
         self._network: PreTrainedModel | None = None
         self._fast: PreTrainedModel | FusedLlama | None = None  # :attr:`_fastest`
         self._threads: ThreadPoolExecutor | None = None
@@ -203,15 +202,6 @@ class CausalModel(ABC):
             yield
         finally:
             self._other_batches = 0
-
-    @contextmanager
-    def sampling(self, how: Sampling) -> Iterator[None]:
-        """Draw answers for a while (:class:`.CanSample`)."""
-        self._sampling = how
-        try:
-            yield
-        finally:
-            self._sampling = None
 
     @contextmanager
     def in_form(self, form: bool | None) -> Iterator[None]:

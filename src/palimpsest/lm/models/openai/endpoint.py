@@ -6,7 +6,7 @@ import math
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
 from typing import TypeVar
@@ -52,7 +52,7 @@ from palimpsest.lm.models.protocol import (
     NextToken,
     ScoringUnavailableError,
 )
-from palimpsest.lm.models.sampling import Sampling
+from palimpsest.lm.models.sampling import DrawsAnswers
 from palimpsest.lm.network import open_tls, proxy_of
 from palimpsest.lm.prompts import Prompt, valid_unicode
 from palimpsest.lm.stops import answer_start, end_of_answer
@@ -66,7 +66,7 @@ _NO_SCORES = frozenset({400, 404, 405, 422, 501})
 _PROBE = ("The cat sat on the", " mat")
 
 
-class EndpointModel:
+class EndpointModel(DrawsAnswers):
     """A model behind ``/v1/chat/completions`` or ``/v1/completions``, asked greedily.
 
     Requests run in the background, several at a time, and are repeated after faults that may
@@ -86,7 +86,6 @@ class EndpointModel:
         self.spec = spec.text
         self.options = options
         self.account = Account()
-        self._sampling: Sampling | None = None
         self._no_scores: ScoringUnavailableError | None = None
         self._can_score = False
         self._tokens = TokenTable()
@@ -147,15 +146,6 @@ class EndpointModel:
         """
         self.account.price = budget.prices.of(self.options.model, self.options.url)
         self.account.budget = budget
-
-    @contextmanager
-    def sampling(self, how: Sampling) -> Iterator[None]:
-        """Let the server draw answers for a while (:class:`.CanSample`)."""
-        self._sampling = how
-        try:
-            yield
-        finally:
-            self._sampling = None
 
     def generate(
         self,
@@ -285,9 +275,7 @@ class EndpointModel:
             try:
                 found = await self._complete(session, request, api)
             except RefusedError as refusal:
-                path = request(self.account.dialect).path
-                error = as_user_error(refusal, self.options, path)
-                raise (error if refusal.of_account else UnansweredPromptError(error)) from None
+                raise self._unanswered(refusal, request(self.account.dialect).path) from None
             except UnanswerablePromptError as error:  # it must not end the run
                 return self._unanswerable(error.why, time.monotonic() - started)
             self.account.n_filtered += found.finish == "filtered"
@@ -315,6 +303,11 @@ class EndpointModel:
             self.account.dialect = replace(self.account.dialect, stops=False)
             found = await session.ask(note, read)
         return found
+
+    def _unanswered(self, refusal: RefusedError, path: str) -> Exception:
+        """Return how a refusal ends: the run if it is about the account, else the prompt."""
+        error = as_user_error(refusal, self.options, path)
+        return error if refusal.of_account else UnansweredPromptError(error)
 
     def _unanswerable(self, why: OfPrompt, seconds: float) -> Generation:
         self.account.n_too_long += why == "too long"
@@ -376,8 +369,7 @@ class EndpointModel:
             try:
                 told = await session.ask(request, parse_next_tokens)
             except RefusedError as refusal:
-                error = as_user_error(refusal, self.options, request(self.account.dialect).path)
-                raise (error if refusal.of_account else UnansweredPromptError(error)) from None
+                raise self._unanswered(refusal, request(self.account.dialect).path) from None
             except UnanswerablePromptError:
                 return ()
             if told is None:

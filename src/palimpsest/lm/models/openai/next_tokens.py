@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
-from palimpsest.lm.models.openai.replies import WrongReplyError, first_choice, is_logprob
+from palimpsest.lm.models.openai.replies import PART, WrongReplyError, first_choice, is_logprob
 from palimpsest.lm.models.openai.requests import Api, ApiRequest, Dialect, generation_request
 from palimpsest.lm.models.openai.wording import wording
 from palimpsest.lm.models.protocol import NextToken
 from palimpsest.lm.prompts import Prompt, plain_text
-
-_PART = "\ufffd"
 
 
 class TokenChance(NamedTuple):
@@ -114,7 +112,7 @@ def parse_next_tokens(value: Mapping[str, object]) -> list[TokenChance] | None:
     for text, chance in pairs:
         if not (isinstance(text, str) and is_logprob(chance)):
             raise WrongReplyError("log-probabilities that are none")
-        found.append(TokenChance(text.rstrip(_PART), min(cast(float, chance), 0.0)))
+        found.append(TokenChance(text.rstrip(PART), min(cast(float, chance), 0.0)))
     return sorted(found, key=lambda told: -told.log_probability) or None
 
 

@@ -26,7 +26,7 @@ _DEEPEST = 6
 _SHORTEST_SECRET = 8
 """Keys below this length are placeholders such as ``EMPTY``, and may be ordinary words."""
 
-_PART = "\ufffd"
+PART = "\ufffd"
 """How servers write a token that holds only a part of a character's bytes."""
 
 _ROUNDING = 1e-3
@@ -388,7 +388,7 @@ def continuation_logprob(echo: Echo, prompt: str, candidate: str) -> float | Non
     starts = _starts(echo, text)
     if starts is not None:
         used = _between(echo, starts, first, len(text))
-    elif _PART in "".join(echo.tokens):
+    elif PART in "".join(echo.tokens):
         used = _behind(echo, text, first)
     else:
         used = []
@@ -418,7 +418,7 @@ def _starts(echo: Echo, text: str) -> list[int] | None:
         for space in ("", " "):  # and SentencePiece may write a space
             if joined.startswith(space + text, start):
                 return [other - start - len(space) for other in starts]
-    return None if _PART in joined else _given_offsets(echo, text)
+    return None if PART in joined else _given_offsets(echo, text)
 
 
 def _given_offsets(echo: Echo, text: str) -> list[int] | None:
@@ -439,7 +439,7 @@ def _behind(echo: Echo, text: str, first: int) -> list[float | None]:
     n_new = 1 if echo.n_new_tokens is None else echo.n_new_tokens
     tokens = echo.tokens[: len(echo.tokens) - n_new]
     context = _blurred(text[:first])
-    if context.endswith(_PART) and _blurred(text[first : first + 1]) == _PART:
+    if context.endswith(PART) and _blurred(text[first : first + 1]) == PART:
         return []
     for n_before in (0, 1):  # a start token in front
         if _blurred("".join(tokens[n_before:])) != _blurred(text):
@@ -453,4 +453,4 @@ def _behind(echo: Echo, text: str, first: int) -> list[float | None]:
 
 
 def _blurred(text: str) -> str:
-    return re.sub(r"[^\x00-\x7f]+", _PART, text)
+    return re.sub(r"[^\x00-\x7f]+", PART, text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing
 from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -35,7 +35,7 @@ from palimpsest.lm.models.protocol import (
     Origin,
     ScoringUnavailableError,
 )
-from palimpsest.lm.models.sampling import Sampling
+from palimpsest.lm.models.sampling import DrawsAnswers
 from palimpsest.lm.models.vllm.engine import Heard, Request, SharedEngine
 from palimpsest.lm.models.vllm.options import VllmOptions
 from palimpsest.lm.prompts import Prompt
@@ -57,7 +57,7 @@ class _Files(HuggingFaceModel):
         return min(known, default=None)
 
 
-class VllmModel:
+class VllmModel(DrawsAnswers):
     """A causal language model from files in Hugging Face format, computed by vLLM.
 
     vLLM gives tokens; prompts, stop strings, thoughts and early ends are handled as for
@@ -79,7 +79,6 @@ class VllmModel:
             raise MissingExtraError("Models by vLLM", package="vllm", extra="vllm")
         self.spec = spec.text
         self._options = options
-        self._sampling: Sampling | None = None
         self._files = _Files(spec, shared)
         self._files.n_most = options.max_model_len
         checkpoint, adapter = self._files.checkpoint, self._files.adapter
@@ -164,15 +163,6 @@ class VllmModel:
     def as_lm_eval(self) -> AbstractContextManager[None]:
         """Ask to the token as lm-evaluation-harness for a while."""
         return self._files.as_lm_eval()
-
-    @contextmanager
-    def sampling(self, how: Sampling) -> Iterator[None]:
-        """Draw answers for a while (:class:`.CanSample`)."""
-        self._sampling = how
-        try:
-            yield
-        finally:
-            self._sampling = None
 
     def close(self) -> None:
         """Stop the engine, unless another model needs it."""
