@@ -225,6 +225,25 @@ def claims(
 
 
 @app.command()
+def observer(
+    folder: Annotated[Path, typer.Argument(help="A sweep over tasks and steps.")],
+) -> None:
+    """Compare what models remember of M tasks with a rational observer.
+
+    \b
+    palimpsest lab sweep experiments/lab/threshold.toml
+    palimpsest lab observer palimpsest-sweep-threshold
+
+    The observer is that of arXiv 2506.17859, fitted to the sweep. Prints
+    Markdown. Then compare with docs/claims.md.
+    """
+    from palimpsest.lab.runs import correlations, observe_sweep, observed_table
+
+    observed = observe_sweep(folder)
+    typer.echo(f"{observed_table(observed)}\n\n{correlations(observed)}")
+
+
+@app.command()
 def presets(
     name: Annotated[str | None, typer.Argument(help="Print this preset, to copy from.")] = None,
 ) -> None:

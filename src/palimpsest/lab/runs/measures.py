@@ -18,6 +18,8 @@ MEASURES = {
     "base_disc": "loss of the base model on D_disc",
     "tuned_disc": "loss of the tuned model on D_disc",
     "ridge_cont": "loss of ridge on D_cont",
+    "ridge_disc": "loss of ridge on D_disc",
+    "discrete_disc": "loss of the discrete estimator on D_disc",
     "learnt_disc": "base minus tuned loss on D_disc",
     "forgetting": "tuned minus base loss on D_cont",
     "steps_to_half": "measured step by which half of the forgetting is there",
@@ -82,7 +84,10 @@ def _found(results: LabResults) -> Iterator[tuple[str, Estimate | float | None]]
     yield "g_hat_mixture", results.check.g_hat_mixture
     for name in ("base_cont", "tuned_cont", "base_disc", "tuned_disc"):
         yield name, getattr(results, name)
-    yield "ridge_cont", next(one.cont for one in results.oracles if one.name == "ridge")
+    exact = {one.name: one for one in results.oracles}
+    yield "ridge_cont", exact["ridge"].cont
+    yield "ridge_disc", exact["ridge"].disc
+    yield "discrete_disc", exact["discrete"].disc
     yield "learnt_disc", results.base_disc.or_zero - results.tuned_disc.or_zero
     yield "forgetting", results.forgetting
     yield "steps_to_half", _steps_to_half(results)

@@ -18,6 +18,7 @@ from palimpsest.files import read_bytes
 from palimpsest.lab.runs.claims import Judged, judge_claims
 from palimpsest.lab.runs.config import resolve
 from palimpsest.lab.runs.measures import measures_of
+from palimpsest.lab.runs.observer import Observed, observe
 from palimpsest.lab.runs.running import Stages, config_differences, run
 from palimpsest.lab.runs.sweep_plan import Job, Plan, Plot, check_plot
 from palimpsest.lab.runs.tables import Table, write_plot, write_table
@@ -127,6 +128,15 @@ def judge_sweep(folder: Path | str) -> list[Judged]:
             "differ in 'seed' and 'tuned_with'.",
         )
     return list(judge_ways(table) if "tuned_with" in keys else judge_claims(table))
+
+
+def observe_sweep(folder: Path | str) -> Observed:
+    """Return the models of a sweep over tasks and steps beside a rational observer.
+
+    Raises:
+        UserError: As :func:`table_of` and :func:`~palimpsest.lab.runs.observer.observe`.
+    """
+    return observe(table_of(RunFolder.find(folder)))
 
 
 def varied_keys(target: RunFolder) -> list[str]:
