@@ -6,7 +6,8 @@
 32 rotations of one batch of prompts through a transformer of the tiny problem (d = 4, 20 exemplars,
 3 layers, 64 wide). What is gained is what a call costs apart from its arithmetic, and the use of
 every core: much for one prompt, little for many. Rounds alternate; each figure is the median of its
-rounds.
+rounds. *At best* is what the operations of the one call take by a roofline
+(:mod:`benchmarks.roofline`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from benchmarks.roofline import Machine, at_best, machine
 from palimpsest.conjugation import Ensemble
 from palimpsest.lab import stream
 from palimpsest.lab.conjugations import symmetry_ensemble
@@ -40,8 +42,10 @@ def timed(run: Callable[[], Tensor]) -> tuple[float, Tensor]:
     return time.perf_counter() - started, answer
 
 
-def compare(predictor: Predictor, n_prompts: int, *, rounds: int) -> tuple[float, float]:
-    """Return the median seconds together and one by one.
+def compare(
+    predictor: Predictor, n_prompts: int, *, rounds: int, on: Machine
+) -> tuple[float, float, float]:
+    """Return the median seconds together and one by one, and what the former takes at best.
 
     Raises:
         AssertionError: The answers differ.
@@ -62,7 +66,8 @@ def compare(predictor: Predictor, n_prompts: int, *, rounds: int) -> tuple[float
             if i:  # the first round warms threads and caches
                 fast.append(taken)
                 slow.append(other_taken)
-    return statistics.median(fast), statistics.median(slow)
+        floor = at_best(lambda: together(batch.xs, batch.ys), on)
+    return statistics.median(fast), statistics.median(slow), floor
 
 
 def main() -> None:
@@ -78,11 +83,17 @@ def main() -> None:
     for parameter in predictor.parameters():
         torch.nn.init.normal_(parameter, std=0.05)  # at first its answers are all zero
     print(f"\n{N_MEMBERS} rotations of a batch, {SIZES.n_layers} layers × {SIZES.width}")
-    print(f"{'prompts':>10}{'together, ms':>15}{'one by one, ms':>17}{'ratio':>8}{'target':>8}")
+    print(
+        f"{'prompts':>10}{'together, ms':>15}{'at best':>10}{'share':>8}{'one by one, ms':>17}"
+        f"{'ratio':>8}{'target':>8}"
+    )
+    on = machine()
     for n_prompts in BATCHES:
-        fast, slow = compare(predictor, n_prompts, rounds=rounds)
-        ratio = slow / fast
-        print(f"{n_prompts:10}{1e3 * fast:15.2f}{1e3 * slow:17.2f}{ratio:8.1f}{TARGET:8.1f}")
+        fast, slow, floor = compare(predictor, n_prompts, rounds=rounds, on=on)
+        print(
+            f"{n_prompts:10}{1e3 * fast:15.2f}{1e3 * floor:10.2f}{floor / fast:8.0%}"
+            f"{1e3 * slow:17.2f}{slow / fast:8.1f}{TARGET:8.1f}"
+        )
 
 
 if __name__ == "__main__":
