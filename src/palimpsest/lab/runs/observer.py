@@ -22,6 +22,7 @@ from scipy.optimize import least_squares
 from scipy.special import expit
 
 from palimpsest.errors import UserError
+from palimpsest.report import number
 from palimpsest.stats import Array
 
 _KEYS = ("pretrain.n_steps", "problem.n_tasks", "problem.n_dims")
@@ -169,9 +170,10 @@ def correlations(observed: Observed) -> str:
     """Return the observer and its three correlations as a sentence in Markdown."""
     gamma, discount, complexity = observed.observer
     return (
-        f"Observer: γ = {gamma:.3g}, a = {discount:.2f}, b = {complexity:.2f}. Correlation over "
-        f"{len(observed.expected)} models: {observed.inside:.3f} on the M tasks, "
-        f"{observed.outside:.3f} on new ones; {observed.inside_held_out:.3f} on the M tasks where "
+        f"Observer: γ = {gamma:.3g}, a = {number(discount, 2)}, b = {number(complexity, 2)}. "
+        f"Correlation over {len(observed.expected)} models: {number(observed.inside, 3)} on the M "
+        f"tasks, {number(observed.outside, 3)} on new ones; "
+        f"{number(observed.inside_held_out, 3)} on the M tasks where "
         "each M is left out of the fit."
     )
 
@@ -202,4 +204,4 @@ def _correlation(one: Array, other: Array) -> float:
 
 
 def _mean(values: Array) -> str:
-    return f"{values.mean():.2f}" if len(values) else "–"
+    return number(values.mean(), 2) if len(values) else "–"
