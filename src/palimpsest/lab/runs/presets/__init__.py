@@ -10,7 +10,7 @@ __all__ = ["PRESETS", "preset", "preset_text"]
 
 PRESETS = {
     "tiny": "shows forgetting and its recovery, in half a minute on two cores",
-    "small": "larger in every way, a quarter of an hour on two cores",
+    "small": "larger in every way, a few minutes on two cores",
     "published": "the paper's transformer and recipe, for a GPU",
 }
 """Name to what it is for."""
