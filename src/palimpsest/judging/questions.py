@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
@@ -320,15 +320,54 @@ class Question:
             return "" if index is None else self.example.choices[index]
         return self.exchange.read(reply.raw, cut_off=reply.cut_off).text
 
-    def _survived(self) -> tuple[tuple[str, ...], Fidelity | None]:
+    def _survived(self) -> Survived:
         """Return flags of the prompt and how it survives; nothing is sent back in a language."""
         if self.via.language is not None and self.via.conjugation.changes_nothing:
-            return (), None
+            return Survived((), None)
+        return _SURVIVED.of(self.via.conjugation, self.example.prompt, self._survives)
+
+    def _survives(self) -> Survived:
         flags = self.exchange.flags(texts_of(self.example.prompt))
         try:
-            return flags, self.exchange.fidelity(self.example.prompt, self._conjugated)
+            return Survived(flags, self.exchange.fidelity(self.example.prompt, self._conjugated))
         except ConjugationError:
-            return flags, Fidelity(round_trip=False, chrf=0.0, survival=0.0)
+            return Survived(flags, Fidelity(round_trip=False, chrf=0.0, survival=0.0))
+
+
+class Survived(NamedTuple):
+    """What became of a prompt."""
+
+    flags: tuple[str, ...]
+    fidelity: Fidelity | None
+
+
+class _Kept:
+    """What became of the newest prompts, which is the same for every model that is asked them.
+
+    Args:
+        most: Prompts; one takes some two hundred bytes, however long it is.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._known: dict[tuple[TextConjugation, bool, bytes], Survived] = {}
+
+    def of(
+        self, conjugation: TextConjugation, prompt: Prompt, find: Callable[[], Survived]
+    ) -> Survived:
+        """Return what is known of a prompt under a conjugation, or is found out now."""
+        text = as_recorded(prompt).encode("utf-8", "surrogatepass")
+        digest = hashlib.blake2b(text, digest_size=16).digest()
+        key = (conjugation, isinstance(prompt, str), digest)
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= self._most:
+                del self._known[next(iter(self._known))]
+            found = self._known[key] = find()
+        return found
+
+
+_SURVIVED = _Kept(1 << 17)
 
 
 def prepare_questions(answered: Iterable[tuple[Question, RawAnswer]]) -> None:
