@@ -33,7 +33,7 @@ from palimpsest.records import (
     Sittings,
     SuiteInfo,
     Usage,
-    columns_of,
+    blocks_of,
     commit_of,
     platform_facts,
     sit_down,
@@ -189,10 +189,10 @@ def _usage(rows: Sequence[AnswerRow]) -> Usage:
     # One answer may stand for several questions that were sent in the same form.
     asked, sent, said = array("q"), array("d"), array("q")
     names = ("prompt", "raw", "n_prompt_tokens", "n_answer_tokens")
-    for prompt, raw, n_prompt_tokens, n_answer_tokens in columns_of(rows, *names):
-        asked.append(hash((prompt, raw)))
-        sent.append(math.nan if n_prompt_tokens is None else n_prompt_tokens)
-        said.append(n_answer_tokens)
+    for prompts, raws, n_prompt_tokens, n_answer_tokens in blocks_of(rows, *names):
+        asked.extend(map(hash, zip(prompts, raws, strict=True)))
+        sent.extend(math.nan if n is None else n for n in n_prompt_tokens)
+        said.extend(n_answer_tokens)
     _, newest = np.unique(np.array(asked[::-1], np.int64), return_index=True)
     n_sent = np.array(sent[::-1])[newest]
     return Usage(

@@ -26,6 +26,7 @@ from palimpsest.judging.questions import (
 from palimpsest.judging.via import Via, distinct_vias
 from palimpsest.judging.whole import AskedWhole, Whole
 from palimpsest.lm import (
+    Exchange,
     Likelihood,
     Prompt,
     choices_as_raw,
@@ -452,15 +453,14 @@ def _marked(row: AnswerRow) -> AnswerRow:
 
 def prepare(questions: Iterable[Question]) -> None:
     """Let conjugations that work best in batches see every prompt and expected answer at once."""
-    by_conjugation: dict[str, list[Question]] = defaultdict(list)
+    by_exchange: dict[Exchange, list[Question]] = defaultdict(list)
     for question in questions:
-        by_conjugation[question.via.conjugation.fingerprint].append(question)
-    for group in by_conjugation.values():
-        exchange = group[0].exchange
-        if exchange.conjugation.batched:
-            texts = list(dict.fromkeys(text for each in group for text in _texts(each.example)))
-            exchange.prepare(prompts=texts)
-            exchange.prepare(answers=[exchange.apply(text) for text in texts])
+        if question.exchange.conjugation.batched:
+            by_exchange[question.exchange].append(question)
+    for exchange, group in by_exchange.items():
+        texts = list(dict.fromkeys(text for each in group for text in _texts(each.example)))
+        exchange.prepare(prompts=texts)
+        exchange.prepare(answers=[exchange.apply(text) for text in texts])
 
 
 def _texts(example: Example) -> Iterator[str]:

@@ -12,8 +12,9 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping
-from functools import cache, lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from functools import cache, cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from palimpsest.judging.explanations import (
     CUT_OFF,
@@ -26,7 +27,7 @@ from palimpsest.judging.explanations import (
 )
 from palimpsest.judging.word_lists import FUNCTION_WORDS, REFUSALS
 from palimpsest.lm import TIED, UNDECIDED, answer_start
-from palimpsest.records import AnswerRow, answer_flag
+from palimpsest.records import answer_flag
 
 if TYPE_CHECKING:
     from lingua import LanguageDetector
@@ -52,46 +53,92 @@ _SURE = 0.9
 _UNDECIDED = answer_flag(UNDECIDED)
 
 
-class SeenAnswer(NamedTuple):
+class Looks(Protocol):
+    """What of an answer tells how it looks; each as in :class:`.AnswerRow`."""
+
+    @property
+    def source_id(self) -> str:
+        """The source example."""
+
+    @property
+    def prompt(self) -> str:
+        """As sent."""
+
+    @property
+    def raw(self) -> str:
+        """The model's text."""
+
+    @property
+    def answer(self) -> str:
+        """The text after inversion."""
+
+    @property
+    def right_answers(self) -> str:
+        """What would be right, as a JSON list."""
+
+    @property
+    def finish(self) -> str:
+        """How it ended."""
+
+    @property
+    def language(self) -> str:
+        """Of the prompt."""
+
+    @property
+    def flags(self) -> str:
+        """What went wrong in conjugating the prompt or inverting the answer."""
+
+
+Row = TypeVar("Row", bound=Looks)
+
+
+@dataclass(frozen=True)
+class SeenAnswer(Generic[Row]):
     """An answer, as it is looked at."""
 
-    row: AnswerRow
+    row: Row
     text: str
     """What was answered, without a thought."""
-    prompts: str
-    """The prompt as it was sent, and as it is plainly."""
+    plain: Mapping[str, str]
+    """The plain prompts by source."""
+
+    @cached_property
+    def prompts(self) -> str:
+        """The prompt as it was sent, and as it is plainly."""
+        return f"{self.row.prompt}\n{self.plain.get(self.row.source_id, '')}"
 
 
-def seen_answer(row: AnswerRow, plain: Mapping[str, str]) -> SeenAnswer:
+def seen_answer(row: Row, plain: Mapping[str, str]) -> SeenAnswer[Row]:
     """Return what there is to see of an answer.
 
     Args:
         row: The answer.
-        plain: The plain prompts by source.
+        plain: The plain prompts by source; looked at where the one that was sent tells too little.
     """
-    return SeenAnswer(row, _said(row), f"{row.prompt}\n{plain.get(row.key.source_id, '')}")
+    return SeenAnswer(row, _said(row), plain)
 
 
-def flags_of(seen: SeenAnswer) -> tuple[str, ...]:
+def flags_of(seen: SeenAnswer[Any]) -> tuple[str, ...]:
     """Return what an answer looks like; nothing for most answers; of chosen ones, ties."""
-    row, text = seen.row, seen.text
+    row: Looks = seen.row
+    flags = row.flags.split("; ") if row.flags else ()
     if row.finish == "chosen":
-        return (TIE,) if answer_flag(TIED) in row.all_flags else ()
+        return (TIE,) if answer_flag(TIED) in flags else ()
     if row.finish == "logged" and not row.raw:
         return ()
-    is_empty = not text.strip()
-    found = (
-        (THOUGHT, answer_start(row.raw) is None),
-        (EMPTY, is_empty),
-        (REFUSAL, not is_empty and _is_refusal(text)),
-        (LANGUAGE, not is_empty and _is_foreign(seen)),
-        (UNJUDGED, bool(row.flags) and _UNDECIDED in row.all_flags),
-        (CUT_OFF, row.finish == "length"),  # of an empty one too: it may have thought in silence
-    )
-    return tuple([flag for flag, applies in found if applies])
+    found = [THOUGHT] if answer_start(row.raw) is None else []
+    if not seen.text.strip():
+        found.append(EMPTY)
+    else:
+        found += [REFUSAL] if _is_refusal(seen.text) else []
+        found += [LANGUAGE] if _is_foreign(seen) else []
+    found += [UNJUDGED] if _UNDECIDED in flags else []
+    # Of an empty one too: it may have thought in silence.
+    found += [CUT_OFF] if row.finish == "length" else []
+    return tuple(found)
 
 
-def _said(row: AnswerRow) -> str:
+def _said(row: Looks) -> str:
     """Return what was answered: in a log, what came before another program took a part of it."""
     if row.finish != "logged":
         return row.answer
@@ -104,7 +151,7 @@ def _is_refusal(text: str) -> bool:
     return start.startswith(REFUSALS)
 
 
-def _is_foreign(seen: SeenAnswer) -> bool:
+def _is_foreign(seen: SeenAnswer[Any]) -> bool:
     """Return whether an answer is in other letters or words than prompt and expected answers."""
     words = [word for word in seen.text.casefold().split() if word in _LANGUAGES_OF]
     counts: Mapping[str, int] = {}
@@ -112,8 +159,10 @@ def _is_foreign(seen: SeenAnswer) -> bool:
         counts = Counter(language for word in words for language in _LANGUAGES_OF[word])
     told_by_words = max(counts.values(), default=0) >= _LEAST_WORDS
     told = _identified(seen.text)
-    if told is None and not told_by_words and _has_letters_of(seen.text, seen.prompts):
-        return False
+    if told is None and not told_by_words:
+        beside = seen.row.prompt
+        if _has_letters_of(seen.text, beside) or _has_letters_of(seen.text, seen.prompts):
+            return False
     beside = " ".join([seen.prompts, *json.loads(seen.row.right_answers)])
     own = seen.row.language.partition("-")[0]
     if _in_other_letters(seen.text, beside):

@@ -52,7 +52,7 @@ _OF_NUMBERS = re.compile(r"(?<=\d)\.(?=\d)|(?<!\w)-(?=\d)")
 class _Found(NamedTuple):
     """What was found in one cell."""
 
-    seen: list[SeenAnswer]
+    seen: list[SeenAnswer[AnswerRow]]
     kinds: dict[str, str]
     """By source, of those in which something was found."""
     n_wrong: int
@@ -167,11 +167,11 @@ def _look_at_cell(rows: Sequence[AnswerRow], cell: _Cell, plain: Mapping[str, st
     whole = taken(rows, np.array([cell.at[place] for place in places], np.intp))
     seen = [seen_answer(row, plain) for row in whole]
     identical = _identical(seen, rows, cell)
-    kinds = {each.row.key.source_id: _kind(each, identical) for each in seen}
+    kinds = {each.row.source_id: _kind(each, identical) for each in seen}
     open_ones = [
         (each, cell.others(place))
         for each, place in zip(seen, places, strict=True)
-        if kinds[each.row.key.source_id] in ("", FURTHER_ON)
+        if kinds[each.row.source_id] in ("", FURTHER_ON)
     ]
     by_chance = 0.0
     for first in range(0, len(open_ones), _N_READ):
@@ -183,7 +183,7 @@ def _look_at_cell(rows: Sequence[AnswerRow], cell: _Cell, plain: Mapping[str, st
     return _Found(seen, {source: k for source, k in kinds.items() if k}, len(wrong), by_chance)
 
 
-def _kind(seen: SeenAnswer, identical: str | None) -> str:
+def _kind(seen: SeenAnswer[AnswerRow], identical: str | None) -> str:
     """Return what explains a wrong answer, or nothing."""
     flags = flags_of(seen)
     for flag in (THOUGHT, EMPTY):
@@ -197,7 +197,7 @@ def _kind(seen: SeenAnswer, identical: str | None) -> str:
     return IDENTICAL if identical == loosened(seen.text) else ""
 
 
-def _further_on(seen: SeenAnswer, expected: AnswerRow) -> bool:
+def _further_on(seen: SeenAnswer[AnswerRow], expected: AnswerRow) -> bool:
     """Return whether an answer contains what is expected of an example, in whatever form.
 
     Not if it contains another ability's answer as well. Where the prompt has the expected text in
@@ -222,12 +222,14 @@ def _loose_scorer(right: str, intruding: str) -> Scorer:
     return scorer_for(sides[0], sides[1], "contains")
 
 
-def _share_by_chance(seen: SeenAnswer, others: Sequence[AnswerRow]) -> float:
+def _share_by_chance(seen: SeenAnswer[AnswerRow], others: Sequence[AnswerRow]) -> float:
     """Return in which share of other examples' answers this one would be taken for right."""
     return sum(_further_on(seen, row) for row in others) / len(others) if others else 0.0
 
 
-def _identical(seen: Sequence[SeenAnswer], rows: Sequence[AnswerRow], cell: _Cell) -> str | None:
+def _identical(
+    seen: Sequence[SeenAnswer[AnswerRow]], rows: Sequence[AnswerRow], cell: _Cell
+) -> str | None:
     """Return the answer that most of the prompts got, if it answers none of them."""
     said = Counter(text for each in seen if (text := loosened(each.text)))
     if not said or len(cell.alike) < 2:
@@ -271,7 +273,7 @@ def _scorer_that_finds(found: Sequence[_Found]) -> str | None:
         each
         for cell in found
         for each in cell.seen
-        if cell.kinds.get(each.row.key.source_id) == FURTHER_ON and each.row.finish != "logged"
+        if cell.kinds.get(each.row.source_id) == FURTHER_ON and each.row.finish != "logged"
     ]
     if not seen:
         return None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from array import array
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
@@ -18,6 +18,7 @@ from palimpsest.records import (
     AnswerRow,
     Outcome,
     answer_flag,
+    blocks_of,
     columns_of,
     points,
     taken,
@@ -38,8 +39,6 @@ _READ = (
 )  # fmt: skip
 _N_LOOKED_AT = 2000
 """Answers that are in memory while they are looked at."""
-
-_UNKNOWN = math.nan
 
 Numbers = npt.NDArray[np.intp]
 """Of sources, or of answers; (n,)."""
@@ -103,37 +102,53 @@ class PairedAnswers:
         self._min_fidelity = min_fidelity
         self._number: dict[str, int] = {}
         self._cells: dict[str, int] = {}
-        self._of: dict[tuple[str, str], _Column] = {}
-        self._fill()
+        self._arms: dict[tuple[str, str], int] = {}
+        """Numbers of roles and vias."""
+        blocks = itertools.chain([[()] * len(_READ)], blocks_of(self._rows, *_READ))
+        self._all = _Columns.joined(list(map(self._block, blocks)))
         self._names = list(self._number)
-        self._flags: dict[tuple[str, str], Numbers] = {}
+        self._at = {name: self._places(number) for name, number in self._arms.items()}
+        self._nowhere = np.full(len(self._names), -1, np.int64)
         self._kinds: dict[tuple[str, ...], int] = {}
+        self._kind = np.full(len(self._all.number), -1, np.int32)
+        """Of each answer that was looked at, which kinds of flags it has."""
         self._sets: dict[str, _Sets] = {}
 
-    def _fill(self) -> None:
+    def _block(self, block: Sequence[Sequence[Any]]) -> _Columns:
+        source, role, via, cell, outcome, score, round_trip, fidelity, survival, flags = block
         attempted = answer_flag(ATTEMPTED)
-        for at, values in enumerate(columns_of(self._rows, *_READ)):
-            source, role, via, cell, outcome, score, round_trip, fidelity, survival, flags = values
-            number = self._number.setdefault(source, len(self._number))
-            mine = self._of.get((role, via))
-            if mine is None:
-                mine = self._of[role, via] = _Column()
-            mine.number.append(number)
-            mine.position.append(at)
-            mine.cell.append(self._cells.setdefault(cell, len(self._cells)))
-            mine.outcome.append(_CODES[outcome])
-            mine.score.append(points(outcome, score))
-            mine.round_trip.append(_UNKNOWN if round_trip is None else round_trip)
-            mine.fidelity.append(_UNKNOWN if fidelity is None else fidelity)
-            mine.survival.append(_UNKNOWN if survival is None else survival)
-            mine.attempted.append(bool(flags) and attempted in flags.split("; "))
-        for (role, via), mine in self._of.items():
-            twice = mine.index(len(self._number))
-            if twice is not None:
-                raise ValueError(
-                    f"Two answers of the {role} model to '{list(self._number)[twice]}' under "
-                    f"'{via}'; expected one."
-                )
+        return _Columns(
+            number=_numbered(source, self._number),
+            arm=_numbered(zip(role, via, strict=True), self._arms),
+            cell=_numbered(cell, self._cells),
+            outcome=np.array([_CODES[each] for each in outcome], np.int8),
+            score=np.array(list(map(points, outcome, score)), np.float64),
+            round_trip=np.array(round_trip, np.float32),  # None becomes not a number
+            fidelity=np.array(fidelity, np.float64),
+            survival=np.array(survival, np.float64),
+            attempted=np.array(
+                [bool(each) and attempted in each.split("; ") for each in flags], np.bool_
+            ),
+        )
+
+    def _places(self, arm: int) -> npt.NDArray[np.int64]:
+        """Return, of each source, where its answer in an arm is among all; −1 where there is none.
+
+        Raises:
+            ValueError: There are two.
+        """
+        mine = np.flatnonzero(self._all.arm == arm)
+        numbers = self._all.number[mine]
+        found = np.full(len(self._number), -1, np.int64)
+        found[numbers] = mine
+        second = np.flatnonzero(found[numbers] != mine)
+        if len(second):
+            role, via = list(self._arms)[arm]
+            source = list(self._number)[int(numbers[second[0]])]
+            raise ValueError(
+                f"Two answers of the {role} model to '{source}' under '{via}'; expected one."
+            )
+        return found
 
     def paired(self, via: str) -> list[str]:
         """Return the sources to compare: both models answered them under a via; sorted."""
@@ -154,15 +169,13 @@ class PairedAnswers:
 
     def _sets_of(self, via: str) -> _Sets:
         if via not in self._sets:
-            nowhere = np.zeros(len(self._names), bool)
-            mine = [self._of.get((role, via)) for role in ROLES]
-            there = [nowhere if one is None else one.at >= 0 for one in mine]
-            distorted = nowhere.copy()
-            for one in mine:
-                if one is not None:
-                    bad = one.of("fidelity") < self._min_fidelity  # unknown ones are not
-                    distorted[one.of("number")[bad]] = True
-            both = there[0] & there[1]
+            at = [self._at.get((role, via), self._nowhere) for role in ROLES]
+            distorted = np.zeros(len(self._names), bool)
+            for mine in at:
+                there = np.flatnonzero(mine >= 0)
+                bad = self._all.fidelity[mine[there]] < self._min_fidelity  # unknown ones are not
+                distorted[there[bad]] = True
+            both = (at[0] >= 0) & (at[1] >= 0)
             self._sets[via] = _Sets(both & ~distorted, both & distorted)
         return self._sets[via]
 
@@ -173,46 +186,36 @@ class PairedAnswers:
     def _numbers(self, sources: Sequence[str]) -> Numbers:
         return np.fromiter(map(self._number.__getitem__, sources), np.intp, len(sources))
 
-    def _found(
-        self, role: str, via: str, sources: Sequence[str]
-    ) -> tuple[_Column, npt.NDArray[np.int32]]:
-        """Return the answers of a model under a via, and which of them are to the sources."""
-        mine = self._of.get((role, via))
-        mine = _Column.empty(len(self._names)) if mine is None else mine
-        at = mine.at[self._numbers(sources)]
+    def _found(self, role: str, via: str, sources: Sequence[str]) -> Numbers:
+        """Return where the answers of a model under a via to the sources are among all."""
+        at: Numbers = self._at.get((role, via), self._nowhere)[self._numbers(sources)]
         if len(at) and at.min() < 0:
             raise KeyError(sources[int(at.argmin())])
-        return mine, at
+        return at
 
     def rows(self, role: str, via: str, sources: Sequence[str]) -> Sequence[AnswerRow]:
         """Return a model's answers to the sources, to be read once more."""
-        mine, at = self._found(role, via, sources)
-        return taken(self._rows, mine.of("position")[at])
+        return taken(self._rows, self._found(role, via, sources))
 
     def outcomes(self, role: str, via: str, sources: Sequence[str]) -> list[Outcome]:
         """Return how a model's answers to the sources were scored."""
-        mine, at = self._found(role, via, sources)
-        return [_OUTCOMES[code] for code in mine.of("outcome")[at].tolist()]
+        codes = self._all.outcome[self._found(role, via, sources)]
+        return [_OUTCOMES[code] for code in codes.tolist()]
 
     def scores(self, role: str, via: str, sources: Sequence[str]) -> npt.NDArray[np.float64]:
         """Return a score from 0 to 1 for each answer; 1 is right."""
-        mine, at = self._found(role, via, sources)
-        found: npt.NDArray[np.float64] = mine.of("score")[at]
-        return found
+        return self._all.score[self._found(role, via, sources)]
 
     def n_attempted(self, role: str, via: str, sources: Sequence[str]) -> int:
         """Return how many of a model's answers are intruded by their form alone."""
-        mine, at = self._found(role, via, sources)
-        return int(mine.of("attempted")[at].sum())
+        return int(self._all.attempted[self._found(role, via, sources)].sum())
 
     def flags(self, role: str, via: str, sources: Sequence[str]) -> dict[str, int]:
         """Return how many of a model's answers look like each thing that is worth a flag."""
-        if (role, via) not in self._flags:
-            self._flags[role, via] = self._look(role, via)
-        _, at = self._found(role, via, sources)
-        codes, first, n = np.unique(
-            self._flags[role, via][at], return_index=True, return_counts=True
-        )
+        at = self._found(role, via, sources)
+        if (self._kind[at] < 0).any():
+            self._look(role, via)
+        codes, first, n = np.unique(self._kind[at], return_index=True, return_counts=True)
         kinds = list(self._kinds)
         counts: Counter[str] = Counter()
         for place in np.argsort(first).tolist():
@@ -220,32 +223,28 @@ class PairedAnswers:
                 counts[flag] += int(n[place])
         return dict(counts.most_common())
 
-    def _look(self, role: str, via: str) -> Numbers:
-        """Return which kinds of flags each answer has, of a model under a via."""
-        mine, plain = self._of.get((role, via)), self._of.get((role, PLAIN))
-        if mine is None:
-            return np.zeros(0, np.intp)
-        found = array("l")
-        for first in range(0, len(mine.number), _N_LOOKED_AT):
-            block = slice(first, first + _N_LOOKED_AT)
-            rows = taken(self._rows, mine.of("position")[block])
-            prompts: dict[str, str] = {}
-            if plain is not None and plain is not mine:
-                at = plain.at[mine.of("number")[block]]
-                beside = taken(self._rows, plain.of("position")[at[at >= 0]])
-                for source, prompt in columns_of(beside, "source_id", "prompt"):
-                    prompts[source] = prompt
-            for row in rows:
-                own = {row.key.source_id: row.prompt} if plain is mine else prompts
-                kinds = flags_of(seen_answer(row, own))
-                found.append(self._kinds.setdefault(kinds, len(self._kinds)))
-        return np.array(found, np.intp)
+    def _look(self, role: str, via: str) -> None:
+        """Note which kinds of flags each answer has, of a model under a via."""
+        at = self._at[role, via]
+        mine = np.sort(at[at >= 0])
+        for first in range(0, len(mine), _N_LOOKED_AT):
+            block = mine[first : first + _N_LOOKED_AT]
+            plain = _PromptsBeside(self, role, self._all.number[block])
+            looks = columns_of(taken(self._rows, block), *_Looked._fields)
+            kinds = (flags_of(seen_answer(row, plain)) for row in map(_Looked._make, looks))
+            self._kind[block] = _numbered(kinds, self._kinds)
+
+    def plain_prompts(self, role: str, numbers: Numbers) -> dict[str, str]:
+        """Return a model's plain prompts by source, of those sources that have one."""
+        at = self._at.get((role, PLAIN), self._nowhere)[numbers]
+        beside = taken(self._rows, at[at >= 0])
+        return dict(columns_of(beside, "source_id", "prompt"))  # type: ignore[arg-type]
 
     def by_cell(self, sources: Sequence[str], order: Sequence[str]) -> dict[str, list[str]]:
         """Return the sources of each cell, as the plain prompts have it."""
-        mine, at = self._found("base", PLAIN, sources)
+        codes = self._all.cell[self._found("base", PLAIN, sources)]
         listed = list(self._cells)
-        cells = [listed[code] for code in mine.of("cell")[at].tolist()]
+        cells = [listed[code] for code in codes.tolist()]
         names = sorted(set(cells))
         ordered = [name for name in dict.fromkeys(order) if name in set(names)]
         groups: dict[str, list[str]] = {name: [] for name in [*ordered, *names]}
@@ -260,8 +259,8 @@ class PairedAnswers:
         sources: Sequence[str],
     ) -> float | None:
         """Return the mean of a field over the prompts, where it is defined."""
-        mine, at = self._found("base", via, sources)
-        known = mine.of(field)[at]
+        values: npt.NDArray[np.floating[Any]] = getattr(self._all, field)
+        known = values[self._found("base", via, sources)]
         known = known[~np.isnan(known)]
         return math.fsum(known.tolist()) / len(known) if len(known) else None
 
@@ -273,38 +272,60 @@ class _Sets(NamedTuple):
     excluded: npt.NDArray[np.bool_]
 
 
-class _Column:
-    """What is known of the answers of one model under one via, in the order in which they came."""
+class _Looked(NamedTuple):
+    """What is read of an answer for :class:`.Looks`."""
 
-    def __init__(self) -> None:
-        self.number = array("i")
-        self.position = array("q")
-        self.cell = array("i")
-        self.outcome = array("b")
-        self.score = array("d")
-        self.round_trip = array("f")
-        self.fidelity = array("d")
-        self.survival = array("d")
-        self.attempted = array("b")
-        self.at: npt.NDArray[np.int32] = np.zeros(0, np.int32)
-        """Of each source, by its number: where its answer is among these, or −1."""
+    source_id: str
+    prompt: str
+    raw: str
+    answer: str
+    right_answers: str
+    finish: str
+    language: str
+    flags: str
+
+
+class _PromptsBeside(Mapping[str, str]):
+    """Plain prompts of some sources, read together when one of them is wanted."""
+
+    def __init__(self, answers: PairedAnswers, role: str, numbers: Numbers) -> None:
+        self._read = partial(answers.plain_prompts, role, numbers)
+
+    @cached_property
+    def _prompts(self) -> dict[str, str]:
+        return self._read()
+
+    def __getitem__(self, source: str) -> str:
+        return self._prompts[source]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._prompts)
+
+    def __len__(self) -> int:
+        return len(self._prompts)
+
+
+class _Columns(NamedTuple):
+    """What is known of all answers, in the order in which they came; (n,) each."""
+
+    number: npt.NDArray[np.int32]
+    """Of the source."""
+    arm: npt.NDArray[np.int32]
+    """Of role and via."""
+    cell: npt.NDArray[np.int32]
+    outcome: npt.NDArray[np.int8]
+    score: npt.NDArray[np.float64]
+    round_trip: npt.NDArray[np.float32]
+    fidelity: npt.NDArray[np.float64]
+    survival: npt.NDArray[np.float64]
+    attempted: npt.NDArray[np.bool_]
 
     @classmethod
-    def empty(cls, n_sources: int) -> _Column:
-        """Return a column without answers."""
-        column = cls()
-        column.index(n_sources)
-        return column
+    def joined(cls, parts: Sequence[_Columns]) -> _Columns:
+        """Return the columns of all parts, one behind the other."""
+        return cls(*map(np.concatenate, zip(*parts, strict=True)))
 
-    def of(self, name: str) -> npt.NDArray[Any]:
-        """Return a column as an array that shares its memory."""
-        values: array[Any] = getattr(self, name)
-        return np.frombuffer(values, values.typecode) if values else np.zeros(0, values.typecode)
 
-    def index(self, n_sources: int) -> int | None:
-        """Note where the answers to all sources are; return a source with two, if there is one."""
-        self.at = np.full(n_sources, -1, np.int32)
-        numbers = self.of("number")
-        self.at[numbers] = np.arange(len(numbers), dtype=np.int32)
-        second = np.flatnonzero(self.at[numbers] != np.arange(len(numbers)))
-        return int(numbers[second[0]]) if len(second) else None
+def _numbered(values: Iterable[Hashable], known: dict[Any, int]) -> npt.NDArray[np.int32]:
+    """Return the numbers of values, new ones in the order in which they come."""
+    return np.array([known.setdefault(value, len(known)) for value in values], np.int32)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
@@ -96,6 +96,10 @@ class Settings:
         limit = example.max_new_tokens or self.max_new_tokens
         return replace(self, max_new_tokens=limit, stop=stop, as_lm_eval=example.as_lm_eval)
 
+    def __hash__(self) -> int:
+        """Return that of nearly everything; the same text for equal ones."""
+        return hash(self.fingerprint)
+
     @cached_property
     def fingerprint(self) -> str:
         """A hash of the settings and of :data:`ANSWERS_VERSION`."""
@@ -136,6 +140,10 @@ class Question:
     example: Example
     settings: Settings
     key: AnswerKey
+    exchange: Exchange
+    """How prompts and answers pass through the conjugation."""
+    by_likelihood: bool
+    """Whether the answer is the likeliest of given choices."""
 
     @classmethod
     def of(cls, model: str, suite: Suite, via: Via, example: Example, settings: Settings) -> Self:
@@ -148,12 +156,9 @@ class Question:
             conjugation=via.fingerprint,
             settings=f"{settings.fingerprint}-{example.fingerprint}",
         )
-        return cls(via=via, example=example, settings=settings, key=key)
-
-    @property
-    def exchange(self) -> Exchange:
-        """How prompts and answers pass through the conjugation."""
-        return _exchange(self.via.conjugation, self.settings.stop)
+        exchange = _exchange(via.conjugation, settings.stop)
+        by_likelihood = bool(example.choices) and settings.by_likelihood
+        return cls(via, example, settings, key, exchange, by_likelihood)
 
     @cached_property
     def sent(self) -> Prompt:
@@ -164,7 +169,7 @@ class Question:
             UserError: A template refuses it.
         """
         form = self.via.form
-        return self._conjugated if form is None else form.of(self._conjugated)
+        return self._conjugate() if form is None else form.of(self._conjugated)
 
     @cached_property
     def request(self) -> bytes:
@@ -174,18 +179,22 @@ class Question:
         it may be, which sample it is, and the choices where they are weighed. Which example it is,
         what its answer is compared with and which conjugation wrote the prompt play no part.
         """
-        settings = self.settings
-        parts: list[object] = [ANSWERS_VERSION, self.key.model, settings.as_lm_eval]
+        model, settings = self.key.model, self.settings
         if self.by_likelihood:
-            parts += ["choices", self.sent_choices]
+            asked = [ANSWERS_VERSION, model, settings.as_lm_eval, "choices", self.sent_choices]
+            head = json.dumps(asked)[:-1]
         else:
-            drawn = None if settings.sampling is None else asdict(settings.sampling)
-            parts += [settings.max_new_tokens, self.exchange.sent_stops, drawn]
-        parts += [isinstance(self.sent, str), as_recorded(self.sent)]
-        return hashlib.sha256(json.dumps(parts).encode()).digest()[:16]
+            head = _asked_so(model, settings, self.exchange.sent_stops)
+        kind = "true" if isinstance(self.sent, str) else "false"
+        whole = f"{head}, {kind}, {json.dumps(as_recorded(self.sent))}]"
+        return hashlib.sha256(whole.encode()).digest()[:16]
 
     @cached_property
     def _conjugated(self) -> Prompt:
+        """The prompt before it is put into a form."""
+        return self._conjugate() if self.via.form is not None else self.sent
+
+    def _conjugate(self) -> Prompt:
         try:
             return self.exchange.send(self.example.prompt)
         except ConjugationError as error:
@@ -194,11 +203,6 @@ class Question:
                 f"'{self.key.source_id}': {error.__cause__!r}.",
                 hint=error.hint,
             ) from error
-
-    @property
-    def by_likelihood(self) -> bool:
-        """Whether the answer is the likeliest of given choices."""
-        return self.settings.by_likelihood and bool(self.example.choices)
 
     @cached_property
     def sent_choices(self) -> tuple[str, ...]:
@@ -211,20 +215,23 @@ class Question:
         return joined_choices(self.exchange, self.example.prompt, choices)
 
     @cached_property
-    def expected(self) -> Expected:
-        """What inverted answers are compared with."""
-        return expected_under(self.via.conjugation, self.example)
+    def _measure(self) -> Measure:
+        """By what inverted answers are judged."""
+        conjugation = self.via.conjugation
+        if conjugation.exact and not conjugation.rephrases:
+            return _exact_measure(_This(self.example))
+        return _measure(self.example, expected_under(conjugation, self.example))
 
-    @cached_property
+    @property
     def scorer(self) -> Scorer:
         """Scores inverted answers."""
-        return _scorer_of(self.example, self.expected)
+        return self._measure.scorer
 
     @property
     def read_in_batches(self) -> bool:
         """Whether its answer is inverted or scored best together with many others."""
         return not self.by_likelihood and (
-            self.via.conjugation.batched or scorer_class(self.example.scorer).batched
+            self.via.conjugation.batched or _scored_in_batches(self.example.scorer)
         )
 
     def settled_outcome(self, raw: str) -> Outcome | None:
@@ -245,12 +252,14 @@ class Question:
     def row(self, reply: RawAnswer, *, role: str) -> AnswerRow:
         """Return the answer as it is recorded, inverted and scored."""
         finish = reply.finish
-        right, intruding = self._expected_if_possible()
-        flags, fidelity = self._survived
+        flags, fidelity = self._survived()
+        measure = None
         try:
-            answer, judged = self._judged(reply)
+            measure = _plain_measure(_This(self.example)) if self.by_likelihood else self._measure
+            answer, judged = self._judged(reply, measure.scorer)
         except ConjugationError:  # of a plugin; ours never fail, which the laws test
             answer, judged, finish = "", ScoredAnswer("broken"), UNINVERTIBLE
+            measure = measure or _plain_measure(_This(self.example))
         return AnswerRow(
             key=self.key,
             role=role,
@@ -260,8 +269,8 @@ class Question:
             prompt=as_recorded(self.sent),
             raw=reply.raw,
             answer=answer,
-            right_answers=_as_json(right),
-            intruding_answers=_as_json(intruding),
+            right_answers=measure.right_answers,
+            intruding_answers=measure.intruding_answers,
             outcome=judged.outcome,
             finish=finish,
             round_trip=fidelity and fidelity.round_trip,
@@ -287,16 +296,8 @@ class Question:
             return cut
         return [*cut, *map(answer_flag, flags)]
 
-    @cached_property
-    def _scorer_of_row(self) -> Scorer:
-        """What scores the answer as it is read: chosen ones are among the plain choices."""
-        if self.by_likelihood:
-            return self.example.scorer_of(self.example.right, self.example.intruding)
-        return self.scorer
-
-    def _judged(self, reply: RawAnswer) -> tuple[str, ScoredAnswer]:
-        """Return the inverted answer with what it is worth."""
-        scorer = self._scorer_of_row
+    def _judged(self, reply: RawAnswer, scorer: Scorer) -> tuple[str, ScoredAnswer]:
+        """Return the inverted answer with what it is worth; chosen ones are the plain choices."""
         if not self.by_likelihood:
             answer = self.read(reply)
             return answer, scorer.score(answer)
@@ -319,25 +320,54 @@ class Question:
             return "" if index is None else self.example.choices[index]
         return self.exchange.read(reply.raw, cut_off=reply.cut_off).text
 
-    def _expected_if_possible(self) -> Expected:
-        plain = Expected(self.example.right, self.example.intruding)
-        if self.by_likelihood:
-            return plain
-        try:
-            return self.expected
-        except ConjugationError:
-            return plain
-
-    @cached_property
-    def _survived(self) -> tuple[tuple[str, ...], Fidelity | None]:
-        """The flags of the prompt and how well it survives; nothing is sent back in a language."""
+    def _survived(self) -> Survived:
+        """Return flags of the prompt and how it survives; nothing is sent back in a language."""
         if self.via.language is not None and self.via.conjugation.changes_nothing:
-            return (), None
+            return Survived((), None)
+        return _SURVIVED.of(self.via.conjugation, self.example.prompt, self._survives)
+
+    def _survives(self) -> Survived:
         flags = self.exchange.flags(texts_of(self.example.prompt))
         try:
-            return flags, self.exchange.fidelity(self.example.prompt, self._conjugated)
+            return Survived(flags, self.exchange.fidelity(self.example.prompt, self._conjugated))
         except ConjugationError:
-            return flags, Fidelity(round_trip=False, chrf=0.0, survival=0.0)
+            return Survived(flags, Fidelity(round_trip=False, chrf=0.0, survival=0.0))
+
+
+class Survived(NamedTuple):
+    """What became of a prompt."""
+
+    flags: tuple[str, ...]
+    fidelity: Fidelity | None
+
+
+class _Kept:
+    """What became of the newest prompts, which is the same for every model that is asked them.
+
+    Args:
+        most: Prompts; one takes some two hundred bytes, however long it is.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._known: dict[tuple[TextConjugation, bool, bytes], Survived] = {}
+
+    def of(
+        self, conjugation: TextConjugation, prompt: Prompt, find: Callable[[], Survived]
+    ) -> Survived:
+        """Return what is known of a prompt under a conjugation, or is found out now."""
+        text = as_recorded(prompt).encode("utf-8", "surrogatepass")
+        digest = hashlib.blake2b(text, digest_size=16).digest()
+        key = (conjugation, isinstance(prompt, str), digest)
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= self._most:
+                del self._known[next(iter(self._known))]
+            found = self._known[key] = find()
+        return found
+
+
+_SURVIVED = _Kept(1 << 17)
 
 
 def prepare_questions(answered: Iterable[tuple[Question, RawAnswer]]) -> None:
@@ -346,7 +376,7 @@ def prepare_questions(answered: Iterable[tuple[Question, RawAnswer]]) -> None:
     prepare_answers((each.exchange, reply.raw) for each, reply in together)
     readable: list[tuple[Scorer, str]] = []
     for each, reply in together:
-        if scorer_class(each.example.scorer).batched:
+        if _scored_in_batches(each.example.scorer):
             with suppress(ConjugationError):
                 readable.append((each.scorer, each.read(reply)))
     prepare_all(readable)
@@ -354,16 +384,25 @@ def prepare_questions(answered: Iterable[tuple[Question, RawAnswer]]) -> None:
 
 def settled_outcome(exchange: Exchange, scorer: Scorer, raw: str) -> Outcome | None:
     """Return the outcome of an answer that begins with ``raw``, if nothing can change it."""
-    readings = exchange.settled(raw)
-    if not all(each.stopped or scorer.decided(each.text) for each in readings):
-        return None
-    outcomes = {scorer.outcome(each.text) for each in readings}
+    outcomes: set[Outcome] = set()
+    for each in exchange.settled(raw):
+        if not each.stopped and not scorer.decided(each.text):
+            return None
+        outcomes.add(scorer.outcome(each.text))
     return outcomes.pop() if len(outcomes) == 1 else None
 
 
-@lru_cache(maxsize=8192)
-def _as_json(texts: tuple[str, ...]) -> str:
-    return json.dumps(texts, ensure_ascii=False)  # the same in most ways of asking
+@lru_cache(maxsize=1024)
+def _asked_so(model: str, settings: Settings, stops: tuple[str, ...]) -> str:
+    """Return how the JSON of a request begins, which is the same for many prompts."""
+    drawn = None if settings.sampling is None else asdict(settings.sampling)
+    parts = [ANSWERS_VERSION, model, settings.as_lm_eval, settings.max_new_tokens, stops, drawn]
+    return json.dumps(parts)[:-1]
+
+
+@lru_cache(maxsize=1024)
+def _scored_in_batches(scorer: str) -> bool:
+    return scorer_class(scorer).batched
 
 
 @lru_cache(maxsize=256)
@@ -378,6 +417,51 @@ class Expected(NamedTuple):
     intruding: tuple[str, ...]
 
 
+class Measure(NamedTuple):
+    """By what the answers to an example are judged, and what the record says of it."""
+
+    scorer: Scorer
+    right_answers: str
+    """As a JSON list."""
+    intruding_answers: str
+
+
+def _measure(example: Example, expected: Expected) -> Measure:
+    right, intruding = (json.dumps(texts, ensure_ascii=False) for texts in expected)
+    return Measure(_scorer_of(example, expected), right, intruding)
+
+
+_N_MEASURES = 4096
+"""Examples whose measures are kept: those that are asked together, in each way of asking."""
+
+
+class _This:
+    """An example as itself; others are equal that have another ability under test."""
+
+    __slots__ = ("example",)
+
+    def __init__(self, example: Example) -> None:
+        self.example = example
+
+    def __hash__(self) -> int:
+        return id(self.example)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _This) and self.example is other.example
+
+
+@lru_cache(maxsize=_N_MEASURES)
+def _exact_measure(this: _This) -> Measure:
+    """Return the measure under all conjugations that leave what is expected as it is."""
+    return _measure(this.example, _expected_exactly(this.example))
+
+
+@lru_cache(maxsize=_N_MEASURES)
+def _plain_measure(this: _This) -> Measure:
+    """Return the measure of answers that are among the plain choices."""
+    return _measure(this.example, Expected(this.example.right, this.example.intruding))
+
+
 def expected_under(conjugation: TextConjugation, example: Example) -> Expected:
     """Return what the inverted answers to an example are compared with.
 
@@ -389,7 +473,7 @@ def expected_under(conjugation: TextConjugation, example: Example) -> Expected:
     texts themselves, whatever the case of their first letter.
     """
     if conjugation.exact and not conjugation.rephrases:
-        return Expected(_distinct(example.right), _distinct(example.intruding))
+        return _expected_exactly(example)
     image = Exchange(conjugation).image
 
     def images(ability: str, texts: Sequence[str]) -> Iterator[str]:
@@ -407,6 +491,10 @@ def expected_under(conjugation: TextConjugation, example: Example) -> Expected:
         right=_distinct(images(*ability)),
         intruding=_distinct(text for other in others for text in images(*other)),
     )
+
+
+def _expected_exactly(example: Example) -> Expected:
+    return Expected(_distinct(example.right), _distinct(example.intruding))
 
 
 def _with_other_first_letter(*texts: str) -> Iterator[str]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from operator import eq
 from typing import NamedTuple
 
 from palimpsest.judging.questions import UNINVERTIBLE, as_recorded, scorer_under
 from palimpsest.judging.via import Via, distinct_vias
 from palimpsest.lm import TIED
 from palimpsest.lm.suites import Suite
-from palimpsest.records import ATTEMPTED, AnswerRow, answer_flag, columns_of
+from palimpsest.records import ATTEMPTED, AnswerRow, answer_flag, blocks_of, columns_of
 
 CONSTANT_SHARE = 0.95
 """From this share of one and the same choice on, it is said."""
@@ -26,16 +28,7 @@ def find_oddities(rows: Sequence[AnswerRow], suite: Suite, vias: Sequence[Via]) 
     examples that a lossy conjugation makes impossible to score, and choices that do not depend on
     the prompt.
     """
-    plain = {e.source_id: e for e in suite.in_language(suite.source_language)}
-    tallies: dict[str, _Tally] = defaultdict(_Tally)
-    chosen: dict[tuple[str, str], _Majority] = defaultdict(_Majority)
-    for values in columns_of(rows, *_Seen._fields):
-        row = _Seen._make(values)
-        example = plain.get(row.source_id)
-        is_same = example is not None and as_recorded(example.prompt) == row.prompt
-        tallies[row.conjugation].add(row, is_same=is_same)
-        if row.finish == "chosen" and row.answer:
-            chosen[row.role, row.via].add(row.answer)
+    tallies, chosen = _counted(rows, suite)
     sentences = _constant(rows, chosen)
     ambiguous = _Ambiguous(suite)
     for via in distinct_vias(vias):
@@ -64,17 +57,42 @@ def find_oddities(rows: Sequence[AnswerRow], suite: Suite, vias: Sequence[Via]) 
     return sentences
 
 
-class _Seen(NamedTuple):
-    """What is read of an answer; the names are those of its columns."""
+def _counted(
+    rows: Sequence[AnswerRow], suite: Suite
+) -> tuple[Mapping[str, _Tally], Mapping[tuple[str, str], _Majority]]:
+    """Return what is counted by conjugation, and what was chosen by role and way of asking."""
+    plain = {e.source_id: as_recorded(e.prompt) for e in suite.in_language(suite.source_language)}
+    tallies: dict[str, _Tally] = defaultdict(_Tally)
+    chosen: dict[tuple[str, str], _Majority] = defaultdict(_Majority)
+    for seen in map(_Seen._make, blocks_of(rows, *_Seen._fields)):
+        for (conjugation, finish), n in Counter(
+            zip(seen.conjugation, seen.finish, strict=True)
+        ).items():
+            tallies[conjugation].n += n
+            tallies[conjugation].n_failed += n * (finish == UNINVERTIBLE)
+        same = map(eq, map(plain.get, seen.source_id), seen.prompt)
+        for conjugation, n in Counter(itertools.compress(seen.conjugation, same)).items():
+            tallies[conjugation].n_same += n
+        for at in itertools.compress(itertools.count(), seen.flags):
+            tallies[seen.conjugation[at]].add(seen.flags[at], seen.source_id[at], seen.role[at])
+        if "chosen" in seen.finish:
+            for at, (finish, answer) in enumerate(zip(seen.finish, seen.answer, strict=True)):
+                if finish == "chosen" and answer:
+                    chosen[seen.role[at], seen.via[at]].add(answer)
+    return tallies, chosen
 
-    source_id: str
-    conjugation: str
-    role: str
-    via: str
-    prompt: str
-    answer: str
-    finish: str
-    flags: str
+
+class _Seen(NamedTuple):
+    """What is read of some answers; the names are those of its columns."""
+
+    source_id: Sequence[str]
+    conjugation: Sequence[str]
+    role: Sequence[str]
+    via: Sequence[str]
+    prompt: Sequence[str]
+    answer: Sequence[str]
+    finish: Sequence[str]
+    flags: Sequence[str]
 
 
 class _Tally:
@@ -85,17 +103,12 @@ class _Tally:
         self.flags: Counter[str] = Counter()
         self._tied: list[str] = []
 
-    def add(self, row: _Seen, *, is_same: bool) -> None:
-        self.n += 1
-        self.n_same += is_same
-        self.n_failed += row.finish == UNINVERTIBLE
-        if not row.flags:
-            return
-        # Attempts at another ability stand in the tables.
-        flags = [flag for flag in row.flags.split("; ") if flag != answer_flag(ATTEMPTED)]
-        self.flags.update(flags)
-        if answer_flag(TIED) in flags and len(self._tied) < _MOST_LISTED:
-            self._tied.append(f"{row.source_id} ({row.role})")
+    def add(self, flags: str, source: str, role: str) -> None:
+        """Count the flags of an answer; attempts at another ability stand in the tables."""
+        found = [flag for flag in flags.split("; ") if flag != answer_flag(ATTEMPTED)]
+        self.flags.update(found)
+        if answer_flag(TIED) in found and len(self._tied) < _MOST_LISTED:
+            self._tied.append(f"{source} ({role})")
 
     def listed(self, flag: str, n: int) -> str:
         """Return where the ties are; of other flags, numbers say enough."""

@@ -109,6 +109,9 @@ class Fidelity(NamedTuple):
     """Share of the protected spans of the prompt that the sent one still has."""
 
 
+_UNCHANGED = Fidelity(round_trip=True, chrf=1.0, survival=1.0)
+
+
 class Exchange:
     """A conjugation with the stop strings of the one who asks: prompts go out, answers come back.
 
@@ -206,13 +209,20 @@ class Exchange:
             raw: As the model gave it.
             cut_off: Whether it might have gone on: its last word may be half of one.
         """
+        start = answer_start(raw)
+        if start is None:
+            return Reading("", stopped=False)
         if self.conjugation.changes_nothing:
-            start = answer_start(raw)
-            end = None if start is None else first_stop(raw, self.stops, start)
-            return Reading("" if start is None else raw[start:end], end is not None)
-        reader = self.reader()
-        reader.append(raw)
-        return Reading(reader.finish(cut_off=cut_off), reader.stopped)
+            end = first_stop(raw, self.stops, start)
+            return Reading(raw[start:end], end is not None)
+        answer = raw[start:]
+        mark = first_stop(answer, self._marks)
+        answer = answer[:mark]
+        # In an answer that might have gone on, the last word may be half of one and tells nothing.
+        is_image = self._is_image(answer[: _end_of_words(answer)] if cut_off else answer)
+        text = self._plain(answer, whole=True) if is_image is False else self.invert(answer)
+        end = first_stop(text, self.read_stops)
+        return Reading(text[:end], (mark if end is None else end) is not None)
 
     def reader(self) -> Reader:
         """Return what reads one answer piece by piece."""
@@ -226,8 +236,8 @@ class Exchange:
         """Return ``s⁻¹(raw)``, uncut."""
         return self._guard(self.conjugation.invert, raw)
 
-    def settled(self, raw: str) -> list[Reading]:
-        """Return what nothing that may follow ``raw`` changes of the answer's beginning.
+    def settled(self, raw: str) -> Iterator[Reading]:
+        """Yield what nothing that may follow ``raw`` changes of the answer's beginning.
 
         Several readings are possible as long as it cannot be told in which form the answer is;
         none is certain within a thought.
@@ -235,17 +245,19 @@ class Exchange:
         if raw.lstrip()[:1] in _OPENINGS:
             start = answer_start(raw)
             if start is None or (start == 0 and raw.strip() and may_open_thought(raw)):
-                return [Reading("", stopped=False)]
+                yield Reading("", stopped=False)
+                return
             raw = raw[start:]
         if self._marks:
             raw = raw[: first_stop(raw, self._marks)]
         if not self._tells:
-            return [self.settled_as_conjugated(raw)]
+            yield self.settled_as_conjugated(raw)
+            return
         is_image = self._is_image(raw[: _end_of_words(raw)])
-        readings = [] if is_image is False else [self.settled_as_conjugated(raw)]
+        if is_image is not False:
+            yield self.settled_as_conjugated(raw)
         if is_image is not True:
-            readings.append(self._up_to_stop(self._plain(raw, whole=False)))
-        return readings
+            yield self._up_to_stop(self._plain(raw, whole=False))
 
     def settled_as_conjugated(self, raw: str) -> Reading:
         """Return what would be settled if the answer were conjugated, whatever its words tell."""
@@ -266,12 +278,11 @@ class Exchange:
         form in which it was asked.
         """
         start = answer_start(raw)
-        if start is None:
+        if start is None or not self._tells:
             return "conjugated"
         raw = raw[start : _end_of_words(raw) if cut_off else None]
-        words = raw[: first_stop(raw, self.sent_stops)].split()
         told: set[bool] = set()
-        for word in words if self._tells else ():
+        for word in raw[: first_stop(raw, self.sent_stops)].split():
             likeness = _likeness(self.conjugation, word)
             if likeness is not None:
                 told.add(likeness >= _LIKE)
@@ -314,8 +325,10 @@ class Exchange:
 
     def flags(self, texts: Iterable[str]) -> tuple[str, ...]:
         """Return what went wrong in conjugating these texts, each phrase once."""
-        found = (flag for text in texts for flag in self._guard(self.conjugation.flags, text))
-        return tuple(dict.fromkeys(found))
+        found: dict[str, None] = {}
+        for text in texts:
+            found.update(dict.fromkeys(self._guard(self.conjugation.flags, text)))
+        return tuple(found)
 
     def answer_flags(self, raws: Iterable[str], *, cut_off: bool = False) -> tuple[str, ...]:
         """Return what went wrong in reading these answers, each phrase once."""
@@ -334,10 +347,12 @@ class Exchange:
 
     def fidelity(self, prompt: Prompt, sent: Prompt) -> Fidelity:
         """Return how well a prompt survives; ``sent`` is what :meth:`send` made of it."""
+        if self.conjugation.changes_nothing:
+            return _UNCHANGED
         texts, conjugated = texts_of(prompt), texts_of(sent)
         back = tuple(map(self.invert, conjugated))
         if self.conjugation.exact and back == texts:
-            return Fidelity(round_trip=True, chrf=1.0, survival=1.0)
+            return _UNCHANGED
         before, after = "\n".join(texts), "\n".join(conjugated)
         chrf = round_trip_chrf(before, "\n".join(back))
         return Fidelity(back == texts, chrf, survival(before, after))
@@ -447,17 +462,14 @@ class Reader:
         held = n_open(certain[len(self._given) :], self._exchange.read_stops)
         return self._advance(certain, len(certain) - held)
 
-    def finish(self, *, cut_off: bool = False) -> str:
-        """Return the rest of the answer: the model will say no more, though it may have wanted to.
+    def finish(self) -> str:
+        """Return the rest of the answer: the model will say no more.
 
         Raises:
             BrokenPromiseError: The conjugation called something certain that was not.
         """
         if self.stopped or not (self._begun or self._begin(more=False)):
             return ""
-        if cut_off and self._is_image is None:
-            told = self._exchange._is_image(self._raw[: _end_of_words(self._raw)])
-            self._is_image = told is not False
         whole = self._read(self._raw, whole=True)
         if not whole.startswith(self._given):
             raise BrokenPromiseError(self._exchange.conjugation.name)
@@ -518,7 +530,9 @@ def _kept_likeness(conjugation: TextConjugation, word: str) -> float | None:
 
 def _end_of_words(text: str) -> int:
     """Return where the last word begins, which may still grow."""
-    return len(text) if text[-1:].isspace() else text.rfind((text.split() or [""])[-1])
+    if not text or text[-1].isspace():
+        return len(text)
+    return len(text) - len(text.rsplit(maxsplit=1)[-1])
 
 
 @lru_cache(maxsize=4096)

@@ -94,7 +94,7 @@ if TYPE_CHECKING:
     from palimpsest.records.run_folder import RunFolder, WriterLock
     from palimpsest.records.sittings import Sittings, sit_down
     from palimpsest.records.store import AnswerStore
-    from palimpsest.records.stored_answers import StoredAnswers, columns_of, taken
+    from palimpsest.records.stored_answers import StoredAnswers, blocks_of, columns_of, taken
     from palimpsest.records.thresholds import THRESHOLDS
 
 __all__ = [
@@ -109,8 +109,8 @@ __all__ = [
     "Prior", "Provenance", "Remedied", "Restoration", "Results", "RunFolder", "Scoring", "Sittings",
     "SmallestFall", "StoredAnswers", "SuiteInfo", "TargetInfo", "Trace", "TraceCheckpoint",
     "UntilSure", "Usage", "Verdict", "Window", "WorkerRecord", "WriterLock", "answer_flag",
-    "columns_of", "commit_of", "explained", "platform_facts", "points", "read_measurements",
-    "score_of", "sit_down", "taken", "versions",
+    "blocks_of", "columns_of", "commit_of", "explained", "platform_facts", "points",
+    "read_measurements", "score_of", "sit_down", "taken", "versions",
 ]  # fmt: skip
 
 lazy_face(globals())

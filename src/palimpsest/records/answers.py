@@ -95,6 +95,11 @@ class AnswerRow(NamedTuple):
         return cls(AnswerKey(*values[:n_key]), *values[n_key:])
 
     @property
+    def source_id(self) -> str:
+        """The source example."""
+        return self.key.source_id
+
+    @property
     def all_flags(self) -> list[str]:
         """The flags, one by one."""
         return self.flags.split("; ") if self.flags else []

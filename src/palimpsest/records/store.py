@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from operator import itemgetter
 from pathlib import Path
@@ -47,7 +47,6 @@ _COLUMNS = {
 }
 _N_KEY = len(AnswerKey._fields)
 _TEXT_AT = [at for at, kind in enumerate(_COLUMNS.values()) if kind.startswith("TEXT")]
-_ROUND_TRIP_AT = list(_COLUMNS).index("round_trip")
 _texts_of = itemgetter(*_TEXT_AT)
 _KEY = ", ".join(AnswerKey._fields)
 _KEY_COLUMNS = ", ".join(f"{name} {_COLUMNS[name]}" for name in AnswerKey._fields)
@@ -141,8 +140,8 @@ class AnswerStore:
         """
         with explained(self.path):
             wanted = (_to_sql(model), _to_sql(suite), settings, settings)
-            found = self._connection.execute(self._select(_SELECT, _COLUMNS), wanted)
-            return [_from_record(record) for record in found]
+            found = self._connection.execute(self._select(_SELECT, _COLUMNS), wanted).fetchall()
+        return list(map(AnswerRow.of, zip(*_columns(found, _COLUMNS), strict=True)))
 
     def keyed(
         self, *, model: str, suite: str, sources: Sequence[str]
@@ -154,20 +153,23 @@ class AnswerStore:
             suite: Key of the suite.
             sources: Names of the examples; some thousands at most.
         """
-        for place, *record in self._of_sources(model, suite, sources, _COLUMNS):
-            yield place, _from_record(record)
+        for places, *columns in self._of_sources(model, suite, sources, _COLUMNS):
+            yield from zip(places, map(AnswerRow.of, zip(*columns, strict=True)), strict=True)
 
     def places(self, *, model: str, suite: str, sources: Sequence[str]) -> dict[AnswerKey, int]:
         """Return where the answers of one model to some source examples are; as :meth:`keyed`.
 
         An answer stays at its place, also when another with the same key replaces it.
         """
-        found = self._of_sources(model, suite, sources, AnswerKey._fields)
-        return {AnswerKey(*map(_from_sql, record)): place for place, *record in found}
+        found: dict[AnswerKey, int] = {}
+        for places, *columns in self._of_sources(model, suite, sources, AnswerKey._fields):
+            found.update(zip(map(AnswerKey._make, zip(*columns, strict=True)), places, strict=True))
+        return found
 
     def _of_sources(
-        self, model: str, suite: str, sources: Sequence[str], columns: Iterable[str]
-    ) -> Iterator[tuple[Any, ...]]:
+        self, model: str, suite: str, sources: Sequence[str], columns: Collection[str]
+    ) -> Iterator[list[Sequence[Any]]]:
+        """Yield a list of places, and one for each column, of many answers at a time."""
         for first in range(0, len(sources), _N_LISTED):
             listed = [_to_sql(source) for source in sources[first : first + _N_LISTED]]
             marks = ", ".join("?" * len(listed))
@@ -177,7 +179,8 @@ class AnswerStore:
             )
             wanted = (_to_sql(model), _to_sql(suite), *listed)
             with explained(self.path):
-                yield from self._connection.execute(self._select(statement, columns), wanted)
+                found = self._connection.execute(self._select(statement, columns), wanted)
+                yield _columns(found.fetchall(), ("rowid", *columns))
 
     def note_requests(self, noted: Iterable[tuple[bytes, int]]) -> None:
         """Note by what requests answers came.
@@ -270,23 +273,42 @@ class AnswerStore:
 
     def values_at(
         self, places: Sequence[int], columns: Iterable[str] = ()
-    ) -> Iterator[list[Any] | None]:
+    ) -> Iterator[Sequence[Any] | None]:
         """Yield some columns of the answers at some places, in that order; all if none is named.
 
         Where nothing is, it yields ``None``.
         """
         columns = list(columns) or list(_COLUMNS)
-        flag_at = columns.index("round_trip") if "round_trip" in columns else None
         for first in range(0, len(places), _N_LISTED):
             mine = places[first : first + _N_LISTED]
-            listed = ", ".join(map(str, mine))
-            statement = f"SELECT answers.rowid, {{columns}} FROM answers WHERE rowid IN ({listed})"
-            with explained(self.path):
-                found = {
-                    place: _decoded(values, flag_at)
-                    for place, *values in self._connection.execute(self._select(statement, columns))
-                }
-            yield from map(found.get, mine)
+            there, *found = self._at(mine, columns)
+            yield from map(dict(zip(there, zip(*found, strict=True), strict=True)).get, mine)
+
+    def columns_at(self, places: Places, columns: Sequence[str]) -> list[Sequence[Any]]:
+        """Return a list for each of some columns of the answers at places, all of which have one.
+
+        Args:
+            places: Some thousands at most; the lists are in their order.
+            columns: Their names.
+        """
+        ordered, order = np.unique(places, return_inverse=True)
+        there, *found = self._at(ordered.tolist(), columns)
+        assert len(there) == len(ordered), "an answer was removed while it was read"
+        if len(order) < 2 or (np.diff(order) == 1).all():
+            return found
+        taken = itemgetter(*order.tolist())
+        return [taken(column) for column in found]
+
+    def _at(self, places: Sequence[int], columns: Collection[str]) -> list[Sequence[Any]]:
+        """Return the places where something is, in order, and a list for each column of it."""
+        listed = ", ".join(map(str, places))
+        statement = (
+            f"SELECT answers.rowid, {{columns}} FROM answers WHERE rowid IN ({listed}) "
+            "ORDER BY answers.rowid"
+        )
+        with explained(self.path):
+            found = self._connection.execute(self._select(statement, columns)).fetchall()
+        return _columns(found, ("rowid", *columns))
 
     def containing(self, text: str, places: Sequence[int]) -> list[int]:
         """Return those places whose prompt or answer has a text; ASCII letters in either case."""
@@ -459,16 +481,19 @@ def _has_utf8(text: str) -> bool:
     return True
 
 
-def _from_record(record: Sequence[Any]) -> AnswerRow:
-    return AnswerRow.of(_decoded(list(record), _ROUND_TRIP_AT))
+def _columns(records: Sequence[Any], names: Collection[str]) -> list[Sequence[Any]]:
+    """Return a list for each column of what was read."""
+    if not records:
+        return [()] * len(names)
+    return list(map(_column, names, zip(*records, strict=True)))
 
 
-def _decoded(values: list[Any], flag_at: int | None) -> list[Any]:
-    """Return values as they were stored; at one place may be a truth value."""
-    if bytes in map(type, values):
-        values = [_from_sql(value) if isinstance(value, bytes) else value for value in values]
-    if flag_at is not None and values[flag_at] is not None:
-        values[flag_at] = bool(values[flag_at])
+def _column(name: str, values: Sequence[Any]) -> Sequence[Any]:
+    """Return the values of a column as they were stored."""
+    if name == "round_trip":
+        return [None if value is None else bool(value) for value in values]
+    if bytes in set(map(type, values)):
+        return [_from_sql(value) for value in values]
     return values
 
 

@@ -54,20 +54,18 @@ class StoredAnswers(Sequence[AnswerRow]):
             roles = (self._names[code] for code in self._roles[mine].tolist())
             yield from zip(self._places[mine].tolist(), roles, strict=True)
 
-    def columns(self, *names: str) -> Iterator[Sequence[Any]]:
-        """Yield some columns of each answer, named as in :class:`.AnswerKey` and the row."""
-        if names == ("role",):  # nothing of the file is needed
-            yield from ([self._names[code]] for code in self._roles)
-            return
-        role_at = names.index("role") if "role" in names else None
+    def blocks(self, *names: str) -> Iterator[list[Sequence[Any]]]:
+        """Yield a list for each column, of some thousand answers at a time.
+
+        Args:
+            names: Of columns of :class:`.AnswerKey` or :class:`.AnswerRow`.
+        """
+        stored = [name for name in names if name != "role"]  # for which no file is needed
         for first in range(0, len(self), _N_READ):
             mine = slice(first, first + _N_READ)
-            found = self._store.values_at(self._places[mine].tolist(), names)
-            for values, code in zip(found, self._roles[mine].tolist(), strict=True):
-                assert values is not None, "an answer was removed while it was read"
-                if role_at is not None:
-                    values[role_at] = self._names[code]
-                yield values
+            found = iter(self._store.columns_at(self._places[mine], stored) if stored else ())
+            roles = [self._names[code] for code in self._roles[mine].tolist()]
+            yield [roles if name == "role" else next(found) for name in names]
 
     def take(self, at: npt.NDArray[Any]) -> StoredAnswers:
         """Return those at some positions, or where a mask says so."""
@@ -100,7 +98,7 @@ class StoredAnswers(Sequence[AnswerRow]):
         return row._replace(role=self._names[self._roles[at]])
 
     def __iter__(self) -> Iterator[AnswerRow]:
-        return map(AnswerRow.of, self.columns(*AnswerKey._fields, *AnswerRow._fields[1:]))
+        return map(AnswerRow.of, columns_of(self, *AnswerKey._fields, *AnswerRow._fields[1:]))
 
 
 def columns_of(rows: Iterable[AnswerRow], *names: str) -> Iterator[Sequence[Any]]:
@@ -110,12 +108,18 @@ def columns_of(rows: Iterable[AnswerRow], *names: str) -> Iterator[Sequence[Any]
         rows: Answers.
         names: Of columns of :class:`.AnswerKey` or :class:`.AnswerRow`.
     """
+    for block in blocks_of(rows, *names):
+        yield from zip(*block, strict=True)
+
+
+def blocks_of(rows: Iterable[AnswerRow], *names: str) -> Iterator[list[Sequence[Any]]]:
+    """Yield a list for each column, as :func:`columns_of`, of many answers at a time."""
     if isinstance(rows, StoredAnswers):
-        yield from rows.columns(*names)
+        yield from rows.blocks(*names)
         return
+    rows = rows if isinstance(rows, Sequence) else list(rows)
     getters = [attrgetter(f"key.{name}" if name in AnswerKey._fields else name) for name in names]
-    for row in rows:
-        yield [get(row) for get in getters]
+    yield [list(map(get, rows)) for get in getters]
 
 
 def taken(rows: Sequence[AnswerRow], at: npt.NDArray[np.intp]) -> Sequence[AnswerRow]:

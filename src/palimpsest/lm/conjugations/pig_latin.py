@@ -42,11 +42,11 @@ class PigLatin(TextConjugation):
 
     def apply(self, prompt: str) -> str:
         """Return the prompt in pig latin."""
-        return _FORWARD.sub(lambda m: _write(m[1]) if m[1] else DOT + DOT, prompt)
+        return _FORWARD.sub(_written, prompt)
 
     def invert(self, answer: str) -> str:
         """Return the answer in plain spelling; what is not our pig latin stays as it is."""
-        return _BACKWARD.sub(_read_match, answer)
+        return _BACKWARD.sub(_read, answer)
 
     def likeness(self, word: str) -> float | None:
         """Tell by the separator, and by vowels without it."""
@@ -83,20 +83,24 @@ def _is_vowel(char: str, *, first: bool) -> bool:
     return letter in "aeiou" or letter in _LIGATURES or (letter == "y" and not first)
 
 
+# The caches shall hold words, not documents without a space.
+_LONGEST_KEPT = 64
+
+
+def _written(match: re.Match[str]) -> str:
+    word = match[0]
+    if word == DOT:
+        return DOT + DOT
+    return _kept_written(word) if len(word) <= _LONGEST_KEPT else _write(word)
+
+
 def _write(word: str) -> str:
-    # The cache shall hold words, not documents without a space.
-    return _write_short(word) if len(word) <= 64 else _write_anew(word)
-
-
-@lru_cache(maxsize=65536)
-def _write_short(word: str) -> str:
-    return _write_anew(word)
-
-
-def _write_anew(word: str) -> str:
     """Return the word in pig latin, or as it is where the inverse would not give it back."""
     written = _move_onset(word)
-    return written if written and _BACKWARD.sub(_read_match, written) == word else word
+    return written if written and _BACKWARD.sub(_read, written) == word else word
+
+
+_kept_written = lru_cache(maxsize=65536)(_write)
 
 
 def _move_onset(word: str) -> str | None:
@@ -113,16 +117,27 @@ def _move_onset(word: str) -> str | None:
     return None
 
 
-def _read_match(match: re.Match[str]) -> str:
-    rest, moved = match[1], match[2]
-    if rest is None:
+def _read(match: re.Match[str]) -> str:
+    word = match[0]
+    if DOT not in word:
+        return word
+    return _kept_read(word) if len(word) <= _LONGEST_KEPT else _in_order(word)
+
+
+def _in_order(word: str) -> str:
+    """Return what was found between two letters, or a doubled point, in plain spelling."""
+    rest, _, moved = word.partition(DOT)
+    if not rest:
         return DOT
-    if moved is None or moved[-2:].lower() != "ay":
-        return str(match[0])
+    if moved[-2:].lower() != "ay":
+        return word
     onset = moved[:-2]
     if moved[-2:] == "AY":
         return f"{onset}{rest}"
     if rest[0].isupper():
-        word = onset.lower() + rest[0].lower() + rest[1:]
-        return word[0].upper() + word[1:]
+        plain = onset.lower() + rest[0].lower() + rest[1:]
+        return plain[0].upper() + plain[1:]
     return f"{onset}{rest}"
+
+
+_kept_read = lru_cache(maxsize=65536)(_in_order)

@@ -6,7 +6,6 @@ import base64
 import codecs
 import re
 import string
-from collections.abc import Iterator
 
 from palimpsest.lm.conjugations.text import TextConjugation, lower_each
 
@@ -160,7 +159,7 @@ def _decode(data: bytes, *, cut_off: bool) -> str:
     return decoder.decode(data, final=not cut_off)
 
 
-_WORD = re.compile(r"\S+")
+_SPACES = re.compile(r"(\s+)")
 
 
 class ReverseWords(TextConjugation):
@@ -189,5 +188,7 @@ class ReverseWords(TextConjugation):
 
 
 def _reverse_line(line: str) -> str:
-    words: Iterator[str] = reversed(_WORD.findall(line))
-    return _WORD.sub(lambda _: next(words), line)
+    parts = _SPACES.split(line)  # a word or nothing, spaces, a word, …, a word or nothing
+    words = slice(0 if parts[0] else 2, len(parts) if parts[-1] else len(parts) - 2, 2)
+    parts[words] = parts[words][::-1]
+    return "".join(parts)

@@ -33,8 +33,11 @@ class PrefixScorer(Scorer):
         """Order the accepted texts, longest first."""
         self._right = frozenset(map(accepted_form, self.right))
         self._intruding = frozenset(map(accepted_form, self.intruding))
+        texts = sorted(self._right | self._intruding, key=lambda text: (-len(text), text))
         # Longest first, so that the first match wins.
-        self._texts = sorted(self._right | self._intruding, key=lambda text: (-len(text), text))
+        self._sides = [
+            (text, self.of_side(text in self._right, text in self._intruding)) for text in texts
+        ]
 
     @property
     def ambiguous(self) -> bool:
@@ -60,25 +63,22 @@ class PrefixScorer(Scorer):
     def outcome(self, answer: str) -> Outcome:
         """Return what the answer is, taken as complete."""
         text = compared_form(answer)
-        for expected in self._texts:
+        for expected, side in self._sides:
             if match_at_start(expected, text, whole=True) == "yes":
-                return self._side(expected)
+                return side
         return "broken"
 
     def decided(self, certain_text: str) -> bool:
         """Return whether no continuation of ``certain_text`` can change the outcome."""
         text = settled_form(certain_text)
         # What each text would make of the answer, longest first, up to one that surely matches.
-        possible: list[Outcome] = []
-        for expected in self._texts:
+        possible: set[Outcome] = set()
+        for expected, side in self._sides:
             match match_at_start(expected, text, whole=False):
                 case "yes":
-                    return all(side == self._side(expected) for side in possible)
+                    return possible <= {side}
                 case "open":
-                    possible.append(self._side(expected))
+                    possible.add(side)
                 case "no":
                     pass
-        return all(side == "broken" for side in possible)
-
-    def _side(self, expected: str) -> Outcome:
-        return self.of_side(expected in self._right, expected in self._intruding)
+        return possible <= {"broken"}

@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Literal
 
-_SPACES = re.compile(r"\s+")
-
 # Between two word characters these belong to the word: don't, well-known, col·legi, and the
 # backslash with which exact leetspeak marks a literal digit (120 is \1\2\0).
 _WORD_JOINERS = "'’ʼ-‐‑·\\"
@@ -47,7 +45,8 @@ def normalise(text: str) -> str:
         >>> normalise("  \\_\\_\\_  cat\n")
         '___ cat '
     """
-    text = _SPACES.sub(" ", text).lstrip().replace("\\_", "_")
+    ended = " " if text[-1:].isspace() else ""
+    text = f"{' '.join(text.split())}{ended}".lstrip().replace("\\_", "_")
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from palimpsest.records import columns_of
+from palimpsest.records import blocks_of
 
 if TYPE_CHECKING:
     from palimpsest.records import AnswerRow
@@ -34,9 +34,9 @@ class SourceIndex:
     def __init__(self, rows: Sequence[AnswerRow]) -> None:
         codes: list[dict[str, int]] = [{} for _ in _READ]
         columns = [array("i") for _ in _READ]
-        for values in columns_of(rows, *_READ):
-            for value, known, column in zip(values, codes, columns, strict=True):
-                column.append(known.setdefault(value, len(known)))
+        for block in blocks_of(rows, *_READ):
+            for values, known, column in zip(block, codes, columns, strict=True):
+                column.extend([known.setdefault(value, len(known)) for value in values])
         self._names, self.cells, self.vias, *_, self.languages = map(list, codes)
         self._roles, self._outcomes = codes[3], codes[4]
         self._n = [len(known) for known in codes]
