@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,14 @@ from tests.lm.models.checkpoints import (
 
 from palimpsest.lm.models.huggingface import decoding, likelihood
 from palimpsest.lm.models.huggingface.model import HuggingFaceModel
-from palimpsest.lm.models.huggingface.prefixes import NONE, families, n_common, shared_prefixes
+from palimpsest.lm.models.huggingface.prefixes import (
+    NONE,
+    families,
+    n_common,
+    shared_prefixes,
+    together,
+)
+from palimpsest.lm.models.huggingface.small_networks import dealt
 from palimpsest.lm.models.sampling import Sampling
 from palimpsest.lm.models.specs import load_model
 from palimpsest.lm.prompts import Prompt
@@ -82,9 +89,38 @@ def test_members_of_a_family_have_half_of_their_tokens_in_common(prompts: list[l
             row for row, family in zip(prompts, found, strict=True) if family.number == number
         ]
         [n_shared] = {family.n_shared for family in found if family.number == number}
-        assert len(members) >= 8
-        assert n_shared == min(n_common(members[0], row) for row in members)
-        assert 2 * n_shared >= max(map(len, members))
+        n_alike = min(n_common(members[0], row) for row in members)
+        assert len(members) >= 2
+        assert n_shared == (n_alike if len(members) >= 8 else 0)
+        assert 2 * n_alike >= max(map(len, members))
+
+
+@given(alike)
+def test_families_come_in_one_piece_and_the_longest_first(prompts: list[list[int]]) -> None:
+    found = families(prompts)
+    lengths = list(map(len, prompts))
+    order = together(lengths, found)
+    assert sorted(order) == list(range(len(prompts)))
+    pieces = [[*piece] for _, piece in groupby(order, key=lambda row: found[row].number)]
+    numbers = [found[piece[0]].number for piece in pieces if found[piece[0]].number != NONE]
+    assert len(set(numbers)) == len(numbers)
+    assert lengths[order[0]] == max(lengths)
+    for piece in pieces:
+        assert [lengths[row] for row in piece] == sorted(
+            (lengths[row] for row in piece), reverse=True
+        )
+
+
+@given(alike)
+def test_parts_have_every_row_once_and_about_as_many_tokens(prompts: list[list[int]]) -> None:
+    for n_parts in range(1, min(4, len(prompts)) + 1):
+        parts = dealt(prompts, n_parts)
+        assert sorted(row for part in parts for row in part) == list(range(len(prompts)))
+        assert all(parts)
+        n_tokens = [sum(len(prompts[row]) for row in part) for part in parts]
+        # The part with the most got its last run when it had the fewest.
+        most = max(1, len(prompts) // (4 * n_parts)) * max(map(len, prompts))
+        assert max(n_tokens) - min(n_tokens) <= most
 
 
 @given(st.lists(st.integers(0, 1), max_size=30), st.lists(st.integers(0, 1), max_size=30))

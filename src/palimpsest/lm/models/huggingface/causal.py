@@ -36,7 +36,7 @@ from palimpsest.lm.models.huggingface.memory import (
 from palimpsest.lm.models.huggingface.next_tokens import AnswerTexts, likeliest
 from palimpsest.lm.models.huggingface.options import THINKING_TOKENS
 from palimpsest.lm.models.huggingface.pending import PendingPrompt
-from palimpsest.lm.models.huggingface.prefixes import families
+from palimpsest.lm.models.huggingface.prefixes import families, together
 from palimpsest.lm.models.huggingface.small_networks import DividedDecoder, one_core_threads
 from palimpsest.lm.models.huggingface.tokenization import PromptEncoder
 from palimpsest.lm.models.protocol import Decided, Generation, Joint, NextToken
@@ -277,7 +277,7 @@ class CausalModel(DrawsAnswers, ABC):
             if prompt.limit <= 0:
                 yield prompt.index, Generation("", "length", 0, 0.0)
         pending = [prompt for prompt in pending if prompt.limit > 0]
-        self._arrange(pending)
+        pending = self._arranged(pending)
         if self._other_batches:
             Random(self._other_batches).shuffle(pending)
         stop = list(filter(None, stop))
@@ -317,17 +317,15 @@ class CausalModel(DrawsAnswers, ABC):
             found.append(PendingPrompt(index, kept, limit, thought, opening, cut, thinks))
         return found
 
-    def _arrange(self, pending: list[PendingPrompt]) -> None:
-        """Put the longest first: if memory is short, it shows at once; but families together."""
+    def _arranged(self, pending: Sequence[PendingPrompt]) -> list[PendingPrompt]:
+        """Return the prompts in the order in which they are asked, each with its family."""
         if self.shares_prefixes and can_branch(self._fastest):
             found = families([prompt.tokens for prompt in pending])
             for prompt, family in zip(pending, found, strict=True):
                 prompt.family = family
-        pending.sort(key=lambda prompt: len(prompt.tokens), reverse=True)
-        place: dict[int, int] = {}
-        for at, prompt in enumerate(pending):
-            place.setdefault(prompt.family.number, at)
-        pending.sort(key=lambda prompt: place[prompt.family.number])
+        lengths = [len(prompt.tokens) for prompt in pending]
+        order = together(lengths, [prompt.family for prompt in pending])
+        return [pending[at] for at in order]
 
     def score(
         self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]
@@ -471,11 +469,11 @@ class CausalModel(DrawsAnswers, ABC):
         return self._device.type == "cpu" and n_bytes <= _SMALL_BYTES
 
     def _take(self, pending: Sequence[PendingPrompt]) -> Sequence[PendingPrompt]:
-        thinks, family = pending[0].thinks, pending[0].family
-        alike = [each for each in pending if (each.thinks, each.family) == (thinks, family)]
+        kind = pending[0].thinks, pending[0].family.batch
+        alike = [each for each in pending if (each.thinks, each.family.batch) == kind]
         longest = max(len(prompt.tokens) for prompt in alike)
         n_new = max(prompt.n_most for prompt in alike)
-        n_rows = self._budget.rows(longest + n_new, family.n_shared)
+        n_rows = self._budget.rows(longest + n_new, pending[0].family.n_shared)
         batch = alike[: max(1, min(n_rows, len(alike)) // (self._other_batches + 1))]
         if takes_padding(self._fastest):
             return batch

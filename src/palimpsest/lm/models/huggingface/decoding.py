@@ -100,7 +100,7 @@ class CachedDecoder:
 
     Args:
         model: With the weights.
-        prompts: Token ids, none empty, the longest first.
+        prompts: Token ids, none empty.
         n_new: How many tokens are fed after the prompts at most.
         memory: Where the cache goes; nothing else may use it meanwhile.
         sampling: How tokens are drawn; by default they are the most probable ones.
@@ -143,10 +143,11 @@ class CachedDecoder:
         """Choose the order of the rows, the parts in which they are read, and the prefixes."""
         limit = _CPU_PART if self._model.device.type == "cpu" else _ACCELERATOR_PART
         lengths = list(map(len, prompts))
+        self._order.sort(key=lambda row: lengths[row], reverse=True)
         least = max(limit * _LEAST_OF_PART, sum(lengths) * _LEAST_OF_BATCH)
         found = shared_prefixes(prompts, least=least) if share else None
         if found is None:
-            self._parts = split_by_length(lengths, limit)
+            self._parts = split_by_length([lengths[row] for row in self._order], limit)
             return
         own = [n - n_shared for n, n_shared in zip(lengths, found.n_shared, strict=True)]
         alone = [row for row in self._order if found.of[row] == NO_PREFIX]

@@ -19,7 +19,7 @@ from palimpsest.lm.models.huggingface.decoding import (
     run,
 )
 from palimpsest.lm.models.huggingface.memory import BatchBudget
-from palimpsest.lm.models.huggingface.prefixes import ALONE, Family, families
+from palimpsest.lm.models.huggingface.prefixes import ALONE, Family, families, together
 from palimpsest.lm.models.huggingface.quiet import without_log
 from palimpsest.lm.models.huggingface.tokenization import PromptEncoder
 from palimpsest.lm.prompts import Prompt
@@ -216,11 +216,11 @@ def _arranged(groups: Sequence[Group], *, share: bool) -> list[Group]:
             else group
             for group, family in zip(groups, found, strict=True)
         ]
-    longest = sorted(groups, key=lambda group: (group.n_shared, group.n_columns), reverse=True)
-    place: dict[int, int] = {}
-    for at, group in enumerate(longest):
-        place.setdefault(group.family.number, at)
-    return sorted(longest, key=lambda group: place[group.family.number])
+    kinds = sorted(groups, key=lambda group: group.n_shared > 0, reverse=True)
+    order = together(
+        [group.n_shared or group.n_columns for group in kinds], [group.family for group in kinds]
+    )
+    return sorted((kinds[at] for at in order), key=lambda group: group.n_shared > 0, reverse=True)
 
 
 def _n_common(rows: Sequence[Sequence[int]]) -> int:
@@ -245,7 +245,7 @@ def _take(groups: Sequence[Group], budget: BatchBudget, n_vocabulary: int) -> Se
             or n_rows > (budget.n_rows or n_rows)
             or n_logits * n_vocabulary > _MOST_LOGITS
         )
-        if n_taken and (full or (group.n_shared > 0, group.family) != (shared, family)):
+        if n_taken and (full or (group.n_shared > 0, group.family.batch) != (shared, family.batch)):
             break
         n_taken += 1
     return groups[:n_taken]

@@ -17,8 +17,8 @@ NONE = -1
 _LEAST_SAVED = 16
 """Tokens that a prefix has to save: less makes the batch more varied, and that is all."""
 
-_FEWEST_MEMBERS = 8
-"""Prompts that make a family: fewer do not fill a batch of their own."""
+_FEWEST_OF_BATCH = 8
+"""Members of a family that is asked in batches of its own."""
 
 
 class Prefixes(NamedTuple):
@@ -46,7 +46,12 @@ class Family(NamedTuple):
     """Which one, or :data:`NONE`."""
 
     n_shared: int = 0
-    """Tokens that all members have in common."""
+    """Tokens that all members have in common; 0 of a family too small for batches of its own."""
+
+    @property
+    def batch(self) -> int:
+        """Which prompts it shares its batches with: those of the same number."""
+        return self.number if self.n_shared else NONE
 
 
 ALONE = Family()
@@ -138,8 +143,9 @@ def families(prompts: Sequence[Sequence[int]]) -> list[Family]:
         common = min(n_shared, n_common(prompts[members[-1]], tokens)) if members else 0
         longest = max(longest, len(tokens))
         if row is None or 2 * common < longest:
-            if len(members) >= _FEWEST_MEMBERS:
-                family = Family(next(numbers), n_shared)
+            if len(members) > 1:
+                own = len(members) >= _FEWEST_OF_BATCH
+                family = Family(next(numbers), n_shared if own else 0)
                 for member in members:
                     found[member] = family
             members, common, longest = [], len(tokens), len(tokens)
@@ -147,6 +153,30 @@ def families(prompts: Sequence[Sequence[int]]) -> list[Family]:
         if row is not None:
             members.append(row)
     return found
+
+
+def together(lengths: Sequence[int], found: Sequence[Family]) -> list[int]:
+    """Return an order of prompts: the longest first, but each family in one place.
+
+    If memory is short, it shows at once.
+
+    Args:
+        lengths: Of each prompt.
+        found: The family of each.
+
+    Example:
+        >>> one, other = Family(0), Family(1)
+        >>> together([5, 9, 7, 6], [one, one, ALONE, other])
+        [1, 0, 2, 3]
+    """
+    order = sorted(range(len(lengths)), key=lambda row: lengths[row], reverse=True)
+    place: dict[int, int] = {}
+    for at, row in enumerate(order):
+        place.setdefault(found[row].number, at)
+    at = {row: at for at, row in enumerate(order)}
+    return sorted(
+        order, key=lambda row: at[row] if found[row].number == NONE else place[found[row].number]
+    )
 
 
 def n_common(one: Sequence[int], other: Sequence[int]) -> int:
