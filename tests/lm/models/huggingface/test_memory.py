@@ -10,6 +10,7 @@ from palimpsest.lm.models.huggingface.memory import (
     BatchBudget,
     default_budget,
     is_out_of_memory,
+    part_tokens,
     without_gaps,
 )
 
@@ -67,6 +68,13 @@ def test_small_models_get_larger_batches_on_the_cpu(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(memory, "_free_bytes", lambda device: None)
     assert default_budget(SMALL, CPU, 4).n_tokens == 32768
     assert default_budget(LARGE, CPU, 4).n_tokens == 2048
+
+
+def test_prompts_are_read_in_parts_that_stay_in_a_cache_of_the_processor() -> None:
+    assert part_tokens(LlamaConfig(intermediate_size=384), CPU) == 1024
+    assert part_tokens(LlamaConfig(intermediate_size=1376), CPU) == 2**19 // 1376
+    assert part_tokens(LlamaConfig(intermediate_size=11008), CPU) == 256
+    assert part_tokens(LARGE, torch.device("cuda")) == 16384
 
 
 def test_little_free_memory_makes_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:

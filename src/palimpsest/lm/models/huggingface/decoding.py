@@ -22,6 +22,7 @@ from palimpsest.lm.models.huggingface.memory import (
     can_reserve,
     inverse,
     keep_rows,
+    part_tokens,
     reserved_cache,
     reserved_layers,
     skips_padding,
@@ -37,10 +38,6 @@ from palimpsest.lm.models.sampling import Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-_CPU_PART = 1024
-_ACCELERATOR_PART = 16384
-"""Tokens of the prompts that are read at once: on the CPU, what stays in its second cache."""
 
 _LEAST_OF_PART = 1 / 16
 _LEAST_OF_BATCH = 1 / 20
@@ -141,7 +138,7 @@ class CachedDecoder:
 
     def _divide(self, prompts: Sequence[Sequence[int]], *, share: bool) -> None:
         """Choose the order of the rows, the parts in which they are read, and the prefixes."""
-        limit = _CPU_PART if self._model.device.type == "cpu" else _ACCELERATOR_PART
+        limit = part_tokens(self._model.config, self._model.device)
         lengths = list(map(len, prompts))
         self._order.sort(key=lambda row: lengths[row], reverse=True)
         least = max(limit * _LEAST_OF_PART, sum(lengths) * _LEAST_OF_BATCH)

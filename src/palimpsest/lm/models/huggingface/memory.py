@@ -38,6 +38,13 @@ _CPU_WORK = 4 * 10**11
 
 _FEWEST_CPU_TOKENS = 2048
 _MOST_CPU_TOKENS = 32768
+_ACCELERATOR_PART = 16384
+_CPU_PART_NUMBERS = 2**19
+_FEWEST_CPU_PART = 256
+_MOST_CPU_PART = 1024
+"""Tokens of the prompts that are read at once: on the CPU, so many that the widest states of a
+layer stay in its second cache, but not so few that calls cost more than products."""
+
 _MOST_HELD = 4
 """Times the tokens that a batch computes, those that it may hold."""
 
@@ -146,6 +153,14 @@ def default_budget(config: PreTrainedConfig, device: torch.device, n_bytes: int)
         return BatchBudget(wanted)
     fitting = max(1, int(_MEMORY_SHARE * free / token_bytes(config, n_bytes)))
     return BatchBudget(min(wanted, fitting), min(_MOST_HELD * wanted, fitting))
+
+
+def part_tokens(config: PreTrainedConfig, device: torch.device) -> int:
+    """Return how many tokens of the prompts are read at once."""
+    if device.type != "cpu":
+        return _ACCELERATOR_PART
+    widest = _size(config, "intermediate_size", 4 * _size(config, *_WIDTH))
+    return min(max(_CPU_PART_NUMBERS // widest, _FEWEST_CPU_PART), _MOST_CPU_PART)
 
 
 def token_bytes(config: PreTrainedConfig, n_bytes: int) -> int:
