@@ -7,6 +7,7 @@ import sys
 
 BENCHMARKS = (
     "decoding",
+    "prefixes",
     "translation",
     "faults",
     "serve",

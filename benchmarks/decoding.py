@@ -4,6 +4,9 @@ Run it on an otherwise idle machine:
 
     python -m benchmarks.decoding             # everything; about five minutes on two cores
     python -m benchmarks.decoding --quick     # fewer prompts and rounds; the ratios are rough
+    python -m benchmarks.decoding --models DIR    # Gemma 3 270M and SmolLM2 in its place
+
+``DIR`` is where ``python -m experiments.real.get_models DIR`` has put them.
 
 The comparison with lm-evaluation-harness needs the extra ``lm-eval``.
 
@@ -12,6 +15,11 @@ answer to SQLite. The peers only generate, on an even sample of the
 same prompts where they are slow. Loading the weights is left out on all sides, and so is
 the time in which the harness seeks its batch size. Rounds alternate; each figure is the median of
 its rounds.
+
+The roofline says what would be left to gain: how many operations the products with weights take
+that ours computes (attention and all else aside), how many a second large products of float32
+matrices reach in the same run on all cores, which share of that ours reaches, and what the ratio to
+each peer would be at all of it.
 """
 
 from __future__ import annotations
@@ -25,6 +33,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 
@@ -34,9 +43,14 @@ from benchmarks.peers import HARNESS_BATCH, harness, one_at_a_time
 from benchmarks.random_llama import SUITE_60M, save_random_llama
 from palimpsest.judging import Question, RawAnswer, Settings, Via, default_vias, evaluate, parse_via
 from palimpsest.lm.models import load_model
-from palimpsest.lm.models.huggingface import HuggingFaceModel
+from palimpsest.lm.models.huggingface import HuggingFaceModel, decoding
 from palimpsest.lm.suites import Suite, load_suite
 from palimpsest.records import AnswerStore
+
+ONE_BY_ONE, HARNESS = "transformers, one at a time", "lm-evaluation-harness"
+REAL = {"gemma3": "Gemma 3, 270 million parameters", "smollm2": "SmolLM2, 135 million parameters"}
+PEAK_WIDTH = 2048
+"""Of the matrices whose product gives the peak."""
 
 
 class Timing(NamedTuple):
@@ -59,7 +73,7 @@ class Workload:
     stride: int
     """The peers, which take many times as long, are asked only every ``stride``-th question."""
     targets: dict[str, float]
-    """The ratio that each peer is to be beaten by."""
+    """The peers, and the ratio that each is to be beaten by."""
 
     @property
     def sample(self) -> list[Question]:
@@ -145,7 +159,8 @@ def outcome(question: Question, text: str) -> str:
 def compare(work: Workload, peers: dict[str, Callable[[], list[str]]], *, rounds: int) -> None:
     """Measure ours and every peer in turn, and print the ratios."""
     seconds: dict[str, list[float]] = {}
-    ours(work)  # weights, threads and caches are warm from here on
+    n_operations = operations(work)  # weights, threads and caches are warm from here on
+    peaks = [peak()]
     for _ in range(rounds):
         own, whole = ours(work), ours(work, early=False)
         seconds.setdefault("ours", []).append(own.seconds)
@@ -155,7 +170,58 @@ def compare(work: Workload, peers: dict[str, Callable[[], list[str]]], *, rounds
             seconds.setdefault(name, []).append(peer.seconds)
             check_equal(work, own.texts, peer.texts, name)
             check_equal(work, whole.texts, peer.texts, name)
-    report(work, {name: statistics.median(times) for name, times in seconds.items()})
+        peaks.append(peak())
+    medians = {name: statistics.median(times) for name, times in seconds.items()}
+    report(work, medians)
+    report_roofline(work, medians, n_operations, statistics.median(peaks))
+
+
+def operations(work: Workload) -> float:
+    """Ask once, and return how many operations the products with weights took."""
+    network: Any = work.model.network
+    n_embedding = network.get_input_embeddings().weight.numel()
+    n_head = network.get_output_embeddings().weight.numel()
+    tied = network.config.get_text_config().tie_word_embeddings
+    n_blocks = network.num_parameters() - n_embedding - (0 if tied else n_head)
+    passes: list[tuple[int, int]] = []  # several threads append
+    real = decoding.run
+
+    def counting(model: Any, ids: torch.Tensor, arguments: Any, *rest: Any) -> torch.Tensor:
+        passes.append((ids.numel(), len(ids) * arguments["logits_to_keep"]))
+        return real(model, ids, arguments, *rest)
+
+    with mock.patch.object(decoding, "run", counting):
+        ours(work)
+    return 2.0 * sum(n * n_blocks + n_logits * n_head for n, n_logits in passes)
+
+
+def peak() -> float:
+    """Return the operations a second of products of large float32 matrices, on all cores."""
+    one, other = torch.randn(2, PEAK_WIDTH, PEAK_WIDTH)
+    taken = []
+    for _ in range(5):
+        started = time.perf_counter()
+        torch.mm(one, other)
+        taken.append(time.perf_counter() - started)
+    return 2.0 * PEAK_WIDTH**3 / min(taken)
+
+
+def report_roofline(
+    work: Workload, seconds: dict[str, float], n_operations: float, most: float
+) -> None:
+    """Print which share of the peak ours reaches, and the ratios that all of it would give."""
+    share = n_operations / seconds["ours"] / most
+    bounds = ", ".join(
+        f"{seconds[name] / len(work.sample) / (n_operations / most / len(work.questions)):.1f} "
+        f"times {name}"
+        for name in work.targets
+        if name in seconds
+    )
+    print(
+        f"  roofline: {n_operations / len(work.questions) / 1e9:.3f} GFLOP a prompt, peak "
+        f"{most / 1e9:.0f} GFLOP/s, ours reaches {100 * share:.0f} % of it; all of it would be "
+        f"{bounds or 'compared with nobody'}"
+    )
 
 
 def report(work: Workload, seconds: dict[str, float]) -> None:
@@ -211,14 +277,28 @@ def peers_of(work: Workload) -> dict[str, Callable[[], list[str]]]:
     def paper(prompts: Sequence[str]) -> list[str]:
         return one_at_a_time(network, work.model.tokenizer, prompts, limit)
 
-    n_paper = faster_on(work, paper)
-    peers = {"transformers, one at a time": with_threads(n_paper, lambda: paper(work.prompts))}
+    peers: dict[str, Callable[[], list[str]]] = {}
+    if ONE_BY_ONE in work.targets:
+        n_paper = faster_on(work, paper)
+        peers[ONE_BY_ONE] = with_threads(n_paper, lambda: paper(work.prompts))
     generate = harness(network, work.model.tokenizer)
     if generate is None:
         print("lm-evaluation-harness is not installed; see the head of benchmarks/decoding.py.")
     else:
-        peers["lm-evaluation-harness"] = lambda: generate(work.prompts, limit, stop)
+        peers[HARNESS] = lambda: generate(work.prompts, limit, stop)
     return peers
+
+
+def compare_real(folder: Path, *, quick: bool, rounds: int) -> None:
+    """Measure real models against the harness."""
+    for name, title in REAL.items():
+        path = folder / "models" / name
+        if not path.exists():
+            print(f"\n{title} is not in {folder}; see the head of benchmarks/decoding.py.")
+            continue
+        suite = load_suite(SUITE_60M, limit=4 if quick else 16)
+        work = workload(title, f"hf:{path}", suite, targets={HARNESS: 2.5})
+        compare(work, peers_of(work), rounds=rounds)
 
 
 def main() -> None:
@@ -226,6 +306,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="fewer prompts and rounds")
     parser.add_argument("--model", default="rosetta:tuned", help="in place of rosetta:tuned")
+    parser.add_argument(
+        "--models", type=Path, metavar="DIR", help="ask the real models in DIR, and no others"
+    )
     options = parser.parse_args()
     quick = options.quick
     print(
@@ -233,6 +316,9 @@ def main() -> None:
         f"{os.getloadavg()[0]:.1f} before the start; the harness has batches of {HARNESS_BATCH}"
     )
     rounds = 1 if quick else 3
+    if options.models is not None:
+        compare_real(options.models, quick=quick, rounds=rounds)
+        return
     rosetta = load_suite("rosetta", limit=25 if quick else None)
     work = workload(
         f"{options.model}, everything that the demo asks it",
@@ -240,7 +326,7 @@ def main() -> None:
         rosetta,
         vias=default_vias(rosetta),
         stride=7,
-        targets={"transformers, one at a time": 15.0, "lm-evaluation-harness": 1.5},
+        targets={ONE_BY_ONE: 25.0, HARNESS: 3.5},
     )
     compare(work, peers_of(work), rounds=rounds)
     with tempfile.TemporaryDirectory() as folder:
@@ -250,7 +336,7 @@ def main() -> None:
             "Random Llama, 58 million parameters",
             spec,
             suite,
-            targets={"transformers, one at a time": 4.0, "lm-evaluation-harness": 1.5},
+            targets={ONE_BY_ONE: 10.0, HARNESS: 3.0},
         )
         compare(work, peers_of(work), rounds=rounds)
 

@@ -12,7 +12,12 @@ N_TOKENS = 32_000
 
 
 def save_random_llama(
-    folder: Path, texts: Sequence[str], *, width: int = 512, dtype: str = "float32"
+    folder: Path,
+    texts: Sequence[str],
+    *,
+    width: int = 512,
+    dtype: str = "float32",
+    n_context: int = 512,
 ) -> str:
     """Write the checkpoint into ``folder`` and return its spec.
 
@@ -34,7 +39,7 @@ def save_random_llama(
         intermediate_size=width * 43 // 16,
         num_hidden_layers=8,
         num_attention_heads=8,
-        max_position_embeddings=512,
+        max_position_embeddings=n_context,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
     )

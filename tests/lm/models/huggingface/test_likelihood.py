@@ -96,9 +96,9 @@ def test_what_candidates_share_is_read_once(llama: Path, monkeypatch: pytest.Mon
     read: list[int] = []
     real = CachedDecoder
 
-    def watched(model: Any, prompts: Sequence[Sequence[int]], *, n_new: int) -> Any:
+    def watched(model: Any, prompts: Sequence[Sequence[int]], **options: Any) -> Any:
         read.extend(map(len, prompts))
-        return real(model, prompts, n_new=n_new)
+        return real(model, prompts, **options)
 
     monkeypatch.setattr(likelihood, "CachedDecoder", watched)
     model = opened(llama)

@@ -10,6 +10,7 @@ from palimpsest.lm.models.huggingface.memory import (
     BatchBudget,
     default_budget,
     is_out_of_memory,
+    part_tokens,
     without_gaps,
 )
 
@@ -21,6 +22,13 @@ LARGE = LlamaConfig(hidden_size=4096, num_hidden_layers=32, num_attention_heads=
 def test_a_batch_has_at_least_one_row() -> None:
     budget = BatchBudget(100)
     assert [budget.rows(n) for n in (1, 30, 100, 101)] == [100, 3, 1, 1]
+
+
+def test_what_rows_have_in_common_counts_once_but_takes_memory_in_each() -> None:
+    assert BatchBudget(1000, 2000).rows(200, n_shared=150) == 10  # (1000 - 150) // 50 would be 17
+    assert BatchBudget(1000, 8000).rows(200, n_shared=150) == 17
+    assert BatchBudget(1000).rows(200, n_shared=150) == 5
+    assert BatchBudget(100, 8000).rows(200, n_shared=150) == 1
 
 
 def test_halving_holds_for_all_later_batches() -> None:
@@ -58,15 +66,24 @@ def test_a_real_failure_to_allocate_is_recognised() -> None:
 
 def test_small_models_get_larger_batches_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_free_bytes", lambda device: None)
-    assert default_budget(SMALL, CPU, 4) == 32768
-    assert default_budget(LARGE, CPU, 4) == 2048
+    assert default_budget(SMALL, CPU, 4).n_tokens == 32768
+    assert default_budget(LARGE, CPU, 4).n_tokens == 2048
+
+
+def test_prompts_are_read_in_parts_that_stay_in_a_cache_of_the_processor() -> None:
+    assert part_tokens(LlamaConfig(intermediate_size=384), CPU) == 1024
+    assert part_tokens(LlamaConfig(intermediate_size=1376), CPU) == 2**19 // 1376
+    assert part_tokens(LlamaConfig(intermediate_size=11008), CPU) == 256
+    assert part_tokens(LARGE, torch.device("cuda")) == 16384
 
 
 def test_little_free_memory_makes_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_free_bytes", lambda device: 10**9)
-    assert 100 < default_budget(LARGE, CPU, 4) < 500
+    budget = default_budget(LARGE, CPU, 4)
+    assert 100 < budget.n_tokens < 500
+    assert budget.n_held == budget.n_tokens  # also of prompts that have a prefix in common
     monkeypatch.setattr(memory, "_free_bytes", lambda device: 0)
-    assert default_budget(LARGE, CPU, 4) == 1
+    assert default_budget(LARGE, CPU, 4).n_tokens == 1
 
 
 def test_the_free_memory_of_this_machine_is_known_or_unknown() -> None:

@@ -6,7 +6,6 @@ from palimpsest.faces import lazy_face
 
 if TYPE_CHECKING:
     from palimpsest.lm.models.huggingface.checkpoint import Checkpoint, find_model, hash_files
-    from palimpsest.lm.models.huggingface.decoding import PendingPrompt, finished_answer
     from palimpsest.lm.models.huggingface.finite import broken_weight
     from palimpsest.lm.models.huggingface.fused_llama import generation_settings
     from palimpsest.lm.models.huggingface.likelihood import TokenizedCandidate, encode_candidates
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from palimpsest.lm.models.huggingface.next_tokens import AnswerTexts
     from palimpsest.lm.models.huggingface.options import HuggingFaceOptions, load
     from palimpsest.lm.models.huggingface.pair import Finding, Severity, check_pair, check_templates
+    from palimpsest.lm.models.huggingface.pending import PendingPrompt, finished_answer
     from palimpsest.lm.models.huggingface.quiet import quietly
     from palimpsest.lm.models.huggingface.reweighted import (
         Background,

@@ -17,7 +17,7 @@ from palimpsest.errors import UserError
 from palimpsest.lm.models.huggingface.decoding import (
     Decoder,
     NotFiniteError,
-    PendingPrompt,
+    can_branch,
     decode,
     new_decoder,
     takes_padding,
@@ -35,6 +35,8 @@ from palimpsest.lm.models.huggingface.memory import (
 )
 from palimpsest.lm.models.huggingface.next_tokens import AnswerTexts, likeliest
 from palimpsest.lm.models.huggingface.options import THINKING_TOKENS
+from palimpsest.lm.models.huggingface.pending import PendingPrompt
+from palimpsest.lm.models.huggingface.prefixes import families, together
 from palimpsest.lm.models.huggingface.small_networks import DividedDecoder, one_core_threads
 from palimpsest.lm.models.huggingface.tokenization import PromptEncoder
 from palimpsest.lm.models.protocol import Decided, Generation, Joint, NextToken
@@ -124,6 +126,8 @@ class CausalModel(DrawsAnswers, ABC):
         self._dtype = dtype
         self._batch_tokens = batch_tokens
         self._thinking_tokens = thinking_tokens
+        self.shares_prefixes = True
+        """Whether what several prompts of a batch begin with is read once."""
         self._as_lm_eval = False
         self._other_batches = 0
         self._network: PreTrainedModel | None = None
@@ -273,8 +277,7 @@ class CausalModel(DrawsAnswers, ABC):
             if prompt.limit <= 0:
                 yield prompt.index, Generation("", "length", 0, 0.0)
         pending = [prompt for prompt in pending if prompt.limit > 0]
-        # The longest first: if memory is short, it shows at once.
-        pending.sort(key=lambda prompt: len(prompt.tokens), reverse=True)
+        pending = self._arranged(pending)
         if self._other_batches:
             Random(self._other_batches).shuffle(pending)
         stop = list(filter(None, stop))
@@ -314,6 +317,16 @@ class CausalModel(DrawsAnswers, ABC):
             found.append(PendingPrompt(index, kept, limit, thought, opening, cut, thinks))
         return found
 
+    def _arranged(self, pending: Sequence[PendingPrompt]) -> list[PendingPrompt]:
+        """Return the prompts in the order in which they are asked, each with its family."""
+        if self.shares_prefixes and can_branch(self._fastest):
+            found = families([prompt.tokens for prompt in pending])
+            for prompt, family in zip(pending, found, strict=True):
+                prompt.family = family
+        lengths = [len(prompt.tokens) for prompt in pending]
+        order = together(lengths, [prompt.family for prompt in pending])
+        return [pending[at] for at in order]
+
     def score(
         self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]
     ) -> list[list[float]]:
@@ -348,6 +361,7 @@ class CausalModel(DrawsAnswers, ABC):
                 budget=self._budget.divided(self._other_batches + 1),
                 margins=margins,
                 as_lm_eval=self._as_lm_eval,
+                share=self.shares_prefixes,
             )
         except NotFiniteError as error:
             raise self._not_finite(error.tokens) from error
@@ -366,7 +380,11 @@ class CausalModel(DrawsAnswers, ABC):
         found: list[list[NextToken]] = [[] for _ in rows]
         try:
             told = likeliest(
-                self._fastest, [rows[row] for row in fitting], n=n, budget=self._budget
+                self._fastest,
+                [rows[row] for row in fitting],
+                n=n,
+                budget=self._budget,
+                share=self.shares_prefixes,
             )
         except NotFiniteError as error:
             raise self._not_finite(error.tokens) from error
@@ -414,7 +432,14 @@ class CausalModel(DrawsAnswers, ABC):
         fast = self._fastest
 
         def new(part: Sequence[Sequence[int]]) -> Decoder:
-            return new_decoder(fast, part, n_new=n_new, memory=memory(), sampling=self._sampling)
+            return new_decoder(
+                fast,
+                part,
+                n_new=n_new,
+                memory=memory(),
+                sampling=self._sampling,
+                share=self.shares_prefixes,
+            )
 
         n_threads = torch.get_num_threads()
         if n_threads == 1 or len(prompts) == 1 or not self._is_small:
@@ -444,9 +469,11 @@ class CausalModel(DrawsAnswers, ABC):
         return self._device.type == "cpu" and n_bytes <= _SMALL_BYTES
 
     def _take(self, pending: Sequence[PendingPrompt]) -> Sequence[PendingPrompt]:
-        alike = [prompt for prompt in pending if prompt.thinks == pending[0].thinks]
+        kind = pending[0].thinks, pending[0].family.batch
+        alike = [each for each in pending if (each.thinks, each.family.batch) == kind]
         longest = max(len(prompt.tokens) for prompt in alike)
-        n_rows = self._budget.rows(longest + max(prompt.n_most for prompt in alike))
+        n_new = max(prompt.n_most for prompt in alike)
+        n_rows = self._budget.rows(longest + n_new, pending[0].family.n_shared)
         batch = alike[: max(1, min(n_rows, len(alike)) // (self._other_batches + 1))]
         if takes_padding(self._fastest):
             return batch
@@ -482,7 +509,7 @@ class CausalModel(DrawsAnswers, ABC):
     def _budget(self) -> BatchBudget:
         """The size of batches, chosen by the memory that the weights have left."""
         fitting = default_budget(self.config, self._device, self._dtype.itemsize)
-        return BatchBudget(self._batch_tokens or fitting)
+        return BatchBudget(self._batch_tokens) if self._batch_tokens else fitting
 
     def _end_tokens(self) -> frozenset[int]:
         """Return the end tokens of the generation configuration, else the tokenizer's."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,24 +20,29 @@ from palimpsest.lm.models.huggingface.choosing import (
 from palimpsest.lm.models.huggingface.memory import (
     CacheMemory,
     can_reserve,
+    inverse,
     keep_rows,
+    part_tokens,
     reserved_cache,
     reserved_layers,
     skips_padding,
     without_gaps,
 )
+from palimpsest.lm.models.huggingface.pending import PendingPrompt, finished_answer
+from palimpsest.lm.models.huggingface.prefixes import NONE as NO_PREFIX
+from palimpsest.lm.models.huggingface.prefixes import shared_prefixes
 from palimpsest.lm.models.huggingface.quiet import without_log
-from palimpsest.lm.models.huggingface.tokenization import Detokenizer, settled_text
-from palimpsest.lm.models.protocol import Decided, Finish, Generation
+from palimpsest.lm.models.huggingface.tokenization import Detokenizer
+from palimpsest.lm.models.protocol import Decided, Generation
 from palimpsest.lm.models.sampling import Sampling
-from palimpsest.lm.stops import answer_start, first_stop, may_open_thought
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_CPU_PART = 1024
-_ACCELERATOR_PART = 16384
-"""Tokens of the prompts that are read at once: on the CPU, what stays in its second cache."""
+_LEAST_OF_PART = 1 / 16
+_LEAST_OF_BATCH = 1 / 20
+"""Prefixes are read by themselves if that saves so many of these tokens, and of a batch's: less is
+lost again to another pass and to masks."""
 
 _COMPACT_SHARE = 0.25
 """Drop finished rows once they are this share of the batch; copying the cache costs as well."""
@@ -88,15 +92,16 @@ class CachedDecoder:
     """A left-padded batch with a key-value cache.
 
     Where the cache can be reserved, the prompts are read in parts of similar length, each without
-    the padding of the whole batch, and aligned on the right in the cache. Decoding then takes all
-    rows together.
+    the padding of the whole batch, and aligned on the right in the cache; what several of them
+    begin with is read once. Decoding then takes all rows together.
 
     Args:
         model: With the weights.
-        prompts: Token ids, none empty, the longest first.
+        prompts: Token ids, none empty.
         n_new: How many tokens are fed after the prompts at most.
         memory: Where the cache goes; nothing else may use it meanwhile.
         sampling: How tokens are drawn; by default they are the most probable ones.
+        share: Whether prefixes are looked for.
     """
 
     def __init__(
@@ -107,56 +112,134 @@ class CachedDecoder:
         n_new: int,
         memory: CacheMemory | None = None,
         sampling: Sampling | None = None,
+        share: bool = True,
     ) -> None:
         self._model = model
-        self._chooser = _chooser(sampling, prompts)
         self._accepted = accepted_arguments(model)
-        self._prompts = prompts
         self._n_columns = max(map(len, prompts))
         self._parts = [slice(0, len(prompts))]
+        self._order = list(range(len(prompts)))
+        self._n_shared = [0] * len(prompts)
+        self._prefixes: CachedDecoder | None = None
         self._cache: Cache = DynamicCache(config=model.config)
         if can_reserve(model.config):
             n_columns = self._n_columns + n_new
             self._cache = reserved_cache(model.config, len(prompts), n_columns, memory)
-            limit = _CPU_PART if model.device.type == "cpu" else _ACCELERATOR_PART
-            self._parts = split_by_length([len(prompt) for prompt in prompts], limit)
-        n_prompt = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
+            self._divide(prompts, share=share)
+        # A row is one of the cache from here on; callers know it by its place among the prompts.
+        self._prompts = [prompts[row] for row in self._order]
+        self._place = inverse(self._order)
+        self._chooser = _chooser(sampling, self._prompts)
+        n_prompt = torch.tensor([len(prompt) for prompt in self._prompts], device=model.device)
         self._positions = n_prompt[:, None] - 1
         columns = torch.arange(self._n_columns + n_new, device=model.device)
         self._mask = (columns >= self._n_columns - n_prompt[:, None]).long()
         self._padded = len(set(map(len, prompts))) > 1
 
+    def _divide(self, prompts: Sequence[Sequence[int]], *, share: bool) -> None:
+        """Choose the order of the rows, the parts in which they are read, and the prefixes."""
+        limit = part_tokens(self._model.config, self._model.device)
+        lengths = list(map(len, prompts))
+        self._order.sort(key=lambda row: lengths[row], reverse=True)
+        least = max(limit * _LEAST_OF_PART, sum(lengths) * _LEAST_OF_BATCH)
+        found = shared_prefixes(prompts, least=least) if share else None
+        if found is None:
+            self._parts = split_by_length([lengths[row] for row in self._order], limit)
+            return
+        own = [n - n_shared for n, n_shared in zip(lengths, found.n_shared, strict=True)]
+        alone = [row for row in self._order if found.of[row] == NO_PREFIX]
+        others = [row for row in self._order if found.of[row] != NO_PREFIX]
+        others.sort(key=lambda row: (-own[row], found.of[row]))
+        self._order = alone + others
+        self._n_shared = [found.n_shared[row] for row in self._order]
+        self._parts = split_by_length([lengths[row] for row in alone], limit) + [
+            slice(len(alone) + part.start, len(alone) + part.stop)
+            for part in split_by_length([own[row] for row in others], limit)
+        ]
+        self._prefix_of = [found.of[row] for row in self._order]
+        self._prefixes = CachedDecoder(self._model, found.tokens, n_new=0)
+
     def start(self) -> list[int]:
         """Read the prompts and return the first new token of each."""
-        tokens: list[int] = []
-        for logits in self.read():
-            tokens += self._chooser.choose(logits, len(tokens))
+        tokens = [NOT_FINITE] * len(self._prompts)
+        n_read = 0
+        for rows, logits in self.read():
+            for row, token in zip(rows, self._chooser.choose(logits, n_read), strict=True):
+                tokens[row] = token
+            n_read += len(rows)
         return tokens
 
-    def read(self) -> Iterator[torch.Tensor]:
-        """Read the prompts in parts and yield the logits of what comes next, (rows, 1, tokens)."""
+    def read(self) -> Iterator[tuple[list[int], torch.Tensor]]:
+        """Read the prompts in parts.
+
+        Yields:
+            Which prompts a part has, and the logits of what comes next, (rows, 1, tokens).
+        """
+        if self._prefixes is not None:
+            for _ in self._prefixes.read():
+                pass
         for rows in self._parts:
-            part = self._prompts[rows]
-            width = max(map(len, part))
-            self._show(rows, self._n_columns - width, self._n_columns - width)
-            yield self._read(part, width)
+            yield self._order[rows], self._read(rows)
+        self._prefixes = None
         self._show(slice(0, len(self._prompts)), 0, self._n_columns)
+
+    @torch.inference_mode()
+    def _read(self, rows: slice) -> torch.Tensor:
+        part, lengths = self._prompts[rows], [len(prompt) for prompt in self._prompts[rows]]
+        longest = max(lengths)
+        # A row that has more in common reads some of it again: its last columns are those of all.
+        width = max(n - own for n, own in zip(lengths, self._n_shared[rows], strict=True))
+        start, end = self._n_columns - longest, self._n_columns - width
+        self._show(rows, start, end)
+        if width < longest:
+            self._fill(rows, lengths, longest - width)
+        padded = [[0] * (width - len(prompt)) + list(prompt[-width:]) for prompt in part]
+        ids = torch.tensor(padded, device=self._model.device)
+        ends = torch.tensor(lengths, device=ids.device)[:, None]
+        positions = torch.arange(-width, 0, device=ids.device) + ends
+        # Without padding, no mask at all lets the attention use its fast causal path.
+        whole = min(lengths) == longest
+        mask = None if whole else self._mask[rows, start : self._n_columns]
+        return self._run(ids, mask, positions.clamp(min=0), n_logits=1)
+
+    def _fill(self, rows: slice, lengths: Sequence[int], n_columns: int) -> None:
+        """Copy the first columns that a part shows, so many, from the prefixes of its rows."""
+        source = self._prefixes
+        assert source is not None
+        # All rows of this part have a prefix.
+        places = [source._place[number] for number in self._prefix_of[rows]]
+        n_prefix = [len(source._prompts[place]) for place in places]
+        own, theirs, numbers = (
+            torch.tensor(each, device=self._mask.device)[:, None]
+            for each in (lengths, n_prefix, places)
+        )
+        at = torch.arange(n_columns, device=own.device) - (max(lengths) - own)  # place in the text
+        columns = source._n_columns - theirs + at.clamp(min=0)
+        pairs = zip(reserved_layers(self._cache), reserved_layers(source._cache), strict=True)
+        for layer, read in pairs:
+            layer.fill(read, numbers, columns, hidden=at < 0)
 
     @torch.inference_mode()
     def feed(self, tokens: Sequence[int]) -> list[int]:
         """Append one token to each row and return the next ones."""
-        ids = torch.tensor(tokens, device=self._mask.device)[:, None]
+        ids = torch.tensor([tokens[at] for at in self._order], device=self._mask.device)[:, None]
         self._n_columns += 1
         self._positions = self._positions + 1
         mask = self._mask[:, : self._n_columns] if self._padded else None
-        return self._chooser.choose(self._run(ids, mask, self._positions, n_logits=1))
+        found = self._chooser.choose(self._run(ids, mask, self._positions, n_logits=1))
+        return [found[row] for row in self._place]
 
     @torch.inference_mode()
     def keep(self, rows: list[int]) -> None:
         """Drop all other rows, here and in the cache."""
-        self._mask, self._positions = self._mask[rows], self._positions[rows]
-        self._chooser.keep(rows)
-        keep_rows(self._cache, rows, self._mask.device)
+        kept = [self._place[row] for row in rows]
+        order = without_gaps(len(self._place), sorted(kept))
+        at = {row: place for place, row in enumerate(order)}
+        self._place = [at[row] for row in kept]
+        self._order = inverse(self._place)
+        self._mask, self._positions = self._mask[order], self._positions[order]
+        self._chooser.keep(order)
+        keep_rows(self._cache, order, self._mask.device)
 
     @torch.inference_mode()
     def branch(self, rows: Sequence[int], endings: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -172,7 +255,7 @@ class CachedDecoder:
         width = max(map(len, endings))
         device = self._mask.device
         padded = [[*ending, *[0] * (width - len(ending))] for ending in endings]
-        kept = torch.tensor(rows, dtype=torch.long, device=device)
+        kept = torch.tensor([self._place[row] for row in rows], dtype=torch.long, device=device)
         for layer in reserved_layers(self._cache):
             layer.branch(kept)
         mask = self._mask[kept, : self._n_columns + width] if self._padded else None
@@ -182,16 +265,6 @@ class CachedDecoder:
     def _show(self, rows: slice, start: int, end: int) -> None:
         for layer in reserved_layers(self._cache):
             layer.show(rows, start, end)
-
-    @torch.inference_mode()
-    def _read(self, prompts: Sequence[Sequence[int]], width: int) -> torch.Tensor:
-        padded = [[0] * (width - len(prompt)) + list(prompt) for prompt in prompts]
-        ids = torch.tensor(padded, device=self._model.device)
-        starts = torch.tensor([width - len(prompt) for prompt in prompts], device=ids.device)
-        positions = torch.arange(width, device=ids.device) - starts[:, None]
-        # Without padding, no mask at all lets the attention use its fast causal path.
-        mask = (positions >= 0).long() if bool(starts.any()) else None
-        return self._run(ids, mask, positions.clamp(min=0), n_logits=1)
 
     def _run(
         self,
@@ -230,13 +303,14 @@ class RecomputingDecoder:
 
     def start(self) -> list[int]:
         """Read the prompts and return the first new token of each."""
-        return [token for logits in self.read() for token in self._chooser.choose(logits)]
+        return [token for _, logits in self.read() for token in self._chooser.choose(logits)]
 
     @torch.inference_mode()
-    def read(self) -> Iterator[torch.Tensor]:
-        """Read the prompts and yield the logits of what comes next, (rows, 1, tokens)."""
+    def read(self) -> Iterator[tuple[list[int], torch.Tensor]]:
+        """Read the prompts, as :meth:`CachedDecoder.read` does, all in one part."""
         arguments = {"use_cache": False, "logits_to_keep": 1}
-        yield run(self._model, self._ids, arguments, self._accepted)
+        logits = run(self._model, self._ids, arguments, self._accepted)
+        yield list(range(len(self._ids))), logits
 
     def feed(self, tokens: Sequence[int]) -> list[int]:
         """Append one token to each row and return the next ones."""
@@ -257,10 +331,13 @@ def new_decoder(
     n_new: int,
     memory: CacheMemory | None = None,
     sampling: Sampling | None = None,
+    share: bool = True,
 ) -> CachedDecoder | RecomputingDecoder:
     """Return the decoder that suits the model's architecture."""
     if _has_cache(model):
-        return CachedDecoder(model, prompts, n_new=n_new, memory=memory, sampling=sampling)
+        return CachedDecoder(
+            model, prompts, n_new=n_new, memory=memory, sampling=sampling, share=share
+        )
     return RecomputingDecoder(model, prompts, sampling)
 
 
@@ -348,74 +425,6 @@ def _has_cache(model: Network) -> bool:
     return "past_key_values" in accepted_arguments(model)
 
 
-@dataclass
-class PendingPrompt:
-    """One prompt on its way through the decoder."""
-
-    index: int
-    """Its place in the caller's list."""
-
-    tokens: list[int]
-
-    limit: int
-    """How many tokens its answer may get."""
-
-    thought_limit: int = 0
-    """How many a thought before the answer may get."""
-
-    opening: str = ""
-    """The mark of a thought with which the prompt ends: it stands before the model's own text."""
-
-    cut: bool = False
-    """Whether it has lost its beginning."""
-
-    thinks: bool = False
-    """Whether its batch has room for the thought; without room, it leaves the batch."""
-
-    new: list[int] = field(default_factory=list, init=False)
-    _n_before: int = field(default=0, init=False)
-    _start: int | None = field(default=None, init=False)
-
-    @property
-    def n_most(self) -> int:
-        """How many new tokens it needs room for."""
-        return self.limit + (self.thought_limit if self.thinks else 0)
-
-    def restart(self) -> None:
-        """Forget what it was answered so far."""
-        self.new, self._n_before, self._start = [], 0, None
-
-    def answer_start(self, text: str) -> int | None:
-        """Return where the answer begins in the text so far; ``None`` in what may be a thought."""
-        if self._start is not None:
-            return self._start
-        start = answer_start(text)
-        if start is None or (start == 0 and text.strip() and may_open_thought(text)):
-            return None
-        if start < len(text):
-            self._start = start if text.strip() else None
-            self._n_before = len(self.new) - 1 if start else 0
-        elif start:
-            self._n_before = len(self.new)
-        return start
-
-    def needs_room(self, text: str) -> bool:
-        """Return whether it has begun a thought for which its batch has no room.
-
-        At the limit, what may be the beginning of a thought counts as one.
-        """
-        if self.thinks or not self.thought_limit or self.answer_start(text) is not None:
-            return False
-        self.thinks = answer_start(text) is None or len(self.new) >= self.limit
-        return self.thinks
-
-    def is_full(self, *, thinking: bool) -> bool:
-        """Return whether there is no room for another token."""
-        if thinking:
-            return len(self.new) >= (self.thought_limit if self.thinks else self.limit)
-        return len(self.new) - self._n_before >= self.limit or len(self.new) >= self.n_most
-
-
 def decode(
     decoder: Decoder,
     prompts: Sequence[PendingPrompt],
@@ -496,25 +505,3 @@ def _check_finite(
         for row in rows:
             if tokens[row] == NOT_FINITE:
                 raise NotFiniteError([*prompts[row].tokens, *prompts[row].new])
-
-
-def finished_answer(
-    prompt: PendingPrompt, text: str, ended: bool, stop: Sequence[str], decided: Decided | None
-) -> tuple[str, Finish] | None:
-    """Return the answer and the reason if it ends here."""
-    start = prompt.answer_start(text)
-    full = prompt.is_full(thinking=start is None)
-    if start is None and (ended or full) and answer_start(text) is not None:
-        start = 0  # what may have become a thought has not
-    end = None if start is None else first_stop(text, stop, start)
-    if end is not None:
-        return text[:end], "stop"
-    if ended:
-        return text, "stop"
-    if (
-        start is not None
-        and decided is not None
-        and decided(prompt.index, settled := settled_text(text, stop))
-    ):
-        return settled, "decided"
-    return (text, "length") if full else None

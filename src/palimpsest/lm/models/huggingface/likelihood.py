@@ -19,6 +19,7 @@ from palimpsest.lm.models.huggingface.decoding import (
     run,
 )
 from palimpsest.lm.models.huggingface.memory import BatchBudget
+from palimpsest.lm.models.huggingface.prefixes import ALONE, Family, families, together
 from palimpsest.lm.models.huggingface.quiet import without_log
 from palimpsest.lm.models.huggingface.tokenization import PromptEncoder
 from palimpsest.lm.prompts import Prompt
@@ -75,10 +76,19 @@ class Group:
     n_shared: int
     """Tokens that are read once for all of them; at least one of each context is left."""
 
+    family: Family = ALONE
+    """Other groups whose contexts begin alike."""
+
     @property
     def n_columns(self) -> int:
         """Columns that the group takes in a batch."""
         return max(len(pair.tokens) for pair in self.pairs)
+
+    @property
+    def n_own(self) -> int:
+        """Positions that are computed for this group alone, if its family is in the batch."""
+        n_rest = sum(len(pair.tokens) - self.n_shared for pair in self.pairs)
+        return n_rest + max(0, self.n_shared - self.family.n_shared)
 
     @property
     def n_logits(self) -> int:
@@ -97,6 +107,7 @@ def score_candidates(
     budget: BatchBudget,
     margins: bool = False,
     as_lm_eval: bool = False,
+    share: bool = True,
 ) -> list[list[Likelihood]]:
     """Return the natural-log probability of every candidate after its prompt.
 
@@ -113,6 +124,7 @@ def score_candidates(
         margins: Whether to say how far each candidate is from being the greedy one.
         as_lm_eval: Whether a context that is too long loses its beginning, and an open thought
             stays open, as in lm-evaluation-harness.
+        share: Whether what several prompts of a batch begin with is read once.
 
     Raises:
         NotFiniteError: The model gives NaN or infinity.
@@ -126,12 +138,12 @@ def score_candidates(
         elif pair.continuation:
             fitting.append(pair)
     groups = _grouped(fitting, share=can_branch(model))
-    groups.sort(key=lambda group: (group.n_shared, group.n_columns), reverse=True)
+    groups = _arranged(groups, share=share and can_branch(model))
     while groups:
         batch = _take(groups, budget, int(model.config.get_text_config(decoder=True).vocab_size))
         try:
             with without_log():
-                values = _score_batch(model, batch, margins=margins)
+                values = _score_batch(model, batch, margins=margins, share=share)
         except (RuntimeError, MemoryError) as error:
             budget.halve(len(batch), error, model.device)
             continue
@@ -188,6 +200,29 @@ def _grouped(pairs: Sequence[TokenizedCandidate], *, share: bool) -> list[Group]
     return groups
 
 
+def _arranged(groups: Sequence[Group], *, share: bool) -> list[Group]:
+    """Put the longest first, but families together, if there are to be any."""
+    if share:
+        found = families([group.pairs[0].context for group in groups])
+        groups = [
+            replace(
+                group,
+                family=family,
+                # What one candidate has in common with nothing else of its prompt, it may have in
+                # common with other prompts.
+                n_shared=group.n_shared or len(group.pairs[0].context) - 1,
+            )
+            if family.n_shared
+            else group
+            for group, family in zip(groups, found, strict=True)
+        ]
+    kinds = sorted(groups, key=lambda group: group.n_shared > 0, reverse=True)
+    order = together(
+        [group.n_shared or group.n_columns for group in kinds], [group.family for group in kinds]
+    )
+    return sorted((kinds[at] for at in order), key=lambda group: group.n_shared > 0, reverse=True)
+
+
 def _n_common(rows: Sequence[Sequence[int]]) -> int:
     columns = zip(*rows, strict=False)
     return sum(1 for _ in itertools.takewhile(lambda column: len(set(column)) == 1, columns))
@@ -195,13 +230,22 @@ def _n_common(rows: Sequence[Sequence[int]]) -> int:
 
 def _take(groups: Sequence[Group], budget: BatchBudget, n_vocabulary: int) -> Sequence[Group]:
     """Return the first groups of one kind that fit together, at least one."""
-    shared = groups[0].n_shared > 0
+    shared, family = groups[0].n_shared > 0, groups[0].family
+    n_columns = groups[0].n_columns
     n_rows = n_logits = n_taken = 0
+    n_computed = family.n_shared
     for group in groups[: budget.rows(1)]:
         n_rows += len(group.pairs)
         n_logits += group.n_logits
-        full = n_rows > budget.rows(groups[0].n_columns) or n_logits * n_vocabulary > _MOST_LOGITS
-        if n_taken and (full or (group.n_shared > 0) != shared):
+        n_computed += group.n_own
+        n_columns = max(n_columns, group.n_columns)
+        full = (
+            n_computed > budget.n_tokens
+            or n_rows * n_columns > budget.n_held
+            or n_rows > (budget.n_rows or n_rows)
+            or n_logits * n_vocabulary > _MOST_LOGITS
+        )
+        if n_taken and (full or (group.n_shared > 0, group.family.batch) != (shared, family.batch)):
             break
         n_taken += 1
     return groups[:n_taken]
@@ -209,12 +253,12 @@ def _take(groups: Sequence[Group], budget: BatchBudget, n_vocabulary: int) -> Se
 
 @torch.inference_mode()
 def _score_batch(
-    model: PreTrainedModel, batch: Sequence[Group], *, margins: bool
+    model: PreTrainedModel, batch: Sequence[Group], *, margins: bool, share: bool = True
 ) -> list[tuple[TokenizedCandidate, Likelihood]]:
     pairs = [pair for group in batch for pair in group.pairs]
     if batch[0].n_shared:
         starts = [group.n_shared for group in batch for _ in group.pairs]
-        logits = _logits_branched(model, batch)
+        logits = _logits_branched(model, batch, share=share)
     else:
         starts = [0] * len(pairs)
         logits = _logits_alone(model, pairs)
@@ -249,12 +293,14 @@ def _margin(logits: torch.Tensor, targets: torch.Tensor) -> float:
     return float((mine - others).min())
 
 
-def _logits_branched(model: PreTrainedModel, batch: Sequence[Group]) -> torch.Tensor:
+def _logits_branched(
+    model: PreTrainedModel, batch: Sequence[Group], *, share: bool
+) -> torch.Tensor:
     """Read what each group shares once, then the rest of each pair after it."""
     shared = [group.pairs[0].tokens[: group.n_shared] for group in batch]
     rows = [row for row, group in enumerate(batch) for _ in group.pairs]
     rests = [pair.tokens[group.n_shared : -1] for group in batch for pair in group.pairs]
-    decoder = CachedDecoder(model, shared, n_new=max(map(len, rests)))
+    decoder = CachedDecoder(model, shared, n_new=max(map(len, rests)), share=share)
     decoder.start()
     return decoder.branch(rows, rests)
 

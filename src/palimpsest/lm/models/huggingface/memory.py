@@ -38,6 +38,16 @@ _CPU_WORK = 4 * 10**11
 
 _FEWEST_CPU_TOKENS = 2048
 _MOST_CPU_TOKENS = 32768
+_ACCELERATOR_PART = 16384
+_CPU_PART_NUMBERS = 2**19
+_FEWEST_CPU_PART = 256
+_MOST_CPU_PART = 1024
+"""Tokens of the prompts that are read at once: on the CPU, so many that the widest states of a
+layer stay in its second cache, but not so few that calls cost more than products."""
+
+_MOST_HELD = 4
+"""Times the tokens that a batch computes, those that it may hold."""
+
 _MEMORY_SHARE = 0.4
 """How much of the free memory a batch may take by our estimate, which leaves out fragments."""
 
@@ -49,22 +59,31 @@ class BatchBudget:
 
     Args:
         n_tokens: Rows × columns of a batch, padding and room for new tokens included.
+        n_held: How many of them may be in memory; more than are computed where rows have a prefix
+            in common.
     """
 
-    def __init__(self, n_tokens: int) -> None:
+    def __init__(self, n_tokens: int, n_held: int | None = None) -> None:
         self.n_tokens = n_tokens
+        self.n_held = max(n_tokens, n_held or 0)
         self.n_rows: int | None = None
 
-    def rows(self, n_columns: int) -> int:
-        """Return how many rows of ``n_columns`` go together, at least one."""
-        fitting = max(1, self.n_tokens // max(1, n_columns))
+    def rows(self, n_columns: int, n_shared: int = 0) -> int:
+        """Return how many rows go together, at least one.
+
+        Args:
+            n_columns: Of each, the longest.
+            n_shared: How many of them are computed once for all rows.
+        """
+        computed = max(0, self.n_tokens - n_shared) // max(1, n_columns - n_shared)
+        fitting = max(1, min(computed, self.n_held // max(1, n_columns)))
         return min(fitting, self.n_rows or fitting)
 
     def divided(self, n: int) -> BatchBudget:
         """Return a budget of its own with an ``n``-th of this one; for 1, this one."""
         if n == 1:
             return self
-        part = BatchBudget(max(1, self.n_tokens // n))
+        part = BatchBudget(max(1, self.n_tokens // n), self.n_held // n)
         part.n_rows = self.n_rows
         return part
 
@@ -117,8 +136,8 @@ def empty_cache(device: torch.device) -> None:
         torch.mps.empty_cache()
 
 
-def default_budget(config: PreTrainedConfig, device: torch.device, n_bytes: int) -> int:
-    """Return a number of tokens per batch that is fast and fits into the memory that is free.
+def default_budget(config: PreTrainedConfig, device: torch.device, n_bytes: int) -> BatchBudget:
+    """Return a budget for batches that are fast and fit into the memory that is free.
 
     Args:
         config: Of the model.
@@ -131,8 +150,17 @@ def default_budget(config: PreTrainedConfig, device: torch.device, n_bytes: int)
         wanted = min(max(fast, _FEWEST_CPU_TOKENS), _MOST_CPU_TOKENS)
     free = _free_bytes(device)
     if free is None:
-        return wanted
-    return max(1, min(wanted, int(_MEMORY_SHARE * free / token_bytes(config, n_bytes))))
+        return BatchBudget(wanted)
+    fitting = max(1, int(_MEMORY_SHARE * free / token_bytes(config, n_bytes)))
+    return BatchBudget(min(wanted, fitting), min(_MOST_HELD * wanted, fitting))
+
+
+def part_tokens(config: PreTrainedConfig, device: torch.device) -> int:
+    """Return how many tokens of the prompts are read at once."""
+    if device.type != "cpu":
+        return _ACCELERATOR_PART
+    widest = _size(config, "intermediate_size", 4 * _size(config, *_WIDTH))
+    return min(max(_CPU_PART_NUMBERS // widest, _FEWEST_CPU_PART), _MOST_CPU_PART)
 
 
 def token_bytes(config: PreTrainedConfig, n_bytes: int) -> int:
@@ -249,6 +277,34 @@ class ReservedLayer(DynamicLayer):
         """Let the model see columns ``start`` to ``end`` of ``rows``, and write after them."""
         self._rows, self._start, self._end = rows, start, end
 
+    def fill(
+        self,
+        source: ReservedLayer,
+        places: torch.Tensor,
+        columns: torch.Tensor,
+        hidden: torch.Tensor,
+    ) -> None:
+        """Copy what another layer holds into the part that is shown.
+
+        Args:
+            source: The same layer in another cache.
+            places: Which of its rows each row gets, [rows, 1].
+            columns: Which of that row's columns, [rows, columns shown].
+            hidden: Which of them are padding here, [rows, columns shown].
+        """
+        assert source._all is not None
+        if self._all is None:
+            self._all = self._reserve(source._all[0], 0), self._reserve(source._all[1], 1)
+            self.is_initialized = True
+        device = self._all[0].device
+        places, columns, hidden = (each.to(device) for each in (places, columns, hidden))
+        for reserved, read in zip(self._all, source._all, strict=True):
+            shown = reserved[self._rows, :, self._start : self._end]
+            shown.copy_(read[places, :, columns].transpose(1, 2))
+            # A masked position enters attention with weight 0, and 0 · nan = nan.
+            shown.masked_fill_(hidden[:, None, :, None], 0.0)
+            reserved[self._rows, :, : self._start] = 0.0
+
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -260,7 +316,7 @@ class ReservedLayer(DynamicLayer):
         fresh = self._start == self._end
         for states, reserved in zip((key_states, value_states), self._all, strict=True):
             reserved[self._rows, :, self._end : end] = states
-            if fresh:  # a masked position enters attention with weight 0, and 0 · nan = nan
+            if fresh:  # padding, as in fill
                 reserved[self._rows, :, : self._start] = 0.0
         self._end = end
         if fresh:  # what was just computed lies closer together than its copy in the cache
@@ -368,3 +424,16 @@ def without_gaps(n_rows: int, kept: Sequence[int]) -> list[int]:
     alive = set(kept)
     spare = [row for row in range(len(kept), n_rows) if row in alive]
     return [row if row in alive else spare.pop() for row in range(len(kept))]
+
+
+def inverse(order: Sequence[int]) -> list[int]:
+    """Return where each row is in an order.
+
+    Example:
+        >>> inverse([2, 0, 1])
+        [1, 2, 0]
+    """
+    places = [0] * len(order)
+    for place, row in enumerate(order):
+        places[row] = place
+    return places

@@ -30,6 +30,7 @@ def likeliest(
     *,
     n: int,
     budget: BatchBudget,
+    share: bool = True,
 ) -> list[list[tuple[int, float]]]:
     """Return the ``n`` likeliest tokens after each row with their natural-log probabilities.
 
@@ -45,7 +46,7 @@ def likeliest(
             batch = [row for row in batch if len(rows[row]) == widest]
         try:
             with without_log():
-                told = _read(model, [rows[row] for row in batch], n)
+                told = _read(model, [rows[row] for row in batch], n, share=share)
         except (RuntimeError, MemoryError) as error:
             budget.halve(len(batch), error, model.device)
             continue
@@ -56,18 +57,19 @@ def likeliest(
 
 
 @torch.inference_mode()
-def _read(model: Network, rows: Sequence[Sequence[int]], n: int) -> list[list[tuple[int, float]]]:
-    found: list[list[tuple[int, float]]] = []
-    for logits in new_decoder(model, rows, n_new=0).read():
+def _read(
+    model: Network, rows: Sequence[Sequence[int]], n: int, *, share: bool
+) -> list[list[tuple[int, float]]]:
+    found: list[list[tuple[int, float]]] = [[] for _ in rows]
+    for part, logits in new_decoder(model, rows, n_new=0, share=share).read():
         last = logits[:, -1].float()
         totals = last.logsumexp(-1, keepdim=True)
         if not bool(totals.isfinite().all()):
-            raise NotFiniteError(
-                rows[len(found) + int(totals.isfinite().flatten().long().argmin())]
-            )
+            raise NotFiniteError(rows[part[int(totals.isfinite().flatten().long().argmin())]])
         values, tokens = last.topk(min(n, last.shape[-1]))
         pairs = zip(tokens.tolist(), (values - totals).tolist(), strict=True)
-        found += [list(zip(*pair, strict=True)) for pair in pairs]
+        for row, pair in zip(part, pairs, strict=True):
+            found[row] = list(zip(*pair, strict=True))
     return found
 
 

@@ -13,6 +13,10 @@ import torch
 
 from palimpsest.lm.models.huggingface.decoding import Decoder
 from palimpsest.lm.models.huggingface.memory import without_gaps
+from palimpsest.lm.models.huggingface.prefixes import n_common
+
+_RUNS_A_PART = 4
+"""Into how many pieces a part's share of rows falls at least, so that the parts come out even."""
 
 
 def one_core_threads(n: int) -> ThreadPoolExecutor:
@@ -37,7 +41,7 @@ class DividedDecoder:
     Args:
         threads: The workers.
         n_parts: How many decoders there are at most.
-        prompts: Token ids, none empty, the longest first.
+        prompts: Token ids, none empty, the longest first, those that begin alike together.
         new: Makes the decoder of a part.
     """
 
@@ -51,10 +55,9 @@ class DividedDecoder:
         # All tensors are handled by the workers: after an operation on several cores, the
         # threads of OpenMP keep those cores busy with waiting for the next one.
         self._threads = threads
-        n_parts = min(n_parts, len(prompts))
-        # Dealt like cards, so that each part has as many long prompts as the others.
-        self._rows = [list(range(len(prompts)))[part::n_parts] for part in range(n_parts)]
-        self._parts = list(threads.map(new, [prompts[part::n_parts] for part in range(n_parts)]))
+        self._rows = dealt(prompts, min(n_parts, len(prompts)))
+        dealt_prompts = [[prompts[row] for row in rows] for rows in self._rows]
+        self._parts = list(threads.map(new, dealt_prompts))
 
     def start(self) -> list[int]:
         """Read the prompts and return the first new token of each."""
@@ -84,3 +87,33 @@ class DividedDecoder:
             for row, token in zip(rows, found, strict=True):
                 tokens[row] = token
         return tokens
+
+
+def dealt(prompts: Sequence[Sequence[int]], n_parts: int) -> list[list[int]]:
+    """Return the rows of each part, such that all have about as many tokens.
+
+    Rows next to each other that begin alike stay together, as long as they are few.
+
+    Args:
+        prompts: Token ids.
+        n_parts: At most as many as there are prompts.
+
+    Example:
+        >>> dealt([[1, 2, 3, 4], [5, 6, 7, 8], [5, 6, 7, 9], [5, 1]], 2)
+        [[0, 3], [1, 2]]
+    """
+    most = max(1, len(prompts) // (_RUNS_A_PART * n_parts))
+    runs: list[list[int]] = []
+    for row, prompt in enumerate(prompts):
+        alike = row and 2 * n_common(prompts[row - 1], prompt) >= len(prompt)
+        if alike and len(runs[-1]) < most:
+            runs[-1].append(row)
+        else:
+            runs.append([row])
+    parts: list[list[int]] = [[] for _ in range(n_parts)]
+    n_tokens = [0] * n_parts
+    for run in runs:
+        part = n_tokens.index(min(n_tokens))
+        parts[part] += run
+        n_tokens[part] += sum(len(prompts[row]) for row in run)
+    return parts
