@@ -109,8 +109,8 @@ def measured(n_answers: int) -> dict[str, float]:
 
 
 def profile(n_answers: int) -> None:
-    """Print the functions that take most of the time."""
-    profiler = cProfile.Profile()
+    """Print the functions that take most of the processor's time."""
+    profiler = cProfile.Profile(time.process_time)
     with tempfile.TemporaryDirectory() as folder:
         profiler.runcall(run, n_answers, Path(folder) / "run")
     pstats.Stats(profiler).sort_stats("tottime").print_stats(40)

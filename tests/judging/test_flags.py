@@ -35,3 +35,18 @@ def test_an_answer_is_flagged_for_what_it_looks_like(
 def test_a_chosen_answer_has_none() -> None:
     answered = row(1, "", raw='{"a": -1.0}', finish="chosen")
     assert flags_of(seen_answer(answered, {})) == ()
+
+
+class Unread(dict[str, str]):
+    """Plain prompts that nobody may read."""
+
+    def get(self, *_: object) -> str:
+        raise AssertionError("a plain prompt was read")
+
+
+def test_plain_prompts_are_read_only_where_the_one_that_was_sent_tells_too_little() -> None:
+    answered = row(1, "Paris", raw="Paris", prompt="What is the capital?")
+    assert flags_of(seen_answer(answered, Unread())) == ()
+    in_digits = row(1, "Paris", raw="Paris", prompt="1 + 1")
+    with pytest.raises(AssertionError, match="was read"):
+        flags_of(seen_answer(in_digits, Unread()))

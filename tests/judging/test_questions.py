@@ -15,6 +15,8 @@ from palimpsest.judging.questions import (
     Question,
     RawAnswer,
     Settings,
+    Survived,
+    _Kept,
     expected_under,
     scorer_under,
 )
@@ -156,3 +158,38 @@ def test_where_a_conjugation_leaves_nothing_that_the_scorer_can_use_no_answer_en
     example = Example("1", "c", "en", "Say it.", {"a": (right,)}, scorer=scorer)
 
     assert scorer_under(parse_conjugation("leet-paper"), example).outcome(said) == "right"
+
+
+def test_equal_examples_with_another_ability_under_test_are_not_judged_alike() -> None:
+    # Examples compare equal whatever the order of their abilities is.
+    texts = {"icl": ("What",), "instruction": ("12",)}
+    turned = dict(reversed(texts.items()))
+    examples = [Example("1", "repeat/math", "en", "Say it.", each) for each in (texts, turned)]
+    assert examples[0] == examples[1]
+    rows = [
+        answered(Question.of("m", Suite("s", (each,)), parse_via("leet"), each, Settings()), "12 ")
+        for each in examples
+    ]
+    assert [row.outcome for row in rows] == ["intruded", "right"]
+    assert [row.right_answers for row in rows] == ['["What"]', '["12"]']
+
+
+def test_what_became_of_a_prompt_is_found_out_once_for_each_conjugation() -> None:
+    kept, found = _Kept(2), []
+
+    def ask(spec: str, prompt: Prompt) -> Survived:
+        def find() -> Survived:
+            found.append((spec, prompt))
+            return Survived((f"{spec} {len(found)}",), None)
+
+        return kept.of(conjugations[spec], prompt, find)
+
+    conjugations = {spec: parse_conjugation(spec) for spec in ("leet", "upper")}
+    chat = (Message("user", "a"),)
+    as_text = '[{"role": "user", "content": "a"}]'
+    assert ask("leet", "\ud800") == ask("leet", "\ud800") == Survived(("leet 1",), None)
+    assert ask("upper", "\ud800").flags == ("upper 2",)
+    assert ask("leet", chat).flags == ("leet 3",)  # only two are kept, so the first one goes
+    assert ask("leet", as_text).flags == ("leet 4",)
+    assert ask("leet", "\ud800").flags == ("leet 5",)
+    assert ask("leet", as_text).flags == ("leet 4",)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -243,6 +244,7 @@ def _work(pipe: Connection, start: Start, settings: _Settings) -> None:
     os.environ["OMP_NUM_THREADS"] = str(settings.n_threads)
     import torch
 
+    gc.freeze()  # looking for garbage in what the server imported would copy its pages
     torch.set_num_threads(settings.n_threads)
     # It may have processes of its own, as vLLM has for several GPUs; Python forbids it by default.
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]

@@ -43,6 +43,9 @@ _N_LOOKED_AT = 2000
 Numbers = npt.NDArray[np.intp]
 """Of sources, or of answers; (n,)."""
 
+Integers = npt.NDArray[np.integer[Any]]
+"""The same, of any width."""
+
 
 class AnswerTable(Protocol):
     """What the analysis reads of answers by role, via and source example."""
@@ -104,8 +107,9 @@ class PairedAnswers:
         self._cells: dict[str, int] = {}
         self._arms: dict[tuple[str, str], int] = {}
         """Numbers of roles and vias."""
-        blocks = itertools.chain([[()] * len(_READ)], blocks_of(self._rows, *_READ))
-        self._all = _Columns.joined(list(map(self._block, blocks)))
+        parts = [self._block([()] * len(_READ))]  # so that there is one, of nothing
+        parts += map(self._block, blocks_of(self._rows, *_READ))
+        self._all = _Columns.joined(parts)
         self._names = list(self._number)
         self._at = {name: self._places(number) for name, number in self._arms.items()}
         self._nowhere = np.full(len(self._names), -1, np.int64)
@@ -234,7 +238,7 @@ class PairedAnswers:
             kinds = (flags_of(seen_answer(row, plain)) for row in map(_Looked._make, looks))
             self._kind[block] = _numbered(kinds, self._kinds)
 
-    def plain_prompts(self, role: str, numbers: Numbers) -> dict[str, str]:
+    def plain_prompts(self, role: str, numbers: Integers) -> dict[str, str]:
         """Return a model's plain prompts by source, of those sources that have one."""
         at = self._at.get((role, PLAIN), self._nowhere)[numbers]
         beside = taken(self._rows, at[at >= 0])
@@ -288,7 +292,7 @@ class _Looked(NamedTuple):
 class _PromptsBeside(Mapping[str, str]):
     """Plain prompts of some sources, read together when one of them is wanted."""
 
-    def __init__(self, answers: PairedAnswers, role: str, numbers: Numbers) -> None:
+    def __init__(self, answers: PairedAnswers, role: str, numbers: Integers) -> None:
         self._read = partial(answers.plain_prompts, role, numbers)
 
     @cached_property

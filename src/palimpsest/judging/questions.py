@@ -220,7 +220,7 @@ class Question:
         conjugation = self.via.conjugation
         if conjugation.exact and not conjugation.rephrases:
             return _exact_measure(_This(self.example))
-        return _measure(self.example, expected_under(conjugation, self.example))
+        return _measured(self.example, expected_under(conjugation, self.example))
 
     @property
     def scorer(self) -> Scorer:
@@ -426,7 +426,7 @@ class Measure(NamedTuple):
     intruding_answers: str
 
 
-def _measure(example: Example, expected: Expected) -> Measure:
+def _measured(example: Example, expected: Expected) -> Measure:
     right, intruding = (json.dumps(texts, ensure_ascii=False) for texts in expected)
     return Measure(_scorer_of(example, expected), right, intruding)
 
@@ -453,13 +453,13 @@ class _This:
 @lru_cache(maxsize=_N_MEASURES)
 def _exact_measure(this: _This) -> Measure:
     """Return the measure under all conjugations that leave what is expected as it is."""
-    return _measure(this.example, _expected_exactly(this.example))
+    return _measured(this.example, _expected_exactly(this.example))
 
 
 @lru_cache(maxsize=_N_MEASURES)
 def _plain_measure(this: _This) -> Measure:
     """Return the measure of answers that are among the plain choices."""
-    return _measure(this.example, Expected(this.example.right, this.example.intruding))
+    return _measured(this.example, Expected(this.example.right, this.example.intruding))
 
 
 def expected_under(conjugation: TextConjugation, example: Example) -> Expected:

@@ -44,12 +44,15 @@ _LEAST_PIECE = 32
 
 
 _PRELOAD = (
-    "transformers",
-    "transformers.generation",
+    "transformers.modeling_utils",
+    "transformers.generation.utils",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
     "palimpsest.lm.models.specs",
     "palimpsest.lm.models.huggingface.model",
 )
-"""What most models need."""
+"""What most models need. Packages of transformers import nothing by themselves, so its modules are
+named."""
 
 
 class _Call(NamedTuple):

@@ -3,7 +3,7 @@ import time
 import pytest
 
 from palimpsest.errors import UserError
-from palimpsest.lm.scoring import scorer_for
+from palimpsest.lm.scoring import form_for, scorer_for
 
 # A pattern, an answer, and its outcome; `sorry` intrudes.
 ANSWERS = [
@@ -123,3 +123,11 @@ def test_no_pattern_can_hang(pattern: str) -> None:
 def test_a_pattern_on_both_sides_is_ambiguous() -> None:
     assert scorer_for(["a"], ["a"], "regex").ambiguous
     assert not scorer_for(["a"], ["b"], "regex").ambiguous
+
+
+def test_a_lone_surrogate_in_an_answer_ends_nothing() -> None:
+    # Endpoints and logs can send one, as JSON can.
+    assert scorer_for(["blue"], ["sorry"], "regex").outcome("\ud800 blue") == "right"
+    assert form_for("regex:^#").fits("# \udfff")
+    schema = '{"type": "string", "pattern": "^a"}'
+    assert scorer_for([schema], [], "json:schema").outcome('"a\\ud800"') == "right"

@@ -12,7 +12,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 from palimpsest.errors import UserError
@@ -126,14 +126,14 @@ class RegexForm(Form):
     takes_argument = True
 
     def __init__(self, argument: str = "", asked: Asked | None = None) -> None:
-        from palimpsest.lm.scoring.regex import compiled
+        from palimpsest.lm.scoring.regex import compiled, is_found
 
         super().__init__(argument, asked)
-        self._pattern = compiled(argument)
+        self._is_found = partial(is_found, compiled(argument))
 
     def fits(self, answer: str) -> bool:
         """Return whether the pattern is found."""
-        return self._pattern.search(normalise(answer).rstrip()) is not None
+        return self._is_found(normalise(answer).rstrip())
 
 
 FORMS: Registry[type[Form]] = Registry(

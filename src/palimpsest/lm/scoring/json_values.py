@@ -267,10 +267,10 @@ def _validator(schema: str) -> Any:
     from jsonschema.validators import extend
     from referencing import Registry
 
-    from palimpsest.lm.scoring.regex import compiled
+    from palimpsest.lm.scoring.regex import compiled, is_found
 
     def pattern(_: Any, wanted: str, said: Any, __: Any) -> Iterator[ValidationError]:
-        if isinstance(said, str) and compiled(wanted).search(said) is None:
+        if isinstance(said, str) and not is_found(compiled(wanted), said):
             yield ValidationError("no match")
 
     value = json.loads(schema)

@@ -11,6 +11,7 @@ from typing import Any
 import re2
 
 from palimpsest.errors import UserError
+from palimpsest.lm.prompts import valid_unicode
 from palimpsest.lm.scoring.scorers import Scorer
 from palimpsest.records import Outcome
 
@@ -89,5 +90,15 @@ def compiled(pattern: str) -> Any:
         ) from error
 
 
+def is_found(pattern: Any, text: str) -> bool:
+    r"""Return whether a compiled pattern is found; RE2 takes no lone surrogate, so it reads ``�``.
+
+    Example:
+        >>> is_found(compiled("^a.b$"), "a\ud800b")
+        True
+    """
+    return pattern.search(text if text.isascii() else valid_unicode(text)) is not None
+
+
 def _any(patterns: Iterable[Any], answer: str) -> bool:
-    return any(pattern.search(answer) is not None for pattern in patterns)
+    return any(is_found(pattern, answer) for pattern in patterns)

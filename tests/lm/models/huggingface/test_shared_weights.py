@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,3 +96,33 @@ def test_a_model_with_weights_in_common_answers_as_before(
     n_open = len(list(Path("/proc/self/fd").iterdir()))
     memory.close()
     assert len(list(Path("/proc/self/fd").iterdir())) == n_open - 2
+
+
+_FORKED = """
+import importlib, os, sys
+from palimpsest.judging.workers import _PRELOAD
+for name in _PRELOAD:
+    importlib.import_module(name)
+n_threads, before = len(os.listdir("/proc/self/task")), set(sys.modules)
+from palimpsest.lm.models import load_model
+dict(load_model(f"hf:{sys.argv[1]}").generate(["It rains"], max_new_tokens=2))
+print(n_threads, *sorted(set(sys.modules) - before))
+"""
+
+
+@pytest.mark.slow
+def test_what_a_model_needs_is_imported_before_workers_are_forked(llama: Path) -> None:
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", _FORKED, str(llama)],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=one_thread,
+    )
+    n_threads, *late = done.stdout.split()
+    assert n_threads == "1"  # else forking is not safe
+    # Only what one kind of model needs: some twenty modules, where there once were 1,690.
+    packages = {name.partition(".")[0] for name in late}
+    assert packages.isdisjoint({"torch", "scipy", "sympy", "accelerate"})
+    assert len(late) < 100
