@@ -179,10 +179,10 @@ def compare(work: Workload, peers: dict[str, Callable[[], list[str]]], *, rounds
 def operations(work: Workload) -> float:
     """Ask once, and return how many operations the products with weights took."""
     network: Any = work.model.network
-    n_embedding = network.get_input_embeddings().weight.numel()
-    n_head = network.get_output_embeddings().weight.numel()
+    n_embedding = int(network.get_input_embeddings().weight.numel())
+    n_head = int(network.get_output_embeddings().weight.numel())
     tied = network.config.get_text_config().tie_word_embeddings
-    n_blocks = network.num_parameters() - n_embedding - (0 if tied else n_head)
+    n_blocks = int(network.num_parameters()) - n_embedding - (0 if tied else n_head)
     passes: list[tuple[int, int]] = []  # several threads append
     real = decoding.run
 

@@ -150,6 +150,12 @@ def test_what_saves_too_little_is_not_looked_at(prompts: list[list[int]]) -> Non
     assert shared_prefixes(prompts, least=0) is None
 
 
+@pytest.fixture(autouse=True)
+def _in_spite_of_the_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Share although these networks are so narrow that it does not pay."""
+    monkeypatch.setattr(decoding, "_LEAST_BY_WIDTH", 0)
+
+
 def opened(folder: Path | str, options: str = "") -> HuggingFaceModel:
     model = load_model(f"{folder},device=cpu{options}")
     assert isinstance(model, HuggingFaceModel)
@@ -256,6 +262,18 @@ def test_a_chat_template_makes_a_prefix(tmp_path: Path, monkeypatch: pytest.Monk
     lengths = list(map(len, model.encode(QUESTIONS)))
     assert shared[0] > 20  # the prefix comes first
     assert sum(shared) < sum(lengths)
+
+
+def test_where_it_does_not_pay_prompts_are_read_whole(
+    llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "_LEAST_BY_WIDTH", 31)  # of 32 numbers: nearly all tokens
+    model = opened(llama)
+    with counted(monkeypatch) as whole:
+        asked(model, PROMPTS[:10], share=False)
+    with counted(monkeypatch) as shared:
+        asked(model, PROMPTS[:10], share=True)
+    assert shared == whole
 
 
 def test_one_prefix_is_computed_once(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:

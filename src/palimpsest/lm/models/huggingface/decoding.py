@@ -20,6 +20,7 @@ from palimpsest.lm.models.huggingface.choosing import (
 from palimpsest.lm.models.huggingface.memory import (
     CacheMemory,
     can_reserve,
+    hidden_width,
     inverse,
     keep_rows,
     part_tokens,
@@ -41,8 +42,10 @@ if TYPE_CHECKING:
 
 _LEAST_OF_PART = 1 / 16
 _LEAST_OF_BATCH = 1 / 20
-"""Prefixes are read by themselves if that saves so many of these tokens, and of a batch's: less is
-lost again to another pass and to masks."""
+_LEAST_BY_WIDTH = 16
+"""Prefixes are read by themselves if that saves so many of a part's tokens, and so many of a
+batch's, or so many over the network's width: less is lost again to another pass, and to copies and
+masks, which weigh the more the narrower a network is."""
 
 _COMPACT_SHARE = 0.25
 """Drop finished rows once they are this share of the batch; copying the cache costs as well."""
@@ -141,7 +144,8 @@ class CachedDecoder:
         limit = part_tokens(self._model.config, self._model.device)
         lengths = list(map(len, prompts))
         self._order.sort(key=lambda row: lengths[row], reverse=True)
-        least = max(limit * _LEAST_OF_PART, sum(lengths) * _LEAST_OF_BATCH)
+        share_of_batch = max(_LEAST_OF_BATCH, _LEAST_BY_WIDTH / hidden_width(self._model.config))
+        least = max(limit * _LEAST_OF_PART, sum(lengths) * share_of_batch)
         found = shared_prefixes(prompts, least=least) if share else None
         if found is None:
             self._parts = split_by_length([lengths[row] for row in self._order], limit)

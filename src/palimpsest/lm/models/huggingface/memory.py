@@ -159,8 +159,13 @@ def part_tokens(config: PreTrainedConfig, device: torch.device) -> int:
     """Return how many tokens of the prompts are read at once."""
     if device.type != "cpu":
         return _ACCELERATOR_PART
-    widest = _size(config, "intermediate_size", 4 * _size(config, *_WIDTH))
+    widest = _size(config, "intermediate_size", 4 * hidden_width(config))
     return min(max(_CPU_PART_NUMBERS // widest, _FEWEST_CPU_PART), _MOST_CPU_PART)
+
+
+def hidden_width(config: PreTrainedConfig) -> int:
+    """Return how many numbers a state has between two layers."""
+    return _size(config, *_WIDTH)
 
 
 def token_bytes(config: PreTrainedConfig, n_bytes: int) -> int:
@@ -170,13 +175,15 @@ def token_bytes(config: PreTrainedConfig, n_bytes: int) -> int:
         config: Of the model.
         n_bytes: Per number, by the model's dtype.
     """
-    width = _size(config, *_WIDTH)
+    width = hidden_width(config)
     n_heads = _size(config, "num_attention_heads", 1)
     head_width = _size(config, "head_dim", width // n_heads)
     n_cached = _size(config, "num_key_value_heads", n_heads) * head_width
     cache = 2 * _size(config, *_DEPTH) * n_cached
     # Of one layer; they are freed before the next.
-    activations = 8 * width + 3 * _size(config, "intermediate_size", 4 * width)
+    activations = 8 * hidden_width(config) + 3 * _size(
+        config, "intermediate_size", 4 * hidden_width(config)
+    )
     return n_bytes * (cache + activations)
 
 

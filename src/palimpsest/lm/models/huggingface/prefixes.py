@@ -84,10 +84,10 @@ def shared_prefixes(prompts: Sequence[Sequence[int]], *, least: float) -> Prefix
         >>> len(found.tokens[0]), found.of, found.n_shared, found.n_saved
         (40, [0, -1, 0], [40, 0, 40], 40)
     """
-    prompts = list(map(tuple, prompts))
-    order = sorted(range(len(prompts)), key=prompts.__getitem__)
+    rows = list(map(tuple, prompts))
+    order = sorted(range(len(rows)), key=rows.__getitem__)
     tokens: list[tuple[int, ...]] = []
-    of = [NONE] * len(prompts)
+    of = [NONE] * len(rows)
 
     def settled(node: _Node, below: int) -> list[int]:
         """Have a node's prompts share, if that saves something over a prefix ``below`` it."""
@@ -97,14 +97,14 @@ def shared_prefixes(prompts: Sequence[Sequence[int]], *, least: float) -> Prefix
         for row in members:
             of[row] = len(tokens)
         if members:
-            tokens.append(prompts[members[0]][: node.depth])
+            tokens.append(rows[members[0]][: node.depth])
         return [NONE]
 
     open_nodes = [_Node(0)]
     for place, row in enumerate(order):
         parts = [row]
         last = place + 1 == len(order)
-        depth = 0 if last else n_common(prompts[row], prompts[order[place + 1]])
+        depth = 0 if last else n_common(rows[row], rows[order[place + 1]])
         while depth < open_nodes[-1].depth:
             node = open_nodes.pop()
             node.parts += parts
@@ -118,7 +118,7 @@ def shared_prefixes(prompts: Sequence[Sequence[int]], *, least: float) -> Prefix
     tokens = [tokens[number] for number in by_length]
     n_shared = [
         0 if prefix == NONE else min(len(tokens[prefix]), len(prompt) - 1)
-        for prefix, prompt in zip(of, prompts, strict=True)
+        for prefix, prompt in zip(of, rows, strict=True)
     ]
     found = Prefixes(tokens, of, n_shared)
     return found if tokens and found.n_saved >= least else None
@@ -133,14 +133,14 @@ def families(prompts: Sequence[Sequence[int]]) -> list[Family]:
         >>> found[0], found[1]
         (Family(number=-1, n_shared=0), Family(number=0, n_shared=40))
     """
-    prompts = list(map(tuple, prompts))
-    found = [ALONE] * len(prompts)
+    rows = list(map(tuple, prompts))
+    found = [ALONE] * len(rows)
     numbers = count()
     members: list[int] = []
     n_shared = longest = 0
-    for row in [*sorted(range(len(prompts)), key=prompts.__getitem__), None]:
-        tokens = () if row is None else prompts[row]
-        common = min(n_shared, n_common(prompts[members[-1]], tokens)) if members else 0
+    for row in [*sorted(range(len(rows)), key=rows.__getitem__), None]:
+        tokens = () if row is None else rows[row]
+        common = min(n_shared, n_common(rows[members[-1]], tokens)) if members else 0
         longest = max(longest, len(tokens))
         if row is None or 2 * common < longest:
             if len(members) > 1:
@@ -170,13 +170,14 @@ def together(lengths: Sequence[int], found: Sequence[Family]) -> list[int]:
         [1, 0, 2, 3]
     """
     order = sorted(range(len(lengths)), key=lambda row: lengths[row], reverse=True)
-    place: dict[int, int] = {}
-    for at, row in enumerate(order):
-        place.setdefault(found[row].number, at)
-    at = {row: at for at, row in enumerate(order)}
-    return sorted(
-        order, key=lambda row: at[row] if found[row].number == NONE else place[found[row].number]
-    )
+    first: dict[int, int] = {}
+    for place, row in enumerate(order):
+        first.setdefault(found[row].number, place)
+    places = [
+        place if found[row].number == NONE else first[found[row].number]
+        for place, row in enumerate(order)
+    ]
+    return [row for _, row in sorted(zip(places, order, strict=True), key=lambda pair: pair[0])]
 
 
 def n_common(one: Sequence[int], other: Sequence[int]) -> int:
