@@ -5,12 +5,14 @@ from __future__ import annotations
 import socket
 import time
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from tests.pieces import gpu_teller
 from tests.ray_clusters import local_cluster
 
 from palimpsest.engines import make_engine
+from palimpsest.engines.crew import Crew
 from palimpsest.engines.local import ProcessStaff, gpus_of, visible_gpus
 from palimpsest.engines.ray_cluster import ActorStaff, _knock, _no_cluster
 from palimpsest.errors import UserError
@@ -33,6 +35,37 @@ def test_other_addresses_are_left_to_ray(monkeypatch: pytest.MonkeyPatch) -> Non
     for address in ("auto", "local", "anyscale://cluster"):
         _knock(address)
     assert not knocked
+
+
+def test_the_client_of_ray_without_its_packages_is_a_mistake_that_names_the_extra() -> None:
+    said = ValueError("Ray Client requires pip package `ray[client]`. If you installed the minimal")
+    assert "pip install 'ray" in str(_no_cluster("ray://head:10001", said))
+
+
+class LostRay:
+    """A cluster that has gone, seen through Ray's client."""
+
+    class exceptions:  # noqa: N801
+        RayError = RuntimeError
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {}
+
+    def remote(self, **_: Any) -> Any:
+        return lambda _: Mock()
+
+    def wait(self, *_: Any, **__: Any) -> Any:
+        raise ConnectionError("Client is shutting down.")
+
+    get = kill = wait
+
+
+def test_a_cluster_that_goes_is_told_and_its_workers_are_not_waited_for() -> None:
+    crew = Crew(ActorStaff(LostRay(), gpu_teller, 2))
+    crew.submit("anything")
+    with pytest.raises(UserError, match=r"does not answer any more: .*down\.\n.*continues"):
+        list(crew.events())
+    crew.close()
 
 
 @pytest.mark.slow

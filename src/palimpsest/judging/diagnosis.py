@@ -26,6 +26,7 @@ from palimpsest.judging.evaluation import (
 )
 from palimpsest.judging.floor import cells_at_floor, without_cells
 from palimpsest.judging.inference import InferenceLog, check_measurable
+from palimpsest.judging.lacking import Lacking
 from palimpsest.judging.pairing import PLAIN
 from palimpsest.judging.rounds import ask_in_rounds, read_order, write_order
 from palimpsest.judging.samples import (
@@ -43,7 +44,7 @@ from palimpsest.judging.subject import (
 from palimpsest.judging.via import Via
 from palimpsest.judging.warnings import find_oddities
 from palimpsest.judging.whole import Whole
-from palimpsest.judging.workers import Workers, set_aside, without_failed
+from palimpsest.judging.workers import Workers, without_failed
 from palimpsest.lm.models import (
     Budget,
     Chargeable,
@@ -279,8 +280,7 @@ class _Turns:
         }
         self.rows: list[AnswerRow] = []
         """Every answer but those of other batches."""
-        self.lacking: dict[str, list[str]] = {}
-        """By source example: which answers to it are lacking."""
+        self.lacking = Lacking()
 
     def __call__(
         self, role: str, via: Via, suite: Suite, number: int, again: int = 0
@@ -306,15 +306,8 @@ class _Turns:
         answered = {row.key.source_id for row in together}
         for example in via.examples(suite):
             if example.source_id not in answered:
-                name = f"'{example.source_id}' ({role}, {via.name})"
-                self.lacking.setdefault(example.source_id, []).append(name)
+                self.lacking.add(example.source_id, f"{role}, {via.name}")
         return together
-
-    @property
-    def notes(self) -> list[str]:
-        """What to say of the examples that got no answer."""
-        names = [name for mine in self.lacking.values() for name in mine]
-        return [set_aside(names, len(self.lacking))] if names else []
 
 
 def _ask_until_sure(
@@ -353,7 +346,7 @@ def _ask_until_sure(
         analysis = analysis._replace(until_sure=analysis.until_sure.model_copy(update=counts))
     agreements = agreement_with_people(suite)
     warnings = [
-        *ask.notes,
+        *ask.lacking.notes,
         *find_oddities(ask.rows, suite, plan.vias),
         *disagreements(agreements),
         *analysis.warnings,
