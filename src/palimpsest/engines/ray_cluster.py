@@ -43,7 +43,8 @@ class RayEngine(Engine):
     What a lost machine was doing is done again.
 
     Args:
-        workers: Cores of a cluster that is started here.
+        workers: Cores of a cluster that is started here, and workers of a crew; by default one for
+            each GPU of the cluster, or for each core where there are none.
         address: The cluster's, such as ``ray://head:10001`` or ``auto``; one is started here if
             left out.
 
@@ -62,6 +63,7 @@ class RayEngine(Engine):
             raise MissingExtraError("Ray clusters", package="ray", extra="ray") from None
         self._ray: Any = ray
         self.workers = workers or n_cores()
+        self._asked_for = workers
         if self._ray.is_initialized():
             return
         # A cluster of one's own has as many cores as asked for; an existing one has its own.
@@ -102,7 +104,7 @@ class RayEngine(Engine):
 
     def crew(self, start: Start, *, preload: Sequence[str] = ()) -> Crew:
         """Return actors that keep what they have loaded; each has a GPU where there are enough."""
-        return Crew(ActorStaff(self._ray, start, self.workers))
+        return Crew(ActorStaff(self._ray, start, self._asked_for))
 
     def close(self) -> None:
         """Leave the cluster, or end that of one's own."""
@@ -273,22 +275,34 @@ class ActorStaff(Staff):
     Args:
         ray: The module.
         start: Makes a worker's hand.
-        n_workers: How many.
+        n_workers: How many; by default one a GPU, or as many as a model's share of them allows,
+            and one a core where there are none.
+
+    Raises:
+        UserError: The cluster has no core for a worker.
     """
 
     is_here = False
 
-    def __init__(self, ray: Any, start: Start, n_workers: int) -> None:
+    def __init__(self, ray: Any, start: Start, n_workers: int | None = None) -> None:
         self._ray = ray
         self._start = start
-        self.n_workers = n_workers
+        resources = ray.cluster_resources()
+        if resources.get("CPU", 0) < 1:
+            raise UserError(
+                "The Ray cluster has no core for a worker; each takes one.",
+                hint="Add a machine, with: ray start --address=HEAD:6379",
+            )
+        self._is_default = n_workers is None
+        self.n_workers = n_workers or int(resources.get("GPU", 0) or resources["CPU"])
         self._groups: dict[int, Any] = {}
-        n_gpus = ray.cluster_resources().get("GPU", 0) / n_workers
+        n_gpus = resources.get("GPU", 0) / self.n_workers
         self._n_gpus = int(n_gpus) or n_gpus
 
     def need(self, n_gpus: int) -> None:
         """Give each worker so many GPUs of one machine."""
-        most = max((node["Resources"].get("GPU", 0) for node in self._nodes()), default=0)
+        of_machines = [node["Resources"].get("GPU", 0) for node in self._nodes()]
+        most = max(of_machines, default=0)
         if n_gpus > most:
             raise UserError(
                 f"The model needs {n_gpus} GPUs on one machine, and no machine of the Ray cluster "
@@ -300,6 +314,8 @@ class ActorStaff(Staff):
             )
         self.close()
         self._n_gpus = n_gpus
+        if self._is_default:
+            self.n_workers = min(self.n_workers, sum(int(n // n_gpus) for n in of_machines))
 
     def hire(self, place: int) -> Worker:
         """Ask the cluster for an actor."""
