@@ -28,7 +28,7 @@ from palimpsest.judging.floor import cells_at_floor, without_cells
 from palimpsest.judging.inference import InferenceLog, check_measurable
 from palimpsest.judging.lacking import Lacking
 from palimpsest.judging.pairing import PLAIN
-from palimpsest.judging.rounds import ask_in_rounds, read_order, write_order
+from palimpsest.judging.rounds import ask_in_rounds, joined, read_order, write_order
 from palimpsest.judging.samples import (
     Samples,
     averaged,
@@ -278,8 +278,7 @@ class _Turns:
         self.models = {
             role: how.workers.hold(model, n_held=2) for role, model in plan.models.items()
         }
-        self.rows: list[AnswerRow] = []
-        """Every answer but those of other batches."""
+        self._parts: list[StoredAnswers] = []
         self.lacking = Lacking()
 
     def __call__(
@@ -299,15 +298,19 @@ class _Turns:
             again=again,
             progress=None if self._progress is None else self._told.of(name, self._progress),
         )
-        found = list(stored)  # read once: they are few
         if not again:
-            self.rows.extend(found)
-        together = averaged(found, self._plan.samples)
-        answered = {row.key.source_id for row in together}
+            self._parts.append(stored)
+        together = averaged(stored, self._plan.samples)
+        answered = {source for (source,) in columns_of(together, "source_id")}
         for example in via.examples(suite):
             if example.source_id not in answered:
                 self.lacking.add(example.source_id, f"{role}, {via.name}")
         return together
+
+    @property
+    def rows(self) -> Sequence[AnswerRow]:
+        """Every answer but those of other batches."""
+        return joined(self._parts)
 
 
 def _ask_until_sure(
@@ -326,7 +329,9 @@ def _ask_until_sure(
             keep=partial(write_order, run.folder),
             min_fidelity=how.min_fidelity,
         )
-        asked = {row.key.source_id for row in found.rows if row.via == PLAIN}
+        asked = {
+            source for via, source in columns_of(found.rows, "via", "source_id") if via == PLAIN
+        }
         suite = replace(
             plan.suite, examples=tuple(e for e in plan.suite.examples if e.source_id in asked)
         )

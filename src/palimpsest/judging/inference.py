@@ -204,7 +204,7 @@ def measure(
         UserError: The model does not say which tokens may come next.
     """
     telling = _telling(model)
-    questions = questions_for(model.fingerprint, suite, vias, settings or Settings.of(suite))
+    questions = list(questions_for(model.fingerprint, suite, vias, settings or Settings.of(suite)))
     prepare(questions)
     opened = [each for each in map(Openings.of, questions) if each is not None]
     keys = [_key(each) for each in opened]
