@@ -46,7 +46,8 @@ class PoisonedWorkers(Workers):
 
 @pytest.fixture
 def workers() -> Iterator[PoisonedWorkers]:
-    with PoisonedWorkers(make_engine("processes", workers=1)) as workers:
+    workers = PoisonedWorkers(make_engine("processes", workers=1))
+    with workers:
         yield workers
 
 

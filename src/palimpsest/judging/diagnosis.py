@@ -489,7 +489,7 @@ def ask_models(
                 tell = None if progress is None else partial(_told, progress, f"{role}, inference")
                 inferred.measure(role, held[role], suite, vias, plan.settings, tell)
     answered = reduce(StoredAnswers.and_then, asked)
-    rows, failed = without_failed(answered, suite, vias)
+    rows, failed = without_failed(answered, suite, vias, list(held), workers)
     rows, incomplete = without_incomplete(rows, plan.samples)
     return Answered(rows, suite, at_floor, [*notes, *failed, *incomplete], repeated)
 
