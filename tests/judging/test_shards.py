@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.records.test_failures import small_disk
 
 from palimpsest.errors import UserError
 from palimpsest.judging.diagnosis import diagnose
@@ -16,6 +17,8 @@ from palimpsest.judging.shards import Shard, answer_shard, merge
 from palimpsest.lm.models import load_model
 from palimpsest.lm.suites import Example, Suite
 from palimpsest.records import AnswerStore, RunFolder
+
+__all__ = ["small_disk"]  # a fixture
 
 CELLS = ("repeat", "add")
 N = 40
@@ -184,6 +187,15 @@ def test_an_answer_that_no_shard_has_is_said_to_be_lacking_there(
     assert note.startswith("1 example(s) are left out, as no answer to them is there")
     assert "'add-0' (base, leet), 'add-0' (tuned, leet)" in note
     assert "died" not in note
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_told_and_the_shards_are_merged_elsewhere(
+    shards: list[Path], small_disk: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"The disk that holds '.*' is full"):
+        merge(shards, small_disk / "merged")  # the report alone is as large as the disk
+    assert merge(shards, tmp_path / "merged").plain.base.n == len(CELLS) * N
 
 
 def test_an_unfinished_shard_is_named(shards: list[Path], tmp_path: Path) -> None:

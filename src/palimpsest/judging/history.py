@@ -21,6 +21,7 @@ from palimpsest.records import (
     THRESHOLDS,
     AnswerStore,
     Cell,
+    Drawn,
     History,
     HistoryChange,
     HistoryFigures,
@@ -86,14 +87,18 @@ def _read(path: Path) -> _Run:
     folder = RunFolder.find(path)
     results = read_results(folder)
     with AnswerStore(folder.answers, read_only=True) as store:
-        rows = store.run_answers()
-        mine = [tuple(each) == ("tuned", PLAIN) for each in columns_of(rows, "role", "via")]
-        tuned = averaged(rows.take(np.flatnonzero(mine)), results.samples)
-        answers = {
-            source: _Answer(hash(prompt), cell, points(outcome, score))
-            for source, prompt, cell, outcome, score in columns_of(tuned, *_COMPARED)
-        }
-    return _Run(str(path), results, answers)
+        return _Run(str(path), results, tuned_answers(store, results.samples))
+
+
+def tuned_answers(store: AnswerStore, samples: Drawn | None) -> dict[str, _Answer]:
+    """Return the tuned model's plain answers of the newest run in a store, by source example."""
+    rows = store.run_answers()
+    mine = [tuple(each) == ("tuned", PLAIN) for each in columns_of(rows, "role", "via")]
+    tuned = averaged(rows.take(np.flatnonzero(mine)), samples)
+    return {
+        source: _Answer(hash(prompt), cell, points(outcome, score))
+        for source, prompt, cell, outcome, score in columns_of(tuned, *_COMPARED)
+    }
 
 
 _COMPARED = ("source_id", "prompt", "cell", "outcome", "score")
