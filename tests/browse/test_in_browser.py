@@ -107,6 +107,20 @@ def test_texts_of_models_are_shown_and_never_run(page: Page) -> None:
     assert page.locator("#versions b").count() == 0
 
 
+def test_a_filter_that_the_run_knows_nothing_of_is_seen(page: Page, url: str) -> None:
+    page.goto(f"{url}#cell=of-another-run")
+    expect_status(page, "No answer passes these filters.")
+    chosen = page.locator("select[name=cell] option:checked")
+    assert chosen.inner_text() == "of-another-run (0)"
+
+
+def test_an_example_that_no_run_has_is_said_to_be_unknown(page: Page, url: str) -> None:
+    page.goto(f"{url}#open=nothing")
+    sync_api.expect(page.locator("#versions")).to_have_text("No run has an answer to it.")
+    page.keyboard.press("Escape")
+    sync_api.expect(page.locator("#comparison")).to_be_hidden()
+
+
 def test_it_reads_at_400_pixels(page: Page, tmp_path: Path) -> None:
     page.set_viewport_size({"width": 400, "height": 800})
     wide = page.evaluate("document.documentElement.scrollWidth")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import socket
 import time
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from tests.pieces import gpu_teller
 from tests.ray_clusters import local_cluster
 
-from palimpsest.engines import make_engine
+from palimpsest.engines import make_engine, n_cores
+from palimpsest.engines.crew import Crew
 from palimpsest.engines.local import ProcessStaff, gpus_of, visible_gpus
 from palimpsest.engines.ray_cluster import ActorStaff, _knock, _no_cluster
 from palimpsest.errors import UserError
@@ -33,6 +35,37 @@ def test_other_addresses_are_left_to_ray(monkeypatch: pytest.MonkeyPatch) -> Non
     for address in ("auto", "local", "anyscale://cluster"):
         _knock(address)
     assert not knocked
+
+
+def test_the_client_of_ray_without_its_packages_is_a_mistake_that_names_the_extra() -> None:
+    said = ValueError("Ray Client requires pip package `ray[client]`. If you installed the minimal")
+    assert "pip install 'ray" in str(_no_cluster("ray://head:10001", said))
+
+
+class LostRay:
+    """A cluster that has gone, seen through Ray's client."""
+
+    class exceptions:  # noqa: N801
+        RayError = RuntimeError
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 2}
+
+    def remote(self, **_: Any) -> Any:
+        return lambda _: Mock()
+
+    def wait(self, *_: Any, **__: Any) -> Any:
+        raise ConnectionError("Client is shutting down.")
+
+    get = kill = wait
+
+
+def test_a_cluster_that_goes_is_told_and_its_workers_are_not_waited_for() -> None:
+    crew = Crew(ActorStaff(LostRay(), gpu_teller, 2))
+    crew.submit("anything")
+    with pytest.raises(UserError, match=r"does not answer any more: .*down\.\n.*continues"):
+        list(crew.events())
+    crew.close()
 
 
 @pytest.mark.slow
@@ -103,7 +136,7 @@ class FakeRay:
         self._gpus = gpus
 
     def cluster_resources(self) -> dict[str, float]:
-        return {"GPU": sum(self._gpus)}
+        return {"CPU": 16, "GPU": sum(self._gpus)}
 
     def nodes(self) -> list[dict[str, Any]]:
         return [{"Alive": True, "Resources": {"GPU": each}} for each in self._gpus] + [
@@ -117,3 +150,26 @@ def test_gpus_of_several_machines_are_not_those_of_one() -> None:
     ActorStaff(FakeRay(4, 4, 4), gpu_teller, 1).need(4)
     with pytest.raises(UserError, match=r"no machine of the Ray cluster has more than 0\.\nAdd a"):
         ActorStaff(FakeRay(0), gpu_teller, 1).need(2)
+
+
+def test_without_a_number_there_is_a_worker_for_each_gpu_or_each_share_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3,4,5,6,7")
+    staff: Any
+    for staff in (ProcessStaff(gpu_teller), ActorStaff(FakeRay(4, 4), gpu_teller)):
+        assert staff.n_workers == 8
+        staff.need(3)
+        assert staff.n_workers == 2
+    assert ActorStaff(FakeRay(), gpu_teller).n_workers == 16
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert ProcessStaff(gpu_teller).n_workers == n_cores()
+
+
+def test_a_cluster_without_a_core_for_a_worker_is_a_mistake() -> None:
+    class Empty(FakeRay):
+        def cluster_resources(self) -> dict[str, float]:
+            return {"memory": 1e9}
+
+    with pytest.raises(UserError, match=r"no core for a worker.*\n.*ray start --address"):
+        ActorStaff(Empty(), gpu_teller)

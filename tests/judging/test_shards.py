@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.records.test_failures import small_disk
 
 from palimpsest.errors import UserError
 from palimpsest.judging.diagnosis import diagnose
@@ -15,6 +17,8 @@ from palimpsest.judging.shards import Shard, answer_shard, merge
 from palimpsest.lm.models import load_model
 from palimpsest.lm.suites import Example, Suite
 from palimpsest.records import AnswerStore, RunFolder
+
+__all__ = ["small_disk"]  # a fixture
 
 CELLS = ("repeat", "add")
 N = 40
@@ -135,6 +139,65 @@ def test_a_missing_shard_is_named(shards: list[Path], tmp_path: Path) -> None:
     assert not (tmp_path / "merged").exists()
 
 
+def test_a_shard_that_was_killed_at_once_is_named(shards: list[Path], tmp_path: Path) -> None:
+    shutil.rmtree(shards[1])
+    RunFolder.create(shards[1])
+    with pytest.raises(UserError, match=r"run in .*shard-2' ended before it had begun"):
+        merge(shards, tmp_path / "merged")
+
+
+def test_a_shard_is_not_merged_into(shards: list[Path]) -> None:
+    with pytest.raises(UserError, match=r"shard-1/\.\./shard-2' is one of the shards"):
+        merge(shards, shards[0] / ".." / "shard-2")
+    assert RunFolder.find(shards[1]).config["shard"] == "2/3"
+
+
+def test_the_answers_of_another_run_are_not_merged_into(
+    arguments: dict[str, Any], shards: list[Path], tmp_path: Path
+) -> None:
+    diagnose(**arguments, out=tmp_path / "other")
+    before = (tmp_path / "other" / "results.json").read_text()
+    with pytest.raises(UserError, match=r"other' has 480 answers of another run"):
+        merge(shards, tmp_path / "other")
+    assert (tmp_path / "other" / "results.json").read_text() == before
+
+
+def test_shards_are_merged_again_into_the_same_folder_but_no_others(
+    arguments: dict[str, Any], shards: list[Path], tmp_path: Path
+) -> None:
+    first = merge(shards, tmp_path / "merged")
+    again = merge(shards, tmp_path / "merged")
+    assert again.model_copy(update={"provenance": first.provenance}) == first
+    fewer = {**arguments, "limit": 10}
+    others = [tmp_path / f"fewer-{number}" for number in (1, 2)]
+    for number, path in enumerate(others, 1):
+        answer_shard(Shard(number, 2), fewer, out=path)
+    with pytest.raises(UserError, match=r"merged' has \d+ answers that none of the shards has"):
+        merge(others, tmp_path / "merged")
+
+
+def test_an_answer_that_no_shard_has_is_said_to_be_lacking_there(
+    shards: list[Path], tmp_path: Path
+) -> None:
+    path = shards[0] / "answers.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("DELETE FROM answers WHERE source_id = 'add-0' AND via = 'leet'")
+    connection.close()
+    [note] = [each for each in merge(shards, tmp_path / "merged").warnings if "left out" in each]
+    assert note.startswith("1 example(s) are left out, as no answer to them is there")
+    assert "'add-0' (base, leet), 'add-0' (tuned, leet)" in note
+    assert "died" not in note
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_told_and_the_shards_are_merged_elsewhere(
+    shards: list[Path], small_disk: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=r"The disk that holds '.*' is full"):
+        merge(shards, small_disk / "merged")  # the report alone is as large as the disk
+    assert merge(shards, tmp_path / "merged").plain.base.n == len(CELLS) * N
+
+
 def test_an_unfinished_shard_is_named(shards: list[Path], tmp_path: Path) -> None:
     folder = RunFolder.find(shards[1])
     folder.record({**folder.config, "finished": False})
@@ -147,7 +210,7 @@ def test_shards_of_other_diagnoses_are_refused(
 ) -> None:
     other = tmp_path / "other"
     answer_shard(Shard(2, 3), {**arguments, "via": ["leet"]}, out=other)
-    with pytest.raises(UserError, match=r"different diagnoses: 'arguments' is"):
+    with pytest.raises(UserError, match=r"different diagnoses: 'via' is \['leet', 'rot13'\] in"):
         merge([shards[0], other, shards[2]], tmp_path / "merged")
     answer_shard(Shard(2, 4), arguments, out=tmp_path / "quarter")
     with pytest.raises(UserError, match=r"parts of different size: 1/3, 2/4, 3/3"):

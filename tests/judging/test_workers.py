@@ -133,6 +133,16 @@ def test_a_diagnosis_leaves_such_an_example_out_and_names_it(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
+def test_a_diagnosis_that_nothing_is_left_of_is_a_mistake(tmp_path: Path) -> None:
+    base, tuned = ScriptedModel(str, fingerprint="base"), MortalModel(str(tmp_path))
+    with (
+        Workers(make_engine("processes", workers=1)) as workers,
+        pytest.raises(UserError, match=r"No example of 'words' has all of its answers\. 2 exam"),
+    ):
+        diagnose(base, tuned, suite=suite_of([POISON] * 2), via=[], workers=workers)
+
+
+@pytest.mark.slow
 def test_a_run_in_rounds_names_such_an_example_as_well(tmp_path: Path) -> None:
     words = ["word"] * 30
     words[3] = POISON

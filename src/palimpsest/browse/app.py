@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from palimpsest.browse.index import FACETS, AnswerIndex, Found, Query
@@ -44,6 +46,7 @@ def create_app(indexes: Sequence[AnswerIndex]) -> Starlette:
     Args:
         indexes: Of the runs.
     """
+    names = names_of([each.folder.path for each in indexes])
 
     async def asset(request: Request) -> Response:
         name, kind = _FILES[request.url.path]
@@ -53,14 +56,15 @@ def create_app(indexes: Sequence[AnswerIndex]) -> Starlette:
     async def runs(request: Request) -> Response:
         return _json(
             [
-                {"name": each.folder.path.name, "n": len(each), "counts": each.counts()}
-                for each in indexes
+                {"name": name, "n": len(each), "counts": each.counts()}
+                for name, each in zip(names, indexes, strict=True)
             ]
         )
 
     async def answers(request: Request) -> Response:
         asked = request.query_params
-        index = indexes[_number(asked.get("run"), 0, len(indexes) - 1)]
+        number = _number(asked.get("run"), 0, len(indexes))
+        index = indexes[number if number < len(indexes) else 0]
         query = Query(
             {name: asked.get(name, "") for name in (*FACETS, "flip", "source")},
             text=asked.get("text", "")[:MOST_TEXT],
@@ -87,8 +91,20 @@ def create_app(indexes: Sequence[AnswerIndex]) -> Starlette:
     )
 
 
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """Return what runs are called: their folders' names, or all of the path where two share one.
+
+    Example:
+        >>> names_of([Path("a/out"), Path("b/new")]), names_of([Path("a/out"), Path("b/out")])
+        (['out', 'new'], ['a/out', 'b/out'])
+    """
+    names = [path.resolve().name for path in paths]
+    return names if len(set(names)) == len(names) else list(map(str, paths))
+
+
 def _json(value: Any) -> Response:
-    return JSONResponse(value, headers=_HEADERS)
+    # Escaped: names of files and texts may have lone surrogates, which have no UTF-8 form.
+    return Response(json.dumps(value), media_type="application/json", headers=_HEADERS)
 
 
 def _number(text: str | None, default: int, most: int) -> int:
@@ -128,5 +144,4 @@ def _row(row: AnswerRow) -> dict[str, Any]:
 
 
 def _short(text: str) -> str:
-    text = text.encode("utf-8", "replace").decode("utf-8")
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} … ({len(text):,} characters)"

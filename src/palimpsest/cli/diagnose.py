@@ -125,6 +125,8 @@ def diagnose(
     }
     again: dict[str, Any] = {"noise_floor": noise_floor, "until_sure": until_sure}
     if plan:
+        if shard is not None:
+            _refuse_in_shard({"plan": plan})
         planned = {**asked, **again, "n_workers": n_planned(engine, workers)}
         forecast_and_show(planned, out, prices, quiet=quiet, as_json=json)
         return

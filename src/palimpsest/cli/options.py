@@ -196,7 +196,11 @@ EngineName = Annotated[
 ]
 NWorkers = Annotated[
     int | None,
-    typer.Option("--workers", min=1, help="How many at a time; by default one a core."),
+    typer.Option(
+        "--workers",
+        min=1,
+        help="How many at a time; by default one a GPU, or a core where there are none.",
+    ),
 ]
 Address = Annotated[
     str | None,
@@ -205,10 +209,16 @@ Address = Annotated[
 
 
 def n_planned(name: str, workers: int | None) -> int:
-    """Return how many workers the options ask for, and start none."""
-    from palimpsest.engines import n_cores
+    """Return how many workers the options ask for, and start none.
 
-    return 1 if name == "here" else workers or n_cores()
+    Raises:
+        UserError: There is no engine of that name.
+    """
+    from palimpsest.engines import ENGINES, n_cores, visible_gpus
+
+    if name not in ENGINES:
+        raise ENGINES.unknown(name)
+    return 1 if name == "here" else workers or len(visible_gpus()) or n_cores()
 
 
 def workers_of(name: str, workers: int | None, address: str | None) -> Workers:

@@ -6,11 +6,20 @@ from palimpsest.faces import lazy_face
 
 if TYPE_CHECKING:
     from palimpsest.engines.crew import Crew, Death, Event, Hand, Place
-    from palimpsest.engines.engine import Done, Engine, Work, attempt, make_engine, n_cores
+    from palimpsest.engines.engine import (
+        ENGINES,
+        Done,
+        Engine,
+        Work,
+        attempt,
+        make_engine,
+        n_cores,
+    )
+    from palimpsest.engines.local import visible_gpus
 
 __all__ = [
-    "Crew", "Death", "Done", "Engine", "Event", "Hand", "Place", "Work", "attempt", "make_engine",
-    "n_cores",
+    "ENGINES", "Crew", "Death", "Done", "Engine", "Event", "Hand", "Place", "Work", "attempt",
+    "make_engine", "n_cores", "visible_gpus",
 ]  # fmt: skip
 
 lazy_face(globals())

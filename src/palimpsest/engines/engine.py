@@ -29,7 +29,8 @@ class Engine(ABC):
     """Does pieces of work side by side, each with one thread.
 
     Args:
-        workers: How many at a time; as many as there are usable cores if left out.
+        workers: How many at a time; as many as there are usable cores if left out, of a crew as
+            many as there are GPUs, if there are any.
         address: Of the machines, for an engine that has others than this one.
 
     Raises:
@@ -48,6 +49,7 @@ class Engine(ABC):
                 f"The address '{address}' is for Ray.", hint="Add --engine ray, or leave it out."
             )
         self.workers = workers or n_cores()
+        self._asked_for = workers
 
     @abstractmethod
     def map(self, work: Work, pieces: Sequence[tuple[Any, ...]]) -> Iterator[Done]:

@@ -72,7 +72,7 @@ class LocalEngine(Engine):
 
     def crew(self, start: Start, *, preload: Sequence[str] = ()) -> Crew:
         """Return processes that keep what they have loaded."""
-        return Crew(ProcessStaff(start, self.workers, preload))
+        return Crew(ProcessStaff(start, self._asked_for, preload))
 
 
 def _attempt_interruptibly(work: Work, number: int, piece: tuple[Any, ...]) -> Done:
@@ -154,18 +154,22 @@ class ProcessStaff(Staff):
 
     Args:
         start: Makes a worker's hand.
-        n_workers: How many.
+        n_workers: How many; by default one a GPU, or as many as a model's share of them allows,
+            and one a core where there are none.
         preload: Modules that the hand needs.
     """
 
     is_here = True
 
-    def __init__(self, start: Start, n_workers: int, preload: Sequence[str] = ()) -> None:
+    def __init__(
+        self, start: Start, n_workers: int | None = None, preload: Sequence[str] = ()
+    ) -> None:
         self._start = start
         self._preload = ["torch", start.__module__, *preload]
         self._context: BaseContext | None = None
-        self.n_workers = n_workers
         self._gpus = visible_gpus()
+        self._is_default = n_workers is None
+        self.n_workers = n_workers or len(self._gpus) or n_cores()
 
     def need(self, n_gpus: int) -> None:
         """Check that each worker has so many GPUs for itself.
@@ -173,6 +177,8 @@ class ProcessStaff(Staff):
         Raises:
             UserError: This machine has fewer.
         """
+        if self._is_default and n_gpus:
+            self.n_workers = max(1, min(self.n_workers, len(self._gpus) // n_gpus))
         n_each = len(self._gpus) // self.n_workers
         if n_gpus <= n_each:
             return

@@ -6,6 +6,7 @@ import re
 import socket
 from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from palimpsest.engines.crew import (
@@ -25,6 +26,10 @@ from palimpsest.errors import MissingExtraError, UserError
 N_STARTS = 3
 """Attempts to start a cluster of one's own; each may take Ray's half a minute."""
 
+_CLIENT = "ray://"
+_CLIENT_PORT = 10001
+"""How an address begins that is Ray's client's, and where a head listens for it by default."""
+
 _KNOCK_SECONDS = 10.0
 
 _N_AHEAD = 3
@@ -38,7 +43,8 @@ class RayEngine(Engine):
     What a lost machine was doing is done again.
 
     Args:
-        workers: Cores of a cluster that is started here.
+        workers: Cores of a cluster that is started here, and workers of a crew; by default one for
+            each GPU of the cluster, or for each core where there are none.
         address: The cluster's, such as ``ray://head:10001`` or ``auto``; one is started here if
             left out.
 
@@ -57,12 +63,13 @@ class RayEngine(Engine):
             raise MissingExtraError("Ray clusters", package="ray", extra="ray") from None
         self._ray: Any = ray
         self.workers = workers or n_cores()
+        self._asked_for = workers
         if self._ray.is_initialized():
             return
         # A cluster of one's own has as many cores as asked for; an existing one has its own.
         own = {"num_cpus": workers or n_cores(), "include_dashboard": False}
         settings = {"log_to_driver": False, "logging_level": "error", **({} if address else own)}
-        self._start(address or "local", settings)
+        self._start(with_port(address or "local"), settings)
 
     def _start(self, address: str, settings: dict[str, Any]) -> None:
         """Start Ray, anew where it gives up: on a busy machine its own time limits strike."""
@@ -97,11 +104,22 @@ class RayEngine(Engine):
 
     def crew(self, start: Start, *, preload: Sequence[str] = ()) -> Crew:
         """Return actors that keep what they have loaded; each has a GPU where there are enough."""
-        return Crew(ActorStaff(self._ray, start, self.workers))
+        return Crew(ActorStaff(self._ray, start, self._asked_for))
 
     def close(self) -> None:
         """Leave the cluster, or end that of one's own."""
         self._ray.shutdown()
+
+
+def with_port(address: str) -> str:
+    """Return an address of Ray's client with its port; others as they are.
+
+    Example:
+        >>> with_port("ray://head"), with_port("ray://head:5"), with_port("auto")
+        ('ray://head:10001', 'ray://head:5', 'auto')
+    """
+    named = re.fullmatch(rf"{_CLIENT}([^/:]+|\[[^]]+\])/?", address)
+    return address if named is None else f"{_CLIENT}{named[1]}:{_CLIENT_PORT}"
 
 
 def _knock(address: str) -> None:
@@ -110,7 +128,7 @@ def _knock(address: str) -> None:
     Raises:
         UserError: Nobody does.
     """
-    found = re.fullmatch(r"(?:ray://)?([^/:]+|\[[^]]+\]):(\d{1,5})", address)
+    found = re.fullmatch(rf"(?:{_CLIENT})?([^/:]+|\[[^]]+\]):(\d{{1,5}})", address)
     if found is None:  # auto, local or a name that Ray knows
         return
     try:
@@ -126,16 +144,35 @@ def _no_cluster(address: str, error: Exception) -> UserError:
             f"The Ray cluster at '{address}' has other releases than this process. {said}",
             hint="Install the same Ray with the same Python here and on all of its machines.",
         )
+    if "ray[client]" in said:
+        return MissingExtraError("ray:// addresses", package="ray[client]", extra="ray")
     hint = (
         "Start one with: ray start --head, or leave --address out; or try again when the machine "
         "is less busy, or with --engine processes."
     )
-    if address.startswith("ray://"):
+    if address.startswith(_CLIENT):
         hint = (
             "Is its head started (ray start --head), is port 10001 open from here, and does "
             "RAY_AUTH_TOKEN hold its token, if it wants one? On the head itself: --address auto"
         )
     return UserError(f"No Ray cluster answers at '{address}': {said}", hint=hint)
+
+
+@contextmanager
+def _cluster_is_there() -> Iterator[None]:
+    """Say it in the user's words where the cluster goes while it is spoken to through its client.
+
+    Raises:
+        UserError: It is not there any more.
+    """
+    try:
+        yield
+    except ConnectionError as error:
+        raise UserError(
+            f"The Ray cluster does not answer any more: {_last_line(error)}.",
+            hint="Is its head still running, and the network up? Every answer that came is kept: "
+            "the same command continues.",
+        ) from error
 
 
 def _attempt_with_one_thread(work: Work, number: int, piece: tuple[Any, ...]) -> Done:
@@ -195,7 +232,8 @@ class _Actor(Worker):
     def hear(self) -> Told:
         """Return what it says next, or that it is dead."""
         try:
-            told: Told = self._ray.get(self._calls.popleft())
+            with _cluster_is_there():
+                told: Told = self._ray.get(self._calls.popleft())
         except self._ray.exceptions.RayError as error:
             return _of_error(error)
         if told.kind == "part":
@@ -203,8 +241,9 @@ class _Actor(Worker):
         return told
 
     def kill(self) -> None:
-        """End the actor; one that is dead stays so."""
-        self._ray.kill(self._actor)
+        """End the actor; one that is dead stays so, and one whose cluster is gone ends with it."""
+        with suppress(ConnectionError):
+            self._ray.kill(self._actor)
 
 
 def _of_error(error: Exception) -> Told:
@@ -236,22 +275,34 @@ class ActorStaff(Staff):
     Args:
         ray: The module.
         start: Makes a worker's hand.
-        n_workers: How many.
+        n_workers: How many; by default one a GPU, or as many as a model's share of them allows,
+            and one a core where there are none.
+
+    Raises:
+        UserError: The cluster has no core for a worker.
     """
 
     is_here = False
 
-    def __init__(self, ray: Any, start: Start, n_workers: int) -> None:
+    def __init__(self, ray: Any, start: Start, n_workers: int | None = None) -> None:
         self._ray = ray
         self._start = start
-        self.n_workers = n_workers
+        resources = ray.cluster_resources()
+        if resources.get("CPU", 0) < 1:
+            raise UserError(
+                "The Ray cluster has no core for a worker; each takes one.",
+                hint="Add a machine, with: ray start --address=HEAD:6379",
+            )
+        self._is_default = n_workers is None
+        self.n_workers = n_workers or int(resources.get("GPU", 0) or resources["CPU"])
         self._groups: dict[int, Any] = {}
-        n_gpus = ray.cluster_resources().get("GPU", 0) / n_workers
+        n_gpus = resources.get("GPU", 0) / self.n_workers
         self._n_gpus = int(n_gpus) or n_gpus
 
     def need(self, n_gpus: int) -> None:
         """Give each worker so many GPUs of one machine."""
-        most = max((node["Resources"].get("GPU", 0) for node in self._nodes()), default=0)
+        of_machines = [node["Resources"].get("GPU", 0) for node in self._nodes()]
+        most = max(of_machines, default=0)
         if n_gpus > most:
             raise UserError(
                 f"The model needs {n_gpus} GPUs on one machine, and no machine of the Ray cluster "
@@ -263,24 +314,29 @@ class ActorStaff(Staff):
             )
         self.close()
         self._n_gpus = n_gpus
+        if self._is_default:
+            self.n_workers = min(self.n_workers, sum(int(n // n_gpus) for n in of_machines))
 
     def hire(self, place: int) -> Worker:
         """Ask the cluster for an actor."""
         options = {"num_cpus": 1, "num_gpus": self._n_gpus}
-        if self._n_gpus > 1:
-            options["scheduling_strategy"] = self._kept_for(place)
-        return _Actor(self._ray, self._ray.remote(**options)(_Desk), self._start)
+        with _cluster_is_there():
+            if self._n_gpus > 1:
+                options["scheduling_strategy"] = self._kept_for(place)
+            return _Actor(self._ray, self._ray.remote(**options)(_Desk), self._start)
 
     def listen(self, workers: Sequence[Worker]) -> list[tuple[Worker, Told]]:
         """Wait for what the actors' calls return."""
         by_call = {worker.pending: worker for worker in workers if isinstance(worker, _Actor)}
-        ready, _ = self._ray.wait(list(by_call), num_returns=1)
+        with _cluster_is_there():
+            ready, _ = self._ray.wait(list(by_call), num_returns=1)
         return [(by_call[call], by_call[call].hear()) for call in ready]
 
     def close(self) -> None:
         """Give the placement groups back."""
-        for group in self._groups.values():
-            self._ray.util.remove_placement_group(group)
+        with suppress(ConnectionError):
+            for group in self._groups.values():
+                self._ray.util.remove_placement_group(group)
         self._groups.clear()
 
     def _kept_for(self, place: int) -> Any:

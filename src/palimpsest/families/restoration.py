@@ -19,6 +19,7 @@ from palimpsest.families.member import Member
 from palimpsest.families.target import Target, example_digest, load_target
 from palimpsest.judging import (
     PLAIN,
+    Lacking,
     OpenRun,
     Settings,
     Via,
@@ -78,6 +79,9 @@ class _Asking:
     progress: FamilyProgress | None
     rows: dict[str, list[AnswerRow]] = field(default_factory=dict)
     """Of base and tuned asked plainly, on the suite."""
+    lacking: Lacking = field(default_factory=Lacking)
+    """Examples of the suite that somebody has not answered."""
+    lacking_of_target: Lacking = field(default_factory=Lacking)
 
     def ask(self, name: str, model: LanguageModel) -> tuple[dict[str, float], dict[str, float]]:
         """Return the scores of a model on both, asked plainly."""
@@ -126,7 +130,7 @@ class _Asking:
         settings: Settings,
         progress: Callable[[int, int, int], None] | None,
     ) -> list[AnswerRow]:
-        return evaluate(
+        rows = evaluate(
             self.workers.hold(model),
             suite,
             vias,
@@ -136,6 +140,11 @@ class _Asking:
             whole="none",
             progress=progress,
         )
+        if suite is self.suite:
+            self.lacking.note(role, rows, suite, vias)
+        else:
+            self.lacking_of_target.note(f"{role}, target", rows, suite, vias)
+        return rows
 
     def _tell(
         self, name: str, n_total: int
@@ -275,6 +284,7 @@ def _judged(
         seed=seed,
         n_resamples=n_resamples,
     )
+    left_out = list(_left_out(candidates, evidence, asking))
     points = evidence.points()
     choice = choose(points, evidence, margin)
     cure = compare_cures(points, evidence, choice)
@@ -293,7 +303,7 @@ def _judged(
         ],
         choice=choice,
         cure=cure,
-        warnings=list(_left_out(candidates, evidence)),
+        warnings=left_out,
         provenance=asking.run.provenance({via.name: via.conjugation.facts() for via in vias}),
     )
 
@@ -469,16 +479,26 @@ def _check_number(n: int, name: str) -> None:
         )
 
 
-def _left_out(candidates: Sequence[Candidate], evidence: Evidence) -> Iterator[str]:
-    """Say how many examples not all have a score for."""
+def _left_out(
+    candidates: Sequence[Candidate], evidence: Evidence, asking: _Asking
+) -> Iterator[str]:
+    """Say which examples not all have a score for: those that were set aside, then how many more.
+
+    Raises:
+        UserError: Too few are left.
+    """
     asked = {one.name: one.target for one in candidates if one.target is not None}
-    for what, scores, used in (
-        ("suite", {one.name: one.kept for one in candidates}, evidence.kept),
-        ("target", asked, evidence.on_target),
+    suite, target = {one.name: one.kept for one in candidates}, asking.target.suite
+    for what, name, scores, used, lacking in (
+        ("suite", asking.suite.name, suite, evidence.kept, asking.lacking),
+        ("target", target.name, asked, evidence.on_target, asking.lacking_of_target),
     ):
-        n = len(set().union(*scores.values()))
-        if len(used.names) < n:
+        _check_number(len(used.names), name)
+        yield from lacking.notes
+        names = set().union(*scores.values())
+        n = len(names - set(used.names) - lacking.sources)
+        if n:
             yield (
-                f"{n - len(used.names)} of {n} examples of the {what} are left out: not every "
-                "model has an answer to them."
+                f"{n} of {len(names)} examples of the {what} are left out: not every model has an "
+                "answer to them."
             )

@@ -17,13 +17,14 @@ from palimpsest.families.training_curve import AskedCheckpoint, traced
 from palimpsest.judging import (
     PLAIN,
     Analysis,
+    Lacking,
     OpenRun,
     Via,
     Workers,
     analyse,
     default_vias,
     distinct_vias,
-    evaluate,
+    evaluate_stored,
     examine_quickly,
     model_info,
     open_run,
@@ -32,7 +33,13 @@ from palimpsest.judging import (
 )
 from palimpsest.lm.models import LanguageModel, load_model
 from palimpsest.lm.suites import Suite, default_suite, load_suite
-from palimpsest.records import THRESHOLDS, AnswerRow, Trace, score_of
+from palimpsest.records import (
+    THRESHOLDS,
+    StoredAnswers,
+    Trace,
+    columns_of,
+    points,
+)
 from palimpsest.report import write_trace
 
 PATIENCE_SECONDS = 3600.0
@@ -61,10 +68,16 @@ class _Tracing:
     margin: float
     workers: Workers
     progress: TraceProgress | None
-    base_rows: list[AnswerRow] = field(default_factory=list)
     asked: dict[int, AskedCheckpoint] = field(default_factory=dict)
     """By step; 0 is the base."""
+    rows: dict[int, StoredAnswers] = field(default_factory=dict)
+    """Answers on the suite, by step."""
     warnings: list[str] = field(default_factory=list)
+    lacking: Lacking = field(default_factory=Lacking)
+    """Examples of the suite that some checkpoint has not answered: no figure stands on them."""
+    lacking_of_target: Lacking = field(default_factory=Lacking)
+    _compared_so: dict[int, tuple[frozenset[str], Analysis]] = field(default_factory=dict)
+    """By step: without which examples it was compared, and what that says."""
 
     def ask(self, step: int, model: LanguageModel) -> None:
         """Ask a checkpoint whatever the store has no answer to."""
@@ -73,23 +86,30 @@ class _Tracing:
             rows = self._rows(step, held)
             target = self._target_scores(step, held)
         scores: dict[str, dict[str, float]] = {via.name: {} for via in self.vias}
-        for row in rows:
-            scores[row.via][row.key.source_id] = score_of(row)
+        cells: dict[str, str] = {}
+        read = ("via", "source_id", "cell", "outcome", "score")
+        for via, source, cell, outcome, score in columns_of(rows, *read):
+            scores[via][source] = points(outcome, score)
+            if via == PLAIN:
+                cells[source] = cell
+        self.rows[step] = rows
         self.asked[step] = AskedCheckpoint(
             step=step,
             model=model_info(model, rows),
             scores=scores,
-            cells={row.key.source_id: row.cell for row in rows if row.via == PLAIN},
+            cells=cells,
             target=target,
-            analysis=self._compared(rows) if step else None,
+            analysis=None,
         )
-        if not step:
-            self.base_rows = rows
 
     def found(self, *, is_running: bool) -> Trace:
-        """Return what the checkpoints that were asked say, and write it."""
+        """Return what the checkpoints that were asked say, and write it.
+
+        Raises:
+            UserError: No example was answered by all of them.
+        """
         trace = traced(
-            [self.asked[step] for step in sorted(self.asked)],
+            self._comparable(),
             suite=self.suite,
             vias=self.vias,
             target=self.target,
@@ -97,7 +117,7 @@ class _Tracing:
             seed=self.run.seed,
             n_resamples=self.run.n_resamples,
             is_running=is_running,
-            warnings=self.warnings,
+            warnings=[*self.warnings, *self.lacking.notes, *self.lacking_of_target.notes],
             provenance=self.run.provenance(
                 {via.name: via.conjugation.facts() for via in self.vias}
             ),
@@ -107,8 +127,30 @@ class _Tracing:
             write_trace(self.run.folder.path, trace)
         return trace
 
-    def _rows(self, step: int, model: LanguageModel) -> list[AnswerRow]:
-        return evaluate(
+    def _comparable(self) -> list[AskedCheckpoint]:
+        """Return what is known of each checkpoint, on the examples that all have answered."""
+        gone = self.lacking.sources
+        if gone >= {each.source_id for each in self.suite.examples}:
+            raise UserError(
+                f"No example of '{self.suite.name}' was answered by all checkpoints. "
+                + " ".join(self.lacking.notes),
+                hint="Ask with --engine here to see what happens to the process.",
+            )
+        found = []
+        for step in sorted(self.asked):
+            one = self.asked[step]
+            if gone:
+                one = one._replace(
+                    scores={
+                        via: {name: score for name, score in mine.items() if name not in gone}
+                        for via, mine in one.scores.items()
+                    }
+                )
+            found.append(one._replace(analysis=self._compared(step, gone) if step else None))
+        return found
+
+    def _rows(self, step: int, model: LanguageModel) -> StoredAnswers:
+        rows = evaluate_stored(
             model,
             self.suite,
             self.vias,
@@ -117,39 +159,52 @@ class _Tracing:
             settings=settings_for(self.suite, [model]),
             progress=self._tell(step, "suite"),
         )
+        self.lacking.note(_name(step), rows, self.suite, self.vias)
+        return rows
 
     def _target_scores(self, step: int, model: LanguageModel) -> dict[str, float] | None:
         if self.target is None:
             return None
-        rows = evaluate(
+        plain = [parse_via(PLAIN, self.target.suite)]
+        rows = evaluate_stored(
             model,
             self.target.suite,
-            [parse_via(PLAIN, self.target.suite)],
+            plain,
             store=self.run.store,
             role="tuned" if step else "base",
             settings=self.target.settings([model]),
             whole="none",
             progress=self._tell(step, "target"),
         )
+        self.lacking_of_target.note(f"{_name(step)}, target", rows, self.target.suite, plain)
         return self.target.scores(rows)
 
     def _tell(self, step: int, what: str) -> Callable[[int, int, int], None] | None:
         progress = self.progress
         if progress is None:
             return None
-        name = f"step {step:,}" if step else "base"
-        name = name if self.target is None else f"{name}, {what}"
+        name = _name(step) if self.target is None else f"{_name(step)}, {what}"
         return lambda n_done, n_total, n_reused: progress(name, n_done, n_total, n_reused)
 
-    def _compared(self, rows: Sequence[AnswerRow]) -> Analysis:
-        return analyse(
-            [row._replace(cell="all") for row in (*self.base_rows, *rows)],
-            vias=self.vias[1:],
-            seed=self.run.seed,
-            n_resamples=self.run.n_resamples,
-            margin=self.margin,
-            chance=self.suite.chance,
-        )
+    def _compared(self, step: int, gone: frozenset[str]) -> Analysis:
+        """Return the comparison of a checkpoint with the base, without some examples."""
+        if step not in self._compared_so or self._compared_so[step][0] != gone:
+            rows = self.rows[0].and_then(self.rows[step])
+            found = analyse(
+                [row._replace(cell="all") for row in rows if row.key.source_id not in gone],
+                vias=self.vias[1:],
+                seed=self.run.seed,
+                n_resamples=self.run.n_resamples,
+                margin=self.margin,
+                chance=self.suite.chance,
+            )
+            self._compared_so[step] = gone, found
+        return self._compared_so[step][1]
+
+
+def _name(step: int) -> str:
+    """Return what a checkpoint is called."""
+    return f"step {step:,}" if step else "base"
 
 
 def trace(

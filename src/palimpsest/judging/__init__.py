@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from palimpsest.judging.diagnosis import diagnose
     from palimpsest.judging.doctor import Examination, examine_pair, examine_quickly
     from palimpsest.judging.dry_run import Forecast, ModelForecast, forecast
-    from palimpsest.judging.evaluation import evaluate, settings_for
+    from palimpsest.judging.evaluation import evaluate, evaluate_stored, settings_for
     from palimpsest.judging.history import compare_runs
+    from palimpsest.judging.lacking import Lacking
     from palimpsest.judging.pairing import PLAIN, PairedAnswers
     from palimpsest.judging.planning import DEFAULT_PROMPTS, Assumptions, plan
     from palimpsest.judging.preview import PreviewedExample, SentPrompt, endings, preview_suite
@@ -41,14 +42,15 @@ if TYPE_CHECKING:
     from palimpsest.judging.workers import Workers
 
 __all__ = [
-    "ALWAYS_VIA", "DEFAULT_PROMPTS", "PLAIN", "Analysis", "Assumptions", "Examination", "Expected",
-    "Forecast", "MemberAnswer", "ModelForecast", "OpenRun", "PairedAnswers", "PreviewedExample",
-    "PromptAnswer", "Question", "RawAnswer", "SentPrompt", "Settings", "Shard", "Via", "Whole",
-    "Workers", "analyse", "analyse_rounds", "answer_shard", "as_recorded", "ask", "ask_in_rounds",
-    "clearly_fell", "compare_runs", "default_vias", "diagnose", "distinct_vias", "endings",
-    "evaluate", "examine_pair", "examine_quickly", "expected_under", "fall_interval", "forecast",
-    "merge", "model_info", "open_run", "parse_via", "plan", "preview_suite", "rescore",
-    "rewrite_report", "settings_for", "suite_info",
+    "ALWAYS_VIA", "DEFAULT_PROMPTS", "PLAIN", "Analysis", "Assumptions", "Examination",
+    "Expected", "Forecast", "Lacking", "MemberAnswer", "ModelForecast", "OpenRun",
+    "PairedAnswers", "PreviewedExample", "PromptAnswer", "Question", "RawAnswer", "SentPrompt",
+    "Settings", "Shard", "Via", "Whole", "Workers", "analyse", "analyse_rounds", "answer_shard",
+    "as_recorded", "ask", "ask_in_rounds", "clearly_fell", "compare_runs", "default_vias",
+    "diagnose", "distinct_vias", "endings", "evaluate", "evaluate_stored", "examine_pair",
+    "examine_quickly", "expected_under", "fall_interval", "forecast", "merge", "model_info",
+    "open_run", "parse_via", "plan", "preview_suite", "rescore", "rewrite_report",
+    "settings_for", "suite_info",
 ]  # fmt: skip
 
 lazy_face(globals())

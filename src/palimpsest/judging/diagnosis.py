@@ -26,8 +26,9 @@ from palimpsest.judging.evaluation import (
 )
 from palimpsest.judging.floor import cells_at_floor, without_cells
 from palimpsest.judging.inference import InferenceLog, check_measurable
+from palimpsest.judging.lacking import Lacking
 from palimpsest.judging.pairing import PLAIN
-from palimpsest.judging.rounds import ask_in_rounds, read_order, write_order
+from palimpsest.judging.rounds import ask_in_rounds, joined, read_order, write_order
 from palimpsest.judging.samples import (
     Samples,
     averaged,
@@ -43,7 +44,7 @@ from palimpsest.judging.subject import (
 from palimpsest.judging.via import Via
 from palimpsest.judging.warnings import find_oddities
 from palimpsest.judging.whole import Whole
-from palimpsest.judging.workers import Workers, set_aside, without_failed
+from palimpsest.judging.workers import Workers, without_failed
 from palimpsest.lm.models import (
     Budget,
     Chargeable,
@@ -277,10 +278,8 @@ class _Turns:
         self.models = {
             role: how.workers.hold(model, n_held=2) for role, model in plan.models.items()
         }
-        self.rows: list[AnswerRow] = []
-        """Every answer but those of other batches."""
-        self.lacking: dict[str, list[str]] = {}
-        """By source example: which answers to it are lacking."""
+        self._parts: list[StoredAnswers] = []
+        self.lacking = Lacking()
 
     def __call__(
         self, role: str, via: Via, suite: Suite, number: int, again: int = 0
@@ -299,22 +298,19 @@ class _Turns:
             again=again,
             progress=None if self._progress is None else self._told.of(name, self._progress),
         )
-        found = list(stored)  # read once: they are few
         if not again:
-            self.rows.extend(found)
-        together = averaged(found, self._plan.samples)
-        answered = {row.key.source_id for row in together}
+            self._parts.append(stored)
+        together = averaged(stored, self._plan.samples)
+        answered = {source for (source,) in columns_of(together, "source_id")}
         for example in via.examples(suite):
             if example.source_id not in answered:
-                name = f"'{example.source_id}' ({role}, {via.name})"
-                self.lacking.setdefault(example.source_id, []).append(name)
+                self.lacking.add(example.source_id, f"{role}, {via.name}")
         return together
 
     @property
-    def notes(self) -> list[str]:
-        """What to say of the examples that got no answer."""
-        names = [name for mine in self.lacking.values() for name in mine]
-        return [set_aside(names, len(self.lacking))] if names else []
+    def rows(self) -> Sequence[AnswerRow]:
+        """Every answer but those of other batches."""
+        return joined(self._parts)
 
 
 def _ask_until_sure(
@@ -333,7 +329,9 @@ def _ask_until_sure(
             keep=partial(write_order, run.folder),
             min_fidelity=how.min_fidelity,
         )
-        asked = {row.key.source_id for row in found.rows if row.via == PLAIN}
+        asked = {
+            source for via, source in columns_of(found.rows, "via", "source_id") if via == PLAIN
+        }
         suite = replace(
             plan.suite, examples=tuple(e for e in plan.suite.examples if e.source_id in asked)
         )
@@ -353,7 +351,7 @@ def _ask_until_sure(
         analysis = analysis._replace(until_sure=analysis.until_sure.model_copy(update=counts))
     agreements = agreement_with_people(suite)
     warnings = [
-        *ask.notes,
+        *ask.lacking.notes,
         *find_oddities(ask.rows, suite, plan.vias),
         *disagreements(agreements),
         *analysis.warnings,
@@ -491,7 +489,7 @@ def ask_models(
                 tell = None if progress is None else partial(_told, progress, f"{role}, inference")
                 inferred.measure(role, held[role], suite, vias, plan.settings, tell)
     answered = reduce(StoredAnswers.and_then, asked)
-    rows, failed = without_failed(answered, suite, vias)
+    rows, failed = without_failed(answered, suite, vias, list(held), workers)
     rows, incomplete = without_incomplete(rows, plan.samples)
     return Answered(rows, suite, at_floor, [*notes, *failed, *incomplete], repeated)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from palimpsest.judging.conclude import open_run
 from palimpsest.judging.evaluation import asked_as, evaluate, questions_for
@@ -140,9 +141,8 @@ def forecast(
             with closing(model):
                 sampled = _sampled(plan, role, model, run.store, n_sample)
                 n_sampled += sampled.n_asked
-                found = _of_model(role, model, questions, run.store, sampled, prices)
-                own = model.fingerprint
-                found = replace(found, n_again=sum(q.key.model != own for q in questions))
+                counted = _Counted.of(model, questions, run.store)
+                found = _of_model(role, model, counted, sampled, prices)
                 if least is not None:
                     found = _until_sure(found, _missing(least, run.store))
                 models.append(_shared(found, n_workers) if isinstance(model, Movable) else found)
@@ -157,16 +157,16 @@ def forecast(
 
 def _questions(
     plan: DiagnosisPlan, model: LanguageModel, n_times: int, drawn: Sequence[Settings]
-) -> list[Question]:
+) -> Iterator[Question]:
     """Return what a model would be asked, every sample of it, ``n_times`` once more plainly."""
     names = [(model.fingerprint, plan.vias)]
     names += [(asked_as(model, number), plan.vias[:1]) for number in range(1, n_times + 1)]
-    return [
-        question
+    each = [
+        questions_for(name, plan.suite, vias, settings)
         for name, vias in names
         for settings in drawn
-        for question in questions_for(name, plan.suite, vias, settings)
     ]
+    return itertools.chain.from_iterable(each)
 
 
 def _first_round(
@@ -260,49 +260,87 @@ def _few_of_each(suite: Suite, n_by_cell: Mapping[str, int]) -> Suite:
     return replace(suite, examples=examples)
 
 
+class _Counted(NamedTuple):
+    """What there is to ask of a model."""
+
+    n_questions: int
+    n_missing: int
+    """Those without an answer in the store."""
+    n_again: int
+    """Those of further times."""
+    n_prompt_tokens: int
+    most_answer_tokens: int
+    counts: Literal["tokenizer", "bytes"]
+    """How prompts are counted."""
+
+    @classmethod
+    def of(
+        cls, model: LanguageModel, questions: Iterable[Question], store: AnswerStore
+    ) -> _Counted:
+        """Count some thousand questions at a time, and hold none of them."""
+        n_questions = n_missing = n_again = n_tokens = most = 0
+        counts: Literal["tokenizer", "bytes"] = "tokenizer"
+        # Prompts that are sent in the same form are asked once, by each time and each sample.
+        seen: set[int] = set()
+        coming = iter(questions)
+        while block := list(itertools.islice(coming, _N_TOGETHER)):
+            missing = _missing(block, store)
+            n_questions, n_missing = n_questions + len(block), n_missing + len(missing)
+            n_again += sum(each.key.model != model.fingerprint for each in block)
+            most += sum(q.settings.max_new_tokens for q in missing if not q.by_likelihood)
+            texts = []
+            for each in missing:
+                request = hash((each.key.model, each.settings.sampling, each.sent))
+                if request not in seen:
+                    seen.add(request)
+                    texts.append("\n".join(texts_of(each.sent)))
+            tokens = model.count_tokens(texts)
+            if tokens is None:
+                counts = "bytes"
+                sizes = (len(text.encode("utf-8", "surrogatepass")) for text in texts)
+                tokens = [-(-size // _BYTES_A_TOKEN) for size in sizes]
+            n_tokens += sum(tokens)
+        return cls(n_questions, n_missing, n_again, n_tokens, most, counts)
+
+
+_N_TOGETHER = 2048
+"""Questions that are in memory together."""
+
+
 def _of_model(
     role: str,
     model: LanguageModel,
-    questions: Sequence[Question],
-    store: AnswerStore,
+    counted: _Counted,
     sample: _Sample,
     prices: PriceTable | None,
 ) -> ModelForecast:
-    missing = _missing(questions, store)
-    # Prompts that are sent in the same form are asked once, by each time of asking and each sample.
-    sent = dict.fromkeys((q.key.model, q.settings.sampling, q.sent) for q in missing)
-    texts = ["\n".join(texts_of(prompt)) for *_, prompt in sent]
-    tokens = model.count_tokens(texts)
-    counts = "bytes" if tokens is None else "tokenizer"
-    if tokens is None:
-        tokens = [
-            -(-len(text.encode("utf-8", "surrogatepass")) // _BYTES_A_TOKEN) for text in texts
-        ]
-    most = sum(q.settings.max_new_tokens for q in missing if not q.by_likelihood)
-    mean = sample.n_answer_tokens
-    seconds = sample.seconds / sample.n_asked * len(missing) if sample.n_asked else None
-    n_answer_tokens = most if mean is None else min(most, round(mean * len(missing)))
+    mean, n = sample.n_answer_tokens, counted.n_missing
+    most = counted.most_answer_tokens
+    n_answer_tokens = most if mean is None else min(most, round(mean * n))
     return ModelForecast(
         role=role,
         model=model.spec,
-        n_questions=len(questions),
-        n_on_file=len(questions) - len(missing),
-        n_prompt_tokens=sum(tokens),
+        n_questions=counted.n_questions,
+        n_on_file=counted.n_questions - n,
+        n_prompt_tokens=counted.n_prompt_tokens,
         n_answer_tokens=n_answer_tokens,
-        seconds=seconds,
+        seconds=sample.seconds / sample.n_asked * n if sample.n_asked else None,
         memory_bytes=getattr(model, "memory_bytes", None),
-        cost_usd=_cost(model, sum(tokens), n_answer_tokens, prices),
-        counts=counts,
+        cost_usd=_cost(model, counted.n_prompt_tokens, n_answer_tokens, prices),
+        counts=counted.counts,
+        n_again=counted.n_again,
     )
 
 
 def _missing(questions: Sequence[Question], store: AnswerStore) -> list[Question]:
-    suite = questions[0].key.suite
-    stored = {
-        row.key
-        for model in dict.fromkeys(question.key.model for question in questions)
-        for row in store.rows(model=model, suite=suite)
-    }
+    """Return those of some thousand questions that the store has no answer to."""
+    sources = list(dict.fromkeys(question.key.source_id for question in questions))
+    stored = set().union(
+        *(
+            store.places(model=model, suite=suite, sources=sources)
+            for model, suite in {(each.key.model, each.key.suite) for each in questions}
+        )
+    )
     return [question for question in questions if question.key not in stored]
 
 

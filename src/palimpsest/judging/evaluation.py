@@ -312,13 +312,13 @@ def asked_as(model: LanguageModel, again: int) -> str:
 
 def questions_for(
     model: str, suite: Suite, vias: Sequence[Via], settings: Settings
-) -> list[Question]:
-    """Return every example under each of the vias; two vias that mean the same count once.
+) -> Iterator[Question]:
+    """Return every example under each of the vias, put together one by one.
 
     Args:
         model: Its fingerprint.
         suite: The examples.
-        vias: How to ask.
+        vias: How to ask; two that mean the same count once.
         settings: For those examples that have none of their own.
 
     Raises:
@@ -326,11 +326,11 @@ def questions_for(
     """
     ways = [(via, via.examples(suite)) for via in distinct_vias(vias)]
     _check_distinct(suite, ways)
-    return [
+    return (
         Question.of(model, suite, via, example, settings)
         for via, examples in ways
         for example in examples
-    ]
+    )
 
 
 def _check_distinct(suite: Suite, ways: Sequence[_Way]) -> None:

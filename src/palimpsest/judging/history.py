@@ -19,24 +19,34 @@ from palimpsest.judging.pairing import PLAIN
 from palimpsest.judging.samples import averaged
 from palimpsest.records import (
     THRESHOLDS,
-    AnswerRow,
     AnswerStore,
     Cell,
+    Drawn,
     History,
     HistoryChange,
     HistoryFigures,
     HistoryRun,
     Results,
     RunFolder,
-    score_of,
+    columns_of,
+    points,
 )
 from palimpsest.stats import estimate_forgetting, holm, named_stream
+
+
+class _Answer(NamedTuple):
+    """What is compared of an answer; its texts stay in the file."""
+
+    prompt: int
+    """A hash: equal ones are equal prompts."""
+    cell: str
+    score: float
 
 
 class _Run(NamedTuple):
     folder: str
     results: Results
-    answers: dict[str, AnswerRow]
+    answers: dict[str, _Answer]
     """The tuned model's plain answers, by source example."""
 
 
@@ -77,9 +87,21 @@ def _read(path: Path) -> _Run:
     folder = RunFolder.find(path)
     results = read_results(folder)
     with AnswerStore(folder.answers, read_only=True) as store:
-        rows = averaged(store.run_rows(), results.samples)
-    answers = {r.key.source_id: r for r in rows if (r.role, r.via) == ("tuned", PLAIN)}
-    return _Run(str(path), results, answers)
+        return _Run(str(path), results, tuned_answers(store, results.samples))
+
+
+def tuned_answers(store: AnswerStore, samples: Drawn | None) -> dict[str, _Answer]:
+    """Return the tuned model's plain answers of the newest run in a store, by source example."""
+    rows = store.run_answers()
+    mine = [tuple(each) == ("tuned", PLAIN) for each in columns_of(rows, "role", "via")]
+    tuned = averaged(rows.take(np.flatnonzero(mine)), samples)
+    return {
+        source: _Answer(hash(prompt), cell, points(outcome, score))
+        for source, prompt, cell, outcome, score in columns_of(tuned, *_COMPARED)
+    }
+
+
+_COMPARED = ("source_id", "prompt", "cell", "outcome", "score")
 
 
 def _recorded(run: _Run) -> HistoryRun:
@@ -118,7 +140,7 @@ def _compared(at: int, one: _Run, other: _Run) -> Iterator[HistoryChange]:
         cells = {None: shared, **cells}
     for cell, sources in cells.items():
         before, after = (
-            np.array([score_of(run.answers[source]) for source in sources]) for run in (one, other)
+            np.array([run.answers[source].score for source in sources]) for run in (one, other)
         )
         found = estimate_forgetting(
             before, after, np.asarray(sources), rng=named_stream(0, f"history {at} {cell}")

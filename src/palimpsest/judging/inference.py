@@ -100,8 +100,10 @@ def masses(model: TellsNextTokens, openings: Sequence[Openings]) -> list[Masses]
     """Return the masses of the openings after each question's prompt.
 
     An opening that does not tell yet is followed by its next tokens, whose probabilities are
-    multiplied with its own, as long as it has a mass of :data:`FOLLOWED`.
+    multiplied with its own, as long as it has a mass of :data:`FOLLOWED`. Where no next token is
+    told at all, as whatever tells them dies of the prompt, the masses are not a number.
     """
+    silent: set[int] = set()
     sums: list[dict[str, float]] = [defaultdict(float) for _ in openings]
     held: list[tuple[int, tuple[int, ...], float]] = [(i, (), 1.0) for i in range(len(openings))]
     while held:
@@ -113,6 +115,8 @@ def masses(model: TellsNextTokens, openings: Sequence[Openings]) -> list[Masses]
         following = []
         for (index, _, mass), tokens in zip(held, told, strict=True):
             left = mass
+            if not tokens:
+                silent.add(index)
             for token in tokens:
                 p = mass * math.exp(token.log_probability)
                 if p < LEAST:
@@ -127,7 +131,12 @@ def masses(model: TellsNextTokens, openings: Sequence[Openings]) -> list[Masses]
                 left -= p
             sums[index]["unseen"] += max(left, 0.0)
         held = following
-    return [Masses(s["right"], s["intruding"], s["other"] + s["unseen"], s["unseen"]) for s in sums]
+    return [
+        Masses(*[math.nan] * 4)
+        if index in silent
+        else Masses(s["right"], s["intruding"], s["other"] + s["unseen"], s["unseen"])
+        for index, s in enumerate(sums)
+    ]
 
 
 def rests(model: LanguageModel, questions: Sequence[Question]) -> list[float | None]:
@@ -181,6 +190,8 @@ def measure(
 ) -> dict[tuple[str, str], Inferred]:
     """Return what every question tells that has answers on both sides, by via and source.
 
+    Questions that whatever tells the next tokens dies of are left out.
+
     Args:
         model: Asked for its next tokens and for likelihoods.
         suite: The examples.
@@ -193,7 +204,7 @@ def measure(
         UserError: The model does not say which tokens may come next.
     """
     telling = _telling(model)
-    questions = questions_for(model.fingerprint, suite, vias, settings or Settings.of(suite))
+    questions = list(questions_for(model.fingerprint, suite, vias, settings or Settings.of(suite)))
     prepare(questions)
     opened = [each for each in map(Openings.of, questions) if each is not None]
     keys = [_key(each) for each in opened]
@@ -206,7 +217,11 @@ def measure(
         pairs = zip(
             masses(telling, asked), rests(model, [each.question for each in asked]), strict=True
         )
-        new = {key: Inferred(*pair) for (key, _), pair in zip(batch, pairs, strict=True)}
+        new = {
+            key: Inferred(told, rest)
+            for (key, _), (told, rest) in zip(batch, pairs, strict=True)
+            if not math.isnan(told.right)
+        }
         kept.put({key: json.dumps(value) for key, value in new.items()})
         found |= new
         if progress is not None:
@@ -214,6 +229,7 @@ def measure(
     return {
         (each.question.via.name, each.question.key.source_id): found[key]
         for key, each in zip(keys, opened, strict=True)
+        if key in found
     }
 
 

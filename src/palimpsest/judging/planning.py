@@ -237,8 +237,8 @@ def _of_pilot(path: Path, given: Assumptions, cell: str | None) -> _Pilot:
     folder = RunFolder.find(path)
     results = read_results(folder)
     with AnswerStore(folder.answers, read_only=True) as store:
-        rows = averaged(store.run_rows(), results.samples)
-    answers = PairedAnswers(rows, min_fidelity=results.provenance.min_fidelity)
+        rows = averaged(store.run_answers(), results.samples)
+        answers = PairedAnswers(rows, min_fidelity=results.provenance.min_fidelity)
     sources = _sources(answers, results, cell)
     vias, sources, notes = _comparable(answers, sources, results)
     base, tuned = (answers.scores(role, PLAIN, sources) for role in ("base", "tuned"))

@@ -7,16 +7,21 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, reduce
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from palimpsest.errors import UserError
 from palimpsest.judging.agreement import judged_by_itself
 from palimpsest.judging.analysis import Analysis, analyse
-from palimpsest.judging.conclude import open_run, read_results
+from palimpsest.judging.conclude import OpenRun, open_run, read_results
 from palimpsest.judging.pairing import PLAIN
 from palimpsest.judging.questions import UNINVERTIBLE, RawAnswer, settled_outcome
 from palimpsest.judging.via import parse_via
@@ -28,21 +33,47 @@ from palimpsest.lm.suites import Example, Suite
 from palimpsest.records import (
     ATTEMPTED,
     CUT,
+    AnswerKey,
     AnswerRow,
     AnswerStore,
+    Outcome,
     Results,
     RunFolder,
+    StoredAnswers,
     answer_flag,
+    columns_of,
 )
 
 _N_TOGETHER = 4096
 """Answers that are read before they are scored: what lies between is not held for a million."""
 
+_N_IN_BATCHES = 32_768
+"""The same where a scorer takes many answers at once."""
 
-class _Rescored(NamedTuple):
-    row: AnswerRow
-    open: bool
-    """Whether it was ended early, and what might have followed could matter to the new scorer."""
+
+class Judgement(NamedTuple):
+    """What another scorer makes of a stored answer."""
+
+    outcome: Outcome
+    score: float | None
+    flags: str
+    scoring: str
+    answer: str | None
+    """As it is read today; ``None`` where that is what it was."""
+    is_early: bool
+    """Whether it was ended early."""
+    is_open: bool
+    """Whether what might have followed could matter to the new scorer."""
+
+    def of(self, row: AnswerRow) -> AnswerRow:
+        """Return the answer, judged so."""
+        return row._replace(
+            outcome=self.outcome,
+            score=self.score,
+            flags=self.flags,
+            scoring=self.scoring,
+            answer=row.answer if self.answer is None else self.answer,
+        )
 
 
 def rescore(
@@ -83,11 +114,12 @@ def rescore(
             hint="Run it again with --scorer in another folder.",
         )
     with AnswerStore(folder.answers, read_only=True) as store:
-        old_rows = store.run_rows()
-    exchanges = _exchanges(before, old_rows, config.get("stop"))
-    judged = judge_anew(old_rows, exchanges, scorer)
-    rows = _fair_sample(judged)
-    if not rows:
+        old_rows = store.run_answers()
+        exchanges = _exchanges(before, old_rows, config.get("stop"))
+        judged = judge_anew(old_rows, exchanges, scorer)
+        fair = _fair_sample(old_rows, judged)
+        beside = set(before.warnings) - set(_analysed(old_rows, before).warnings)
+    if not len(fair.kept):
         raise UserError(
             f"All answers in '{path}' were ended early, once their score was settled, so "
             f"'{scorer}' cannot judge them.",
@@ -98,17 +130,15 @@ def rescore(
         out, command, seed=facts.seed, n_resamples=facts.n_resamples, started=started
     ) as run:
         run.record(**{**config, "command": command, "scorer": scorer, "answers_of": str(path)})
-        run.store.add(rows)
+        rows = _written(run, folder, judged, fair.kept)
         analysis = _analysed(rows, before)
-        beside = set(before.warnings) - set(_analysed(old_rows, before).warnings)
-        n_examples = len({row.key.source_id for row in rows})
         return run.conclude(
             rows,
             analysis,
             models={"base": before.base, "tuned": before.tuned},
-            suite=before.suite.model_copy(update={"n_source_examples": n_examples}),
+            suite=before.suite.model_copy(update={"n_source_examples": fair.n_left}),
             warnings=[
-                *_said(judged, rows, scorer),
+                *_said(judged, fair, scorer),
                 *judged_by_itself(
                     [scorer],
                     {"base": before.base.fingerprint, "tuned": before.tuned.fingerprint},
@@ -120,6 +150,35 @@ def rescore(
             conjugations=facts.conjugations,
             min_fidelity=facts.min_fidelity,
         )
+
+
+def _written(
+    run: OpenRun, folder: RunFolder, judged: Sequence[Judgement], kept: npt.NDArray[np.intp]
+) -> StoredAnswers:
+    """Write the judged answers into the run, some thousand at a time, and return them."""
+    with ExitStack() as stack:
+        # In its own folder the writer reads: another reader would keep its log from being folded.
+        store = run.store
+        if run.folder.path.resolve() != folder.path.resolve():
+            store = stack.enter_context(AnswerStore(folder.answers, read_only=True))
+        old = store.run_answers()
+        parts: list[StoredAnswers] = []
+        for first in range(0, len(kept), _N_TOGETHER):
+            at = kept[first : first + _N_TOGETHER]
+            rows = [judged[place].of(row) for place, row in zip(at, old.take(at), strict=True)]
+            run.store.add(rows)
+            parts += _places_of(run.store, rows)
+    return reduce(StoredAnswers.and_then, parts)
+
+
+def _places_of(store: AnswerStore, rows: Sequence[AnswerRow]) -> Iterator[StoredAnswers]:
+    """Yield where answers are in a store that has them, in their order."""
+    places: dict[AnswerKey, int] = {}
+    for model, suite in dict.fromkeys((row.key.model, row.key.suite) for row in rows):
+        sources = list(dict.fromkeys(row.key.source_id for row in rows))
+        places |= store.places(model=model, suite=suite, sources=sources)
+    for role, mine in groupby(rows, key=attrgetter("role")):
+        yield store.answers_at(np.array([places[row.key] for row in mine], np.int64), role)
 
 
 def _exchanges(
@@ -138,7 +197,7 @@ def _exchanges(
         examples=tuple(Example("", "", language, "", {}) for language in results.suite.languages),
     )
     found = {}
-    for name, fingerprint in {(row.via, row.key.conjugation) for row in rows}:
+    for name, fingerprint in sorted(set(map(tuple, columns_of(rows, "via", "conjugation")))):
         try:
             via = parse_via(name, suite)
         except UserError:
@@ -150,11 +209,21 @@ def _exchanges(
 
 def judge_anew(
     rows: Sequence[AnswerRow], exchanges: Mapping[str, Exchange], name: str
-) -> list[_Rescored]:
-    """Return every row with its answer read and scored anew."""
-    plain = {_item(row): row.prompt for row in rows if row.via in (PLAIN, row.language)}
-    together = len(rows) if scorer_class(name).batched else _N_TOGETHER
-    judged: list[_Rescored] = []
+) -> list[Judgement]:
+    """Return what a scorer makes of every answer, read anew.
+
+    Args:
+        rows: Of a run; some thousand are in memory at a time.
+        exchanges: How answers are read, by the fingerprint of their conjugation.
+        name: Of the scorer.
+    """
+    plain = {
+        (source, language): prompt
+        for source, language, via, prompt in columns_of(rows, *_OF_PROMPTS)
+        if via in (PLAIN, language)
+    }
+    together = _N_IN_BATCHES if scorer_class(name).batched else _N_TOGETHER
+    judged: list[Judgement] = []
     with _without_collecting():
         for first in range(0, len(rows), together):
             read = [
@@ -162,8 +231,11 @@ def judge_anew(
                 for each in rows[first : first + together]
             ]
             prepare_all((each.scorer, each.answer) for each in read if each.scorer is not None)
-            judged += map(_rescored, read)
+            judged += map(_judged, read)
     return judged
+
+
+_OF_PROMPTS = ("source_id", "language", "via", "prompt")
 
 
 @contextmanager
@@ -212,23 +284,30 @@ def _read_again(
     return _Read(row, exchange, scorer, scoring, answer)
 
 
-def _rescored(read: _Read) -> _Rescored:
+def _judged(read: _Read) -> Judgement:
     row, exchange, scorer, scoring, answer = read
+    is_early = row.finish in ("decided", CUT)
     if scorer is None:
-        return _Rescored(row, open=False)
-    judged = scorer.score(answer)
-    new = row._replace(
-        answer=answer,
-        outcome=judged.outcome,
-        score=judged.grade,
-        flags=_flags(row, judged.flags),
-        scoring=scoring,
+        return Judgement(row.outcome, row.score, row.flags, scoring, None, is_early, False)
+    found = scorer.score(answer)
+    return Judgement(
+        found.outcome,
+        found.grade,
+        _flags(row, found.flags),
+        scoring,
+        None if answer == row.answer else answer,
+        is_early,
+        is_early
+        and not row.outcome == found.outcome == "right"
+        and _is_open(exchange, scorer, row.raw, answer),
     )
-    if row.finish not in ("decided", CUT) or row.outcome == new.outcome == "right":
-        return _Rescored(new, open=False)
+
+
+def _is_open(exchange: Exchange | None, scorer: Scorer, raw: str, answer: str) -> bool:
+    """Say whether what might have followed an answer could change its score."""
     if exchange is None:
-        return _Rescored(new, open=not scorer.decided(answer))
-    return _Rescored(new, open=settled_outcome(exchange, scorer, row.raw) is None)
+        return not scorer.decided(answer)
+    return settled_outcome(exchange, scorer, raw) is None
 
 
 @lru_cache(maxsize=4096)
@@ -241,7 +320,7 @@ def _stopping_at(conjugation: TextConjugation, stop: tuple[str, ...]) -> Exchang
     return Exchange(conjugation, stop)
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=16_384)
 def _scorer(
     before: str, name: str, right: str, intruding: str, language: str, plain: str
 ) -> tuple[Scorer, str]:
@@ -258,19 +337,32 @@ def _flags(row: AnswerRow, flags: Sequence[str]) -> str:
     return "; ".join((*others, *map(answer_flag, flags)))
 
 
-def _fair_sample(judged: Sequence[_Rescored]) -> list[AnswerRow]:
-    """Return the rows of each cell's examples, in the order of the sample, up to an open one."""
+class _Fair(NamedTuple):
+    """Answers that can be judged fairly."""
+
+    kept: npt.NDArray[np.intp]
+    """Where they are among all."""
+    n_sources: int
+    """Examples of all."""
+    n_left: int
+    """Examples of those that are kept."""
+
+
+def _fair_sample(rows: Sequence[AnswerRow], judged: Sequence[Judgement]) -> _Fair:
+    """Return the answers of each cell's examples, in the order of the sample, up to an open one."""
     cells: dict[str, dict[str, bool]] = defaultdict(dict)
-    for row, is_open in judged:
-        cell, source = cells[row.cell], row.key.source_id
-        cell[source] = cell.get(source, False) or is_open
+    for (name, source), each in zip(columns_of(rows, "cell", "source_id"), judged, strict=True):
+        cell = cells[name]
+        cell[source] = cell.get(source, False) or each.is_open
     kept = set()
     for cell in cells.values():
         for source in sorted(cell, key=sample_rank):
             if cell[source]:
                 break
             kept.add(source)
-    return [row for row, _ in judged if row.key.source_id in kept]
+    there = [source in kept for (source,) in columns_of(rows, "source_id")]
+    n_sources = len(set().union(*cells.values()))
+    return _Fair(np.flatnonzero(there), n_sources, len(kept))
 
 
 def _analysed(rows: Sequence[AnswerRow], results: Results) -> Analysis:
@@ -285,17 +377,16 @@ def _analysed(rows: Sequence[AnswerRow], results: Results) -> Analysis:
     )
 
 
-def _said(judged: Sequence[_Rescored], rows: Sequence[AnswerRow], scorer: str) -> list[str]:
-    n_early = sum(each.row.finish in ("decided", CUT) for each in judged)
-    n_open = sum(each.open for each in judged)
-    sources = {each.row.key.source_id for each in judged}
-    n_left = len({row.key.source_id for row in rows})
+def _said(judged: Sequence[Judgement], fair: _Fair, scorer: str) -> list[str]:
+    n_early = sum(each.is_early for each in judged)
+    n_open = sum(each.is_open for each in judged)
     said = [f"The stored answers were judged anew by the scorer '{scorer}'."]
     early = f"{n_early} of {len(judged)} answers had been ended early, as the first scorer was sure"
     if n_open:
         said.append(
-            f"{early}; {n_open} of them too early for '{scorer}', so {len(sources) - n_left} of "
-            f"{len(sources)} examples are left out. To have all: palimpsest diagnose … --whole all"
+            f"{early}; {n_open} of them too early for '{scorer}', so "
+            f"{fair.n_sources - fair.n_left} of {fair.n_sources} examples are left out. To have "
+            "all: palimpsest diagnose … --whole all"
         )
     elif n_early:
         said.append(f"{early}; so is '{scorer}'.")

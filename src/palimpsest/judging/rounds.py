@@ -17,7 +17,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import partial, reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -28,7 +28,14 @@ from palimpsest.judging.pairing import PLAIN, ROLES
 from palimpsest.judging.sequential import CellScores, Decision, Weights, decide, weigh
 from palimpsest.judging.via import Via
 from palimpsest.lm.suites import Suite
-from palimpsest.records import THRESHOLDS, AnswerRow, RunFolder, score_of
+from palimpsest.records import (
+    THRESHOLDS,
+    AnswerRow,
+    RunFolder,
+    StoredAnswers,
+    columns_of,
+    points,
+)
 from palimpsest.stats import Array
 
 FIRST_ROUND = 20
@@ -80,13 +87,29 @@ class CellRun:
 class Rounds(NamedTuple):
     """All rounds of a run."""
 
-    rows: list[AnswerRow]
+    rows: Sequence[AnswerRow]
     cells: list[CellRun]
     overall: Decision
     """Of all cells together, over the examples that were asked evenly."""
     even: Mapping[str, Sequence[str]]
     """These examples, under each way of asking."""
     n_rounds: int
+
+
+class _Scored(NamedTuple):
+    """What is known of an answer; its texts stay where they are."""
+
+    score: float
+    is_intruded: bool
+    fidelity: float | None
+
+
+def joined(parts: Sequence[Sequence[AnswerRow]]) -> Sequence[AnswerRow]:
+    """Return the answers of several calls; of stored ones, nothing is read."""
+    stored = [part for part in parts if isinstance(part, StoredAnswers)]
+    if stored and len(stored) == len(parts):
+        return reduce(StoredAnswers.and_then, stored)
+    return [row for part in parts for row in part]
 
 
 class PairedScores:
@@ -98,21 +121,19 @@ class PairedScores:
 
     def __init__(self, min_fidelity: float) -> None:
         self._min_fidelity = min_fidelity
-        self._rows: dict[tuple[str, str], dict[str, AnswerRow]] = {}
+        self._found: dict[tuple[str, str], dict[str, _Scored]] = {}
 
     def add(self, rows: Iterable[AnswerRow]) -> None:
         """Take answers of any role and way of asking."""
-        for row in rows:
-            self._rows.setdefault((row.role, row.via), {})[row.key.source_id] = row
-
-    def rows(self) -> list[AnswerRow]:
-        """Return all answers."""
-        return [row for mine in self._rows.values() for row in mine.values()]
+        read = ("role", "via", "source_id", "outcome", "score", "fidelity")
+        for role, via, source, outcome, score, fidelity in columns_of(rows, *read):
+            scored = _Scored(points(outcome, score), outcome == "intruded", fidelity)
+            self._found.setdefault((role, via), {})[source] = scored
 
     def counted(self, via: str, sources: Iterable[str]) -> list[str]:
         """Return the sources that both models answered under a way of asking, and plainly."""
-        tables = [self._rows.get((role, name), {}) for name in {via, PLAIN} for role in ROLES]
-        mine = [self._rows.get((role, via), {}) for role in ROLES]
+        tables = [self._found.get((role, name), {}) for name in {via, PLAIN} for role in ROLES]
+        mine = [self._found.get((role, via), {}) for role in ROLES]
         return [
             source
             for source in sources
@@ -139,16 +160,16 @@ class PairedScores:
         if not sources:
             return np.zeros((0, len(columns)))
         return np.array(
-            [[score_of(self._rows[column][source]) for column in columns] for source in sources]
+            [[self._found[column][source].score for column in columns] for source in sources]
         )
 
     def past_inference(self, under: Mapping[str, Sequence[str]]) -> dict[str, bool]:
         """Say under which conjugations the tuned model's errors are mostly no other ability's."""
         found = {}
         for via, sources in under.items():
-            rows = [self._rows["tuned", via][source] for source in self.counted(via, sources)]
-            n_wrong = sum(1 - score_of(row) for row in rows)
-            n_intruded = sum(1 - score_of(row) for row in rows if row.outcome == "intruded")
+            mine = [self._found["tuned", via][source] for source in self.counted(via, sources)]
+            n_wrong = sum(1 - each.score for each in mine)
+            n_intruded = sum(1 - each.score for each in mine if each.is_intruded)
             found[via] = n_intruded <= THRESHOLDS.intruded_at_most * n_wrong
         return found
 
@@ -189,10 +210,16 @@ def ask_in_rounds(
         )
     keep({cell.name: cell.order for cell in cells})
     judged, n_rounds = PairedScores(min_fidelity), 0
+    told: list[Sequence[AnswerRow]] = []
+
+    def note(rows: Sequence[AnswerRow]) -> None:
+        told.append(rows)
+        judged.add(rows)
+
     turns = {cell.name: CellTurn(min(first_round, len(cell.order)), {}) for cell in cells}
     while turns:
         n_rounds += 1
-        _ask_turns(suite, plain, others, cells, turns, ask, judged, n_rounds)
+        _ask_turns(suite, plain, others, cells, turns, ask, note, n_rounds)
         scores = [judged.scores(*_asked(cell)) for cell in cells]
         found = weigh(scores, names)
         turns = {}
@@ -208,7 +235,7 @@ def ask_in_rounds(
     [together] = weigh([judged.scores(even[PLAIN], {name: even[name] for name in names})], names)
     past = judged.past_inference({name: even[name] for name in names})
     overall = decide(together, names, past_inference=past)
-    return Rounds(judged.rows(), cells, overall, even, n_rounds)
+    return Rounds(joined(told), cells, overall, even, n_rounds)
 
 
 _ORDER = "rounds.json"
@@ -265,7 +292,7 @@ def _ask_turns(
     cells: Sequence[CellRun],
     turns: Mapping[str, CellTurn],
     ask: Ask,
-    judged: PairedScores,
+    note: Callable[[Sequence[AnswerRow]], None],
     number: int,
 ) -> None:
     """Ask both models what the turns say, all cells together for each way of asking."""
@@ -283,7 +310,7 @@ def _ask_turns(
     for role in ROLES:
         for via in (plain, *vias):
             if wanted[via.name]:
-                judged.add(ask(role, via, _part(suite, wanted[via.name]), number))
+                note(ask(role, via, _part(suite, wanted[via.name]), number))
 
 
 def _part(suite: Suite, sources: set[str]) -> Suite:

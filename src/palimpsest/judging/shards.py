@@ -155,23 +155,57 @@ def merge(
 
     Args:
         folders: Those of :func:`answer_shard`, in any order; a part may be there twice.
-        out: The run folder of the whole.
+        out: The run folder of the whole: a new one, or one that shards were merged into.
         trust: Whether the shards may name scorers and options of models that run code or ask
             others: their folders say what is opened, and might be somebody else's.
         command: Recorded as the way to repeat it.
 
     Raises:
         UserError: Folders that are no shards, not finished, of different diagnoses, or disagree
-            about an answer; or a shard is missing, or names what runs code without ``trust``.
+            about an answer; a shard is missing, or names what runs code without ``trust``; or the
+            folder of the whole has answers of something else.
     """
     shards = [RunFolder.find(folder) for folder in folders]
     config = _common(shards)
     if not trust:
         _refuse_code(config["arguments"])
-    whole = RunFolder.create(out)
+    whole = _folder_of_whole(out, shards)
     with AnswerStore(whole.answers) as store:
+        _refuse_others(store, whole)
+        whole.write_json(_MERGED, [str(shard.path) for shard in shards])
         _add_without_conflict(store, shards)
     return diagnose(**config["arguments"], out=out, workers=Unasked(), command=command)
+
+
+_MERGED = "merged.json"
+"""In a folder that shards are merged into: which."""
+
+
+def _folder_of_whole(out: Path | str, shards: Sequence[RunFolder]) -> RunFolder:
+    """Open the folder that shards are merged into.
+
+    Raises:
+        UserError: It is one of them, or cannot be written.
+    """
+    for shard in shards:
+        if shard.path.resolve() == Path(out).expanduser().resolve():
+            raise UserError(
+                f"'{out}' is one of the shards.", hint="Choose another folder with --out."
+            )
+    return RunFolder.create(out)
+
+
+def _refuse_others(store: AnswerStore, whole: RunFolder) -> None:
+    """Refuse a folder with answers that no merging has brought.
+
+    Raises:
+        UserError: It has some.
+    """
+    if len(store) and not (whole.path / _MERGED).exists():
+        raise UserError(
+            f"'{whole.path}' has {len(store):,} answers of another run.",
+            hint="Choose a new folder with --out, so that the whole has those of its shards alone.",
+        )
 
 
 def _refuse_code(arguments: Mapping[str, Any]) -> None:
@@ -198,6 +232,11 @@ def _common(shards: Sequence[RunFolder]) -> dict[str, Any]:
     """Return the configuration that all shards share."""
     configs = {shard.path: shard.config for shard in shards}
     for path, config in configs.items():
+        if not config:
+            raise UserError(
+                f"The run in '{path}' ended before it had begun.",
+                hint="Run its command again: palimpsest diagnose … --shard i/n --out DIR",
+            )
         if "shard" not in config:
             raise UserError(
                 f"'{path}' is no shard: its run asked the whole suite.",
@@ -210,13 +249,12 @@ def _common(shards: Sequence[RunFolder]) -> dict[str, Any]:
             )
     (first, common), *others = configs.items()
     for path, config in others:
-        for key in sorted({*common, *config} - set(_OF_ONE_SHARD)):
-            if common.get(key) != config.get(key):
-                raise UserError(
-                    f"The shards are of different diagnoses: '{key}' is {common.get(key)!r} in "
-                    f"'{first}' and {config.get(key)!r} in '{path}'.",
-                    hint="Merge those of one diagnosis alone.",
-                )
+        for key, one, other in _differences(common, config):
+            raise UserError(
+                f"The shards are of different diagnoses: '{key}' is {one!r} in '{first}' and "
+                f"{other!r} in '{path}'.",
+                hint="Merge those of one diagnosis alone.",
+            )
     present = [Shard.parse(config["shard"]) for config in configs.values()]
     n = present[0].n
     if {each.n for each in present} != {n}:
@@ -233,11 +271,25 @@ def _common(shards: Sequence[RunFolder]) -> dict[str, Any]:
     return common
 
 
+def _differences(
+    one: Mapping[str, Any], other: Mapping[str, Any]
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yield in what two shards' configurations differ, what was asked for before what that is."""
+    for name in sorted({*one["arguments"], *other["arguments"]}):
+        mine, theirs = one["arguments"].get(name), other["arguments"].get(name)
+        if mine != theirs:
+            yield name, mine, theirs
+    for key in sorted({*one, *other} - {*_OF_ONE_SHARD, "arguments"}):
+        if one.get(key) != other.get(key):
+            yield key, one.get(key), other.get(key)
+
+
 def _add_without_conflict(store: AnswerStore, shards: Sequence[RunFolder]) -> None:
     """Add the rows of one shard after the other, some thousand at a time.
 
     Raises:
-        UserError: Two of them have another answer to the same question.
+        UserError: Two of them have another answer to the same question, or the store has
+            answers that are of none.
     """
     from_shard = array("l")  # by place: 0, or from which shard the answer there is, from 1 on
     for number, shard in enumerate(shards, start=1):
@@ -254,6 +306,13 @@ def _add_without_conflict(store: AnswerStore, shards: Sequence[RunFolder]) -> No
                 for place, _ in _at_the_same_keys(store, block):
                     from_shard.extend([0] * (place + 1 - len(from_shard)))
                     from_shard[place] = number
+    n_others = len(store) - sum(map(bool, from_shard))
+    if n_others:
+        raise UserError(
+            f"'{store.path.parent}' has {n_others:,} answers that none of the shards has, from "
+            "merging others.",
+            hint="Choose a new folder with --out.",
+        )
 
 
 _N_TOGETHER = 2000

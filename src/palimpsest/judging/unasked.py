@@ -13,6 +13,11 @@ from palimpsest.lm.models import Generation, LanguageModel
 class Unasked(Workers):
     """Hands out models that answer nothing, so that whatever asks them lives on stored answers."""
 
+    lacking = (
+        "as no answer to them is there that this release would use",
+        "The diagnosis itself, with the same --out, asks them.",
+    )
+
     def hold(self, model: LanguageModel, *, n_held: int = 1) -> LanguageModel:
         """Return the model with its answers withheld."""
         del n_held  # nobody is asked

@@ -8,7 +8,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 
@@ -35,6 +35,9 @@ from palimpsest.records import AnswerRow, CrewRecord, WorkerRecord, columns_of, 
 
 N_DEATHS = 3
 """Workers that a prompt may end, asked alone, before it is set aside."""
+
+DIED = f"as {N_DEATHS} workers died answering", "The next run asks them again."
+"""Why answers are lacking, and what can be done."""
 
 _SECONDS_A_PARCEL = 0.05
 """Answers travel together, those of so long a time."""
@@ -176,6 +179,9 @@ class Workers:
         >>> answer.text
         ' 12'
     """
+
+    lacking: ClassVar[tuple[str, str]] = DIED
+    """Why an answer of theirs can be lacking, and what can be done."""
 
     def __init__(self, engine: Engine | None = None) -> None:
         self._crew = None if engine is None else engine.crew(answerer, preload=_PRELOAD)
@@ -504,7 +510,11 @@ def pieces(lengths: Sequence[int], n_workers: int) -> list[list[int]]:
 
 
 def without_failed(
-    rows: Sequence[AnswerRow], suite: Suite, vias: Sequence[Via]
+    rows: Sequence[AnswerRow],
+    suite: Suite,
+    vias: Sequence[Via],
+    roles: Sequence[str],
+    workers: Workers,
 ) -> tuple[Sequence[AnswerRow], list[str]]:
     """Return the rows without the examples to which an answer is lacking, and what to say of them.
 
@@ -512,8 +522,12 @@ def without_failed(
         rows: Of all models.
         suite: What they were asked.
         vias: And how.
+        roles: Of the models.
+        workers: Who were to ask them.
+
+    Raises:
+        UserError: Nothing is left.
     """
-    roles = dict.fromkeys(role for (role,) in columns_of(rows, "role"))
     if len(rows) == len(roles) * sum(len(via.examples(suite)) for via in vias):
         return rows, []
     answered: dict[tuple[str, str], set[str]] = defaultdict(set)
@@ -530,21 +544,28 @@ def without_failed(
         return rows, []
     failed = {source for source, _ in lacking}
     there = [source not in failed for (source,) in columns_of(rows, "source_id")]
-    note = set_aside([name for _, name in lacking], len(failed))
+    note = set_aside([name for _, name in lacking], len(failed), workers.lacking)
+    if not any(there):
+        raise UserError(
+            f"No example of '{suite.name}' has all of its answers. {note}",
+            hint="Is the model sound? palimpsest doctor BASE TUNED asks it a few prompts.",
+        )
     return taken(rows, np.flatnonzero(there)), [note]
 
 
-def set_aside(names: Sequence[str], n_examples: int) -> str:
-    """Return what to say of examples whose answers ended workers.
+def set_aside(names: Sequence[str], n_examples: int, why: tuple[str, str] = DIED) -> str:
+    """Return what to say of examples that lack an answer.
 
     Args:
         names: Of each answer that is lacking: its example, role and way of asking.
         n_examples: How many examples these are.
+        why: They do, and what can be done.
     """
+    because, next_step = why
     listed = ", ".join(names[:MOST_SHOWN])
     return (
-        f"{n_examples} example(s) are left out, as {N_DEATHS} workers died answering: {listed}"
-        f"{', …' if len(names) > MOST_SHOWN else ''}. The next run asks them again."
+        f"{n_examples} example(s) are left out, {because}: {listed}"
+        f"{', …' if len(names) > MOST_SHOWN else ''}. {next_step}"
     )
 
 

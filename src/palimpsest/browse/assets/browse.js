@@ -45,6 +45,9 @@ function choices(name) {
   if (name === "run") return runs.map((run, i) => [String(i), run.name]);
   const run = runs[Number(state().run || 0)] || runs[0];
   const counts = Object.entries(run.counts[name]);
+  // What another run had, or an older address names, filters as well, and must not look like all.
+  const wanted = state()[name];
+  if (wanted && !Object.hasOwn(run.counts[name], wanted)) counts.push([wanted, 0]);
   return [["", "all"], ...counts.map(([value, n]) => [value, `${value} (${n.toLocaleString("en")})`])];
 }
 
@@ -134,7 +137,14 @@ function compare(index) {
 }
 
 async function open(source) {
-  const all = await fetched("/api/source", { source });
+  let all;
+  try {
+    all = await fetched("/api/source", { source });
+  } catch (error) {
+    byId("status").textContent = `The server does not answer: ${error.message}`;
+    return;
+  }
+  if (state().open !== source) return; // closed meanwhile, or another was opened
   byId("compared").textContent = `Example ${source}`;
   const parts = all.flatMap((rows, run) => rows.map((row) => {
     const part = element("section");
@@ -146,6 +156,7 @@ async function open(source) {
     part.append(element("p", `expected: ${row.expected}; ended by ${row.finish}. ${row.flags}`, "about"));
     return part;
   }));
+  if (!parts.length) parts.push(element("p", "No run has an answer to it.", "about"));
   byId("versions").replaceChildren(...parts);
   if (!byId("comparison").open) byId("comparison").showModal();
 }
@@ -185,4 +196,6 @@ fetched("/api/runs", {}).then((found) => {
   runs = found;
   byId("title").textContent = `Answers of ${runs.map((run) => run.name).join(" and ")}`;
   draw();
+}).catch((error) => {
+  byId("status").textContent = `The server does not answer: ${error.message}`;
 });

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from palimpsest.errors import UserError
+from palimpsest.judging.lacking import Lacking
 from palimpsest.judging.via import Via, parse_via
 from palimpsest.lm import Exchange, Prompt, answer_start, texts_of
 from palimpsest.lm.models import LanguageModel
@@ -99,18 +100,24 @@ class _Counter:
             self._progress(self._role, self._n_done, self._n_total)
 
 
-def answers(model: LanguageModel, sent: SentPrompts, suite: Suite, counter: _Counter) -> list[str]:
-    """Return a model's answers as it gave them, without thoughts; empty where it was not asked."""
+def answers(
+    model: LanguageModel, sent: SentPrompts, suite: Suite, counter: _Counter
+) -> list[str | None]:
+    """Return a model's answers as it gave them, without thoughts; empty where it was not asked.
+
+    One that whatever answers it died of is ``None``.
+    """
     asked = [(row, prompt) for row, prompt in enumerate(sent.prompts) if prompt is not None]
     counter.add(len(sent.prompts) - len(asked))
-    found = [""] * len(sent.prompts)
+    found: list[str | None] = [""] * len(sent.prompts)
     for index, answer in model.generate(
         [prompt for _, prompt in asked],
         max_new_tokens=suite.max_new_tokens,
         stop=sent.exchange.sent_stops,
     ):
         start = answer_start(answer.text)
-        found[asked[index][0]] = "" if start is None else answer.text[start:]
+        text = "" if start is None else answer.text[start:]
+        found[asked[index][0]] = None if answer.finish == "failed" else text
         counter.add(1)
     return found
 
@@ -130,6 +137,34 @@ class Collected(NamedTuple):
 
     is_confirmed: bool
     """Whether only confirmed answers count."""
+
+    left_out: list[str]
+    """What to tell of prompts that ended whatever answered them; they do not count."""
+
+
+class _Asked:
+    """Asks a model all that it is asked, and notes what it could not be asked."""
+
+    def __init__(
+        self,
+        role: str,
+        model: LanguageModel,
+        suite: Suite,
+        lacking: Lacking,
+        n_ways: int,
+        progress: RecommendProgress | None,
+    ) -> None:
+        self._role, self._model, self._suite, self._lacking = role, model, suite, lacking
+        self._sources = [each.source_id for each in suite.in_language(suite.source_language)]
+        self._counter = _Counter(role, n_ways * len(self._sources), progress)
+
+    def __call__(self, sent: SentPrompts) -> list[str]:
+        """Return the answers, empty ones where there is none."""
+        found = answers(self._model, sent, self._suite, self._counter)
+        for source, answer in zip(self._sources, found, strict=True):
+            if answer is None:
+                self._lacking.add(source, f"{self._role}, {sent.via.name}")
+        return [answer or "" for answer in found]
 
 
 def collect(
@@ -155,23 +190,25 @@ def collect(
         UserError: The base model has no answer to any prompt.
     """
     plain = send(parse_via("identity", suite), suite)
-    n = len(plain.prompts)
+    sources = [each.source_id for each in suite.in_language(suite.source_language)]
+    lacking = Lacking()
     with closing(models["base"]) as model:
-        counter = _Counter("base", n * (1 + len(sent)), progress)
-        texts = answers(model, plain, suite, counter)
-        under = [answers(model, each, suite, counter) for each in sent]
+        ask = _Asked("base", model, suite, lacking, 1 + len(sent), progress)
+        texts, under = ask(plain), [ask(each) for each in sent]
     if not any(map(opening, texts)):
         raise UserError(
-            f"The base model answers none of the {n} prompts: its answers are empty, or the "
-            "prompts leave no room for one in its context.",
+            f"The base model answers none of the {len(texts)} prompts: its answers are empty, or "
+            f"the prompts leave no room for one in its context. {' '.join(lacking.notes)}".strip(),
             hint="Shorten the prompts, or end them where an answer is to begin.",
         )
     with closing(models["tuned"]) as model:
-        counter = _Counter("tuned", n * (1 + len(sent)), progress)
-        intruding = list(map(opening, answers(model, plain, suite, counter)))
-        tuned = [answers(model, each, suite, counter) for each in sent]
+        ask = _Asked("tuned", model, suite, lacking, 1 + len(sent), progress)
+        intruding, tuned = list(map(opening, ask(plain))), [ask(each) for each in sent]
     confirmed = _confirmed(plain, sent, texts, under)
-    differs = [opening(b) not in ("", t) for b, t in zip(texts, intruding, strict=True)]
+    differs = [
+        opening(b) not in ("", t) and source not in lacking.sources
+        for b, t, source in zip(texts, intruding, sources, strict=True)
+    ]
     counts = [yes and one for yes, one in zip(confirmed, differs, strict=True)]
     is_confirmed = any(counts)
     counts = counts if is_confirmed else differs
@@ -179,7 +216,7 @@ def collect(
         np.array(list(_returned(each, texts, base, mine, intruding, counts)), dtype=np.float64)
         for each, base, mine in zip(sent, under, tuned, strict=True)
     ]
-    return Collected(returned, sum(differs), sum(counts), is_confirmed)
+    return Collected(returned, sum(differs), sum(counts), is_confirmed, lacking.notes)
 
 
 def _confirmed(

@@ -186,6 +186,7 @@ def recommend(
         candidates=candidates,
         warnings=(
             *_about_models(models),
+            *collected.left_out,
             *_about_prompts(collected),
             *_about_candidates(sent, candidates),
         ),
