@@ -67,7 +67,7 @@ class _Counted(TorchDispatchMode):
     """Adds up what each operation takes at best."""
 
     def __init__(self, on: Machine) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._on, self.seconds = on, 0.0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
