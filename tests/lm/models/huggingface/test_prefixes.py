@@ -25,7 +25,7 @@ from palimpsest.lm.models.huggingface import decoding, likelihood
 from palimpsest.lm.models.huggingface.model import HuggingFaceModel
 from palimpsest.lm.models.huggingface.prefixes import (
     NONE,
-    families,
+    clusters,
     n_common,
     shared_prefixes,
     together,
@@ -81,14 +81,14 @@ def test_a_prompt_begins_with_its_prefix_and_has_a_token_of_its_own(
 
 
 @given(alike)
-def test_members_of_a_family_have_half_of_their_tokens_in_common(prompts: list[list[int]]) -> None:
-    found = families(prompts)
-    numbers = {family.number for family in found} - {NONE}
+def test_members_of_a_cluster_have_half_of_their_tokens_in_common(prompts: list[list[int]]) -> None:
+    found = clusters(prompts)
+    numbers = {cluster.number for cluster in found} - {NONE}
     for number in numbers:
         members = [
-            row for row, family in zip(prompts, found, strict=True) if family.number == number
+            row for row, cluster in zip(prompts, found, strict=True) if cluster.number == number
         ]
-        [n_shared] = {family.n_shared for family in found if family.number == number}
+        [n_shared] = {cluster.n_shared for cluster in found if cluster.number == number}
         n_alike = min(n_common(members[0], row) for row in members)
         assert len(members) >= 2
         assert n_shared == (n_alike if len(members) >= 8 else 0)
@@ -96,8 +96,8 @@ def test_members_of_a_family_have_half_of_their_tokens_in_common(prompts: list[l
 
 
 @given(alike)
-def test_families_come_in_one_piece_and_the_longest_first(prompts: list[list[int]]) -> None:
-    found = families(prompts)
+def test_clusters_come_in_one_piece_and_the_longest_first(prompts: list[list[int]]) -> None:
+    found = clusters(prompts)
     lengths = list(map(len, prompts))
     order = together(lengths, found)
     assert sorted(order) == list(range(len(prompts)))

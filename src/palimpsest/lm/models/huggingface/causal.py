@@ -36,7 +36,7 @@ from palimpsest.lm.models.huggingface.memory import (
 from palimpsest.lm.models.huggingface.next_tokens import AnswerTexts, likeliest
 from palimpsest.lm.models.huggingface.options import THINKING_TOKENS
 from palimpsest.lm.models.huggingface.pending import PendingPrompt
-from palimpsest.lm.models.huggingface.prefixes import families, together
+from palimpsest.lm.models.huggingface.prefixes import clusters, together
 from palimpsest.lm.models.huggingface.small_networks import DividedDecoder, one_core_threads
 from palimpsest.lm.models.huggingface.tokenization import PromptEncoder
 from palimpsest.lm.models.protocol import Decided, Generation, Joint, NextToken
@@ -318,13 +318,13 @@ class CausalModel(DrawsAnswers, ABC):
         return found
 
     def _arranged(self, pending: Sequence[PendingPrompt]) -> list[PendingPrompt]:
-        """Return the prompts in the order in which they are asked, each with its family."""
+        """Return the prompts in the order in which they are asked, each with its cluster."""
         if self.shares_prefixes and can_branch(self._fastest):
-            found = families([prompt.tokens for prompt in pending])
-            for prompt, family in zip(pending, found, strict=True):
-                prompt.family = family
+            found = clusters([prompt.tokens for prompt in pending])
+            for prompt, cluster in zip(pending, found, strict=True):
+                prompt.cluster = cluster
         lengths = [len(prompt.tokens) for prompt in pending]
-        order = together(lengths, [prompt.family for prompt in pending])
+        order = together(lengths, [prompt.cluster for prompt in pending])
         return [pending[at] for at in order]
 
     def score(
@@ -469,11 +469,11 @@ class CausalModel(DrawsAnswers, ABC):
         return self._device.type == "cpu" and n_bytes <= _SMALL_BYTES
 
     def _take(self, pending: Sequence[PendingPrompt]) -> Sequence[PendingPrompt]:
-        kind = pending[0].thinks, pending[0].family.batch
-        alike = [each for each in pending if (each.thinks, each.family.batch) == kind]
+        kind = pending[0].thinks, pending[0].cluster.batch
+        alike = [each for each in pending if (each.thinks, each.cluster.batch) == kind]
         longest = max(len(prompt.tokens) for prompt in alike)
         n_new = max(prompt.n_most for prompt in alike)
-        n_rows = self._budget.rows(longest + n_new, pending[0].family.n_shared)
+        n_rows = self._budget.rows(longest + n_new, pending[0].cluster.n_shared)
         batch = alike[: max(1, min(n_rows, len(alike)) // (self._other_batches + 1))]
         if takes_padding(self._fastest):
             return batch

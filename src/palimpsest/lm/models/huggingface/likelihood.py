@@ -19,7 +19,7 @@ from palimpsest.lm.models.huggingface.decoding import (
     run,
 )
 from palimpsest.lm.models.huggingface.memory import BatchBudget
-from palimpsest.lm.models.huggingface.prefixes import ALONE, Family, families, together
+from palimpsest.lm.models.huggingface.prefixes import ALONE, Cluster, clusters, together
 from palimpsest.lm.models.huggingface.quiet import without_log
 from palimpsest.lm.models.huggingface.tokenization import PromptEncoder
 from palimpsest.lm.prompts import Prompt
@@ -76,7 +76,7 @@ class Group:
     n_shared: int
     """Tokens that are read once for all of them; at least one of each context is left."""
 
-    family: Family = ALONE
+    cluster: Cluster = ALONE
     """Other groups whose contexts begin alike."""
 
     @property
@@ -86,9 +86,9 @@ class Group:
 
     @property
     def n_own(self) -> int:
-        """Positions that are computed for this group alone, if its family is in the batch."""
+        """Positions that are computed for this group alone, if its cluster is in the batch."""
         n_rest = sum(len(pair.tokens) - self.n_shared for pair in self.pairs)
-        return n_rest + max(0, self.n_shared - self.family.n_shared)
+        return n_rest + max(0, self.n_shared - self.cluster.n_shared)
 
     @property
     def n_logits(self) -> int:
@@ -201,24 +201,24 @@ def _grouped(pairs: Sequence[TokenizedCandidate], *, share: bool) -> list[Group]
 
 
 def _arranged(groups: Sequence[Group], *, share: bool) -> list[Group]:
-    """Put the longest first, but families together, if there are to be any."""
+    """Put the longest first, but clusters together, if there are to be any."""
     if share:
-        found = families([group.pairs[0].context for group in groups])
+        found = clusters([group.pairs[0].context for group in groups])
         groups = [
             replace(
                 group,
-                family=family,
+                cluster=cluster,
                 # What one candidate has in common with nothing else of its prompt, it may have in
                 # common with other prompts.
                 n_shared=group.n_shared or len(group.pairs[0].context) - 1,
             )
-            if family.n_shared
+            if cluster.n_shared
             else group
-            for group, family in zip(groups, found, strict=True)
+            for group, cluster in zip(groups, found, strict=True)
         ]
     kinds = sorted(groups, key=lambda group: group.n_shared > 0, reverse=True)
     order = together(
-        [group.n_shared or group.n_columns for group in kinds], [group.family for group in kinds]
+        [group.n_shared or group.n_columns for group in kinds], [group.cluster for group in kinds]
     )
     return sorted((kinds[at] for at in order), key=lambda group: group.n_shared > 0, reverse=True)
 
@@ -230,10 +230,10 @@ def _n_common(rows: Sequence[Sequence[int]]) -> int:
 
 def _take(groups: Sequence[Group], budget: BatchBudget, n_vocabulary: int) -> Sequence[Group]:
     """Return the first groups of one kind that fit together, at least one."""
-    shared, family = groups[0].n_shared > 0, groups[0].family
+    shared, cluster = groups[0].n_shared > 0, groups[0].cluster
     n_columns = groups[0].n_columns
     n_rows = n_logits = n_taken = 0
-    n_computed = family.n_shared
+    n_computed = cluster.n_shared
     for group in groups[: budget.rows(1)]:
         n_rows += len(group.pairs)
         n_logits += group.n_logits
@@ -245,7 +245,8 @@ def _take(groups: Sequence[Group], budget: BatchBudget, n_vocabulary: int) -> Se
             or n_rows > (budget.n_rows or n_rows)
             or n_logits * n_vocabulary > _MOST_LOGITS
         )
-        if n_taken and (full or (group.n_shared > 0, group.family.batch) != (shared, family.batch)):
+        kind = group.n_shared > 0, group.cluster.batch
+        if n_taken and (full or kind != (shared, cluster.batch)):
             break
         n_taken += 1
     return groups[:n_taken]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from palimpsest.lm.models.huggingface.prefixes import ALONE, Family
+from palimpsest.lm.models.huggingface.prefixes import ALONE, Cluster
 from palimpsest.lm.models.huggingface.tokenization import settled_text
 from palimpsest.lm.models.protocol import Decided, Finish
 from palimpsest.lm.stops import answer_start, first_stop, may_open_thought
@@ -35,7 +35,7 @@ class PendingPrompt:
     thinks: bool = False
     """Whether its batch has room for the thought; without room, it leaves the batch."""
 
-    family: Family = field(default=ALONE, init=False)
+    cluster: Cluster = field(default=ALONE, init=False)
     """The prompts that begin as it does."""
 
     new: list[int] = field(default_factory=list, init=False)

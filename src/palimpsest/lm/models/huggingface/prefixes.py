@@ -12,13 +12,13 @@ from itertools import count
 from typing import NamedTuple
 
 NONE = -1
-"""In place of the number of a prefix or of a family, of a prompt that has none."""
+"""In place of the number of a prefix or of a cluster, of a prompt that has none."""
 
 _LEAST_SAVED = 16
 """Tokens that a prefix has to save: less makes the batch more varied, and that is all."""
 
 _FEWEST_OF_BATCH = 8
-"""Members of a family that is asked in batches of its own."""
+"""Members of a cluster that is asked in batches of its own."""
 
 
 class Prefixes(NamedTuple):
@@ -39,14 +39,14 @@ class Prefixes(NamedTuple):
         return sum(self.n_shared) - sum(map(len, self.tokens))
 
 
-class Family(NamedTuple):
+class Cluster(NamedTuple):
     """Prompts of which each has at least half of its tokens in common with all others."""
 
     number: int = NONE
     """Which one, or :data:`NONE`."""
 
     n_shared: int = 0
-    """Tokens that all members have in common; 0 of a family too small for batches of its own."""
+    """Tokens that all members have in common; 0 of a cluster too small for batches of its own."""
 
     @property
     def batch(self) -> int:
@@ -54,7 +54,7 @@ class Family(NamedTuple):
         return self.number if self.n_shared else NONE
 
 
-ALONE = Family()
+ALONE = Cluster()
 
 
 @dataclass
@@ -124,14 +124,14 @@ def shared_prefixes(prompts: Sequence[Sequence[int]], *, least: float) -> Prefix
     return found if tokens and found.n_saved >= least else None
 
 
-def families(prompts: Sequence[Sequence[int]]) -> list[Family]:
-    """Return the family of each prompt; where it has none, one with the number :data:`NONE`.
+def clusters(prompts: Sequence[Sequence[int]]) -> list[Cluster]:
+    """Return the cluster of each prompt; where it has none, one with the number :data:`NONE`.
 
     Example:
         >>> few_shot = list(range(100, 140))
-        >>> found = families([[1, 2, 3], *([*few_shot, last] for last in range(8))])
+        >>> found = clusters([[1, 2, 3], *([*few_shot, last] for last in range(8))])
         >>> found[0], found[1]
-        (Family(number=-1, n_shared=0), Family(number=0, n_shared=40))
+        (Cluster(number=-1, n_shared=0), Cluster(number=0, n_shared=40))
     """
     rows = list(map(tuple, prompts))
     found = [ALONE] * len(rows)
@@ -145,9 +145,9 @@ def families(prompts: Sequence[Sequence[int]]) -> list[Family]:
         if row is None or 2 * common < longest:
             if len(members) > 1:
                 own = len(members) >= _FEWEST_OF_BATCH
-                family = Family(next(numbers), n_shared if own else 0)
+                cluster = Cluster(next(numbers), n_shared if own else 0)
                 for member in members:
-                    found[member] = family
+                    found[member] = cluster
             members, common, longest = [], len(tokens), len(tokens)
         n_shared = common
         if row is not None:
@@ -155,17 +155,17 @@ def families(prompts: Sequence[Sequence[int]]) -> list[Family]:
     return found
 
 
-def together(lengths: Sequence[int], found: Sequence[Family]) -> list[int]:
-    """Return an order of prompts: the longest first, but each family in one place.
+def together(lengths: Sequence[int], found: Sequence[Cluster]) -> list[int]:
+    """Return an order of prompts: the longest first, but each cluster in one place.
 
     If memory is short, it shows at once.
 
     Args:
         lengths: Of each prompt.
-        found: The family of each.
+        found: The cluster of each.
 
     Example:
-        >>> one, other = Family(0), Family(1)
+        >>> one, other = Cluster(0), Cluster(1)
         >>> together([5, 9, 7, 6], [one, one, ALONE, other])
         [1, 0, 2, 3]
     """
