@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import lru_cache, reduce
 from itertools import groupby
-from operator import attrgetter
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,7 +51,7 @@ _N_IN_BATCHES = 32_768
 """The same where a scorer takes many answers at once."""
 
 
-class Judgement(NamedTuple):
+class Rejudged(NamedTuple):
     """What another scorer makes of a stored answer."""
 
     outcome: Outcome
@@ -153,7 +153,7 @@ def rescore(
 
 
 def _written(
-    run: OpenRun, folder: RunFolder, judged: Sequence[Judgement], kept: npt.NDArray[np.intp]
+    run: OpenRun, folder: RunFolder, judged: Sequence[Rejudged], kept: npt.NDArray[np.intp]
 ) -> StoredAnswers:
     """Write the judged answers into the run, some thousand at a time, and return them."""
     with ExitStack() as stack:
@@ -161,24 +161,32 @@ def _written(
         store = run.store
         if run.folder.path.resolve() != folder.path.resolve():
             store = stack.enter_context(AnswerStore(folder.answers, read_only=True))
-        old = store.run_answers()
-        parts: list[StoredAnswers] = []
-        for first in range(0, len(kept), _N_TOGETHER):
-            at = kept[first : first + _N_TOGETHER]
-            rows = [judged[place].of(row) for place, row in zip(at, old.take(at), strict=True)]
-            run.store.add(rows)
-            parts += _places_of(run.store, rows)
+        old = store.run_answers().take(kept)
+        for first in range(0, len(old), _N_TOGETHER):
+            block = slice(first, first + _N_TOGETHER)
+            rows = zip(kept[block].tolist(), old[block], strict=True)
+            run.store.add([judged[place].of(row) for place, row in rows])
+        return _at_the_same_keys(run.store, old)
+
+
+def _at_the_same_keys(store: AnswerStore, rows: StoredAnswers) -> StoredAnswers:
+    """Return the answers of a store that have the keys of others, in their order and roles."""
+    asked: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    for model, suite, source in columns_of(rows, "model", "suite", "source_id"):
+        asked[model, suite][source] = None
+    places: dict[int, int] = {}
+    for (model, suite), sources in asked.items():
+        listed = list(sources)
+        for first in range(0, len(listed), _N_TOGETHER):
+            some = listed[first : first + _N_TOGETHER]
+            found = store.places(model=model, suite=suite, sources=some)
+            places.update((hash(key), place) for key, place in found.items())
+    keyed = columns_of(rows, *AnswerKey._fields, "role")
+    parts = [
+        store.answers_at(np.array([places[hash(tuple(key))] for *key, _ in mine], np.int64), role)
+        for role, mine in groupby(keyed, key=itemgetter(-1))
+    ]
     return reduce(StoredAnswers.and_then, parts)
-
-
-def _places_of(store: AnswerStore, rows: Sequence[AnswerRow]) -> Iterator[StoredAnswers]:
-    """Yield where answers are in a store that has them, in their order."""
-    places: dict[AnswerKey, int] = {}
-    for model, suite in dict.fromkeys((row.key.model, row.key.suite) for row in rows):
-        sources = list(dict.fromkeys(row.key.source_id for row in rows))
-        places |= store.places(model=model, suite=suite, sources=sources)
-    for role, mine in groupby(rows, key=attrgetter("role")):
-        yield store.answers_at(np.array([places[row.key] for row in mine], np.int64), role)
 
 
 def _exchanges(
@@ -209,7 +217,7 @@ def _exchanges(
 
 def judge_anew(
     rows: Sequence[AnswerRow], exchanges: Mapping[str, Exchange], name: str
-) -> list[Judgement]:
+) -> list[Rejudged]:
     """Return what a scorer makes of every answer, read anew.
 
     Args:
@@ -223,7 +231,7 @@ def judge_anew(
         if via in (PLAIN, language)
     }
     together = _N_IN_BATCHES if scorer_class(name).batched else _N_TOGETHER
-    judged: list[Judgement] = []
+    judged: list[Rejudged] = []
     with _without_collecting():
         for first in range(0, len(rows), together):
             read = [
@@ -284,13 +292,13 @@ def _read_again(
     return _Read(row, exchange, scorer, scoring, answer)
 
 
-def _judged(read: _Read) -> Judgement:
+def _judged(read: _Read) -> Rejudged:
     row, exchange, scorer, scoring, answer = read
     is_early = row.finish in ("decided", CUT)
     if scorer is None:
-        return Judgement(row.outcome, row.score, row.flags, scoring, None, is_early, False)
+        return Rejudged(row.outcome, row.score, row.flags, scoring, None, is_early, False)
     found = scorer.score(answer)
-    return Judgement(
+    return Rejudged(
         found.outcome,
         found.grade,
         _flags(row, found.flags),
@@ -348,7 +356,7 @@ class _Fair(NamedTuple):
     """Examples of those that are kept."""
 
 
-def _fair_sample(rows: Sequence[AnswerRow], judged: Sequence[Judgement]) -> _Fair:
+def _fair_sample(rows: Sequence[AnswerRow], judged: Sequence[Rejudged]) -> _Fair:
     """Return the answers of each cell's examples, in the order of the sample, up to an open one."""
     cells: dict[str, dict[str, bool]] = defaultdict(dict)
     for (name, source), each in zip(columns_of(rows, "cell", "source_id"), judged, strict=True):
@@ -377,7 +385,7 @@ def _analysed(rows: Sequence[AnswerRow], results: Results) -> Analysis:
     )
 
 
-def _said(judged: Sequence[Judgement], fair: _Fair, scorer: str) -> list[str]:
+def _said(judged: Sequence[Rejudged], fair: _Fair, scorer: str) -> list[str]:
     n_early = sum(each.is_early for each in judged)
     n_open = sum(each.is_open for each in judged)
     said = [f"The stored answers were judged anew by the scorer '{scorer}'."]
