@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from benchmarks.bookkeeping import answerer, suite_of
 
-from palimpsest.judging import evaluation
+from palimpsest.judging import evaluation, pairing, questions
 from palimpsest.judging.analysis import analyse
 from palimpsest.judging.diagnosis import diagnose
 from palimpsest.judging.evaluation import evaluate, evaluate_stored
 from palimpsest.judging.pairing import PLAIN, PairedAnswers
 from palimpsest.judging.via import parse_via
 from palimpsest.judging.warnings import find_oddities
-from palimpsest.records import AnswerRow, AnswerStore, StoredAnswers
+from palimpsest.records import AnswerRow, AnswerStore, StoredAnswers, stored_answers
 
 VIAS = ("identity", "leet", "upper", "rot13")
 
@@ -98,7 +99,13 @@ def test_a_pair_of_one_model_is_paired_in_both_roles(tmp_path: Path) -> None:
 def test_what_a_run_holds_in_memory_grows_by_some_bytes_an_answer(
     store: AnswerStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Blocks of so many, and as many measures and prompts that are kept: all have a bound.
     monkeypatch.setattr(evaluation, "_N_TOGETHER", 50)
+    monkeypatch.setattr(stored_answers, "_N_READ", 50)
+    monkeypatch.setattr(pairing, "_N_LOOKED_AT", 50)
+    monkeypatch.setattr(questions, "_SURVIVED", questions._Kept(50))
+    measured = questions._exact_measure.__wrapped__
+    monkeypatch.setattr(questions, "_exact_measure", lru_cache(maxsize=50)(measured))
 
     def peak(n: int) -> int:
         suite = suite_of(n)

@@ -167,7 +167,7 @@ def test_equal_examples_with_another_ability_under_test_are_not_judged_alike() -
     examples = [Example("1", "repeat/math", "en", "Say it.", each) for each in (texts, turned)]
     assert examples[0] == examples[1]
     rows = [
-        answered(Question.of("m", Suite("s", (each,)), parse_via("leet"), each, Settings()), "12 ")
+        answered(Question.of("m", Suite("s", (each,)), parse_via("rot13"), each, Settings()), "12 ")
         for each in examples
     ]
     assert [row.outcome for row in rows] == ["intruded", "right"]
