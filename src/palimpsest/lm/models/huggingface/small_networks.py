@@ -99,8 +99,8 @@ def dealt(prompts: Sequence[Sequence[int]], n_parts: int) -> list[list[int]]:
         n_parts: At most as many as there are prompts.
 
     Example:
-        >>> dealt([[1, 2, 3, 4], [5, 6, 7, 8], [5, 6, 7, 9], [5, 1]], 2)
-        [[0, 3], [1, 2]]
+        >>> dealt([[1, 2]] * 16, 2)
+        [[0, 1, 4, 5, 8, 9, 12, 13], [2, 3, 6, 7, 10, 11, 14, 15]]
     """
     most = max(1, len(prompts) // (_RUNS_A_PART * n_parts))
     runs: list[list[int]] = []
