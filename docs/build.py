@@ -6,6 +6,7 @@
   ``docs/restore.schema.json`` those of ``trace.json`` and ``restore.json``, and
   ``docs/plan.schema.json`` that of ``plan.json``.
 - ``docs/claims.md``: figures and verdicts from the tables in ``experiments/lab``, and the rules.
+- ``docs/how-to/lab.md``: the table of the bases that come with the package.
 - ``docs/real-models.md``: figures and verdicts from the table in ``experiments/real``.
 - ``docs/verdicts.md``: errors and savings from the tables in ``experiments/until_sure``, coverage
   from that in ``experiments/pooling``.
@@ -77,6 +78,7 @@ SHOWN_OF_SWEEPS = {
         ["share_of_mixture", "forgetting", "net_recovery", "inference_share", "bias_share"],
     ),
     "tuning": ("finetune.n_steps", None, [*OF_TUNING]),
+    "new_tuning": ("finetune.n_steps", None, [*OF_TUNING]),
     "ways": (
         "tuned_with",
         None,
@@ -93,7 +95,7 @@ SHOWN_OF_SWEEPS = {
     ),
 }
 """Name of a sweep's table to the key, the key of the groups, and the measures that are shown."""
-JUDGED = ("converged", "long", "claims")
+JUDGED = ("converged", "long", "small", "quadratic", "fourier", "claims")
 """Sweeps over seeds, by which C1 to C5 are judged."""
 N_TASKS = 4
 """Tasks in the discrete set of the preset `tiny`."""
@@ -147,6 +149,7 @@ def pages() -> Iterator[tuple[Path, str]]:
     yield DOCS / "plan.schema.json", plan_schema()
     yield DOCS / "rosetta.md", rosetta_page()
     yield DOCS / "claims.md", claims_page()
+    yield DOCS / "how-to" / "lab.md", laboratory_page()
     yield DOCS / "real-models.md", real_models_page()
     yield DOCS / "verdicts.md", verdicts_page()
 
@@ -213,6 +216,7 @@ def rosetta_page() -> str:
 def claims_page() -> str:
     """Return the page on the paper's claims with figures, verdicts, rules and sweeps put in."""
     from palimpsest.lab.runs.claims import judge_claims
+    from palimpsest.lab.runs.observer import correlations, observe, observed_table
     from palimpsest.lab.runs.tables import (
         bases_table,
         claims_table,
@@ -233,8 +237,17 @@ def claims_page() -> str:
         text = summary(sweep_table(name), over=over, by=by, measures=measures)
         page = between(page, name, text)
     page = between(page, "tuning_rules", rules_list([C10, C11]))
+    observed = observe(sweep_table("threshold"))
+    page = between(page, "threshold", f"{observed_table(observed)}\n\n{correlations(observed)}")
     judged = list(judge_ways(sweep_table("ways")))
     return between(page, "ways-claims", claims_table(judged))
+
+
+def laboratory_page() -> str:
+    """Return the how-to of the laboratory with the table of the package's bases put in."""
+    from palimpsest.lab.runs import table_of_bases
+
+    return between((DOCS / "how-to" / "lab.md").read_text("utf-8"), "bases", table_of_bases())
 
 
 def real_models_page() -> str:
