@@ -67,7 +67,11 @@ def test_a_lack_of_accelerate_names_its_command(
         placed(folder, {0: 2**30})
 
 
-def test_answers_and_likelihoods_are_those_of_one_device(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_answers_and_likelihoods_are_those_of_one_device(
+    n_threads: int, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: n_threads)
     whole = load_hf(folder)
     parts = placed(folder, {"cpu": size(folder), "disk": 2**40})
     assert set(parts.values()) == {"cpu", "disk"}
@@ -87,6 +91,8 @@ def test_answers_and_likelihoods_are_those_of_one_device(folder: Path, tmp_path:
         spread.score(PROMPTS, candidates), whole.score(PROMPTS, candidates), strict=True
     ):
         assert mine == pytest.approx(theirs, abs=1e-4)  # sums in another order
+    # Hooks that fetch a part's weights and put them away again know of no other thread.
+    assert spread._threads is None
 
 
 def test_a_model_is_spread_only_where_one_gpu_is_too_small(

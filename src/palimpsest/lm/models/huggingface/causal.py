@@ -442,7 +442,9 @@ class CausalModel(DrawsAnswers, ABC):
             )
 
         n_threads = torch.get_num_threads()
-        if n_threads == 1 or len(prompts) == 1 or not self._is_small:
+        # The weights of a spread network come and go: for one thread at a time.
+        is_spread = hasattr(self._fastest, "hf_device_map")
+        if n_threads == 1 or len(prompts) == 1 or not self._is_small or is_spread:
             return new(prompts)
         if self._threads is None:
             self._threads = one_core_threads(n_threads)
