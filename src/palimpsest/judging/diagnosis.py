@@ -26,7 +26,7 @@ from palimpsest.judging.evaluation import (
 )
 from palimpsest.judging.floor import cells_at_floor, without_cells
 from palimpsest.judging.inference import InferenceLog, check_measurable
-from palimpsest.judging.lacking import Lacking
+from palimpsest.judging.lacking import Lacking, without_failed
 from palimpsest.judging.pairing import PLAIN
 from palimpsest.judging.rounds import ask_in_rounds, joined, read_order, write_order
 from palimpsest.judging.samples import (
@@ -44,7 +44,7 @@ from palimpsest.judging.subject import (
 from palimpsest.judging.via import Via
 from palimpsest.judging.warnings import find_oddities
 from palimpsest.judging.whole import Whole
-from palimpsest.judging.workers import Workers, without_failed
+from palimpsest.judging.workers import Workers
 from palimpsest.lm.models import (
     Budget,
     Chargeable,

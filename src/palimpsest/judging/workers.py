@@ -5,16 +5,13 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any, ClassVar, NamedTuple, Protocol, cast, runtime_checkable
 
-import numpy as np
-
 from palimpsest.engines import Crew, Engine, Event
-from palimpsest.errors import MOST_SHOWN, UserError
-from palimpsest.judging.via import Via
+from palimpsest.errors import UserError
 from palimpsest.lm import Likelihood, Prompt, texts_of
 from palimpsest.lm.models import (
     N_SHARED,
@@ -30,8 +27,7 @@ from palimpsest.lm.models import (
     SharesWeights,
     SpreadOverGpus,
 )
-from palimpsest.lm.suites import Suite
-from palimpsest.records import AnswerRow, CrewRecord, WorkerRecord, columns_of, taken
+from palimpsest.records import CrewRecord, WorkerRecord
 
 N_DEATHS = 3
 """Workers that a prompt may end, asked alone, before it is set aside."""
@@ -507,66 +503,6 @@ def pieces(lengths: Sequence[int], n_workers: int) -> list[list[int]]:
         found.append(order[:size])
         order = order[size:]
     return found
-
-
-def without_failed(
-    rows: Sequence[AnswerRow],
-    suite: Suite,
-    vias: Sequence[Via],
-    roles: Sequence[str],
-    workers: Workers,
-) -> tuple[Sequence[AnswerRow], list[str]]:
-    """Return the rows without the examples to which an answer is lacking, and what to say of them.
-
-    Args:
-        rows: Of all models.
-        suite: What they were asked.
-        vias: And how.
-        roles: Of the models.
-        workers: Who were to ask them.
-
-    Raises:
-        UserError: Nothing is left.
-    """
-    if len(rows) == len(roles) * sum(len(via.examples(suite)) for via in vias):
-        return rows, []
-    answered: dict[tuple[str, str], set[str]] = defaultdict(set)
-    for role, via_name, source in columns_of(rows, "role", "via", "source_id"):
-        answered[role, via_name].add(source)
-    lacking = [
-        (example.source_id, f"'{example.source_id}' ({role}, {via.name})")
-        for role in roles
-        for via in vias
-        for example in via.examples(suite)
-        if example.source_id not in answered[role, via.name]
-    ]
-    if not lacking:
-        return rows, []
-    failed = {source for source, _ in lacking}
-    there = [source not in failed for (source,) in columns_of(rows, "source_id")]
-    note = set_aside([name for _, name in lacking], len(failed), workers.lacking)
-    if not any(there):
-        raise UserError(
-            f"No example of '{suite.name}' has all of its answers. {note}",
-            hint="Is the model sound? palimpsest doctor BASE TUNED asks it a few prompts.",
-        )
-    return taken(rows, np.flatnonzero(there)), [note]
-
-
-def set_aside(names: Sequence[str], n_examples: int, why: tuple[str, str] = DIED) -> str:
-    """Return what to say of examples that lack an answer.
-
-    Args:
-        names: Of each answer that is lacking: its example, role and way of asking.
-        n_examples: How many examples these are.
-        why: They do, and what can be done.
-    """
-    because, next_step = why
-    listed = ", ".join(names[:MOST_SHOWN])
-    return (
-        f"{n_examples} example(s) are left out, {because}: {listed}"
-        f"{', …' if len(names) > MOST_SHOWN else ''}. {next_step}"
-    )
 
 
 def _length(prompt: Prompt) -> int:
