@@ -19,7 +19,13 @@ from palimpsest.lm.models.huggingface.decoding import (
     run,
 )
 from palimpsest.lm.models.huggingface.memory import BatchBudget
-from palimpsest.lm.models.huggingface.prefixes import ALONE, Cluster, clusters, together
+from palimpsest.lm.models.huggingface.prefixes import (
+    ALONE,
+    Cluster,
+    clusters,
+    n_common,
+    together,
+)
 from palimpsest.lm.models.huggingface.quiet import without_log
 from palimpsest.lm.models.huggingface.tokenization import PromptEncoder
 from palimpsest.lm.prompts import Prompt
@@ -191,8 +197,9 @@ def _grouped(pairs: Sequence[TokenizedCandidate], *, share: bool) -> list[Group]
     groups = []
     for _, members in itertools.groupby(pairs, key=lambda pair: pair.prompt):
         alike = tuple(members)
-        n_shared = _n_common([pair.tokens for pair in alike])
-        n_shared = min(n_shared, *(len(pair.context) - 1 for pair in alike))
+        n_shared = min(
+            min(n_common(alike[0].tokens, pair.tokens), len(pair.context) - 1) for pair in alike
+        )
         if share and len(alike) > 1 and n_shared > 0:
             groups.append(Group(alike, n_shared))
         else:
@@ -221,11 +228,6 @@ def _arranged(groups: Sequence[Group], *, share: bool) -> list[Group]:
         [group.n_shared or group.n_columns for group in kinds], [group.cluster for group in kinds]
     )
     return sorted((kinds[at] for at in order), key=lambda group: group.n_shared > 0, reverse=True)
-
-
-def _n_common(rows: Sequence[Sequence[int]]) -> int:
-    columns = zip(*rows, strict=False)
-    return sum(1 for _ in itertools.takewhile(lambda column: len(set(column)) == 1, columns))
 
 
 def _take(groups: Sequence[Group], budget: BatchBudget, n_vocabulary: int) -> Sequence[Group]:
