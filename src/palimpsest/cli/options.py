@@ -214,11 +214,11 @@ def n_planned(name: str, workers: int | None) -> int:
     Raises:
         UserError: There is no engine of that name.
     """
-    from palimpsest.engines import ENGINES, n_cores, visible_gpus
+    from palimpsest.engines import ENGINES, default_workers
 
     if name not in ENGINES:
         raise ENGINES.unknown(name)
-    return 1 if name == "here" else workers or len(visible_gpus()) or n_cores()
+    return 1 if name == "here" else workers or default_workers()
 
 
 def workers_of(name: str, workers: int | None, address: str | None) -> Workers:

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
         make_engine,
         n_cores,
     )
-    from palimpsest.engines.local import visible_gpus
+    from palimpsest.engines.local import default_workers
 
 __all__ = [
     "ENGINES", "Crew", "Death", "Done", "Engine", "Event", "Hand", "Place", "Work", "attempt",
-    "make_engine", "n_cores", "visible_gpus",
+    "default_workers", "make_engine", "n_cores",
 ]  # fmt: skip
 
 lazy_face(globals())

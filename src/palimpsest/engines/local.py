@@ -169,7 +169,7 @@ class ProcessStaff(Staff):
         self._context: BaseContext | None = None
         self._gpus = visible_gpus()
         self._is_default = n_workers is None
-        self.n_workers = n_workers or len(self._gpus) or n_cores()
+        self.n_workers = n_workers or default_workers()
 
     def need(self, n_gpus: int) -> None:
         """Check that each worker has so many GPUs for itself.
@@ -264,6 +264,11 @@ def _work(pipe: Connection, start: Start, settings: _Settings) -> None:
             return
         for told in said_of(hand, piece):
             pipe.send(told)
+
+
+def default_workers() -> int:
+    """Return how many workers there are if nobody says: one a GPU, else one a core."""
+    return len(visible_gpus()) or n_cores()
 
 
 def visible_gpus() -> list[str]:
