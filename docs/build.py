@@ -216,11 +216,13 @@ def rosetta_page() -> str:
 def claims_page() -> str:
     """Return the page on the paper's claims with figures, verdicts, rules and sweeps put in."""
     from palimpsest.lab.runs.claims import judge_claims
-    from palimpsest.lab.runs.observer import correlations, observe, observed_table
+    from palimpsest.lab.runs.observer import observe
     from palimpsest.lab.runs.tables import (
         bases_table,
         claims_table,
         compared,
+        correlations,
+        observed_table,
         rules_list,
         summary,
     )

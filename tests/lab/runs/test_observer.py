@@ -9,8 +9,9 @@ import pytest
 from tests.report.lab.factory import fake_lab_results
 
 from palimpsest.errors import UserError
-from palimpsest.lab.runs.observer import Observer, correlations, observe, observed_table
+from palimpsest.lab.runs.observer import Observer, observe
 from palimpsest.lab.runs.sweep import observe_sweep
+from palimpsest.lab.runs.tables import correlations, observed_table
 from palimpsest.records import LabResults, RunFolder
 
 TRUE = Observer(gamma=0.2, discount=0.4, complexity=0.25)

@@ -14,11 +14,15 @@ if TYPE_CHECKING:
         why_not_shipped,
     )
     from palimpsest.lab.runs.config import Config, load_config
-    from palimpsest.lab.runs.observer import correlations, observed_table
     from palimpsest.lab.runs.running import OnStage, estimate_seconds, run
     from palimpsest.lab.runs.sweep import OnJob, judge_sweep, observe_sweep, plot_again, run_sweep
     from palimpsest.lab.runs.sweep_plan import load_sweep
-    from palimpsest.lab.runs.tables import claims_table, rules_list
+    from palimpsest.lab.runs.tables import (
+        claims_table,
+        correlations,
+        observed_table,
+        rules_list,
+    )
 
 __all__ = [
     "Config", "OnJob", "OnStage", "base_in", "claims_table", "correlations", "estimate_seconds",

@@ -22,7 +22,6 @@ from scipy.optimize import least_squares
 from scipy.special import expit
 
 from palimpsest.errors import UserError
-from palimpsest.report import number
 from palimpsest.stats import Array
 
 _KEYS = ("pretrain.n_steps", "problem.n_tasks", "problem.n_dims")
@@ -142,42 +141,6 @@ def fit(models: Models) -> Observer:
     return Observer(float(np.exp(gamma)), float(discount), float(complexity))
 
 
-def observed_table(observed: Observed) -> str:
-    """Return the models' weights beside the observer's as Markdown, a row for each M.
-
-    A cell has ĝ on the M tasks, then what the observer fitted to all expects, then what the one
-    that has not seen this M does; means over seeds.
-    """
-    models = observed.models
-    steps = np.unique(models.n_steps)
-    lines = [
-        "| M | " + " | ".join(f"{int(n):,} steps" for n in steps) + " | new tasks, at the end |",
-        "|---:|" + "---|" * (len(steps) + 1),
-    ]
-    for n_tasks in np.unique(models.n_tasks):
-        cells = [f"{int(n_tasks):,}"]
-        for n_steps in steps:
-            here = (models.n_tasks == n_tasks) & (models.n_steps == n_steps)
-            shown = (models.inside, observed.expected, observed.held_out)
-            cells.append(" / ".join(_mean(column[here]) for column in shown))
-        last = (models.n_tasks == n_tasks) & (models.n_steps == steps[-1])
-        cells.append(_mean(models.outside[last]))
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def correlations(observed: Observed) -> str:
-    """Return the observer and its three correlations as a sentence in Markdown."""
-    gamma, discount, complexity = observed.observer
-    return (
-        f"Observer: γ = {gamma:.3g}, a = {number(discount, 2)}, b = {number(complexity, 2)}. "
-        f"Correlation over {len(observed.expected)} models: {number(observed.inside, 3)} on the M "
-        f"tasks, {number(observed.outside, 3)} on new ones; "
-        f"{number(observed.inside_held_out, 3)} on the M tasks where "
-        "each M is left out of the fit."
-    )
-
-
 def _models(table: Sequence[Mapping[str, Any]]) -> Models:
     names = (*_KEYS, "ridge_disc", "discrete_disc", "g_hat_discrete", "g_hat_base")
     missing = [name for name in names if any(row.get(name) in (None, "") for row in table)]
@@ -201,7 +164,3 @@ def _models(table: Sequence[Mapping[str, Any]]) -> Models:
 
 def _correlation(one: Array, other: Array) -> float:
     return float(np.corrcoef(one, other)[0, 1])
-
-
-def _mean(values: Array) -> str:
-    return number(values.mean(), 2) if len(values) else "–"

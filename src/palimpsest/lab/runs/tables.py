@@ -7,13 +7,16 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from palimpsest.lab.runs.claims import CLAIMS, Claim, Judged
 from palimpsest.lab.runs.measures import MEASURES
+from palimpsest.lab.runs.observer import Observed
 from palimpsest.lab.runs.sweep_plan import Plan, Plot
 from palimpsest.records import RunFolder
 from palimpsest.report import csv_text, number
 from palimpsest.report.lab import sweep_drawing
-from palimpsest.stats import Line, Mean, Point, mean_over_runs
+from palimpsest.stats import Array, Line, Mean, Point, mean_over_runs
 
 Table = list[dict[str, Any]]
 """A row a run: the keys that vary, then the measures."""
@@ -140,6 +143,42 @@ def claims_table(judged: Sequence[Judged]) -> str:
     return "\n".join(lines)
 
 
+def observed_table(observed: Observed) -> str:
+    """Return the models' weights beside the observer's as Markdown, a row for each M.
+
+    A cell has ĝ on the M tasks, then what the observer fitted to all expects, then what the one
+    that has not seen this M does; means over seeds.
+    """
+    models = observed.models
+    steps = np.unique(models.n_steps)
+    lines = [
+        "| M | " + " | ".join(f"{int(n):,} steps" for n in steps) + " | new tasks, at the end |",
+        "|---:|" + "---|" * (len(steps) + 1),
+    ]
+    for n_tasks in np.unique(models.n_tasks):
+        cells = [f"{int(n_tasks):,}"]
+        for n_steps in steps:
+            here = (models.n_tasks == n_tasks) & (models.n_steps == n_steps)
+            shown = (models.inside, observed.expected, observed.held_out)
+            cells.append(" / ".join(_mean_number(column[here]) for column in shown))
+        last = (models.n_tasks == n_tasks) & (models.n_steps == steps[-1])
+        cells.append(_mean_number(models.outside[last]))
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def correlations(observed: Observed) -> str:
+    """Return the observer and its three correlations as a sentence in Markdown."""
+    gamma, discount, complexity = observed.observer
+    return (
+        f"Observer: γ = {gamma:.3g}, a = {number(discount, 2)}, b = {number(complexity, 2)}. "
+        f"Correlation over {len(observed.expected)} models: {number(observed.inside, 3)} on the M "
+        f"tasks, {number(observed.outside, 3)} on new ones; "
+        f"{number(observed.inside_held_out, 3)} on the M tasks where "
+        "each M is left out of the fit."
+    )
+
+
 def bases_table(table: Table) -> str:
     """Return a row a seed of a sweep as Markdown: how far its base has come, and what tuning did.
 
@@ -242,3 +281,7 @@ _LAST = ("seconds", "error")
 def _is_odd(values: Sequence[Any]) -> bool:
     kinds = {type(value) for value in values if value is not None}
     return bool(kinds & {list, dict, tuple}) or len(kinds - {int, float}) > 1 or kinds >= {str, int}
+
+
+def _mean_number(values: Array) -> str:
+    return number(values.mean() if len(values) else None, 2)
