@@ -8,11 +8,12 @@ Run it on an otherwise idle machine:
 The clock stops when a model is less than 1.5 % of what can be learned away from the Bayes mixture
 on D_mix and its α̂ on D_cont has come up to α: α lies in its interval, or α̂ has passed it since the
 last look. (α̂ rises from near 0, and with some seeds it ends a little past α.) Both are looked at
-every 250 steps, on the same 1,024 prompts; the clock stands still meanwhile. The recipe of 0.1.0 is Muon on batches of
-64 whole prompts with a rate that falls linearly over 10,000 steps; the published one, GPT-2 of 12
-layers × 256 with Adam at 1e-4. Either is cut off at --cut-off times ours, and the ratio is then a
-lower bound. Time is the processor's, of one thread, as other work takes less from it. The ratio is
-that of the sums over the seeds, which are not those of any published run.
+every 250 steps, on the same 1,024 prompts; the clock stands still meanwhile. The recipe of 0.1.0
+is Muon on batches of 64 whole prompts with a rate that falls linearly over 10,000 steps; the
+published one, GPT-2 of 12 layers × 256 with Adam at 1e-4. Either is cut off at --cut-off times
+ours, and the ratio is then a lower bound. Time is the processor's, of one thread, as other work
+takes less from it. The ratio is that of the sums over the seeds, which are not those of any
+published run.
 """
 
 from __future__ import annotations
