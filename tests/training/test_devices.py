@@ -66,7 +66,7 @@ def test_two_processes_end_with_the_model_of_one(tmp_path: Path) -> None:
             )
         )
         assert torch.equal(first, second)
-        # Gradients are sums in another order, and Muon rounds them to bfloat16.
+        # Gradients are sums in another order, which Muon makes more of.
         torch.testing.assert_close(first, one, rtol=0.05, atol=0.02)
     assert saved_step(tmp_path / "two/state.safetensors") == TRAINING.n_steps
 

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from palimpsest.training.muon import Muon
+
 OPTIMISERS = ("adamw", "muon")
 
 
@@ -60,7 +62,7 @@ def make_optimisers(
     # Two, as they can take their steps at the same time; each matrix has to do with itself alone.
     for half in (by_muon[::2], by_muon[1::2]):
         if half:
-            muon = torch.optim.Muon(half, lr=muon_learning_rate, weight_decay=weight_decay)
+            muon = Muon(half, lr=muon_learning_rate, weight_decay=weight_decay)
             optimisers.append(Rated(muon, muon_learning_rate))
     if by_adamw:
         groups = [

@@ -438,7 +438,7 @@ plain, compiled = (
     pretrain(PROBLEM, SIZES, replace(TRAINING, compile=compile))(batch.xs, batch.ys)
     for compile in (False, True)
 )
-# Fused kernels round differently, and Muon's bfloat16 makes more of it.
+# Fused kernels round differently, and Muon makes more of it.
 torch.testing.assert_close(plain, compiled, rtol=0.05, atol=0.02)
 """
 
