@@ -23,13 +23,12 @@ def steps(optimiser: torch.optim.Optimizer, weights: list[nn.Parameter], n: int)
 @pytest.mark.parametrize("nesterov", [True, False])
 def test_its_steps_are_those_of_torch_but_for_what_bfloat16_rounds(nesterov: bool) -> None:
     ours, theirs = matrices(0), matrices(0)
-    settings = {"lr": 0.1, "weight_decay": 0.1, "nesterov": nesterov}
-    steps(Muon(ours, **settings), ours, 5)
-    steps(torch.optim.Muon(theirs, **settings), theirs, 5)
-    moved = max(float((a - b).abs().max()) for a, b in zip(ours, matrices(0), strict=True))
-    assert moved > 0.2
+    steps(Muon(ours, lr=0.1, weight_decay=0.1, nesterov=nesterov), ours, 5)
+    steps(torch.optim.Muon(theirs, lr=0.1, weight_decay=0.1, nesterov=nesterov), theirs, 5)
+    moved = [(a - b).detach().abs().max() for a, b in zip(ours, matrices(0), strict=True)]
+    assert max(moved) > 0.4
     for own, peer in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(own, peer, rtol=0, atol=0.03)  # of steps of 0.1
+        torch.testing.assert_close(own, peer, rtol=0, atol=0.05)
 
 
 def test_matrices_of_a_shape_have_nothing_to_do_with_each_other() -> None:
@@ -54,7 +53,7 @@ def test_what_torch_remembers_can_be_carried_on_with_and_the_other_way_round() -
     steps(first, ours, 1)
     steps(second, theirs, 1)
     for own, peer in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(own, peer, rtol=0, atol=0.03)  # of steps of 0.1
+        torch.testing.assert_close(own, peer, rtol=0, atol=0.05)
     second.load_state_dict(first.state_dict())
 
 
