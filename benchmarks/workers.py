@@ -6,7 +6,8 @@
 
 The peer is the same diagnosis by one process on one core. Each runs as a command of its own; its
 time is that from the first answer on, so that starting Python, loading weights and, for Ray,
-starting a cluster are left out. Best on a machine with two idle cores.
+starting a cluster are left out. Best on a machine with two idle cores. What two cores can give at
+the most is measured beside it: two such processes at once, which share nothing but the machine.
 
 Memory is what two processes take together (PSS, which divides pages that several have in common),
 against one, for random Llamas; no clock matters to that.
@@ -59,28 +60,38 @@ if __name__ == "__main__":
 """
 
 
-def seconds(
+def started(
     program: Path, pair: tuple[str, str], suite: str, limit: int, how: str, n: int
-) -> float:
-    """Return the time of a diagnosis from its first answer on."""
+) -> subprocess.Popen[str]:
+    """Start a diagnosis."""
     words = [sys.executable, str(program), *pair, suite, str(limit), how, str(n)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1" if how == "here" else str(n)}
-    done = subprocess.run(words, check=True, capture_output=True, text=True, env=environment)
-    return float(done.stdout.split()[-2])
+    return subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def seconds(running: subprocess.Popen[str]) -> float:
+    """Return the time of a diagnosis from its first answer on."""
+    said, _ = running.communicate()
+    assert running.returncode == 0
+    return float(said.split()[-2])
 
 
 def compare(name: str, pair: tuple[str, str], suite: str, limit: int, engines: list[str]) -> None:
     """Print the ratios of one pair, the ways in turn."""
     ways = [("here", 1), *((engine, n) for engine in engines for n in (1, 2))]
     times: dict[tuple[str, int], list[float]] = {way: [] for way in ways}
+    both: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "program.py"
         program.write_text(PROGRAM)
         for _ in range(N_ROUNDS):
             for way in ways:
-                times[way].append(seconds(program, pair, suite, limit, *way))
+                times[way].append(seconds(started(program, pair, suite, limit, *way)))
+            two = [started(program, pair, suite, limit, "here", 1) for _ in range(2)]
+            both.append(statistics.mean(map(seconds, two)))
     here = statistics.median(times["here", 1])
-    print(f"{name}: here, one core {here:.1f} s")
+    most = 2 * here / statistics.median(both)
+    print(f"{name}: here, one core {here:.1f} s; two at once do {most:.2f} times as much")
     for (engine, n), found in times.items():
         if engine == "here":
             continue
