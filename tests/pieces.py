@@ -38,6 +38,14 @@ def counter() -> Callable[[Any], Iterator[Any]]:
             child.join()
             yield child.exitcode
             return
+        if piece == "slowly":
+            for _ in range(20):
+                time.sleep(0.01)
+                yield "part"
+            return
+        if piece == "when":
+            yield time.monotonic()
+            return
         if piece == "sleep":
             time.sleep(60)
         yield piece

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -83,6 +84,21 @@ def test_whoever_stops_listening_gets_no_event_of_old_pieces(crew: Crew) -> None
         break
     new = crew.submit("new")
     assert {event.piece for event in crew.events()} == {new}
+
+
+def test_no_worker_waits_for_what_the_caller_does_with_the_parts() -> None:
+    with closing(crew_of(make_engine("processes", workers=1))) as crew:
+        crew.submit("slowly")
+        crew.submit("when")
+        seen, begun = [], []
+        for event in crew.events():
+            if event.value == "part":
+                time.sleep(0.1)
+                seen.append(time.monotonic())
+            elif event.kind == "part":
+                begun.append(event.value)
+    assert len(seen) == 20
+    assert begun[0] < seen[8]  # the second piece began when the first was done, after 0.2 s
 
 
 def test_workers_that_never_begin_are_a_mistake_that_says_so() -> None:

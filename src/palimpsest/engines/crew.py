@@ -19,6 +19,9 @@ Hand = Callable[[Any], Iterator[Any]]
 Start = Callable[[], Hand]
 """Makes a worker's hand, once; a function of a module, so that other processes find it."""
 
+_MOST_UNREAD = 1024
+"""Events that are held for the caller; with more of them, workers wait until it has caught up."""
+
 _N_FAILED_STARTS = 3
 """Workers that may end before they are ready, one after the other, until that is an error."""
 
@@ -102,8 +105,8 @@ class Staff(ABC):
         """Return a new worker that is still getting ready; do not wait for it."""
 
     @abstractmethod
-    def listen(self, workers: Sequence[Worker]) -> list[tuple[Worker, Told]]:
-        """Wait until one of the workers has something to say, and return what they say.
+    def listen(self, workers: Sequence[Worker], *, wait: bool) -> list[tuple[Worker, Told]]:
+        """Return what workers say; where they are waited for, one of them at least says something.
 
         What one says stands in its order; nothing comes after the end of a piece.
         """
@@ -206,21 +209,15 @@ class Crew:
         """
         while len(self.places) < self.n_workers:
             self.places.append(Place(self._staff.hire(len(self.places))))
+        unread: deque[Event] = deque()
         try:
-            while self._waiting or any(place.piece is not None for place in self.places):
-                self._deal()
-                listening = [
-                    place for place in self.places if not place.seat or place.piece is not None
-                ]
-                by_worker = {id(place.worker): place for place in listening}
-                heard = self._staff.listen([place.worker for place in listening])
-                events, failure = self._hear_all(
-                    [(by_worker[id(worker)], told) for worker, told in heard]
-                )
-                self._deal()  # before the caller has its time with what came
-                yield from events
+            while self._waiting or unread or any(place.piece is not None for place in self.places):
+                failure = self._catch_up(unread) if len(unread) < _MOST_UNREAD else None
                 if failure is not None:
+                    yield from unread
                     raise failure
+                if unread:
+                    yield unread.popleft()
         finally:
             self._forget()
 
@@ -237,17 +234,25 @@ class Crew:
             if place.seat and place.piece is None and self._waiting:
                 place.begin(*self._waiting.popleft())
 
-    def _hear_all(
-        self, heard: Sequence[tuple[Place, Told]]
-    ) -> tuple[list[Event], Exception | None]:
-        """Return what came of it, and the first failure."""
-        events: list[Event] = []
-        for place, told in heard:
-            try:
-                events += self._hear(place, told)
-            except (UserError, RuntimeError) as error:
-                return events, error
-        return events, None
+    def _catch_up(self, unread: deque[Event]) -> Exception | None:
+        """Add what workers say, give the idle ones new pieces, and return the first failure.
+
+        It is called between any two events, so that no worker waits for what the caller does with
+        the others' answers.
+        """
+        self._deal()
+        places = [place for place in self.places if not place.seat or place.piece is not None]
+        if not places:
+            return None
+        by_worker = {id(place.worker): place for place in places}
+        workers = [place.worker for place in places]
+        try:
+            for worker, told in self._staff.listen(workers, wait=not unread):
+                unread.extend(self._hear(by_worker[id(worker)], told))
+        except (UserError, RuntimeError) as error:
+            return error
+        self._deal()
+        return None
 
     def _hear(self, place: Place, told: Told) -> Iterator[Event]:
         number = self.places.index(place)

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
 from multiprocessing import forkserver
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as ready_of
 from multiprocessing.context import BaseContext
 from typing import Any, NamedTuple
 
@@ -206,10 +207,10 @@ class ProcessStaff(Staff):
         settings = _Settings(gpus, max(1, n_cores() // self.n_workers), dict(os.environ))
         return _Process(self._context, self._start, settings)
 
-    def listen(self, workers: Sequence[Worker]) -> list[tuple[Worker, Told]]:
-        """Wait on the pipes, and take what is in them."""
+    def listen(self, workers: Sequence[Worker], *, wait: bool) -> list[tuple[Worker, Told]]:
+        """Take what is in the pipes."""
         by_pipe = {worker.pipe: worker for worker in workers if isinstance(worker, _Process)}
-        ready = [by_pipe[pipe] for pipe in wait(list(by_pipe))]  # type: ignore[index]
+        ready = [by_pipe[pipe] for pipe in ready_of(list(by_pipe), None if wait else 0)]  # type: ignore[index]
         return [(worker, told) for worker in ready for told in worker.hear_all()]
 
 

@@ -325,11 +325,11 @@ class ActorStaff(Staff):
                 options["scheduling_strategy"] = self._kept_for(place)
             return _Actor(self._ray, self._ray.remote(**options)(_Desk), self._start)
 
-    def listen(self, workers: Sequence[Worker]) -> list[tuple[Worker, Told]]:
-        """Wait for what the actors' calls return."""
+    def listen(self, workers: Sequence[Worker], *, wait: bool) -> list[tuple[Worker, Told]]:
+        """Take what the actors' calls have returned."""
         by_call = {worker.pending: worker for worker in workers if isinstance(worker, _Actor)}
         with _cluster_is_there():
-            ready, _ = self._ray.wait(list(by_call), num_returns=1)
+            ready, _ = self._ray.wait(list(by_call), num_returns=1, timeout=None if wait else 0)
         return [(by_call[call], by_call[call].hear()) for call in ready]
 
     def close(self) -> None:
