@@ -43,6 +43,18 @@ OF_TUNING = (
     "recovery",
 )
 """What is shown of light and heavy tunings."""
+OF_SIZES = (
+    "share_of_mixture",
+    "alpha_base",
+    "g_hat_discrete",
+    "g_hat_mixture",
+    "forgetting",
+    "inference_share",
+    "nearest_minus_farthest_odds",
+    "recovery_scaling",
+    "net_recovery",
+)
+"""What is shown of numbers of tasks and of widths."""
 SHOWN_OF_SWEEPS = {
     "curve": (
         "pretrain.n_steps",
@@ -77,6 +89,8 @@ SHOWN_OF_SWEEPS = {
         None,
         ["share_of_mixture", "forgetting", "net_recovery", "inference_share", "bias_share"],
     ),
+    "n_tasks_long": ("problem.n_tasks", None, [*OF_SIZES]),
+    "width_long": ("model.width", None, [*OF_SIZES]),
     "tuning": ("finetune.n_steps", None, [*OF_TUNING]),
     "new_tuning": ("finetune.n_steps", None, [*OF_TUNING]),
     "ways": (
@@ -99,6 +113,8 @@ JUDGED = ("converged", "long", "small", "quadratic", "fourier", "claims")
 """Sweeps over seeds, by which C1 to C5 are judged."""
 N_TASKS = 4
 """Tasks in the discrete set of the preset `tiny`."""
+AS_THE_PRESET = {"n_tasks_long": ("problem.n_tasks", N_TASKS), "width_long": ("model.width", 64)}
+"""Sweep to its key and what the preset `tiny` has there, which `long` has been run with."""
 N_TUNED = 100
 """Steps of tuning at `tiny`."""
 REGIMES = (
@@ -290,6 +306,10 @@ def sweep_table(name: str) -> list[dict[str, Any]]:
     from palimpsest.lab.runs.tables import read_csv
 
     rows = read_csv((SWEEPS / f"{name}.csv").read_text("utf-8"))
+    if name in AS_THE_PRESET:
+        key, value = AS_THE_PRESET[name]
+        rows += [{**row, key: value} for row in sweep_table("long")]
+        return sorted(rows, key=lambda row: row[key])
     if name == "tuning":  # tuned for as long as the preset says, these bases are in another sweep
         seeds = {row["seed"] for row in rows}
         known = (*sweep_table("beyond"), *sweep_table("long"))

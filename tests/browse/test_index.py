@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from tests.browse.runs import CELLS, OUTCOMES, VIAS, write_run
 from palimpsest.browse import AnswerIndex, Query
 from palimpsest.browse import index as module
 from palimpsest.errors import UserError
-from palimpsest.records import AnswerRow, AnswerStore
+from palimpsest.records import AnswerRow, AnswerStore, Outcome
 
 ROWS: list[AnswerRow] = []
 
@@ -112,6 +113,69 @@ def test_only_the_answers_of_the_newest_finished_run_are_shown(tmp_path: Path) -
     with AnswerStore(tmp_path / "run" / "answers.sqlite") as store:
         store.record_run(newest)
     assert len(AnswerIndex(tmp_path / "run")) == len(newest)
+
+
+TRACE = Path(__file__).parents[2] / "experiments" / "tables" / "trace-rosetta.json"
+
+
+def trace_of(path: Path, *, named: bool) -> list[AnswerRow]:
+    """Write the folder of a trace: a base, a first step that is right as it was, and a bad one."""
+    record = json.loads(TRACE.read_text())
+    first, second = (each["model"]["fingerprint"] for each in record["checkpoints"][:2])
+    plain = [row for row in write_run(path, 8) if row.via == "identity"]
+    of = {
+        role: [row._replace(outcome="right") for row in plain if row.role == role]
+        for role in ("base", "tuned")
+    }
+    outcomes: dict[str, Outcome] = {first: "right", second: "broken"}
+    rows = [
+        row._replace(key=row.key._replace(model=record["base"]["fingerprint"]))
+        for row in of["base"]
+    ]
+    for model, outcome in outcomes.items():
+        rows += [
+            row._replace(key=row.key._replace(model=model), outcome=outcome) for row in of["tuned"]
+        ]
+    with AnswerStore(path / "answers.sqlite") as store:
+        store.add(rows)
+        store.record_run(rows)
+    if named:
+        (path / "trace.json").write_text(TRACE.read_text())
+    return rows
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_tuning_did_is_told_of_each_checkpoint_by_itself(named: bool, tmp_path: Path) -> None:
+    rows = trace_of(tmp_path / "run", named=named)
+    index = AnswerIndex(tmp_path / "run")
+    fingerprints = list(dict.fromkeys(row.key.model for row in rows))
+    names = ["base", "step 20", "step 40"] if named else [each[:12] for each in fingerprints]
+    assert index.names["model"] == names
+    assert [index.model_of(row) for row in rows[::8]] == names
+    flips = {name: set(index.find(Query({"model": name})).flips) for name in names}
+    assert flips == dict(zip(names, [{""}, {""}, {"lost"}], strict=True))
+    assert index.counts()["flip"] == {"lost": 8, "gained": 0}
+
+
+def test_a_trace_of_another_release_leaves_its_models_unnamed(tmp_path: Path) -> None:
+    rows = trace_of(tmp_path / "run", named=False)
+    (tmp_path / "run" / "trace.json").write_text('{"schema": "palimpsest.trace/9"}')
+    assert AnswerIndex(tmp_path / "run").names["model"][0] == rows[0].key.model[:12]
+
+
+def test_examples_of_two_suites_with_one_name_have_nothing_to_do_with_each_other(
+    tmp_path: Path,
+) -> None:
+    plain = [row for row in write_run(tmp_path / "run", 1) if row.via == "identity"]
+    base, tuned = (row._replace(outcome="right") for row in plain)
+    other = [
+        base._replace(key=base.key._replace(suite="other"), outcome="broken"),
+        tuned._replace(key=tuned.key._replace(suite="other")),
+    ]
+    with AnswerStore(tmp_path / "run" / "answers.sqlite") as store:
+        store.add([base, tuned, *other])
+        store.record_run([base, tuned, *other])
+    assert AnswerIndex(tmp_path / "run").find(Query({})).flips == ["", "", "gained", "gained"]
 
 
 @pytest.mark.parametrize("how", ["missing", "foreign", "empty"])

@@ -71,11 +71,11 @@ def create_app(indexes: Sequence[AnswerIndex]) -> Starlette:
             start=_number(asked.get("start"), 0, len(index)),
             n=max(1, _number(asked.get("n"), 50, MOST_A_PAGE)),
         )
-        return _json(_page(index.find(query)))
+        return _json(_page(index, index.find(query)))
 
     async def source(request: Request) -> Response:
         wanted = request.query_params.get("source", "")
-        return _json([[_row(row) for row in each.of_source(wanted)] for each in indexes])
+        return _json([[_row(each, row) for row in each.of_source(wanted)] for each in indexes])
 
     return Starlette(
         routes=[
@@ -115,20 +115,21 @@ def _number(text: str | None, default: int, most: int) -> int:
     return min(max(number, 0), most)
 
 
-def _page(found: Found) -> dict[str, Any]:
+def _page(index: AnswerIndex, found: Found) -> dict[str, Any]:
     rows = zip(found.rows, found.flips, strict=True)
     return {
-        "rows": [{**_row(row), "flip": flip} for row, flip in rows],
+        "rows": [{**_row(index, row), "flip": flip} for row, flip in rows],
         "n": found.n_filtered,
         "next": found.next_start,
         "whole": found.is_whole,
     }
 
 
-def _row(row: AnswerRow) -> dict[str, Any]:
+def _row(index: AnswerIndex, row: AnswerRow) -> dict[str, Any]:
     return {
         "source": row.key.source_id,
         "role": row.role,
+        "model": index.model_of(row),
         "via": row.via,
         "cell": row.cell,
         "language": row.language,

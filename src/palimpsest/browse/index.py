@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,10 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from palimpsest.errors import UserError
-from palimpsest.records import AnswerRow, AnswerStore, RunFolder
+from palimpsest.records import AnswerRow, AnswerStore, Restoration, RunFolder, Trace
 
-FACETS = ("role", "via", "cell", "language", "outcome")
-"""Columns with few values, by which answers are filtered."""
+FACETS = ("role", "model", "via", "cell", "language", "outcome")
+"""Columns with few values, by which answers are filtered; models by what the run calls them."""
+
+_N_OF_UNNAMED = 12
+"""Characters of its fingerprint by which a model is known that the run has no name for."""
 
 FLIPS = ("", "lost", "gained")
 """What tuning did to an answer: nothing, right before and wrong after, or the other way round."""
@@ -71,7 +75,8 @@ class AnswerIndex:
         self._store = AnswerStore(self.folder.answers, read_only=True)
         self.names: dict[str, list[str]] = {}
         """The values of each facet, in the order in which they come."""
-        codes: dict[str, dict[str, int]] = {name: {} for name in (*FACETS, "source_id")}
+        columns_read = (*FACETS, "source_id", "suite")
+        codes: dict[str, dict[str, int]] = {name: {} for name in columns_read}
         columns: dict[str, list[int]] = {name: [] for name in codes}
         places: list[int] = []
         for place, *values in self._store.overview([*codes]):
@@ -86,6 +91,11 @@ class AnswerIndex:
             )
         self._places = np.array(places, dtype=np.int64)
         self._columns = {name: np.array(column, np.int32) for name, column in columns.items()}
+        models = names_of_models(self.folder)
+        self._model_names = {
+            model: models.get(model, model[:_N_OF_UNNAMED]) for model in codes["model"]
+        }
+        codes["model"] = {self._model_names[model]: code for model, code in codes["model"].items()}
         self._codes = codes
         self.names = {name: list(codes[name]) for name in FACETS}
         self._flips = self._flipped()
@@ -96,6 +106,10 @@ class AnswerIndex:
     def close(self) -> None:
         """Close the file."""
         self._store.close()
+
+    def model_of(self, row: AnswerRow) -> str:
+        """Return what the model is called that gave an answer."""
+        return self._model_names.get(row.key.model, row.key.model[:_N_OF_UNNAMED])
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return how many answers have each value of each facet, and of ``flip``."""
@@ -172,22 +186,50 @@ class AnswerIndex:
         return mask
 
     def _flipped(self) -> npt.NDArray[np.int8]:
-        """Return for each answer what tuning did to it, under the same way of asking."""
+        """Return for each answer what tuning did to it, under the same way of asking.
+
+        Where several models are tuned, each has its own; an answer of the base model has then none.
+        """
         flips = np.zeros(len(self), dtype=np.int8)
         roles, right = self._codes["role"], self._codes["outcome"].get("right", -1)
         if not {"base", "tuned"} <= roles.keys():
             return flips
-        n_vias = len(self._codes["via"])
-        question = self._columns["source_id"].astype(np.int64) * n_vias + self._columns["via"]
-        is_right = self._columns["outcome"] == right
-        known = np.full(int(question.max()) + 1, -1, dtype=np.int8)
-        after = known.copy()
-        for role, outcomes in (("base", known), ("tuned", after)):
-            mine = self._columns["role"] == roles[role]
-            outcomes[question[mine]] = is_right[mine]
-        both = (known >= 0) & (after >= 0)
-        of_question = np.zeros(len(known), dtype=np.int8)
-        of_question[both & (known > after)] = FLIPS.index("lost")
-        of_question[both & (known < after)] = FLIPS.index("gained")
-        flips[:] = of_question[question]
+        question = self._columns["source_id"].astype(np.int64)
+        for name in ("via", "suite"):
+            question = question * len(self._codes[name]) + self._columns[name]
+        is_right = (self._columns["outcome"] == right).astype(np.int8)
+        base, tuned = (
+            np.flatnonzero(self._columns["role"] == roles[role]) for role in ("base", "tuned")
+        )
+        before = np.full(int(question.max()) + 1, -1, dtype=np.int8)
+        before[question[base]] = is_right[base]
+        flips[tuned] = _flip(before[question[tuned]], is_right[tuned])
+        if len(np.unique(self._columns["model"][tuned])) == 1:
+            after = np.full(len(before), -1, dtype=np.int8)
+            after[question[tuned]] = is_right[tuned]
+            flips[base] = _flip(is_right[base], after[question[base]])
         return flips
+
+
+def names_of_models(folder: RunFolder) -> dict[str, str]:
+    """Return what the trace or the restoration in a folder calls its models, by fingerprint."""
+    names: dict[str, str] = {}
+    with suppress(UserError, ValueError):  # there is none, or it is of another release
+        trace = Trace.model_validate_json(folder.read_text("trace.json"))
+        names[trace.base.fingerprint] = "base"
+        names |= {each.model.fingerprint: f"step {each.step}" for each in trace.checkpoints}
+    with suppress(UserError, ValueError):
+        found = Restoration.model_validate_json(folder.read_text("restore.json"))
+        members = (point for point in found.points if point.kind != "prompting")
+        names |= {point.fingerprint: point.name for point in members}
+    return names
+
+
+def _flip(before: npt.NDArray[np.int8], after: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
+    """Return which of :data:`FLIPS` it is; −1 is an answer that there is none of."""
+    both = (before >= 0) & (after >= 0)
+    lost, gained = FLIPS.index("lost"), FLIPS.index("gained")
+    found: npt.NDArray[np.int8] = np.select(
+        [both & (before > after), both & (before < after)], [lost, gained]
+    ).astype(np.int8)
+    return found

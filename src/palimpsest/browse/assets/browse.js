@@ -1,6 +1,6 @@
 "use strict";
 
-const FACETS = ["run", "role", "via", "cell", "language", "outcome", "flip"];
+const FACETS = ["run", "role", "model", "via", "cell", "language", "outcome", "flip"];
 const WORDS = { flip: "tuning", via: "asked", text: "text", source: "example" };
 const N = 50;
 let runs = [];
@@ -51,11 +51,22 @@ function choices(name) {
   return [["", "all"], ...counts.map(([value, n]) => [value, `${value} (${n.toLocaleString("en")})`])];
 }
 
+// A trace or a restoration has more than one tuned model; else the role says which it is.
+function hasSeveral(run = Number(state().run || 0)) {
+  const counts = (runs[run] || runs[0]).counts;
+  return Object.keys(counts.model).length > Object.keys(counts.role).length;
+}
+
+function who(row, run) {
+  return hasSeveral(run) && row.model !== row.role ? `${row.role} (${row.model})` : row.role;
+}
+
 function drawFilters() {
   const now = state();
   byId("filters").replaceChildren();
   for (const name of FACETS) {
     if (name === "run" && runs.length < 2) continue;
+    if (name === "model" && !hasSeveral() && !now.model) continue;
     const select = element("select");
     for (const [value, text] of choices(name)) {
       const option = element("option", text);
@@ -81,7 +92,7 @@ function card(row) {
   const line = element("div");
   line.append(element("span", row.outcome, `outcome ${row.outcome}`));
   if (row.flip) line.append(" ", element("span", `(${row.flip} by tuning)`, "flip"));
-  line.append(" ", element("span", `${row.role}, ${row.via}, ${row.cell}, ${row.source}`, "about"));
+  line.append(" ", element("span", `${who(row)}, ${row.via}, ${row.cell}, ${row.source}`, "about"));
   item.append(line, element("pre", row.prompt), element("pre", `→ ${row.answer}`));
   if (row.flags) item.append(element("p", row.flags, "about"));
   return item;
@@ -149,7 +160,7 @@ async function open(source) {
   const parts = all.flatMap((rows, run) => rows.map((row) => {
     const part = element("section");
     const where = runs.length > 1 ? `${runs[run].name}: ` : "";
-    part.append(element("h3", `${where}${row.role}, ${row.via}`));
+    part.append(element("h3", `${where}${who(row, run)}, ${row.via}`));
     part.append(element("span", row.outcome, `outcome ${row.outcome}`));
     part.append(element("pre", row.prompt), element("pre", `→ ${row.raw}`));
     if (row.answer !== row.raw) part.append(element("pre", `inverted: ${row.answer}`));
