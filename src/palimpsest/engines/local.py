@@ -166,8 +166,8 @@ class ProcessStaff(Staff):
         self, start: Start, n_workers: int | None = None, preload: Sequence[str] = ()
     ) -> None:
         self._start = start
-        self._preload = ["torch", start.__module__, *preload]
-        self._context: BaseContext | None = None
+        # Its server imports, which takes seconds, while whoever hires has other things to do.
+        self._context = _context(["torch", start.__module__, *preload])
         self._gpus = visible_gpus()
         self._is_default = n_workers is None
         self.n_workers = n_workers or default_workers()
@@ -201,8 +201,6 @@ class ProcessStaff(Staff):
 
     def hire(self, place: int) -> Worker:
         """Start a process."""
-        if self._context is None:
-            self._context = _context(self._preload)
         gpus = gpus_of(place, self.n_workers, self._gpus)
         settings = _Settings(gpus, max(1, n_cores() // self.n_workers), dict(os.environ))
         return _Process(self._context, self._start, settings)
