@@ -54,7 +54,7 @@ OF_SIZES = (
     "recovery_scaling",
     "net_recovery",
 )
-"""What is shown of numbers of tasks."""
+"""What is shown of numbers of tasks and of widths."""
 SHOWN_OF_SWEEPS = {
     "curve": (
         "pretrain.n_steps",
@@ -90,6 +90,7 @@ SHOWN_OF_SWEEPS = {
         ["share_of_mixture", "forgetting", "net_recovery", "inference_share", "bias_share"],
     ),
     "n_tasks_long": ("problem.n_tasks", None, [*OF_SIZES]),
+    "width_long": ("model.width", None, [*OF_SIZES]),
     "tuning": ("finetune.n_steps", None, [*OF_TUNING]),
     "new_tuning": ("finetune.n_steps", None, [*OF_TUNING]),
     "ways": (
@@ -112,7 +113,7 @@ JUDGED = ("converged", "long", "small", "quadratic", "fourier", "claims")
 """Sweeps over seeds, by which C1 to C5 are judged."""
 N_TASKS = 4
 """Tasks in the discrete set of the preset `tiny`."""
-AS_THE_PRESET = {"n_tasks_long": ("problem.n_tasks", N_TASKS)}
+AS_THE_PRESET = {"n_tasks_long": ("problem.n_tasks", N_TASKS), "width_long": ("model.width", 64)}
 """Sweep to its key and what the preset `tiny` has there, which `long` has been run with."""
 N_TUNED = 100
 """Steps of tuning at `tiny`."""
