@@ -56,10 +56,15 @@ def machine() -> Machine:
 
 
 def at_best(run: Callable[[], object], on: Machine) -> float:
-    """Return the seconds that a call takes at best; it is made once, on this thread, untimed."""
+    """Return the seconds that a call takes at best; it is made once, untimed."""
     counted = _Counted(on)
-    with counted:
-        run()
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # else it might give parts to threads, where nothing is counted
+    try:
+        with counted:
+            run()
+    finally:
+        torch.set_num_threads(n_threads)
     return counted.seconds
 
 
