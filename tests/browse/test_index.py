@@ -163,6 +163,17 @@ def test_a_trace_of_another_release_leaves_its_models_unnamed(tmp_path: Path) ->
     assert AnswerIndex(tmp_path / "run").names["model"][0] == rows[0].key.model[:12]
 
 
+def test_models_that_would_have_one_name_are_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = trace_of(tmp_path / "run", named=False)
+    fingerprints = list(dict.fromkeys(row.key.model for row in rows))
+    monkeypatch.setattr(module, "names_of_models", lambda _: dict.fromkeys(fingerprints, "base"))
+    index = AnswerIndex(tmp_path / "run")
+    names = ["base", *(f"base ({each})" for each in fingerprints[1:])]
+    assert index.counts()["model"] == dict.fromkeys(names, 8)
+
+
 def test_examples_of_two_suites_with_one_name_have_nothing_to_do_with_each_other(
     tmp_path: Path,
 ) -> None:

@@ -13,7 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from palimpsest.errors import UserError
-from palimpsest.records import AnswerRow, AnswerStore, Restoration, RunFolder, Trace
+from palimpsest.records import (
+    RESTORATION_FILE,
+    TRACE_FILE,
+    AnswerRow,
+    AnswerStore,
+    Restoration,
+    RunFolder,
+    Trace,
+)
 
 FACETS = ("role", "model", "via", "cell", "language", "outcome")
 """Columns with few values, by which answers are filtered; models by what the run calls them."""
@@ -91,10 +99,12 @@ class AnswerIndex:
             )
         self._places = np.array(places, dtype=np.int64)
         self._columns = {name: np.array(column, np.int32) for name, column in columns.items()}
-        models = names_of_models(self.folder)
-        self._model_names = {
-            model: models.get(model, model[:_N_OF_UNNAMED]) for model in codes["model"]
-        }
+        named = names_of_models(self.folder)
+        self._model_names: dict[str, str] = {}
+        for model in codes["model"]:
+            name = named.get(model, model[:_N_OF_UNNAMED])
+            is_taken = name in self._model_names.values()
+            self._model_names[model] = f"{name} ({model})" if is_taken else name
         codes["model"] = {self._model_names[model]: code for model, code in codes["model"].items()}
         self._codes = codes
         self.names = {name: list(codes[name]) for name in FACETS}
@@ -109,7 +119,7 @@ class AnswerIndex:
 
     def model_of(self, row: AnswerRow) -> str:
         """Return what the model is called that gave an answer."""
-        return self._model_names.get(row.key.model, row.key.model[:_N_OF_UNNAMED])
+        return self._model_names[row.key.model]
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return how many answers have each value of each facet, and of ``flip``."""
@@ -215,11 +225,11 @@ def names_of_models(folder: RunFolder) -> dict[str, str]:
     """Return what the trace or the restoration in a folder calls its models, by fingerprint."""
     names: dict[str, str] = {}
     with suppress(UserError, ValueError):  # there is none, or it is of another release
-        trace = Trace.model_validate_json(folder.read_text("trace.json"))
+        trace = Trace.model_validate_json(folder.read_text(TRACE_FILE))
         names[trace.base.fingerprint] = "base"
         names |= {each.model.fingerprint: f"step {each.step}" for each in trace.checkpoints}
     with suppress(UserError, ValueError):
-        found = Restoration.model_validate_json(folder.read_text("restore.json"))
+        found = Restoration.model_validate_json(folder.read_text(RESTORATION_FILE))
         members = (point for point in found.points if point.kind != "prompting")
         names |= {point.fingerprint: point.name for point in members}
     return names

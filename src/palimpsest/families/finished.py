@@ -8,11 +8,8 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from palimpsest.errors import UserError
-from palimpsest.records import Restoration, RunFolder, Trace
+from palimpsest.records import RESTORATION_FILE, TRACE_FILE, Restoration, RunFolder, Trace
 from palimpsest.report import write_restoration, write_trace
-
-TRACE_FILE = "trace.json"
-RESTORATION_FILE = "restore.json"
 
 Schema = TypeVar("Schema", bound=BaseModel)
 

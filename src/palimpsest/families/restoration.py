@@ -12,7 +12,6 @@ from typing import Any, Literal, Protocol
 from palimpsest.errors import UserError
 from palimpsest.families.choice import choose, compare_cures
 from palimpsest.families.family import Family
-from palimpsest.families.finished import RESTORATION_FILE
 from palimpsest.families.front import BASE, TUNED, Candidate, Evidence
 from palimpsest.families.healing import HealingRecipe
 from palimpsest.families.member import Member
@@ -39,7 +38,15 @@ from palimpsest.judging import (
 )
 from palimpsest.lm.models import LanguageModel
 from palimpsest.lm.suites import Suite, load_suite
-from palimpsest.records import THRESHOLDS, AnswerRow, Estimate, Plain, Restoration, score_of
+from palimpsest.records import (
+    RESTORATION_FILE,
+    THRESHOLDS,
+    AnswerRow,
+    Estimate,
+    Plain,
+    Restoration,
+    score_of,
+)
 from palimpsest.report import percent, write_restoration
 from palimpsest.stats import in_first_half
 

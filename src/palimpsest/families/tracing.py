@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from palimpsest.errors import UserError
-from palimpsest.families.finished import TRACE_FILE
 from palimpsest.families.steps import Step, find_steps, has_ended, output_folder
 from palimpsest.families.target import Target, load_target
 from palimpsest.families.training_curve import AskedCheckpoint, traced
@@ -35,6 +34,7 @@ from palimpsest.lm.models import LanguageModel, load_model
 from palimpsest.lm.suites import Suite, default_suite, load_suite
 from palimpsest.records import (
     THRESHOLDS,
+    TRACE_FILE,
     StoredAnswers,
     Trace,
     columns_of,

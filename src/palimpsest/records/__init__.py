@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     )
     from palimpsest.records.failures import explained
     from palimpsest.records.families import (
+        RESTORATION_FILE,
+        TRACE_FILE,
         AccuracyCurve,
         CellFigures,
         Choice,
@@ -98,10 +100,11 @@ if TYPE_CHECKING:
     from palimpsest.records.thresholds import THRESHOLDS
 
 __all__ = [
-    "ATTEMPTED", "CUT", "FILE_NAME", "IN_ANSWER", "THRESHOLDS", "AccuracyCurve", "Agreement",
-    "AnswerKey", "AnswerRow", "AnswerStore", "Arm", "Assumed", "Best", "ByPosition", "Cell",
-    "CellFigures", "CellRounds", "Check", "Choice", "Closeness", "Conjugated", "ConjugationResult",
-    "CrewRecord", "Cure", "Decile", "Drawn", "Estimate", "EvaluationPlan", "FloorCell",
+    "ATTEMPTED", "CUT", "FILE_NAME", "IN_ANSWER", "RESTORATION_FILE", "THRESHOLDS", "TRACE_FILE",
+    "AccuracyCurve", "Agreement", "AnswerKey", "AnswerRow", "AnswerStore", "Arm", "Assumed",
+    "Best", "ByPosition", "Cell", "CellFigures", "CellRounds", "Check", "Choice", "Closeness",
+    "Conjugated", "ConjugationResult", "CrewRecord", "Cure", "Decile", "Drawn", "Estimate",
+    "EvaluationPlan", "FloorCell",
     "FrontPoint", "Guessing", "Half", "History", "HistoryChange", "HistoryFigures", "HistoryRun",
     "InferenceArm", "InferenceResult", "Interval", "LabProvenance", "LabResults", "Looked",
     "Losses", "Measurement", "MeasurementLog", "ModelInfo", "Needed", "Noise", "Oracle", "Outcome",

@@ -29,6 +29,10 @@ from palimpsest.records.results import (
 TRACE: Final = "palimpsest.trace/1"
 RESTORATION: Final = "palimpsest.restore/1"
 
+TRACE_FILE = "trace.json"
+RESTORATION_FILE = "restore.json"
+"""Where a run folder has them."""
+
 Unit = Literal["accuracy", "bits a byte"]
 
 
