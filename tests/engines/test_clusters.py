@@ -8,7 +8,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from tests.pieces import gpu_teller
+from tests.pieces import counter, gpu_teller
 from tests.ray_clusters import local_cluster
 
 from palimpsest.engines import make_engine, n_cores
@@ -66,6 +66,34 @@ def test_a_cluster_that_goes_is_told_and_its_workers_are_not_waited_for() -> Non
     with pytest.raises(UserError, match=r"does not answer any more: .*down\.\n.*continues"):
         list(crew.events())
     crew.close()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # Ray's own, of several kinds
+def test_workers_for_whom_a_cluster_has_no_place_are_told_of_once_and_the_others_work(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("ray", reason="needs the package ray")
+    ended = set()
+    with local_cluster({"num_cpus": 1}) as cluster:
+        engine: Any = make_engine("ray", workers=2, address=cluster.address)
+        crew = engine.crew(counter)
+        try:
+            for piece in ("a", "slowly", "b"):
+                crew.submit(piece)
+            for event in crew.events():
+                if event.kind == "done":
+                    ended.add(event.piece)
+                    monkeypatch.setattr("palimpsest.engines.ray_cluster._PLACE_SECONDS", 1.0)
+                    time.sleep(1.0)
+        finally:
+            crew.close()
+            engine.close()
+    assert ended == {0, 1, 2}
+    [told] = [record.getMessage() for record in caplog.records if "not begun" in record.message]
+    assert told.startswith("1 of 2 workers have not begun after 1 s.")
+    assert "has 0 cores and 0 GPUs free" in told
+    assert "the others work meanwhile" in told
 
 
 @pytest.mark.slow

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import socket
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -31,6 +33,11 @@ _CLIENT_PORT = 10001
 """How an address begins that is Ray's client's, and where a head listens for it by default."""
 
 _KNOCK_SECONDS = 10.0
+
+_LOG = logging.getLogger("palimpsest.engines")
+
+_PLACE_SECONDS = 30.0
+"""How long a worker may wait for a place in the cluster before that is told."""
 
 _N_AHEAD = 3
 """Calls that an actor has at a time: it never waits for the way there and back."""
@@ -217,6 +224,8 @@ class _Actor(Worker):
         self._ray = ray
         self._actor = remote.remote(start)
         self._calls = deque([self._actor.begin.remote()])
+        self.since: float | None = time.monotonic()
+        """When it was hired; ``None`` once it is ready."""
 
     @property
     def pending(self) -> Any:
@@ -238,6 +247,7 @@ class _Actor(Worker):
             return _of_error(error)
         if told.kind == "part":
             self._calls.append(self._actor.go_on.remote())
+        self.since = None
         return told
 
     def kill(self) -> None:
@@ -296,6 +306,7 @@ class ActorStaff(Staff):
         self._is_default = n_workers is None
         self.n_workers = n_workers or int(resources.get("GPU", 0) or resources["CPU"])
         self._groups: dict[int, Any] = {}
+        self._has_told = False
         n_gpus = resources.get("GPU", 0) / self.n_workers
         self._n_gpus = int(n_gpus) or n_gpus
 
@@ -328,8 +339,14 @@ class ActorStaff(Staff):
     def listen(self, workers: Sequence[Worker], *, wait: bool) -> list[tuple[Worker, Told]]:
         """Take what the actors' calls have returned."""
         by_call = {worker.pending: worker for worker in workers if isinstance(worker, _Actor)}
+        ready: list[Any] = []
         with _cluster_is_there():
-            ready, _ = self._ray.wait(list(by_call), num_returns=1, timeout=None if wait else 0)
+            while not ready:
+                self._tell_of_those_without_a_place(list(by_call.values()))
+                seconds = _PLACE_SECONDS if wait else 0
+                ready, _ = self._ray.wait(list(by_call), num_returns=1, timeout=seconds)
+                if not wait:
+                    break
         return [(by_call[call], by_call[call].hear()) for call in ready]
 
     def close(self) -> None:
@@ -338,6 +355,27 @@ class ActorStaff(Staff):
             for group in self._groups.values():
                 self._ray.util.remove_placement_group(group)
         self._groups.clear()
+
+    def _tell_of_those_without_a_place(self, workers: Sequence[_Actor]) -> None:
+        """Say once that workers have been waiting; a cluster may grow, so that it is no error."""
+        latest = time.monotonic() - _PLACE_SECONDS
+        n_waiting = sum(each.since is not None and each.since <= latest for each in workers)
+        if self._has_told or not n_waiting:
+            return
+        self._has_told = True
+        free = self._ray.available_resources()
+        _LOG.warning(
+            "%d of %d workers have not begun after %.0f s. Each takes 1 core and %g GPUs of the "
+            "Ray cluster, which has %g cores and %g GPUs free. They are waited for%s; see: ray "
+            "status",
+            n_waiting,
+            self.n_workers,
+            _PLACE_SECONDS,
+            self._n_gpus,
+            free.get("CPU", 0),
+            free.get("GPU", 0),
+            "" if n_waiting == self.n_workers else ", and the others work meanwhile",
+        )
 
     def _kept_for(self, place: int) -> Any:
         """Return the strategy that puts an actor where the GPUs of its place are."""
