@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -30,26 +31,30 @@ def test_sittings_add_up_and_one_that_asks_nothing_is_none(tmp_path: Path) -> No
     assert told(folder) == pytest.approx([100, 40], abs=5)
 
 
-def test_a_killed_sitting_lasts_until_its_last_answer(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ahead", [-86_400.0, 0.0, 86_400.0])
+def test_a_killed_sitting_lasts_until_its_last_answer_by_the_clock_of_the_disk(
+    tmp_path: Path, ahead: float
+) -> None:
     folder = RunFolder.create(tmp_path / "run")
-    began = 1_700_000_000.0
-    folder.write_json("sittings.json", {"seconds": [5.0], "began": began})
+    folder.write_json("sittings.json", {"seconds": [5.0], "goes_on": True})
     folder.answers.write_bytes(b"")
+    began = time.time() + ahead
+    os.utime(folder.path / "sittings.json", (began, began))
     os.utime(folder.answers, (began + 30, began + 30))
     with sit_down(folder) as sittings:
-        assert sittings.earlier == [5.0, 30.0]
+        assert sittings.earlier == pytest.approx([5.0, 30.0])
 
 
 def test_one_that_was_killed_before_its_first_answer_took_no_time(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path / "run")
     folder.answers.write_bytes(b"")
     os.utime(folder.answers, (1000, 1000))
-    folder.write_json("sittings.json", {"seconds": [], "began": 2000.0})
+    folder.write_json("sittings.json", {"seconds": [], "goes_on": True})
     with sit_down(folder) as sittings:
         assert sittings.earlier == []
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"seconds": "many", "began": null}'])
+@pytest.mark.parametrize("content", ["", "[]", '{"seconds": "many", "goes_on": false}'])
 def test_a_damaged_file_is_none(tmp_path: Path, content: str) -> None:
     folder = RunFolder.create(tmp_path / "run")
     folder.write_text("sittings.json", content)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from palimpsest.errors import UserError
 from palimpsest.records.run_folder import RunFolder
@@ -20,15 +21,15 @@ class Sittings:
 
     earlier: list[float]
     """Seconds of those that are over."""
-    began: float = field(default_factory=time.time)
-    """Seconds since 1970."""
+    began: float = field(default_factory=time.monotonic)
+    """By a clock that nobody sets."""
     n_new: int = 0
     """Answers that this one brought; without any, its time is nobody's."""
 
     @property
     def all(self) -> list[float]:
         """Seconds of each, this one so far."""
-        return [*self.earlier, *([max(0.0, time.time() - self.began)] if self.n_new else [])]
+        return [*self.earlier, *([time.monotonic() - self.began] if self.n_new else [])]
 
 
 @contextmanager
@@ -36,37 +37,39 @@ def sit_down(folder: RunFolder) -> Iterator[Sittings]:
     """Note that a call begins to work in a run's folder, and at the end how long it took.
 
     Of a call that was killed, the last answer that it wrote says how long it went on; so this is to
-    be entered before the answers are opened.
+    be entered before the answers are opened. Both times are then the disk's, whose clock may differ
+    from this machine's.
     """
     sittings = Sittings(_earlier(folder))
-    _write(folder, sittings.earlier, sittings.began)
+    _write(folder, sittings.earlier, goes_on=True)
     try:
         yield sittings
     finally:
         with suppress(Exception):  # a full disk has been told by whoever met it first
-            _write(folder, sittings.all, None)
+            _write(folder, sittings.all, goes_on=False)
 
 
-def _write(folder: RunFolder, seconds: list[float], began: float | None) -> None:
-    folder.write_json(_FILE, {"seconds": [round(each, 3) for each in seconds], "began": began})
+def _write(folder: RunFolder, seconds: list[float], *, goes_on: bool) -> None:
+    folder.write_json(_FILE, {"seconds": [round(each, 3) for each in seconds], "goes_on": goes_on})
 
 
 def _earlier(folder: RunFolder) -> list[float]:
     try:
         told = json.loads(folder.read_text(_FILE))
         seconds = [float(each) for each in told["seconds"]]
-        began = None if told["began"] is None else float(told["began"])
+        goes_on = bool(told.get("goes_on"))
     except (UserError, ValueError, KeyError, TypeError):
         return []
-    if began is not None:
-        seconds += [each] if (each := _last_answer(folder) - began) > 0 else []
-    return seconds
+    answers = folder.answers
+    written = _changed(answers, answers.with_name(f"{answers.name}-wal"))
+    killed_after = written - _changed(folder.path / _FILE)
+    return [*seconds, killed_after] if goes_on and killed_after > 0 else seconds
 
 
-def _last_answer(folder: RunFolder) -> float:
-    """Return when the answers were last written to; seconds since 1970."""
+def _changed(*paths: Path) -> float:
+    """Return when files were last written to by the disk's clock, those that are there; or 0."""
     found = 0.0
-    for path in (folder.answers, folder.answers.with_name(f"{folder.answers.name}-wal")):
+    for path in paths:
         with suppress(OSError):
             found = max(found, path.stat().st_mtime)
     return found
