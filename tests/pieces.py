@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -52,6 +54,22 @@ def counter() -> Callable[[Any], Iterator[Any]]:
         yield os.getpid(), n_pieces
 
     return hand
+
+
+def keeper() -> Callable[[Any], Iterator[Any]]:
+    """A hand that starts a process of its own, says its number, and keeps it."""
+
+    def hand(piece: Any) -> Iterator[Any]:
+        yield subprocess.Popen([sys.executable, "-c", "import time; time.sleep(90)"]).pid
+
+    return hand
+
+
+def die_at_one(number: int) -> bytes:
+    """Be killed at 1; else return the number, as text."""
+    if number == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return str(number).encode()
 
 
 def gpu_teller() -> Callable[[Any], Iterator[Any]]:

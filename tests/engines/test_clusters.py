@@ -51,6 +51,9 @@ class LostRay:
     def cluster_resources(self) -> dict[str, float]:
         return {"CPU": 2}
 
+    def nodes(self) -> list[dict[str, Any]]:
+        return []
+
     def remote(self, **_: Any) -> Any:
         return lambda _: Mock()
 

@@ -3,14 +3,15 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.pieces import counter, stillborn
+from tests.pieces import counter, keeper, stillborn
 
-from palimpsest.engines.crew import Crew
+from palimpsest.engines.crew import Crew, Seat, Staff, Told, Worker
 from palimpsest.engines.engine import Engine, make_engine
 from palimpsest.errors import UserError
 
@@ -127,3 +128,78 @@ def test_actors_of_ray_do_the_same() -> None:
             test_whoever_stops_listening_gets_no_event_of_old_pieces(crew)
     finally:
         engine.close()
+
+
+class Late(Worker):
+    """One of two workers, of whom the second is ready when the first has failed at a piece."""
+
+    def __init__(self) -> None:
+        self.says = [Told("ready", Seat("here", 1))]
+        self.n_given = 0
+
+    def give(self, piece: Any) -> None:
+        self.n_given += 1
+        if piece == "mistake":
+            self.says = [Told("failed", UserError("It is wrong."))]
+        else:
+            self.says = [Told("part", piece), Told("done")]
+
+    def kill(self) -> None:
+        self.says = []
+
+
+class Pair(Staff):
+    is_here = True
+    n_workers = 2
+
+    def __init__(self) -> None:
+        self.hired: list[Late] = []
+
+    def need(self, n_gpus: int) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def hire(self, place: int) -> Worker:
+        self.hired.append(Late())
+        return self.hired[-1]
+
+    def listen(self, workers: Sequence[Worker], *, wait: bool) -> list[tuple[Worker, Told]]:
+        first, second = self.hired[:2]
+        heard: list[tuple[Worker, Told]] = []
+        for worker in workers:
+            if isinstance(worker, Late) and (worker is not second or first.n_given):
+                heard += [(worker, told) for told in worker.says]
+                worker.says = []
+        return heard
+
+
+def test_what_others_say_beside_a_mistake_is_heard() -> None:
+    staff = Pair()
+    crew = Crew(staff)
+    crew.submit("mistake")
+    with pytest.raises(UserError, match="It is wrong"):
+        list(crew.events())
+    for number in range(10):
+        crew.submit(number)
+    assert sum(event.kind == "part" for event in crew.events()) == 10
+    assert staff.hired[1].n_given == 5
+
+
+@pytest.mark.slow
+def test_what_a_worker_has_started_ends_with_it() -> None:
+    crew = crew_of(make_engine("processes", workers=1), keeper)
+    crew.submit("anything")
+    [child] = [event.value for event in crew.events() if event.kind == "part"]
+    os.kill(child, 0)
+    crew.close()
+    for _ in range(100):
+        if not Path(f"/proc/{child}").exists() or is_zombie(child):
+            return
+        time.sleep(0.05)
+    pytest.fail("it lives on")
+
+
+def is_zombie(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"

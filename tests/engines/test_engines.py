@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.pieces import double
+from tests.pieces import die_at_one, double
 
 from palimpsest.engines.engine import ENGINES, Done, Engine, make_engine
 from palimpsest.errors import UserError
@@ -23,6 +23,21 @@ def _check(engine: Engine) -> None:
 @pytest.mark.parametrize("name", [name for name in ENGINES if name != "ray"])
 def test_every_engine_does_each_piece_once_and_a_mistake_ends_no_other(name: str) -> None:
     _check(make_engine(name, workers=2))
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_ends_its_own_piece_alone() -> None:
+    done = {
+        each.number: (each.result, each.error)
+        for each in make_engine("processes", workers=2).map(
+            die_at_one, [(number,) for number in range(5)]
+        )
+    }
+    assert {number: done[number] for number in (0, 2, 3, 4)} == {
+        number: (str(number).encode(), "") for number in (0, 2, 3, 4)
+    }
+    assert done[1][0] == b""
+    assert "its process ended" in done[1][1]
 
 
 @pytest.mark.slow

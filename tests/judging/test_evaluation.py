@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -500,3 +501,65 @@ def test_two_examples_of_one_name_are_refused(store: AnswerStore) -> None:
     suite = replace(SUITE, examples=(SUITE.examples[0], SUITE.examples[0]))
     with pytest.raises(UserError, match="the example '1' twice in 'en'"):
         evaluate(Recorder(), suite, vias("identity"), store=store, role="base")
+
+
+class Batches(ScriptedModel):
+    """Answers half of the prompts at once, and the others only when those are in the file."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(str, fingerprint="batches")
+        self._file = file
+
+    def generate(
+        self, prompts: Sequence[Prompt], **options: Any
+    ) -> Iterator[tuple[int, Generation]]:
+        half = len(prompts) // 2
+        for index, answer in super().generate(prompts, **options):
+            if index == half:
+                self._wait_for(half)
+            yield index, answer
+
+    def _wait_for(self, n_answers: int) -> None:
+        end = time.monotonic() + 10
+        while True:
+            with AnswerStore(self._file, read_only=True) as store:
+                if len(store) == n_answers:
+                    return
+            assert time.monotonic() < end, "answers wait for the next one"
+            time.sleep(0.01)
+
+
+def test_answers_are_in_the_file_while_the_model_works_at_the_next(tmp_path: Path) -> None:
+    examples = [an_example(f"{n}", f"Say {n}", "Say", "no") for n in range(64)]
+    suite = Suite(name="batches", examples=tuple(examples))
+    file = tmp_path / "answers.sqlite"
+    with AnswerStore(file) as store:
+        via = parse_via("identity", suite)
+        rows = evaluate(Batches(file), suite, [via], store=store, role="base")
+    assert len(rows) == 64
+
+
+def test_a_disk_that_is_full_meanwhile_is_told_with_the_next_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examples = [an_example(f"{n}", f"Say {n}", "Say", "no") for n in range(4)]
+    suite = Suite(name="full", examples=tuple(examples))
+
+    def slowly(prompt: Prompt) -> str:
+        if str(prompt).endswith("3"):
+            time.sleep(0.2)
+        return str(prompt)
+
+    with AnswerStore(tmp_path / "answers.sqlite") as store:
+        written: list[int] = []
+
+        def add(rows: Iterable[AnswerRow]) -> None:
+            if written:
+                raise UserError("The disk is full.")
+            written.append(len(list(rows)))
+
+        monkeypatch.setattr(store, "add", add)
+        model = ScriptedModel(slowly, fingerprint="slow")
+        with pytest.raises(UserError, match="disk is full"):
+            evaluate(model, suite, [parse_via("identity", suite)], store=store, role="base")
+    assert written == [1]

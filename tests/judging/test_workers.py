@@ -83,6 +83,40 @@ def test_pieces_hold_every_prompt_once_and_never_grow(lengths: list[int], n_work
     assert in_order == sorted(lengths, reverse=True)
 
 
+class FileModel(ScriptedModel):
+    """Says what stands in a file, which is its fingerprint, too."""
+
+    def __init__(self, path: str) -> None:
+        says = Path(path).read_text(encoding="utf-8")
+        super().__init__(lambda _: f" {says}", name=path, fingerprint=says)
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(FileModel, (self.spec,))
+
+
+def test_a_worker_answers_with_no_other_model_than_the_one_that_is_asked(tmp_path: Path) -> None:
+    file = tmp_path / "model"
+
+    def said(model: LanguageModel) -> str:
+        return next(model.generate(["?"], max_new_tokens=1))[1].text
+
+    with Workers(make_engine("processes", workers=1)) as workers:
+        for written in ("old", "new"):
+            file.write_text(written, encoding="utf-8")
+            model = workers.hold(FileModel(str(file)))
+            assert said(model) == f" {written}"
+        file.write_text("other", encoding="utf-8")
+        again = workers.hold(ScriptedModel(str))
+        assert said(again) == "?"
+        file.write_text("asked", encoding="utf-8")
+        model = workers.hold(FileModel(str(file)))
+        file.write_text("another", encoding="utf-8")
+        for _ in range(2):
+            with pytest.raises(UserError, match=r"fingerprint is another, expected asked"):
+                said(model)
+
+
 def test_rows_are_those_of_one_process_though_workers_are_killed(tmp_path: Path) -> None:
     suite = suite_of(["word"] * 120)
     (tmp_path / "one").mkdir()
@@ -206,7 +240,10 @@ def test_likelihoods_of_such_a_prompt_are_no_numbers(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_workers_that_die_of_everything_are_a_mistake(tmp_path: Path) -> None:
+def test_workers_that_die_of_all_they_are_asked_are_a_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("palimpsest.judging.workers._MOST_SET_ASIDE", 3)
     with (
         held(MortalModel(str(tmp_path)), 1) as model,
         pytest.raises(UserError, match=r"died one after the other.*exit code -9"),

@@ -192,9 +192,10 @@ class Crew:
                 place.worker.kill()
             self.places.clear()
 
-    def submit(self, piece: Any) -> int:
-        """Put a piece at the end of the queue and return its number."""
-        self._waiting.append((self._n_submitted, piece))
+    def submit(self, piece: Any, *, next_one: bool = False) -> int:
+        """Put a piece at the end of the queue, or at its front, and return its number."""
+        add = self._waiting.appendleft if next_one else self._waiting.append
+        add((self._n_submitted, piece))
         self._n_submitted += 1
         return self._n_submitted - 1
 
@@ -245,12 +246,18 @@ class Crew:
         if not places:
             return None
         by_worker = {id(place.worker): place for place in places}
-        workers = [place.worker for place in places]
+        failures: list[Exception] = []
         try:
-            for worker, told in self._staff.listen(workers, wait=not unread):
-                unread.extend(self._hear(by_worker[id(worker)], told))
+            heard = self._staff.listen([place.worker for place in places], wait=not unread)
         except (UserError, RuntimeError) as error:
             return error
+        for worker, told in heard:  # to the end: what is not heard now is never said again
+            try:
+                unread.extend(self._hear(by_worker[id(worker)], told))
+            except (UserError, RuntimeError) as error:
+                failures.append(error)
+        if failures:
+            return failures[0]
         self._deal()
         return None
 

@@ -7,8 +7,15 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
 from contextlib import suppress
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
@@ -49,31 +56,42 @@ class LocalEngine(Engine):
     shares_disk = True
 
     def map(self, work: Work, pieces: Sequence[tuple[Any, ...]]) -> Iterator[Done]:
-        """Do the work in fresh processes."""
-        if not pieces:
-            return
-        pool = ProcessPoolExecutor(
-            min(self.workers, len(pieces)),
-            # Forking a process that has started threads of PyTorch can lock up.
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_begin_worker,
-        )
+        """Do the work in fresh processes; one that is killed ends no work but its own."""
+        waiting = deque(enumerate(pieces))
+        # A pool breaks as a whole when its process is killed, so each process has its own.
+        idle = [_process() for _ in range(min(self.workers, len(pieces)))]
+        busy: dict[Future[Done], tuple[int, ProcessPoolExecutor]] = {}
         try:
-            futures = {
-                pool.submit(_attempt_interruptibly, work, number, piece): number
-                for number, piece in enumerate(pieces)
-            }
-            for future in as_completed(futures):
+            while waiting or busy:
+                while waiting and idle:
+                    number, piece = waiting.popleft()
+                    process = idle.pop()
+                    future = process.submit(_attempt_interruptibly, work, number, piece)
+                    busy[future] = number, process
+                ended = wait(busy, return_when=FIRST_COMPLETED).done.pop()
+                number, process = busy.pop(ended)
                 try:
-                    yield future.result()
-                except OSError as error:  # the process was killed, by lack of memory perhaps
-                    yield Done(futures[future], b"", f"its process ended: {error}")
+                    done = ended.result()
+                except (OSError, BrokenExecutor) as error:  # killed, by lack of memory perhaps
+                    process.shutdown()
+                    process = _process()
+                    done = Done(number, b"", f"its process ended: {error}")
+                idle.append(process)
+                yield done
         finally:
-            pool.shutdown(cancel_futures=True)
+            for process in (*idle, *(process for _, process in busy.values())):
+                process.shutdown(cancel_futures=True)
 
     def crew(self, start: Start, *, preload: Sequence[str] = ()) -> Crew:
         """Return processes that keep what they have loaded."""
         return Crew(ProcessStaff(start, self._asked_for, preload))
+
+
+def _process() -> ProcessPoolExecutor:
+    """Return a process for one piece of work after the other."""
+    # Forking a process that has started threads of PyTorch can lock up.
+    spawn = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(1, mp_context=spawn, initializer=_begin_worker)
 
 
 def _attempt_interruptibly(work: Work, number: int, piece: tuple[Any, ...]) -> Done:
@@ -90,17 +108,17 @@ def _begin_worker() -> None:
     import torch
 
     torch.set_num_threads(1)
-    _obey_parent()
+    _obey_parent(lambda: os._exit(1))
 
 
-def _obey_parent() -> None:
+def _obey_parent(end: Callable[[], None]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # while idle: the parent is told, and ends us
     parent = multiprocessing.parent_process()
     assert parent is not None
 
     def follow() -> None:
         parent.join()
-        os._exit(1)
+        end()
 
     threading.Thread(target=follow, daemon=True).start()
 
@@ -126,7 +144,7 @@ class _Process(Worker):
         try:
             told: Told = self.pipe.recv()
         except (EOFError, OSError):
-            self.process.join()
+            self._end_all()
             why = f"its process ended with exit code {self.process.exitcode}"
             return Told("dead", Death(why))
         return told
@@ -140,10 +158,16 @@ class _Process(Worker):
                 return
 
     def kill(self) -> None:
-        """End the process and wait for it."""
+        """End the process, and wait for it."""
         self.process.kill()
-        self.process.join()
+        self._end_all()
         self.pipe.close()
+
+    def _end_all(self) -> None:
+        """End what the process has started, such as vLLM's own, which would keep its GPUs."""
+        with suppress(OSError):  # it ended before it had a group, or nothing is left
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.join()
 
 
 class ProcessStaff(Staff):
@@ -253,7 +277,8 @@ def _work(pipe: Connection, start: Start, settings: _Settings) -> None:
     torch.set_num_threads(settings.n_threads)
     # It may have processes of its own, as vLLM has for several GPUs; Python forbids it by default.
     multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
-    _obey_parent()
+    os.setsid()  # a group of its own, so that its processes can be ended with it
+    _obey_parent(lambda: os.killpg(0, signal.SIGKILL))
     hand = start()
     pipe.send(Told("ready", Seat.here()))
     while True:

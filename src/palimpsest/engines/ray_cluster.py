@@ -307,12 +307,11 @@ class ActorStaff(Staff):
         self.n_workers = n_workers or int(resources.get("GPU", 0) or resources["CPU"])
         self._groups: dict[int, Any] = {}
         self._has_told = False
-        n_gpus = resources.get("GPU", 0) / self.n_workers
-        self._n_gpus = int(n_gpus) or n_gpus
+        self._n_gpus = share_of_gpus(self.n_workers, self._gpus_of_machines())
 
     def need(self, n_gpus: int) -> None:
         """Give each worker so many GPUs of one machine."""
-        of_machines = [node["Resources"].get("GPU", 0) for node in self._nodes()]
+        of_machines = self._gpus_of_machines()
         most = max(of_machines, default=0)
         if n_gpus > most:
             raise UserError(
@@ -326,7 +325,7 @@ class ActorStaff(Staff):
         self.close()
         self._n_gpus = n_gpus
         if self._is_default:
-            self.n_workers = min(self.n_workers, sum(int(n // n_gpus) for n in of_machines))
+            self.n_workers = min(self.n_workers, sum(n // n_gpus for n in of_machines))
 
     def hire(self, place: int) -> Worker:
         """Ask the cluster for an actor."""
@@ -385,5 +384,28 @@ class ActorStaff(Staff):
             self._groups[place] = self._ray.util.placement_group([bundle], strategy="STRICT_PACK")
         return strategy(self._groups[place], placement_group_bundle_index=0)
 
-    def _nodes(self) -> list[Any]:
-        return [node for node in self._ray.nodes() if node["Alive"]]
+    def _gpus_of_machines(self) -> list[int]:
+        alive = (node["Resources"] for node in self._ray.nodes() if node["Alive"])
+        return [int(each.get("GPU", 0)) for each in alive]
+
+
+def share_of_gpus(n_workers: int, of_machines: Sequence[int]) -> float:
+    """Return how many GPUs each worker can have, all of them on one machine.
+
+    That is as many as all can have at once; where there are fewer GPUs than workers, a part of one.
+
+    Args:
+        n_workers: How many there are to be.
+        of_machines: How many GPUs each machine has.
+
+    Example:
+        >>> share_of_gpus(1, [2, 2]), share_of_gpus(2, [4, 2]), share_of_gpus(3, [1, 1])
+        (2, 2, 0.5)
+        >>> share_of_gpus(4, [])
+        0
+    """
+    for n_each in range(max(of_machines, default=0), 0, -1):
+        if sum(n // n_each for n in of_machines) >= n_workers:
+            return n_each
+    n_gpus = sum(of_machines)
+    return 1 / -(-n_workers // n_gpus) if n_gpus else 0

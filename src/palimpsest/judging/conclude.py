@@ -35,6 +35,7 @@ from palimpsest.records import (
     Usage,
     blocks_of,
     commit_of,
+    last_written,
     platform_facts,
     sit_down,
     versions,
@@ -221,8 +222,9 @@ def open_run(
         if out is None:
             path = stack.enter_context(tempfile.TemporaryDirectory(prefix="palimpsest-"))
         folder = RunFolder.create(path if out is None else out)
-        sittings = stack.enter_context(sit_down(folder))
+        written = last_written(folder)
         store = stack.enter_context(AnswerStore(folder.answers))
+        sittings = stack.enter_context(sit_down(folder, written))
         n_before = len(store)
 
         def count() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Container, Generator, Iterable, Iterator, Mapping, Sequence
@@ -264,34 +265,60 @@ class _Evaluation:
 class _Buffer:
     """Answers on their way to the store: what comes at once is written at once, in one piece.
 
-    Answers wait only while others come right behind them, so that a model which takes its time
-    has each in the file before it begins the next, and one that has many does not wait for a
-    thousand transactions.
+    Answers wait for a moment, in which others may come right behind them, so that a model that has
+    many does not wait for a thousand transactions. A thread writes what waits then: the next answer
+    may take the model minutes.
     """
 
     def __init__(self, store: AnswerStore) -> None:
         self._store = store
         self._rows: list[AnswerRow] = []
         self._written = 0.0
+        self._lock = threading.RLock()
+        self._later: threading.Timer | None = None
+        self._failure: Exception | None = None
 
     def add(self, rows: Sequence[AnswerRow]) -> None:
         """Take answers, and write them unless something was written a moment ago."""
-        self._rows += rows
-        if len(self._rows) >= _N_WAITING or time.monotonic() - self._written > _WAIT_SECONDS:
-            self.write()
+        with self._lock:
+            self._rows += rows
+            if len(self._rows) >= _N_WAITING or time.monotonic() - self._written > _WAIT_SECONDS:
+                self.write()
+            elif self._later is None:
+                self._later = threading.Timer(_WAIT_SECONDS, self._write_later)
+                self._later.daemon = True
+                self._later.start()
 
     def write(self) -> None:
-        """Write all that waits."""
-        if self._rows:
-            self._store.add(self._rows)
-            self._rows = []
-        self._written = time.monotonic()
+        """Write all that waits.
+
+        Raises:
+            UserError: The disk is full, or was when something was written meanwhile.
+        """
+        with self._lock:
+            if self._failure is not None:
+                raise self._failure
+            if self._rows:
+                self._store.add(self._rows)
+                self._rows = []
+            self._written = time.monotonic()
+
+    def _write_later(self) -> None:
+        with self._lock:
+            self._later = None
+            try:
+                self.write()
+            except UserError as error:  # is raised again when the next answer comes
+                self._failure = error
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.write()
+        with self._lock:
+            if self._later is not None:
+                self._later.cancel()
+            self.write()
 
 
 def settings_for(suite: Suite, models: Iterable[LanguageModel]) -> Settings:

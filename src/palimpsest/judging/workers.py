@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any, ClassVar, NamedTuple, Protocol, cast, runtime_checkable
 
-from palimpsest.engines import Crew, Engine, Event
+from palimpsest.engines import Crew, Death, Engine, Event
 from palimpsest.errors import UserError
 from palimpsest.lm import Likelihood, Prompt, texts_of
 from palimpsest.lm.models import (
@@ -37,6 +37,13 @@ DIED = f"as {N_DEATHS} workers died answering", "The next run asks them again."
 
 _SECONDS_A_PARCEL = 0.05
 """Answers travel together, those of so long a time."""
+
+_N_DOUBTFUL = 4
+"""Deaths without an answer between them, for each worker and one more, until it is looked whether
+workers can answer anything."""
+
+_MOST_SET_ASIDE = 50
+"""Prompts that may be given up without an answer between them, until that is the workers' fault."""
 
 _LEAST_PIECE = 32
 """Prompts of a piece, unless fewer are left: smaller batches waste the model's time."""
@@ -91,7 +98,8 @@ def answerer() -> Callable[[_Call], Iterator[list[tuple[int, Any]]]]:
 
 class _Answerer:
     def __init__(self) -> None:
-        self._models: dict[Origin, LanguageModel] = {}
+        self._models: dict[tuple[Origin, str], LanguageModel] = {}
+        """By where they come from and their fingerprint: a file may change between two calls."""
 
     def __call__(self, call: _Call) -> Iterator[list[tuple[int, Any]]]:
         """Yield answers with the index of their prompt, those of a moment together."""
@@ -110,15 +118,19 @@ class _Answerer:
             yield from _parcels(stack.enter_context(closing(method(call.prompts, **call.options))))
 
     def _model_of(self, call: _Call) -> LanguageModel:
-        model = self._models.get(call.origin)
+        key = call.origin, call.fingerprint
+        model = self._models.get(key)
         if model is None:
             while len(self._models) >= call.n_held:
                 self._models.pop(next(iter(self._models))).close()
-            model = self._models[call.origin] = _opened(call.origin)
+            model = _opened(call.origin)
+            if model.fingerprint != call.fingerprint:
+                error = _another(model, call.fingerprint)
+                model.close()
+                raise error
             if call.shared and isinstance(model, SharesWeights):
                 model.share_weights(call.shared)
-            if model.fingerprint != call.fingerprint:
-                raise _another(model, call.fingerprint)
+            self._models[key] = model
         return model
 
 
@@ -380,19 +392,25 @@ class HeldModel(DrawsAnswers):
             self._memory.paths if self._memory is not None else (),
         )
 
+    def _probe(self) -> _Call:
+        """Return a question that any sound worker can answer."""
+        options = {"max_new_tokens": 1, "stop": [], "decided": None}
+        return self._call("generate", ["1"], [0], options)._replace(as_lm_eval=False)
+
     def _answers(
         self, call: Callable[[Sequence[int]], _Call], lengths: Sequence[int], failed: Any
     ) -> Iterator[tuple[int, Any]]:
         """Deal the prompts out, and yield what comes of each."""
-        deal = _Deal(self._crew, call)
+        deal = _Deal(self._crew, call, self._probe)
         for indexes in pieces(lengths, self._crew.n_workers):
             deal.submit(indexes)
         with closing(self._crew.events()) as events:  # type: ignore[type-var]
             for event in events:
                 if event.kind == "part":
-                    self.n_answers[event.worker] += len(event.value)
-                    self._tally.n_answers[event.worker] += len(event.value)
-                    yield from deal.answered(event)
+                    answers = list(deal.answered(event))
+                    self.n_answers[event.worker] += len(answers)
+                    self._tally.n_answers[event.worker] += len(answers)
+                    yield from answers
                 elif event.kind == "lost":
                     given_up = deal.lost(event)
                     self._tally.n_set_aside += len(given_up)
@@ -424,24 +442,41 @@ class SharedMemory:
 
 
 class _Deal:
-    """Which prompts each piece of work still owes."""
+    """Which prompts each piece of work still owes.
 
-    def __init__(self, crew: Crew, call: Callable[[Sequence[int]], _Call]) -> None:
+    Workers that die one after the other may have met prompts that kill them, or be unable to work
+    at all. A question that any of them can answer tells which it is.
+    """
+
+    def __init__(
+        self,
+        crew: Crew,
+        call: Callable[[Sequence[int]], _Call],
+        probe: Callable[[], _Call],
+    ) -> None:
         self._crew = crew
         self._call = call
+        self._make_probe = probe
+        self._probe: int | None = None
+        """The piece that is the probe, while its answer is waited for."""
         self._indexes: dict[int, Sequence[int]] = {}
         self._owed: dict[int, dict[int, None]] = {}
         self._n_deaths: Counter[int] = Counter()
         self._n_in_a_row = 0
+        self._n_given_up = 0
 
-    def submit(self, indexes: Sequence[int]) -> None:
+    def submit(self, indexes: Sequence[int], *, next_one: bool = False) -> None:
         """Give the prompts to whichever worker is next."""
-        piece = self._crew.submit(self._call(indexes))
+        piece = self._crew.submit(self._call(indexes), next_one=next_one)
         self._indexes[piece], self._owed[piece] = indexes, dict.fromkeys(indexes)
 
     def answered(self, event: Event) -> Iterator[tuple[int, Any]]:
         """Yield the answers, with the indexes of the prompts."""
         self._n_in_a_row = 0
+        if event.piece == self._probe:
+            self._probe = None
+            return
+        self._n_given_up = 0
         for at, value in event.value:
             index = self._indexes[event.piece][at]
             del self._owed[event.piece][index]
@@ -454,27 +489,43 @@ class _Deal:
             The prompt that is given up, if it is one.
 
         Raises:
-            UserError: Workers die and answer nothing.
+            UserError: Workers die whatever they are asked.
         """
-        owed = list(self._owed.pop(event.piece))
+        death: Death = event.value
+        if event.piece == self._probe:
+            if not death.with_machine:
+                raise _die_of_all(self._n_in_a_row + 1, death)
+            self._look()
+            return []
         self._n_in_a_row += 1
-        if owed and len(self._indexes[event.piece]) == 1 and not event.value.with_machine:
+        if self._n_in_a_row > _N_DOUBTFUL * (self._crew.n_workers + 1) and self._probe is None:
+            self._look()
+        owed = list(self._owed.pop(event.piece))
+        alone = len(self._indexes[event.piece]) == 1
+        if owed and alone and not death.with_machine:
             self._n_deaths.update(owed)
             if self._n_deaths[owed[0]] >= N_DEATHS:
-                self._n_in_a_row = 0
+                self._n_given_up += 1
+                if self._n_given_up > _MOST_SET_ASIDE:
+                    raise _die_of_all(N_DEATHS * self._n_given_up, death)
                 return owed
-        if self._n_in_a_row > 4 * (self._crew.n_workers + 1):
-            raise UserError(
-                f"{self._n_in_a_row} workers died one after the other without an answer: "
-                f"{event.value.why}.",
-                hint="Exit code -9 is mostly lack of memory: use fewer --workers, or a smaller "
-                "batch_tokens= for the model.",
-            )
         middle = (len(owed) + 1) // 2
         for half in (owed[:middle], owed[middle:]):
             if half:
-                self.submit(half)
+                self.submit(half, next_one=alone)
         return []
+
+    def _look(self) -> None:
+        """Ask what any sound worker can answer."""
+        self._probe = self._crew.submit(self._make_probe(), next_one=True)
+
+
+def _die_of_all(n_deaths: int, death: Death) -> UserError:
+    return UserError(
+        f"{n_deaths} workers died one after the other without an answer: {death.why}.",
+        hint="Exit code -9 is mostly lack of memory: use fewer --workers, or a smaller "
+        "batch_tokens= for the model.",
+    )
 
 
 def pieces(lengths: Sequence[int], n_workers: int) -> list[list[int]]:

@@ -94,7 +94,7 @@ if TYPE_CHECKING:
         WorkerRecord,
     )
     from palimpsest.records.run_folder import RunFolder, WriterLock
-    from palimpsest.records.sittings import Sittings, sit_down
+    from palimpsest.records.sittings import Sittings, last_written, sit_down
     from palimpsest.records.store import AnswerStore
     from palimpsest.records.stored_answers import StoredAnswers, blocks_of, columns_of, taken
     from palimpsest.records.thresholds import THRESHOLDS
@@ -112,7 +112,7 @@ __all__ = [
     "Prior", "Provenance", "Remedied", "Restoration", "Results", "RunFolder", "Scoring", "Sittings",
     "SmallestFall", "StoredAnswers", "SuiteInfo", "TargetInfo", "Trace", "TraceCheckpoint",
     "UntilSure", "Usage", "Verdict", "Window", "WorkerRecord", "WriterLock", "answer_flag",
-    "blocks_of", "columns_of", "commit_of", "explained", "platform_facts", "points",
+    "blocks_of", "columns_of", "commit_of", "explained", "last_written", "platform_facts", "points",
     "read_measurements", "score_of", "sit_down", "taken", "versions",
 ]  # fmt: skip
 

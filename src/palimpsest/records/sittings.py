@@ -33,14 +33,18 @@ class Sittings:
 
 
 @contextmanager
-def sit_down(folder: RunFolder) -> Iterator[Sittings]:
+def sit_down(folder: RunFolder, last_written: float) -> Iterator[Sittings]:
     """Note that a call begins to work in a run's folder, and at the end how long it took.
 
-    Of a call that was killed, the last answer that it wrote says how long it went on; so this is to
-    be entered before the answers are opened. Both times are then the disk's, whose clock may differ
-    from this machine's.
+    Of a call that was killed, the last answer that it wrote says how long it went on. Both times
+    are then the disk's, whose clock may differ from this machine's.
+
+    Args:
+        folder: The run's, in which nobody else is writing.
+        last_written: What :func:`last_written` said before the answers were opened, which changes
+            them.
     """
-    sittings = Sittings(_earlier(folder))
+    sittings = Sittings(_earlier(folder, last_written))
     _write(folder, sittings.earlier, goes_on=True)
     try:
         yield sittings
@@ -53,21 +57,24 @@ def _write(folder: RunFolder, seconds: list[float], *, goes_on: bool) -> None:
     folder.write_json(_FILE, {"seconds": [round(each, 3) for each in seconds], "goes_on": goes_on})
 
 
-def _earlier(folder: RunFolder) -> list[float]:
+def last_written(folder: RunFolder) -> float:
+    """Return when the answers were last written to, by the disk's clock from 1970; or 0."""
+    answers = folder.answers
+    return _changed(answers, answers.with_name(f"{answers.name}-wal"))
+
+
+def _earlier(folder: RunFolder, last_written: float) -> list[float]:
     try:
         told = json.loads(folder.read_text(_FILE))
         seconds = [float(each) for each in told["seconds"]]
         goes_on = bool(told.get("goes_on"))
     except (UserError, ValueError, KeyError, TypeError):
         return []
-    answers = folder.answers
-    written = _changed(answers, answers.with_name(f"{answers.name}-wal"))
-    killed_after = written - _changed(folder.path / _FILE)
+    killed_after = last_written - _changed(folder.path / _FILE)
     return [*seconds, killed_after] if goes_on and killed_after > 0 else seconds
 
 
 def _changed(*paths: Path) -> float:
-    """Return when files were last written to by the disk's clock, those that are there; or 0."""
     found = 0.0
     for path in paths:
         with suppress(OSError):

@@ -357,7 +357,10 @@ class AnswerStore:
 
 
 def _open_for_writing(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, timeout=_PATIENCE_SECONDS)
+    # SQLite itself lets one thread at a time write; who writes may be another than who opened it.
+    connection = sqlite3.connect(
+        path, isolation_level=None, timeout=_PATIENCE_SECONDS, check_same_thread=False
+    )
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_LINE_BYTES)
     try:
         version = _check_format(path, connection)
