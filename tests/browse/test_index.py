@@ -115,6 +115,33 @@ def test_only_the_answers_of_the_newest_finished_run_are_shown(tmp_path: Path) -
     assert len(AnswerIndex(tmp_path / "run")) == len(newest)
 
 
+def test_a_model_that_is_compared_with_itself_is_shown_in_both_roles(tmp_path: Path) -> None:
+    base = [row for row in write_run(tmp_path / "run", 6) if row.role == "base"]
+    both = base + [row._replace(role="tuned") for row in base]
+    with AnswerStore(tmp_path / "run" / "answers.sqlite") as store:
+        store.record_run(both)
+    index = AnswerIndex(tmp_path / "run")
+    assert index.counts()["role"] == {"base": len(base), "tuned": len(base)}
+    assert index.counts()["flip"] == {"lost": 0, "gained": 0}
+    assert index.find(Query({}, n=200)).rows == both
+    assert index.find(Query({"role": "tuned"}, text="number 3", n=200)).rows == [
+        row for row in both if row.role == "tuned" and row.source_id == "example-3"
+    ]
+    assert index.of_source("example-3") == [row for row in both if row.source_id == "example-3"]
+
+
+def test_an_older_run_in_the_folder_is_not_shown_though_both_have_as_many_answers(
+    tmp_path: Path,
+) -> None:
+    written = write_run(tmp_path / "run", 6)
+    base = [row for row in written if row.role == "base"]
+    newest = base + [row._replace(role="tuned") for row in base]
+    assert len(newest) == len(written)
+    with AnswerStore(tmp_path / "run" / "answers.sqlite") as store:
+        store.record_run(newest)
+    assert AnswerIndex(tmp_path / "run").counts()["model"] == {"base": len(newest)}
+
+
 TRACE = Path(__file__).parents[2] / "experiments" / "tables" / "trace-rosetta.json"
 
 

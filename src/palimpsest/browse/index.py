@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ _SEARCH_SECONDS = 0.35
 
 _N_SEARCHED = 2000
 """Places that are searched in one statement."""
+
+_Numbers = npt.NDArray[np.int64]
+"""Of answers among all of the index, or of prompts; (n,)."""
 
 
 @dataclass(frozen=True)
@@ -83,22 +87,20 @@ class AnswerIndex:
         self._store = AnswerStore(self.folder.answers, read_only=True)
         self.names: dict[str, list[str]] = {}
         """The values of each facet, in the order in which they come."""
-        columns_read = (*FACETS, "source_id", "suite")
-        codes: dict[str, dict[str, int]] = {name: {} for name in columns_read}
-        columns: dict[str, list[int]] = {name: [] for name in codes}
-        places: list[int] = []
-        for place, *values in self._store.overview([*codes]):
-            places.append(place)
-            for name, value in zip(codes, values, strict=True):
-                known = codes[name]
-                columns[name].append(known.setdefault(value, len(known)))
-        if not places:
+        self._answers = self._store.newest_answers()
+        if not self._answers:
             raise UserError(
                 f"There are no answers in '{self.folder.path}'.",
                 hint="Browse the folder of a run that has begun.",
             )
-        self._places = np.array(places, dtype=np.int64)
-        self._columns = {name: np.array(column, np.int32) for name, column in columns.items()}
+        coded = (*FACETS, "source_id", "suite")
+        codes: dict[str, dict[str, int]] = {name: {} for name in coded}
+        columns = {name: array("i") for name in coded}
+        for values in self._answers.blocks(*coded):
+            for name, column in zip(coded, values, strict=True):
+                known = codes[name]
+                columns[name].extend([known.setdefault(value, len(known)) for value in column])
+        self._columns = {name: np.frombuffer(each, np.int32) for name, each in columns.items()}
         named = names_of_models(self.folder)
         self._model_names: dict[str, str] = {}
         for model in codes["model"]:
@@ -111,7 +113,7 @@ class AnswerIndex:
         self._flips = self._flipped()
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._answers)
 
     def close(self) -> None:
         """Close the file."""
@@ -152,14 +154,14 @@ class AnswerIndex:
         if code is None:
             return []
         at = np.flatnonzero(self._columns["source_id"] == code)
-        return self._store.at(self._places[at].tolist())
+        return list(self._answers.take(at))
 
-    def _search(self, query: Query, at: npt.NDArray[np.int64], start: int) -> Found:
+    def _search(self, query: Query, at: _Numbers, start: int) -> Found:
         until = time.monotonic() + _SEARCH_SECONDS
         chosen: list[int] = []
         while start < len(at) and len(chosen) < query.n:
             block = at[start : start + _N_SEARCHED]
-            places = self._places[block].tolist()
+            places = self._answers.places[block].tolist()
             having = set(self._store.containing(query.text, places))
             for index, place in zip(block.tolist(), places, strict=True):
                 if len(chosen) == query.n:
@@ -172,11 +174,9 @@ class AnswerIndex:
         is_whole = len(chosen) == query.n or start >= len(at)
         return self._page(np.array(chosen, dtype=np.int64), len(at), start, is_whole=is_whole)
 
-    def _page(
-        self, chosen: npt.NDArray[np.int64], n_filtered: int, end: int, *, is_whole: bool
-    ) -> Found:
+    def _page(self, chosen: _Numbers, n_filtered: int, end: int, *, is_whole: bool) -> Found:
         return Found(
-            self._store.at(self._places[chosen].tolist()),
+            list(self._answers.take(chosen)),
             [FLIPS[flip] for flip in self._flips[chosen].tolist()],
             n_filtered,
             end if end < n_filtered else None,
