@@ -22,6 +22,7 @@ from palimpsest.records import (
     Restoration,
     RunFolder,
     Trace,
+    points,
 )
 
 FACETS = ("role", "model", "via", "cell", "language", "outcome")
@@ -31,7 +32,7 @@ _N_OF_UNNAMED = 12
 """Characters of its fingerprint by which a model is known that the run has no name for."""
 
 FLIPS = ("", "lost", "gained")
-"""What tuning did to an answer: nothing, right before and wrong after, or the other way round."""
+"""What tuning did to a prompt: nothing, more right before than after, or the other way round."""
 
 _SEARCH_SECONDS = 0.35
 """How long one request searches texts; the next goes on where it stopped."""
@@ -96,10 +97,12 @@ class AnswerIndex:
         coded = (*FACETS, "source_id", "suite")
         codes: dict[str, dict[str, int]] = {name: {} for name in coded}
         columns = {name: array("i") for name in coded}
-        for values in self._answers.blocks(*coded):
+        scores = array("d")
+        for *values, score in self._answers.blocks(*coded, "score"):
             for name, column in zip(coded, values, strict=True):
                 known = codes[name]
                 columns[name].extend([known.setdefault(value, len(known)) for value in column])
+            scores.extend(map(points, values[coded.index("outcome")], score))
         self._columns = {name: np.frombuffer(each, np.int32) for name, each in columns.items()}
         named = names_of_models(self.folder)
         self._model_names: dict[str, str] = {}
@@ -110,7 +113,7 @@ class AnswerIndex:
         codes["model"] = {self._model_names[model]: code for model, code in codes["model"].items()}
         self._codes = codes
         self.names = {name: list(codes[name]) for name in FACETS}
-        self._flips = self._flipped()
+        self._flips = self._flipped(np.frombuffer(scores))
 
     def __len__(self) -> int:
         return len(self._answers)
@@ -195,30 +198,53 @@ class AnswerIndex:
                 mask &= self._columns[column] == self._codes[column].get(value, -1)
         return mask
 
-    def _flipped(self) -> npt.NDArray[np.int8]:
-        """Return for each answer what tuning did to it, under the same way of asking.
+    def _flipped(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int8]:
+        """Return for each answer what tuning did to its prompt, under the same way of asking.
+
+        As in the report, scores are compared, and a prompt is as right as its samples are in the
+        mean: a sample of one model has nothing to do with that of the other which has its number.
+        Where one model has fewer samples, in a run that is not done, nothing is compared.
 
         Where several models are tuned, each has its own; an answer of the base model has then none.
+
+        Args:
+            scores: Of the answers; (n,).
         """
-        flips = np.zeros(len(self), dtype=np.int8)
-        roles, right = self._codes["role"], self._codes["outcome"].get("right", -1)
+        roles = self._codes["role"]
         if not {"base", "tuned"} <= roles.keys():
-            return flips
-        question = self._columns["source_id"].astype(np.int64)
+            return np.zeros(len(self), np.int8)
+        asked, model = self._columns["source_id"].astype(np.int64), self._columns["model"]
         for name in ("via", "suite"):
-            question = question * len(self._codes[name]) + self._columns[name]
-        is_right = (self._columns["outcome"] == right).astype(np.int8)
-        base, tuned = (
-            np.flatnonzero(self._columns["role"] == roles[role]) for role in ("base", "tuned")
-        )
-        before = np.full(int(question.max()) + 1, -1, dtype=np.int8)
-        before[question[base]] = is_right[base]
-        flips[tuned] = _flip(before[question[tuned]], is_right[tuned])
-        if len(np.unique(self._columns["model"][tuned])) == 1:
-            after = np.full(len(before), -1, dtype=np.int8)
-            after[question[tuned]] = is_right[tuned]
-            flips[base] = _flip(is_right[base], after[question[base]])
-        return flips
+            asked = asked * len(self._codes[name]) + self._columns[name]
+        # Numbers of what one model in one role said to a prompt, sorted by the prompt.
+        arm = (asked * len(roles) + self._columns["role"]) * len(self._codes["model"]) + model
+        _, first, at, n = np.unique(arm, return_index=True, return_inverse=True, return_counts=True)
+        mean = np.bincount(at, scores) / n
+        role, prompt = self._columns["role"][first], asked[first]
+        tuned, base = (np.flatnonzero(role == roles[name]) for name in ("tuned", "base"))
+        tuned, base = _matched(tuned, base, prompt)
+        is_whole = n[tuned] == n[base]
+        tuned, base = tuned[is_whole], base[is_whole]
+        fell, rose = mean[tuned] < mean[base], mean[tuned] > mean[base]
+        flips = np.zeros(len(n), np.int8)
+        flips[tuned] = np.select([fell, rose], [FLIPS.index("lost"), FLIPS.index("gained")])
+        if len(np.unique(model[first[tuned]])) == 1:
+            flips[base] = flips[tuned]
+        return flips[at]
+
+
+def _matched(tuned: _Numbers, base: _Numbers, prompt: _Numbers) -> tuple[_Numbers, _Numbers]:
+    """Return those with a prompt that the others have too, and the first others that have it.
+
+    Args:
+        tuned: Where they are among all; (n_tuned,).
+        base: Where the others are, sorted by their prompts; (n_base,).
+        prompt: Of all.
+    """
+    known, first = np.unique(prompt[base], return_index=True)
+    at = np.minimum(np.searchsorted(known, prompt[tuned]), len(known) - 1)
+    both = known[at] == prompt[tuned]
+    return tuned[both], base[first[at[both]]]
 
 
 def names_of_models(folder: RunFolder) -> dict[str, str]:
@@ -233,13 +259,3 @@ def names_of_models(folder: RunFolder) -> dict[str, str]:
         members = (point for point in found.points if point.kind != "prompting")
         names |= {point.fingerprint: point.name for point in members}
     return names
-
-
-def _flip(before: npt.NDArray[np.int8], after: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
-    """Return which of :data:`FLIPS` it is; −1 is an answer that there is none of."""
-    both = (before >= 0) & (after >= 0)
-    lost, gained = FLIPS.index("lost"), FLIPS.index("gained")
-    found: npt.NDArray[np.int8] = np.select(
-        [both & (before > after), both & (before < after)], [lost, gained]
-    ).astype(np.int8)
-    return found
