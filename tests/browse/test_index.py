@@ -278,6 +278,26 @@ def test_what_tuning_did_is_told_of_each_checkpoint_by_itself(named: bool, tmp_p
     assert index.counts()["flip"] == {"lost": 8, "gained": 0}
 
 
+def test_what_became_of_an_example_is_told_of_each_member_of_a_restoration(tmp_path: Path) -> None:
+    base, tuned = (row for row in write_run(tmp_path / "run", 1) if row.via == "identity")
+    member = tuned._replace(key=tuned.key._replace(model="half"), role="interpolate:0.5")
+    outcomes: tuple[Outcome, ...] = ("right", "broken", "right")
+    other: tuple[Outcome, ...] = ("broken", "broken", "right")
+    rows = [
+        row._replace(outcome=outcome)
+        for row, outcome in zip((base, tuned, member), outcomes, strict=True)
+    ]
+    rows += [
+        row._replace(key=row.key._replace(source_id="other"), outcome=outcome)
+        for row, outcome in zip(rows, other, strict=True)
+    ]
+    with AnswerStore(tmp_path / "run" / "answers.sqlite") as store:
+        store.add(rows)
+        store.record_run(rows)
+    flips = AnswerIndex(tmp_path / "run").find(Query({})).flips
+    assert flips == ["", "lost", "", "", "", "gained"]
+
+
 def test_a_trace_of_another_release_leaves_its_models_unnamed(tmp_path: Path) -> None:
     rows = trace_of(tmp_path / "run", named=False)
     (tmp_path / "run" / "trace.json").write_text('{"schema": "palimpsest.trace/9"}')

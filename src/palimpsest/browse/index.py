@@ -206,12 +206,13 @@ class AnswerIndex:
         Where one model has fewer samples, in a run that is not done, nothing is compared.
 
         Where several models are tuned, each has its own; an answer of the base model has then none.
+        The members of a restoration are such models, with roles of their own.
 
         Args:
             scores: Of the answers; (n,).
         """
         roles = self._codes["role"]
-        if not {"base", "tuned"} <= roles.keys():
+        if "base" not in roles:
             return np.zeros(len(self), np.int8)
         asked, model = self._columns["source_id"].astype(np.int64), self._columns["model"]
         for name in ("via", "suite"):
@@ -221,7 +222,8 @@ class AnswerIndex:
         _, first, at, n = np.unique(arm, return_index=True, return_inverse=True, return_counts=True)
         mean = np.bincount(at, scores) / n
         role, prompt = self._columns["role"][first], asked[first]
-        tuned, base = (np.flatnonzero(role == roles[name]) for name in ("tuned", "base"))
+        is_base = role == roles["base"]
+        tuned, base = np.flatnonzero(~is_base), np.flatnonzero(is_base)
         tuned, base = _matched(tuned, base, prompt)
         is_whole = n[tuned] == n[base]
         tuned, base = tuned[is_whole], base[is_whole]
