@@ -53,7 +53,7 @@ def main(n: int) -> int:
     missed = 0
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        write_run(run, n // (2 * len(VIAS)))
+        write_run(run, n // (2 * len(VIAS)), is_finished=True)
         started = time.perf_counter()
         index = AnswerIndex(run)
         print(f"{len(index):,} answers, opened in {time.perf_counter() - started:.1f} s")

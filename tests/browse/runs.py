@@ -38,7 +38,9 @@ def rows(n_examples: int, seed: int = 0) -> Iterator[AnswerRow]:
                 )
 
 
-def write_run(path: Path, n_examples: int, seed: int = 0) -> list[AnswerRow]:
+def write_run(
+    path: Path, n_examples: int, seed: int = 0, *, is_finished: bool = False
+) -> list[AnswerRow]:
     """Write a run folder, and return its answers if they are few."""
     folder = RunFolder.create(path)
     with AnswerStore(folder.answers) as store:
@@ -46,4 +48,6 @@ def write_run(path: Path, n_examples: int, seed: int = 0) -> list[AnswerRow]:
         coming = rows(n_examples, seed)
         while block := list(islice(coming, 20_000)):
             store.add(block)
+        if is_finished:
+            store.record_run(rows(n_examples, seed))
     return list(rows(n_examples, seed)) if n_examples <= 1000 else []

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ from tests.browse.runs import CELLS, OUTCOMES, VIAS, write_run
 from palimpsest.browse import AnswerIndex, Query
 from palimpsest.browse import index as module
 from palimpsest.errors import UserError
+from palimpsest.judging.diagnosis import diagnose
+from palimpsest.lm.models import ScriptedModel
+from palimpsest.lm.prompts import Prompt
+from palimpsest.lm.suites.suite import Example, Suite
 from palimpsest.records import AnswerRow, AnswerStore, Outcome
 
 ROWS: list[AnswerRow] = []
@@ -115,6 +120,122 @@ def test_only_the_answers_of_the_newest_finished_run_are_shown(tmp_path: Path) -
     assert len(AnswerIndex(tmp_path / "run")) == len(newest)
 
 
+def test_a_model_that_is_compared_with_itself_is_shown_in_both_roles(tmp_path: Path) -> None:
+    base = [row for row in write_run(tmp_path / "run", 6) if row.role == "base"]
+    both = base + [row._replace(role="tuned") for row in base]
+    with AnswerStore(tmp_path / "run" / "answers.sqlite") as store:
+        store.record_run(both)
+    index = AnswerIndex(tmp_path / "run")
+    assert index.counts()["role"] == {"base": len(base), "tuned": len(base)}
+    assert index.counts()["flip"] == {"lost": 0, "gained": 0}
+    assert index.find(Query({}, n=200)).rows == both
+    assert index.find(Query({"role": "tuned"}, text="number 3", n=200)).rows == [
+        row for row in both if row.role == "tuned" and row.source_id == "example-3"
+    ]
+    assert index.of_source("example-3") == [row for row in both if row.source_id == "example-3"]
+
+
+def test_an_older_run_in_the_folder_is_not_shown_though_both_have_as_many_answers(
+    tmp_path: Path,
+) -> None:
+    written = write_run(tmp_path / "run", 6)
+    base = [row for row in written if row.role == "base"]
+    newest = base + [row._replace(role="tuned") for row in base]
+    assert len(newest) == len(written)
+    with AnswerStore(tmp_path / "run" / "answers.sqlite") as store:
+        store.record_run(newest)
+    assert AnswerIndex(tmp_path / "run").counts()["model"] == {"base": len(newest)}
+
+
+def with_samples(path: Path, base: str, tuned: str) -> AnswerIndex:
+    """Write a run of one prompt: a letter a sample, ``r`` for right and ``w`` for wrong."""
+    plain = [row for row in write_run(path, 1) if row.via == "identity"]
+    rows = [
+        row._replace(
+            key=row.key._replace(settings=f"sample {number}"),
+            outcome="right" if letter == "r" else "broken",
+        )
+        for row, letters in zip(plain, (base, tuned), strict=True)
+        for number, letter in enumerate(letters)
+    ]
+    with AnswerStore(path / "answers.sqlite") as store:
+        store.add(rows)
+        store.record_run(rows)
+    return AnswerIndex(path)
+
+
+@pytest.mark.parametrize(
+    ("base", "tuned", "flip"),
+    [
+        ("rrw", "rwr", ""),
+        ("wrr", "rrw", ""),
+        ("rrw", "wwr", "lost"),
+        ("wrw", "rrw", "gained"),
+        ("rrr", "www", "lost"),
+        ("rrr", "w", ""),  # the others have not been asked for yet
+    ],
+)
+def test_a_prompt_is_lost_if_fewer_of_its_samples_are_right_whichever_these_are(
+    base: str, tuned: str, flip: str, tmp_path: Path
+) -> None:
+    found = with_samples(tmp_path / "run", base, tuned).find(Query({}))
+    assert set(found.flips) == {flip}
+    assert [row.outcome == "right" for row in found.rows] == [each == "r" for each in base + tuned]
+
+
+def test_graded_answers_are_lost_where_their_scores_fell(tmp_path: Path) -> None:
+    plain = [row for row in write_run(tmp_path / "run", 3) if row.via == "identity"]
+    scores = (0.8, 0.3, 0.3, 0.8, 0.5, 0.5)
+    graded = [
+        row._replace(outcome="broken", score=score)
+        for row, score in zip(plain, scores, strict=True)
+    ]
+    with AnswerStore(tmp_path / "run" / "answers.sqlite") as store:
+        store.add(graded)
+        store.record_run(graded)
+    assert AnswerIndex(tmp_path / "run").find(Query({})).flips == [
+        *["lost"] * 2, *["gained"] * 2, *[""] * 2
+    ]  # fmt: skip
+
+
+def drawn_from(*rights: tuple[bool, ...]) -> Callable[[Prompt], list[str]]:
+    """Return what gives three answers to a prompt, right where a list says so."""
+
+    def answers(prompt: Prompt) -> list[str]:
+        mine = rights[int(str(prompt).split()[-1].replace("\\", "")) % len(rights)]
+        return [" yes" if is_right else " no" for is_right in mine]
+
+    return answers
+
+
+@pytest.mark.usefixtures("empty_figures")
+def test_as_many_prompts_are_lost_and_gained_as_the_report_says(tmp_path: Path) -> None:
+    examples = (
+        Example(f"{at}", "cell", "en", f"Prompt {at}", {"say": ("yes",), "other": ("maybe",)})
+        for at in range(20)
+    )
+    base = drawn_from((True, True, False), (True, False, False), (False, True, True))
+    tuned = drawn_from((False, True, True), (False, False, True))
+    results = diagnose(
+        ScriptedModel(base, name="base", fingerprint="base"),
+        ScriptedModel(tuned, name="tuned", fingerprint="tuned"),
+        suite=Suite(name="suite", source_language="en", examples=tuple(examples)),
+        via=["leet"],
+        samples="3,temperature=1",
+        out=tmp_path / "run",
+        n_resamples=100,
+    )
+    index = AnswerIndex(tmp_path / "run")
+    found = index.find(Query({"role": "tuned", "via": "identity"}, n=200))
+    told = {(row.source_id, flip) for row, flip in zip(found.rows, found.flips, strict=True)}
+    assert Counter(flip for _, flip in told) == {
+        "": 20 - results.plain.n_lost - results.plain.n_gained,
+        "lost": results.plain.n_lost,
+        "gained": results.plain.n_gained,
+    }
+    assert (results.plain.n_lost, results.plain.n_gained) == (6, 3)
+
+
 TRACE = Path(__file__).parents[2] / "experiments" / "tables" / "trace-rosetta.json"
 
 
@@ -155,6 +276,26 @@ def test_what_tuning_did_is_told_of_each_checkpoint_by_itself(named: bool, tmp_p
     flips = {name: set(index.find(Query({"model": name})).flips) for name in names}
     assert flips == dict(zip(names, [{""}, {""}, {"lost"}], strict=True))
     assert index.counts()["flip"] == {"lost": 8, "gained": 0}
+
+
+def test_what_became_of_an_example_is_told_of_each_member_of_a_restoration(tmp_path: Path) -> None:
+    base, tuned = (row for row in write_run(tmp_path / "run", 1) if row.via == "identity")
+    member = tuned._replace(key=tuned.key._replace(model="half"), role="interpolate:0.5")
+    outcomes: tuple[Outcome, ...] = ("right", "broken", "right")
+    other: tuple[Outcome, ...] = ("broken", "broken", "right")
+    rows = [
+        row._replace(outcome=outcome)
+        for row, outcome in zip((base, tuned, member), outcomes, strict=True)
+    ]
+    rows += [
+        row._replace(key=row.key._replace(source_id="other"), outcome=outcome)
+        for row, outcome in zip(rows, other, strict=True)
+    ]
+    with AnswerStore(tmp_path / "run" / "answers.sqlite") as store:
+        store.add(rows)
+        store.record_run(rows)
+    flips = AnswerIndex(tmp_path / "run").find(Query({})).flips
+    assert flips == ["", "lost", "", "", "", "gained"]
 
 
 def test_a_trace_of_another_release_leaves_its_models_unnamed(tmp_path: Path) -> None:

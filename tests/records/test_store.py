@@ -151,6 +151,19 @@ def test_the_newest_run_comes_back_in_its_order_with_its_roles_and_nothing_else(
         assert store.run_rows() == [*reversed(rows[1:]), tuned[3]]
 
 
+def test_the_newest_answers_are_those_of_the_run_in_its_roles_or_all_if_none_has_finished(
+    path: Path,
+) -> None:
+    rows = [a_row(name) for name in ("1", "2", "3", "4")]
+    with AnswerStore(path) as store:
+        assert list(store.newest_answers()) == []
+        store.add(rows)
+        assert list(store.newest_answers()) == rows
+        both = [row._replace(role=role) for role in ("base", "tuned") for row in rows[2:]]
+        store.record_run(both)  # as many as the store has, but not the same
+        assert list(store.newest_answers()) == both
+
+
 def test_the_newest_run_has_the_answers_as_they_are_now(path: Path) -> None:
     with AnswerStore(path) as store:
         store.add([a_row(outcome="broken")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from palimpsest.records import (
     Restoration,
     RunFolder,
     Trace,
+    points,
 )
 
 FACETS = ("role", "model", "via", "cell", "language", "outcome")
@@ -30,13 +32,16 @@ _N_OF_UNNAMED = 12
 """Characters of its fingerprint by which a model is known that the run has no name for."""
 
 FLIPS = ("", "lost", "gained")
-"""What tuning did to an answer: nothing, right before and wrong after, or the other way round."""
+"""What tuning did to a prompt: nothing, more right before than after, or the other way round."""
 
 _SEARCH_SECONDS = 0.35
 """How long one request searches texts; the next goes on where it stopped."""
 
 _N_SEARCHED = 2000
 """Places that are searched in one statement."""
+
+_Numbers = npt.NDArray[np.int64]
+"""Of answers among all of the index, or of prompts; (n,)."""
 
 
 @dataclass(frozen=True)
@@ -83,22 +88,22 @@ class AnswerIndex:
         self._store = AnswerStore(self.folder.answers, read_only=True)
         self.names: dict[str, list[str]] = {}
         """The values of each facet, in the order in which they come."""
-        columns_read = (*FACETS, "source_id", "suite")
-        codes: dict[str, dict[str, int]] = {name: {} for name in columns_read}
-        columns: dict[str, list[int]] = {name: [] for name in codes}
-        places: list[int] = []
-        for place, *values in self._store.overview([*codes]):
-            places.append(place)
-            for name, value in zip(codes, values, strict=True):
-                known = codes[name]
-                columns[name].append(known.setdefault(value, len(known)))
-        if not places:
+        self._answers = self._store.newest_answers()
+        if not self._answers:
             raise UserError(
                 f"There are no answers in '{self.folder.path}'.",
                 hint="Browse the folder of a run that has begun.",
             )
-        self._places = np.array(places, dtype=np.int64)
-        self._columns = {name: np.array(column, np.int32) for name, column in columns.items()}
+        coded = (*FACETS, "source_id", "suite")
+        codes: dict[str, dict[str, int]] = {name: {} for name in coded}
+        columns = {name: array("i") for name in coded}
+        scores = array("d")
+        for *values, score in self._answers.blocks(*coded, "score"):
+            for name, column in zip(coded, values, strict=True):
+                known = codes[name]
+                columns[name].extend([known.setdefault(value, len(known)) for value in column])
+            scores.extend(map(points, values[coded.index("outcome")], score))
+        self._columns = {name: np.frombuffer(each, np.int32) for name, each in columns.items()}
         named = names_of_models(self.folder)
         self._model_names: dict[str, str] = {}
         for model in codes["model"]:
@@ -108,10 +113,10 @@ class AnswerIndex:
         codes["model"] = {self._model_names[model]: code for model, code in codes["model"].items()}
         self._codes = codes
         self.names = {name: list(codes[name]) for name in FACETS}
-        self._flips = self._flipped()
+        self._flips = self._flipped(np.frombuffer(scores))
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._answers)
 
     def close(self) -> None:
         """Close the file."""
@@ -152,14 +157,14 @@ class AnswerIndex:
         if code is None:
             return []
         at = np.flatnonzero(self._columns["source_id"] == code)
-        return self._store.at(self._places[at].tolist())
+        return list(self._answers.take(at))
 
-    def _search(self, query: Query, at: npt.NDArray[np.int64], start: int) -> Found:
+    def _search(self, query: Query, at: _Numbers, start: int) -> Found:
         until = time.monotonic() + _SEARCH_SECONDS
         chosen: list[int] = []
         while start < len(at) and len(chosen) < query.n:
             block = at[start : start + _N_SEARCHED]
-            places = self._places[block].tolist()
+            places = self._answers.places[block].tolist()
             having = set(self._store.containing(query.text, places))
             for index, place in zip(block.tolist(), places, strict=True):
                 if len(chosen) == query.n:
@@ -172,11 +177,9 @@ class AnswerIndex:
         is_whole = len(chosen) == query.n or start >= len(at)
         return self._page(np.array(chosen, dtype=np.int64), len(at), start, is_whole=is_whole)
 
-    def _page(
-        self, chosen: npt.NDArray[np.int64], n_filtered: int, end: int, *, is_whole: bool
-    ) -> Found:
+    def _page(self, chosen: _Numbers, n_filtered: int, end: int, *, is_whole: bool) -> Found:
         return Found(
-            self._store.at(self._places[chosen].tolist()),
+            list(self._answers.take(chosen)),
             [FLIPS[flip] for flip in self._flips[chosen].tolist()],
             n_filtered,
             end if end < n_filtered else None,
@@ -195,30 +198,55 @@ class AnswerIndex:
                 mask &= self._columns[column] == self._codes[column].get(value, -1)
         return mask
 
-    def _flipped(self) -> npt.NDArray[np.int8]:
-        """Return for each answer what tuning did to it, under the same way of asking.
+    def _flipped(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.int8]:
+        """Return for each answer what tuning did to its prompt, under the same way of asking.
+
+        As in the report, scores are compared, and a prompt is as right as its samples are in the
+        mean: a sample of one model has nothing to do with that of the other which has its number.
+        Where one model has fewer samples, in a run that is not done, nothing is compared.
 
         Where several models are tuned, each has its own; an answer of the base model has then none.
+        The members of a restoration are such models, with roles of their own.
+
+        Args:
+            scores: Of the answers; (n,).
         """
-        flips = np.zeros(len(self), dtype=np.int8)
-        roles, right = self._codes["role"], self._codes["outcome"].get("right", -1)
-        if not {"base", "tuned"} <= roles.keys():
-            return flips
-        question = self._columns["source_id"].astype(np.int64)
+        roles = self._codes["role"]
+        if "base" not in roles:
+            return np.zeros(len(self), np.int8)
+        asked, model = self._columns["source_id"].astype(np.int64), self._columns["model"]
         for name in ("via", "suite"):
-            question = question * len(self._codes[name]) + self._columns[name]
-        is_right = (self._columns["outcome"] == right).astype(np.int8)
-        base, tuned = (
-            np.flatnonzero(self._columns["role"] == roles[role]) for role in ("base", "tuned")
-        )
-        before = np.full(int(question.max()) + 1, -1, dtype=np.int8)
-        before[question[base]] = is_right[base]
-        flips[tuned] = _flip(before[question[tuned]], is_right[tuned])
-        if len(np.unique(self._columns["model"][tuned])) == 1:
-            after = np.full(len(before), -1, dtype=np.int8)
-            after[question[tuned]] = is_right[tuned]
-            flips[base] = _flip(is_right[base], after[question[base]])
-        return flips
+            asked = asked * len(self._codes[name]) + self._columns[name]
+        # Numbers of what one model in one role said to a prompt, sorted by the prompt.
+        arm = (asked * len(roles) + self._columns["role"]) * len(self._codes["model"]) + model
+        _, first, at, n = np.unique(arm, return_index=True, return_inverse=True, return_counts=True)
+        mean = np.bincount(at, scores) / n
+        role, prompt = self._columns["role"][first], asked[first]
+        is_base = role == roles["base"]
+        tuned, base = np.flatnonzero(~is_base), np.flatnonzero(is_base)
+        tuned, base = _matched(tuned, base, prompt)
+        is_whole = n[tuned] == n[base]
+        tuned, base = tuned[is_whole], base[is_whole]
+        fell, rose = mean[tuned] < mean[base], mean[tuned] > mean[base]
+        flips = np.zeros(len(n), np.int8)
+        flips[tuned] = np.select([fell, rose], [FLIPS.index("lost"), FLIPS.index("gained")])
+        if len(np.unique(model[first[tuned]])) == 1:
+            flips[base] = flips[tuned]
+        return flips[at]
+
+
+def _matched(tuned: _Numbers, base: _Numbers, prompt: _Numbers) -> tuple[_Numbers, _Numbers]:
+    """Return those with a prompt that the others have too, and the first others that have it.
+
+    Args:
+        tuned: Where they are among all; (n_tuned,).
+        base: Where the others are, sorted by their prompts; (n_base,).
+        prompt: Of all.
+    """
+    known, first = np.unique(prompt[base], return_index=True)
+    at = np.minimum(np.searchsorted(known, prompt[tuned]), len(known) - 1)
+    both = known[at] == prompt[tuned]
+    return tuned[both], base[first[at[both]]]
 
 
 def names_of_models(folder: RunFolder) -> dict[str, str]:
@@ -233,13 +261,3 @@ def names_of_models(folder: RunFolder) -> dict[str, str]:
         members = (point for point in found.points if point.kind != "prompting")
         names |= {point.fingerprint: point.name for point in members}
     return names
-
-
-def _flip(before: npt.NDArray[np.int8], after: npt.NDArray[np.int8]) -> npt.NDArray[np.int8]:
-    """Return which of :data:`FLIPS` it is; −1 is an answer that there is none of."""
-    both = (before >= 0) & (after >= 0)
-    lost, gained = FLIPS.index("lost"), FLIPS.index("gained")
-    found: npt.NDArray[np.int8] = np.select(
-        [both & (before > after), both & (before < after)], [lost, gained]
-    ).astype(np.int8)
-    return found

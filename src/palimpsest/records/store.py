@@ -234,9 +234,21 @@ class AnswerStore:
 
     def run_answers(self) -> StoredAnswers:
         """Return the same to be read a few at a time, while the store is open."""
-        statement = (
+        return self._in_roles(
             f"SELECT answers.rowid, run.role FROM run JOIN answers USING ({_KEY}) ORDER BY position"
         )
+
+    def newest_answers(self) -> StoredAnswers:
+        """Return those of the newest finished run; all, as they were written, if none has finished.
+
+        What role an answer has only a run says: a model that is compared with itself has each
+        answer once, in two roles, and beside it is the role in which it was written last.
+        """
+        found = self.run_answers()
+        return found or self._in_roles("SELECT rowid, role FROM answers ORDER BY rowid")
+
+    def _in_roles(self, statement: str) -> StoredAnswers:
+        """Return the answers whose places and roles a statement selects."""
         codes: dict[str, int] = {}
         places, roles = array("q"), array("B")
         with explained(self.path):
@@ -248,23 +260,6 @@ class AnswerStore:
     def answers_at(self, places: Places, role: str) -> StoredAnswers:
         """Return the answers at some places, as those of a role, to be read a few at a time."""
         return StoredAnswers(self, places, np.zeros(len(places), np.uint8), (role,))
-
-    def overview(self, names: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-        """Yield the place of each answer, with some columns of it; nothing is held in memory.
-
-        These are the answers of the newest finished run, or all, if none has finished.
-
-        Args:
-            names: Of columns of :class:`.AnswerKey` or :class:`.AnswerRow`.
-        """
-        columns = ", ".join(f"answers.{name}" for name in names)
-        with explained(self.path):
-            (n_run,) = self._connection.execute("SELECT count(*) FROM run").fetchone()
-            order = f"FROM run JOIN answers USING ({_KEY}) ORDER BY position"
-            source = order if 0 < n_run < len(self) else "FROM answers ORDER BY rowid"
-            statement = f"SELECT answers.rowid, {columns} {source}"
-            for place, *values in self._connection.execute(statement):
-                yield place, *(_from_sql(value) for value in values)
 
     def at(self, places: Sequence[int]) -> list[AnswerRow]:
         """Return the answers at some places, in that order; none where nothing is."""

@@ -47,6 +47,11 @@ class StoredAnswers(Sequence[AnswerRow]):
         """Return whether this is the store that they are in."""
         return self._store is store
 
+    @property
+    def places(self) -> Places:
+        """Where they are in the store; (n,)."""
+        return self._places
+
     def places_and_roles(self) -> Iterator[tuple[int, str]]:
         """Yield the place and the role of each."""
         for first in range(0, len(self), _N_READ):

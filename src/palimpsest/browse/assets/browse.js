@@ -91,7 +91,7 @@ function card(row) {
   const item = element("li");
   const line = element("div");
   line.append(element("span", row.outcome, `outcome ${row.outcome}`));
-  if (row.flip) line.append(" ", element("span", `(${row.flip} by tuning)`, "flip"));
+  if (row.flip) line.append(" ", element("span", `(example ${row.flip} by tuning)`, "flip"));
   line.append(" ", element("span", `${who(row)}, ${row.via}, ${row.cell}, ${row.source}`, "about"));
   item.append(line, element("pre", row.prompt), element("pre", `→ ${row.answer}`));
   if (row.flags) item.append(element("p", row.flags, "about"));
