@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import socket
 import sqlite3
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -15,8 +18,16 @@ from tests.records.test_failures import small_disk
 from palimpsest.errors import UserError
 from palimpsest.judging.diagnosis import diagnose
 from palimpsest.judging.pairing import ROLES
+from palimpsest.judging.planning import plan
 from palimpsest.judging.shards import Shard, answer_shard, merge
-from palimpsest.lm.models import ScoringUnavailableError, ScriptedModel
+from palimpsest.judging.workers import Workers
+from palimpsest.lm import Prompt
+from palimpsest.lm.models import (
+    Generation,
+    LanguageModel,
+    ScoringUnavailableError,
+    ScriptedModel,
+)
 from palimpsest.lm.suites import Example, Suite
 from palimpsest.records import AnswerStore, RunFolder
 
@@ -189,6 +200,70 @@ def test_an_answer_that_no_shard_has_is_said_to_be_lacking_there(
     assert note.startswith("1 example(s) are left out, as the shards have no answer to them")
     assert "'add-0' (base, leet), 'add-0' (tuned, leet)" in note
     assert "died" not in note
+
+
+class _DyingOf(Workers):
+    """Workers whom every prompt with a text in it kills again and again."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._text = text
+
+    def hold(self, model: LanguageModel, *, n_held: int = 1) -> LanguageModel:
+        held: Any = copy.copy(model)
+        held.generate = partial(self._generate, model)
+        return cast("LanguageModel", held)
+
+    def _generate(
+        self, model: LanguageModel, prompts: Sequence[Prompt], **options: Any
+    ) -> Iterator[tuple[int, Generation]]:
+        for index, answer in model.generate(prompts, **options):
+            died = self._text in str(prompts[index])
+            yield index, Generation("", "failed", 0, 0.0) if died else answer
+
+
+def test_what_a_shard_has_set_aside_is_told_by_it_and_by_the_whole(
+    arguments: dict[str, Any], tmp_path: Path
+) -> None:
+    paths = [tmp_path / "half-1", tmp_path / "half-2"]
+    workers = _DyingOf("add 4")  # as it is: no conjugation writes it so
+    few = {**arguments, "limit": 6}
+    found, other = (
+        answer_shard(Shard(number, 2), few, out=path, workers=workers)
+        for number, path in enumerate(paths, 1)
+    )
+    assert (found.n_answers, found.n_left_out) == (2 * 3 * 5, 1)
+    assert (other.n_answers, other.n_left_out, other.notes) == (2 * 3 * 6, 0, [])
+    [note] = found.notes
+    assert note.startswith("1 example(s) are left out, as 3 workers died answering: 'add-4' (base")
+    merged = merge(paths, tmp_path / "merged")
+    assert f"Shard 1/2: {note}" in merged.warnings
+    assert merged.plain.base.n == len(CELLS) * 6 - 1
+    answer_shard(Shard(1, 2), few, out=tmp_path / "anew")
+    whole = merge([*paths, tmp_path / "anew"], tmp_path / "whole")
+    assert whole.plain.base.n == len(CELLS) * 6
+    assert not any("left out" in warning for warning in whole.warnings)
+
+
+def test_the_whole_took_as_long_as_its_shards(
+    arguments: dict[str, Any], shards: list[Path], tmp_path: Path
+) -> None:
+    """What plans further runs goes by it, and not by how long the merging took."""
+    for path, seconds in zip(shards, (100.0, 20.0, 3.0), strict=True):
+        folder = RunFolder.find(path)
+        assert folder.config["seconds"] > 0
+        folder.record({**folder.config, "seconds": seconds})
+    merged = merge([*shards, shards[0]], tmp_path / "merged")
+    assert merged.provenance.seconds_in_all == 123
+    assert merge(shards, tmp_path / "merged").provenance.seconds_in_all == 123
+    planned = plan(tmp_path / "merged", prompts=[], n_runs=2, n_resamples=100)
+    assert planned.cost.seconds == pytest.approx(123 / N)
+    later = diagnose(**arguments, out=tmp_path / "merged")
+    assert later.provenance.seconds_in_all == 123
+    folder.record({**folder.config, "seconds": None})
+    merge(shards, tmp_path / "merged")
+    planned = plan(tmp_path / "merged", prompts=[], n_runs=2, n_resamples=100)
+    assert planned.cost.seconds is None
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from palimpsest.errors import UserError
 from palimpsest.judging.conclude import Elsewhere, open_run
@@ -22,7 +22,7 @@ from palimpsest.judging.subject import configuration, known_beforehand, prepare_
 from palimpsest.judging.unasked import RecordedModel, Unasked
 from palimpsest.judging.workers import Workers
 from palimpsest.lm.suites import Suite
-from palimpsest.records import AnswerRow, AnswerStore, Results, RunFolder
+from palimpsest.records import AnswerRow, AnswerStore, Results, RunFolder, columns_of
 
 _WRITTEN = re.compile(r"(\d+)/(\d+)")
 
@@ -81,6 +81,19 @@ class Shard:
         return f"{self.number}/{self.n}"
 
 
+class ShardAnswers(NamedTuple):
+    """What became of a shard's questions."""
+
+    n_answers: int
+    """Of examples that have all of theirs, those of earlier sittings among them."""
+
+    n_left_out: int
+    """Source examples to which an answer is lacking."""
+
+    notes: Sequence[str]
+    """What to say of these, and of whatever else a reader must know."""
+
+
 def answer_shard(
     shard: Shard,
     arguments: Mapping[str, Any],
@@ -90,7 +103,7 @@ def answer_shard(
     command: str = "palimpsest.judging.answer_shard(…)",
     progress: DiagnosisProgress | None = None,
     notify: Callable[[Sequence[str]], None] | None = None,
-) -> int:
+) -> ShardAnswers:
     """Let both models answer a part of the examples; nothing is concluded from it.
 
     What :func:`merge` must know of the models is recorded, so that it opens none. Cells that the
@@ -104,9 +117,6 @@ def answer_shard(
         command: Recorded as the way to repeat it.
         progress: Called after every answer.
         notify: Called once, before anything is asked, with warnings.
-
-    Returns:
-        How many answers there are now.
 
     Raises:
         UserError: As for :func:`.diagnose`, or a part without examples.
@@ -137,8 +147,18 @@ def answer_shard(
         )
         run.store.record_run(answered.rows)
         facts = {role: dict(model.describe()) for role, model in plan.models.items()}
-        run.record(**recorded, known_beforehand=known, facts=facts, finished=True)
-    return len(answered.rows)
+        run.record(
+            **recorded,
+            known_beforehand=known,
+            facts=facts,
+            notes=answered.notes,
+            seconds=run.seconds_in_all(),
+            finished=True,
+        )
+        n_left_out = len(plan.suite.in_language(plan.suite.source_language)) - len(
+            {source for (source,) in columns_of(answered.rows, "source_id")}
+        )
+        return ShardAnswers(len(answered.rows), n_left_out, answered.notes)
 
 
 _ASKED = ("base", "tuned", "suite", "via", "limit", "scorer", "samples")
@@ -146,7 +166,9 @@ _ASKED = ("base", "tuned", "suite", "via", "limit", "scorer", "samples")
 _OF_SHARDS = frozenset({*_ASKED, "whole", "min_fidelity", "seed", "n_resamples"})
 """Arguments of a diagnosis that can be answered in shards."""
 
-_OF_ONE_SHARD = ("command", "shard", "finished", "known_beforehand", "facts")
+_OF_ONE_SHARD = (
+    "command", "shard", "finished", "known_beforehand", "facts", "notes", "seconds",
+)  # fmt: skip
 
 
 def _refuse_others_than(allowed: Collection[str], arguments: Mapping[str, Any]) -> None:
@@ -266,9 +288,25 @@ def _facts(shards: Sequence[RunFolder], role: str) -> dict[str, str]:
 
 
 def _known(shards: Sequence[RunFolder]) -> Elsewhere:
-    """Return what the shards tell of their answers."""
-    known = (each for shard in shards for each in shard.config.get("known_beforehand", ()))
-    return Elsewhere(warnings=list(dict.fromkeys(known)))
+    """Return what the shards tell of their answers: of a part that is there twice, once.
+
+    What one of the two lacks, the other may have: then nothing is said of it.
+    """
+    parts: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for shard in shards:
+        parts[shard.config["shard"]].append(shard.config)
+    known = [each for one in parts.values() for each in one[0].get("known_beforehand", ())]
+    notes = [
+        f"Shard {name}: {note}"
+        for name, same in parts.items()
+        if all(config.get("notes") for config in same)
+        for note in same[0]["notes"]
+    ]
+    seconds = [same[0].get("seconds") for same in parts.values()]
+    return Elsewhere(
+        warnings=[*dict.fromkeys(known), *notes],
+        seconds=None if None in seconds else sum(seconds),
+    )
 
 
 def _common(shards: Sequence[RunFolder]) -> dict[str, Any]:
