@@ -302,10 +302,11 @@ def _known(shards: Sequence[RunFolder]) -> Elsewhere:
         if all(config.get("notes") for config in same)
         for note in same[0]["notes"]
     ]
-    seconds = [same[0].get("seconds") for same in parts.values()]
+    took: list[float | None] = [same[0].get("seconds") for same in parts.values()]
+    seconds = [each for each in took if each is not None]
     return Elsewhere(
         warnings=[*dict.fromkeys(known), *notes],
-        seconds=None if None in seconds else sum(seconds),
+        seconds=sum(seconds) if len(seconds) == len(took) else None,
     )
 
 
