@@ -197,7 +197,7 @@ def test_an_answer_that_no_shard_has_is_said_to_be_lacking_there(
         connection.execute("DELETE FROM answers WHERE source_id = 'add-0' AND via = 'leet'")
     connection.close()
     [note] = [each for each in merge(shards, tmp_path / "merged").warnings if "left out" in each]
-    assert note.startswith("1 example(s) are left out, as the shards have no answer to them")
+    assert note.startswith("1 example(s) are left out, as the shards brought no answer to them")
     assert "'add-0' (base, leet), 'add-0' (tuned, leet)" in note
     assert "died" not in note
 

@@ -14,7 +14,7 @@ class Unasked(Workers):
     """Holds models that answer nothing, and knows why answers are lacking then."""
 
     lacking = (
-        "as the shards have no answer to them that this release would use",
+        "as the shards brought no answer to them that this release would use",
         "The commands of those shards, run again, ask them; then merge again.",
     )
 
