@@ -182,6 +182,8 @@ def test_an_interrupted_run_leaves_the_report_of_the_one_before(
         (["BASE", "BASE", "--suite", "SUITE", "--prices", "missing.toml"], "missing.toml"),
         (["BASE", "BASE", "--suite", "SUITE", "--shard", "1/2", "--plan"], "cannot have --plan"),
         (["BASE", "BASE", "--suite", "SUITE", "--plan", "--engine", "rey"], "Did you mean 'ray'?"),
+        (["BASE", "BASE", "--suite", "SUITE", "--plan", "--workers", "4"], "has no meaning here"),
+        (["BASE", "BASE", "--suite", "SUITE", "--plan", "--address", "auto"], "is for Ray"),
         (
             ["BASE", "BASE", "--suite", "SUITE", "--engine", "ray", "--address", "127.0.0.1:1"],
             "No Ray cluster answers at '127.0.0.1:1'",

@@ -8,7 +8,9 @@ import pytest
 
 from palimpsest.judging.diagnosis import diagnose
 from palimpsest.judging.dry_run import N_SAMPLE, forecast
+from palimpsest.judging.evaluation import evaluate
 from palimpsest.judging.rounds import FIRST_ROUND
+from palimpsest.judging.via import parse_via
 from palimpsest.lm.models import PriceTable, ScriptedModel, load_model
 from palimpsest.lm.suites import Example, Suite
 from palimpsest.records import AnswerStore
@@ -59,6 +61,23 @@ def test_it_counts_what_a_diagnosis_asks_and_asks_a_sample_alone(tmp_path: Path)
     diagnose(**models, suite=SUITE, via=VIAS, out=tmp_path / "run", n_resamples=100)
     again = models["base"].n_asked - asked_before - found.models[0].n_to_ask
     assert 0 <= again <= 3 * 3 * 10  # a sample of wrong answers is asked to its end
+
+
+def test_a_forecast_in_a_folder_with_answers_is_timed_as_well(tmp_path: Path) -> None:
+    """Each asks what is not on file, also after a run that ended within some ways of asking."""
+    how: dict[str, Any] = {"suite": SUITE, "via": VIAS, "out": tmp_path / "run"}
+    first, second = forecast(**pair(), **how), forecast(**pair(), **how)
+    assert second.n_sampled > 0
+    for before, after in zip(first.models, second.models, strict=True):
+        assert after.n_on_file > before.n_on_file
+        assert after.seconds
+    with AnswerStore(tmp_path / "run" / "answers.sqlite") as store:
+        evaluate(Counting("tuned"), SUITE, [parse_via("identity")], store=store, role="tuned")
+    assert forecast(**pair(), **how).models[1].seconds
+    diagnose(**pair(), **how, n_resamples=100)
+    done = forecast(**pair(), **how)
+    assert [(each.n_to_ask, each.seconds) for each in done.models] == [(0, 0.0)] * 2
+    assert done.n_sampled == 0
 
 
 def test_tokens_are_those_of_the_prompts_that_are_missing(tmp_path: Path) -> None:

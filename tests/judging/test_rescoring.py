@@ -30,8 +30,9 @@ def test_answers_are_read_to_where_their_own_example_ends_them(tmp_path: Path) -
     )
     model = ScriptedModel(lambda prompt: " First.\nThen right.\nQ: no", name="m")
     run = tmp_path / "run"
-    diagnose(model, model, suite=suite, via=["upper"], out=run, whole="all")
+    asked = diagnose(model, model, suite=suite, via=["upper"], out=run, whole="all")
     found = rescore(run, "contains", out=tmp_path / "again")
     # Of the suite's own answers only the first line is one.
     assert found.plain.base.accuracy == 0.5
     assert found.conjugations[0].base.accuracy == 0.5
+    assert found.provenance.seconds_in_all == asked.provenance.seconds_in_all  # nothing was asked

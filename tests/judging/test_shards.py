@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import copy
 import json
 import shutil
+import socket
 import sqlite3
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -13,8 +17,17 @@ from tests.records.test_failures import small_disk
 
 from palimpsest.errors import UserError
 from palimpsest.judging.diagnosis import diagnose
+from palimpsest.judging.pairing import ROLES
+from palimpsest.judging.planning import plan
 from palimpsest.judging.shards import Shard, answer_shard, merge
-from palimpsest.lm.models import load_model
+from palimpsest.judging.workers import Workers
+from palimpsest.lm import Prompt
+from palimpsest.lm.models import (
+    Generation,
+    LanguageModel,
+    ScoringUnavailableError,
+    ScriptedModel,
+)
 from palimpsest.lm.suites import Example, Suite
 from palimpsest.records import AnswerStore, RunFolder
 
@@ -184,9 +197,73 @@ def test_an_answer_that_no_shard_has_is_said_to_be_lacking_there(
         connection.execute("DELETE FROM answers WHERE source_id = 'add-0' AND via = 'leet'")
     connection.close()
     [note] = [each for each in merge(shards, tmp_path / "merged").warnings if "left out" in each]
-    assert note.startswith("1 example(s) are left out, as no answer to them is there")
+    assert note.startswith("1 example(s) are left out, as the shards brought no answer to them")
     assert "'add-0' (base, leet), 'add-0' (tuned, leet)" in note
     assert "died" not in note
+
+
+class _DyingOf(Workers):
+    """Workers whom every prompt with a text in it kills again and again."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._text = text
+
+    def hold(self, model: LanguageModel, *, n_held: int = 1) -> LanguageModel:
+        held: Any = copy.copy(model)
+        held.generate = partial(self._generate, model)
+        return cast("LanguageModel", held)
+
+    def _generate(
+        self, model: LanguageModel, prompts: Sequence[Prompt], **options: Any
+    ) -> Iterator[tuple[int, Generation]]:
+        for index, answer in model.generate(prompts, **options):
+            died = self._text in str(prompts[index])
+            yield index, Generation("", "failed", 0, 0.0) if died else answer
+
+
+def test_what_a_shard_has_set_aside_is_told_by_it_and_by_the_whole(
+    arguments: dict[str, Any], tmp_path: Path
+) -> None:
+    paths = [tmp_path / "half-1", tmp_path / "half-2"]
+    workers = _DyingOf("add 4")  # as it is: no conjugation writes it so
+    few = {**arguments, "limit": 6}
+    found, other = (
+        answer_shard(Shard(number, 2), few, out=path, workers=workers)
+        for number, path in enumerate(paths, 1)
+    )
+    assert (found.n_answers, found.n_left_out) == (2 * 3 * 5, 1)
+    assert (other.n_answers, other.n_left_out, other.notes) == (2 * 3 * 6, 0, [])
+    [note] = found.notes
+    assert note.startswith("1 example(s) are left out, as 3 workers died answering: 'add-4' (base")
+    merged = merge(paths, tmp_path / "merged")
+    assert f"Shard 1/2: {note}" in merged.warnings
+    assert merged.plain.base.n == len(CELLS) * 6 - 1
+    answer_shard(Shard(1, 2), few, out=tmp_path / "anew")
+    whole = merge([*paths, tmp_path / "anew"], tmp_path / "whole")
+    assert whole.plain.base.n == len(CELLS) * 6
+    assert not any("left out" in warning for warning in whole.warnings)
+
+
+def test_the_whole_took_as_long_as_its_shards(
+    arguments: dict[str, Any], shards: list[Path], tmp_path: Path
+) -> None:
+    """What plans further runs goes by it, and not by how long the merging took."""
+    for path, seconds in zip(shards, (100.0, 20.0, 3.0), strict=True):
+        folder = RunFolder.find(path)
+        assert folder.config["seconds"] > 0
+        folder.record({**folder.config, "seconds": seconds})
+    merged = merge([*shards, shards[0]], tmp_path / "merged")
+    assert merged.provenance.seconds_in_all == 123
+    assert merge(shards, tmp_path / "merged").provenance.seconds_in_all == 123
+    planned = plan(tmp_path / "merged", prompts=[], n_runs=2, n_resamples=100)
+    assert planned.cost.seconds == pytest.approx(123 / N)
+    later = diagnose(**arguments, out=tmp_path / "merged")
+    assert later.provenance.seconds_in_all == 123
+    folder.record({**folder.config, "seconds": None})
+    merge(shards, tmp_path / "merged")
+    planned = plan(tmp_path / "merged", prompts=[], n_runs=2, n_resamples=100)
+    assert planned.cost.seconds is None
 
 
 @pytest.mark.slow
@@ -236,33 +313,135 @@ def test_folders_that_disagree_about_an_answer_are_refused(
         merge([*shards, again], tmp_path / "merged")
 
 
-@pytest.mark.slow
-def test_merging_asks_nobody(
-    arguments: dict[str, Any], shards: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_merging_opens_no_model(
+    shards: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("asked")
+    def refuse(*_: object) -> None:
+        raise AssertionError("opened")
 
-    monkeypatch.setattr(type(load_model(arguments["base"])), "generate", refuse)
-    assert merge(shards, tmp_path / "merged").plain.base.n == len(CELLS) * N
+    monkeypatch.setattr("palimpsest.judging.subject.load_model", refuse)
+    merged = merge(shards, tmp_path / "merged")
+    assert merged.plain.base.n == len(CELLS) * N
+
+
+@pytest.mark.parametrize("scores", [True, False])
+def test_merging_contacts_no_endpoint_that_a_shard_names(
+    scores: bool, arguments: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An endpoint is asked whether it tells likelihoods; a merging knows it from the shards."""
+
+    def refuse(*_: object) -> None:
+        raise ScoringUnavailableError("It tells none.")
+
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-whoever-merges")
+    if not scores:
+        monkeypatch.setattr(ScriptedModel, "score", refuse)
+    with_choices = {**arguments, "suite": _with_choices(arguments["suite"], tmp_path)}
+    paths = [tmp_path / "half-1", tmp_path / "half-2"]
+    for number, path in enumerate(paths, 1):
+        answer_shard(Shard(number, 2), with_choices, out=path)
+    one = diagnose(**with_choices, out=tmp_path / "one")
+    with socket.create_server(("127.0.0.1", 0)) as endpoint:
+        spec = f"openai:m@http://127.0.0.1:{endpoint.getsockname()[1]}/v1"
+        _rewrite(paths, {"base": spec, "tuned": spec})
+        merged = merge(paths, tmp_path / "merged")
+        endpoint.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            endpoint.accept()
+    assert (merged.plain, merged.warnings) == (one.plain, one.warnings)
+    assert scores != any("cannot say how likely" in warning for warning in merged.warnings)
+
+
+def _with_choices(suite: str, folder: Path) -> str:
+    rows = map(json.loads, Path(suite.removeprefix("jsonl:")).read_text().splitlines())
+    lines = [json.dumps({**row, "choices": ["yes", "no"]}) for row in rows]
+    (folder / "choices.jsonl").write_text("\n".join(lines))
+    return f"jsonl:{folder / 'choices.jsonl'}"
+
+
+def _rewrite(paths: list[Path], changed: dict[str, Any]) -> None:
+    """Change what shards say that they were asked, as somebody might who hands them on."""
+    for path in paths:
+        folder = RunFolder.find(path)
+        folder.record({**folder.config, "arguments": {**folder.config["arguments"], **changed}})
+
+
+def test_a_shard_of_other_weights_is_refused_with_how_each_was_computed(
+    shards: list[Path], tmp_path: Path
+) -> None:
+    folder = RunFolder.find(shards[1])
+    prints = {**folder.config["fingerprints"], "tuned": "0123abcd"}
+    facts = {**folder.config["facts"], "tuned": {"device": "cpu", "dtype": "float32"}}
+    folder.record({**folder.config, "fingerprints": prints, "facts": facts})
+    with pytest.raises(UserError) as error:
+        merge(shards, tmp_path / "merged")
+    expected = RunFolder.find(shards[0]).config["fingerprints"]["tuned"]
+    assert "asked another tuned model under 'scripted:" in error.value.message
+    assert f"its fingerprint is 0123abcd (cpu, float32), expected {expected}" in error.value.message
+    assert not (tmp_path / "merged").exists()
+
+
+def test_facts_in_which_shards_differ_are_all_told(shards: list[Path], tmp_path: Path) -> None:
+    for path, gpu in zip(shards, ("A100", "H100", "A100"), strict=True):
+        folder = RunFolder.find(path)
+        facts = {role: {"device": f"cuda ({gpu})", "dtype": "bfloat16"} for role in ROLES}
+        folder.record({**folder.config, "facts": facts})
+    assert merge(shards, tmp_path / "merged").base.facts == {
+        "device": "cuda (A100); cuda (H100)",
+        "dtype": "bfloat16",
+    }
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("scorer", "python:os:system"),
+        ("scorer", "python:evil:score"),
         ("scorer", "judge:openai:x@http://127.0.0.1:9"),
-        ("base", "hf:./x,trust_remote_code=true"),
-        ("tuned", "hf:./x,pickle=true"),
+        ("suite", "{suite},scorer=python:evil:score"),
+        ("suite", "rows:a.jsonl,prompt={{q}},scorer.ability=python:evil:score"),
+        ("suite", "lm-eval:say,include_path=."),
+        ("via", ["translate:de@model:hf:./evil,trust_remote_code=true"]),
+        ("via", ["protect(leet|translate:de@libretranslate:http://127.0.0.1:9,urls)"]),
+        ("via", ["leet", "upper|translate:fr @ deepl"]),
+        ("via", ["translate:fr@seq2seq:somebody/weights"]),
     ],
 )
 def test_no_shard_may_name_what_runs_code(
-    name: str, value: str, shards: list[Path], tmp_path: Path
+    name: str,
+    value: str | list[str],
+    arguments: dict[str, Any],
+    shards: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for each in shards:
-        folder = RunFolder.find(each)
-        changed = {**folder.config["arguments"], name: value}
-        folder.record({**folder.config, "arguments": changed})
-    with pytest.raises(UserError, match=r"may run code or ask another model\.\n.*--trust"):
+    (tmp_path / "evil.py").write_text("raise SystemExit('the code of a shard ran')")
+    monkeypatch.syspath_prepend(tmp_path)
+    if isinstance(value, str):
+        value = value.format(suite=arguments["suite"])
+    _rewrite(shards, {name: value})
+    with pytest.raises(UserError, match=r"may run code or ask others\.\n.*--trust"):
         merge(shards, tmp_path / "merged")
     assert not (tmp_path / "merged").exists()
+
+
+def test_with_trust_a_scorer_of_ones_own_is_used(
+    arguments: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine.py").write_text("def score(answer, right, others): return answer[0] in 'yn'")
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = {**arguments, "suite": f"{arguments['suite']},scorer=python:mine:score", "limit": 6}
+    paths = [tmp_path / "half-1", tmp_path / "half-2"]
+    for number, path in enumerate(paths, 1):
+        answer_shard(Shard(number, 2), mine, out=path)
+    assert merge(paths, tmp_path / "merged", trust=True).plain.tuned.accuracy == 1
+
+
+@pytest.mark.parametrize("name", ["budget", "workers", "inference"])
+def test_what_no_shard_can_have_is_refused(
+    name: str, arguments: dict[str, Any], shards: list[Path], tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=f"A diagnosis with '{name}' cannot be answered in shards"):
+        answer_shard(Shard(1, 2), {**arguments, name: 1}, out=tmp_path / "half")
+    _rewrite(shards, {name: 1})
+    with pytest.raises(UserError, match=f"A diagnosis with '{name}' cannot be answered in shards"):
+        merge(shards, tmp_path / "merged")

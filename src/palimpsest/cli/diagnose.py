@@ -127,7 +127,7 @@ def diagnose(
     if plan:
         if shard is not None:
             _refuse_in_shard({"plan": plan})
-        planned = {**asked, **again, "n_workers": n_planned(engine, workers)}
+        planned = {**asked, **again, "n_workers": n_planned(engine, workers, address)}
         forecast_and_show(planned, out, prices, quiet=quiet, as_json=json)
         return
     measured = {"inference": inference, **again}

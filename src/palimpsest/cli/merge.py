@@ -20,7 +20,8 @@ def merge(
         bool,
         typer.Option(
             "--trust",
-            help="Let the shards name scorers and model options that run code, if they are yours.",
+            help="Let the shards name scorers, suites and translators that run code or ask others, "
+            "if they are yours.",
         ),
     ] = False,
     fail_on: Failing = None,
@@ -34,8 +35,8 @@ def merge(
     palimpsest merge shard-1 shard-2 --out whole
 
     Shards are made by `palimpsest diagnose BASE TUNED --shard i/n --out DIR`, each on a machine of
-    its own, as in a SLURM array. Nobody is asked anything any more, but the models' files must be
-    here, as their fingerprints are checked. What comes out is what one run would have said.
+    its own, as in a SLURM array. No model is opened or asked any more, so neither weights nor a GPU
+    are needed; suite and translators are. What comes out is what one run would have said.
 
     Then open report.html.
     """

@@ -208,16 +208,19 @@ Address = Annotated[
 ]
 
 
-def n_planned(name: str, workers: int | None) -> int:
+def n_planned(name: str, workers: int | None, address: str | None) -> int:
     """Return how many workers the options ask for, and start none.
 
     Raises:
-        UserError: There is no engine of that name.
+        UserError: As from :func:`workers_of`; only no cluster is looked for.
     """
-    from palimpsest.engines import ENGINES, default_workers
+    from palimpsest.engines import ENGINES, default_workers, make_engine
 
+    _check_workers(name, workers)
     if name not in ENGINES:
         raise ENGINES.unknown(name)
+    if name in ("here", "local", "processes"):
+        make_engine(name, workers=workers, address=address)
     return 1 if name == "here" else workers or default_workers()
 
 
@@ -230,12 +233,16 @@ def workers_of(name: str, workers: int | None, address: str | None) -> Workers:
     from palimpsest.engines import make_engine
     from palimpsest.judging import Workers
 
-    if name == "here" and workers is not None:
+    _check_workers(name, workers)
+    return Workers(make_engine(name, workers=workers, address=address))
+
+
+def _check_workers(engine: str, workers: int | None) -> None:
+    if engine == "here" and workers is not None:
         raise UserError(
             f"--workers {workers} has no meaning here: one process asks both models.",
             hint="Add --engine processes, or --engine ray.",
         )
-    return Workers(make_engine(name, workers=workers, address=address))
 
 
 def with_form(model: str, form: PromptForm | None) -> str:

@@ -255,7 +255,7 @@ def answer_and_tell(
 
     part = Shard.parse(shard)
     with workers as held_by, progress_bars(enabled=not quiet) as show:
-        n_answers = answer_shard(
+        found = answer_shard(
             part,
             asked,
             out=out,
@@ -264,8 +264,10 @@ def answer_and_tell(
             progress=told_by(show, held_by),
             notify=show_notes,
         )
+    show_notes(found.notes)
+    left_out = f", {found.n_left_out} example(s) left out" if found.n_left_out else ""
     typer.echo(
-        f"Shard {part}: {n_answers} answers in {out}. When all {part.n} are there: "
+        f"Shard {part}: {found.n_answers} answers in {out}{left_out}. When all {part.n} are there: "
         "palimpsest merge DIRS… --out DIR"
     )
 

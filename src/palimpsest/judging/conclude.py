@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from pydantic import ValidationError
@@ -49,6 +49,16 @@ if TYPE_CHECKING:
     from palimpsest.report import Drawing
 
 
+class Elsewhere(NamedTuple):
+    """What is known of answers that were given in other runs: nobody is asked for them now."""
+
+    warnings: Sequence[str] = ()
+    """What those runs found of the pair, before they asked it and while they did."""
+
+    seconds: float | None = None
+    """How long all their sittings took; ``None`` where that is not known."""
+
+
 @dataclass(frozen=True)
 class OpenRun:
     """A run that has begun; get one with :func:`open_run`."""
@@ -71,6 +81,9 @@ class OpenRun:
 
     workers: Workers | None = None
     """Who hold the models, where this process does not."""
+
+    asks: bool = True
+    """Whether new answers are this sitting's; not if they are taken from other runs."""
 
     def record(self, **config: object) -> None:
         """Write what is going to be asked, and how it is concluded, into the folder."""
@@ -98,13 +111,18 @@ class OpenRun:
             cost_usd=cost_usd,
             crew=None if self.workers is None else self.workers.record(),
             seconds=round(time.monotonic() - self.started, 3),
-            seconds_in_all=self._seconds_in_all(),
+            seconds_in_all=self.seconds_in_all(),
         )
 
-    def _seconds_in_all(self) -> float | None:
-        self.sittings.n_new = len(self.store) - self.n_before
+    def seconds_in_all(self) -> float | None:
+        """Return how long all sittings that brought answers took, or ``None`` if there are none."""
+        self.count()
         known = self.sittings.all
         return round(sum(known), 3) if known else None
+
+    def count(self) -> None:
+        """Tell the sitting how many answers it has brought."""
+        self.sittings.n_new = len(self.store) - self.n_before if self.asks else 0
 
     def conclude(
         self,
@@ -212,8 +230,19 @@ def open_run(
     n_resamples: int,
     started: float,
     workers: Workers | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> Iterator[OpenRun]:
     """Open the folder and the answers of a run; without a folder, nothing is kept.
+
+    Args:
+        out: The folder.
+        command: Recorded as the way to repeat the run.
+        seed: Of the bootstrap.
+        n_resamples: Of the bootstrap.
+        started: By the monotonic clock.
+        workers: Who hold the models, where this process does not.
+        elsewhere: Of answers that are taken from other runs: their time is this run's, and what it
+            takes itself is not.
 
     Raises:
         UserError: The folder cannot be written, or another run is writing in it.
@@ -225,16 +254,14 @@ def open_run(
         written = last_written(folder)
         store = stack.enter_context(AnswerStore(folder.answers))
         sittings = stack.enter_context(sit_down(folder, written))
-        n_before = len(store)
-
-        def count() -> None:
-            sittings.n_new = len(store) - n_before
-
-        stack.callback(count)
-        yield OpenRun(
+        if elsewhere is not None:
+            sittings.earlier[:] = [] if elsewhere.seconds is None else [elsewhere.seconds]
+        run = OpenRun(
             folder, store, out is not None, command, seed, n_resamples, started,
-            sittings, n_before, workers,
+            sittings, len(store), workers, asks=elsewhere is None,
         )  # fmt: skip
+        stack.callback(run.count)
+        yield run
 
 
 def rewrite_report(path: Path | str, *, page_megabytes: float | None = None) -> Path:

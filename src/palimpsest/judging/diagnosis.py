@@ -20,7 +20,7 @@ from palimpsest.judging.agreement import (
 )
 from palimpsest.judging.analysis import Analysis, analyse
 from palimpsest.judging.anytime import analyse_rounds
-from palimpsest.judging.conclude import OpenRun, model_info, open_run, suite_info
+from palimpsest.judging.conclude import Elsewhere, OpenRun, model_info, open_run, suite_info
 from palimpsest.judging.evaluation import (
     EvaluationProgress,
 )
@@ -103,6 +103,7 @@ def diagnose(
     progress: DiagnosisProgress | None = None,
     notify: Callable[[Sequence[str]], None] | None = None,
     extra_figures: Sequence[Drawing] = (),
+    elsewhere: Elsewhere | None = None,
 ) -> Results:
     """Say which abilities a tuned model kept, suppressed or lost.
 
@@ -138,6 +139,8 @@ def diagnose(
         progress: Called after every answer.
         notify: Called once, before anything is asked, with those warnings that are known by then.
         extra_figures: Shown in the report after its own.
+        elsewhere: What is known of the answers where other runs gave them, as shards: the models
+            are then not looked at.
 
     Raises:
         BudgetExceededError: The next request would cost more than is left of the budget.
@@ -161,9 +164,9 @@ def diagnose(
         for model in plan.models.values():
             check_measurable(model, plan.suite)
     method: dict[str, Any] = {"seed": seed, "n_resamples": n_resamples, "started": started}
-    with open_run(out, command, **method, workers=workers) as run:
+    with open_run(out, command, **method, workers=workers, elsewhere=elsewhere) as run:
         run.record(**configuration(plan), **how.recorded)
-        warnings = known_beforehand(plan)
+        warnings = known_beforehand(plan) if elsewhere is None else list(elsewhere.warnings)
         if notify is not None:
             notify(warnings)
         found = _ask_and_analyse(plan, run, how, progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from palimpsest.judging.questions import Question, Settings
 from palimpsest.judging.rounds import FIRST_ROUND
 from palimpsest.judging.samples import Samples
 from palimpsest.judging.subject import DiagnosisPlan, prepare_diagnosis
+from palimpsest.judging.via import Via
 from palimpsest.lm import texts_of
 from palimpsest.lm.models import Chargeable, LanguageModel, Movable, PriceTable
 from palimpsest.lm.suites import Suite
@@ -45,7 +46,7 @@ class ModelForecast:
     n_answer_tokens: int
     """Of the answers to these, by the sample; without one, the most there can be."""
     seconds: float | None
-    """For these, by the sample; ``None`` without one."""
+    """For these, by the sample; ``None`` without one, unless nothing is left to ask."""
     memory_bytes: int | None
     """Of the device that computes it: weights and a full batch; ``None`` where it is elsewhere."""
     cost_usd: float | None
@@ -219,10 +220,17 @@ class _Sample:
 def _sampled(
     plan: DiagnosisPlan, role: str, model: LanguageModel, store: AnswerStore, n: int
 ) -> _Sample:
-    """Ask some questions of each cell in each way, the first one apart: it loads the weights."""
+    """Ask some questions of each cell in each way, the first one apart: it loads the weights.
+
+    They are of those that are not on file, so that there is something to time in every forecast.
+    """
     if n < 1 or isinstance(model, Chargeable):
         return _Sample(0, 0.0, [])
-    few = _few_examples(plan.suite, max(1, n // len(plan.vias)))
+    missing = _open_examples(plan, model, store)
+    if not missing:
+        return _Sample(0, 0.0, [])
+    few = _few_examples(_of_sources(plan.suite, missing), max(1, n // len(plan.vias)))
+    first, via = next(iter(missing.items()))
     asked: dict[str, Any] = {
         "store": store,
         "role": role,
@@ -234,12 +242,27 @@ def _sampled(
     def tell(n_done: int, n_total: int, n_reused: int) -> None:
         counts.append((n_total, n_reused))
 
-    evaluate(model, _few_examples(plan.suite, 1), plan.vias[:1], **asked)
+    evaluate(model, _of_sources(plan.suite, [first]), [via], **asked)
     started = time.monotonic()
     rows = evaluate(model, few, plan.vias, **asked, progress=tell)
     seconds = time.monotonic() - started
     n_total, n_reused = counts[0]
     return _Sample(n_total - n_reused, seconds, rows)
+
+
+def _open_examples(plan: DiagnosisPlan, model: LanguageModel, store: AnswerStore) -> dict[str, Via]:
+    """Return the source examples of which some answer is not on file, and the first such way."""
+    found: dict[str, Via] = {}
+    coming = questions_for(model.fingerprint, plan.suite, plan.vias, plan.settings)
+    while block := list(itertools.islice(coming, _N_TOGETHER)):
+        for question in _missing(block, store):
+            found.setdefault(question.key.source_id, question.via)
+    return found
+
+
+def _of_sources(suite: Suite, sources: Collection[str]) -> Suite:
+    """Return some source examples of a suite, in all their languages."""
+    return replace(suite, examples=tuple(e for e in suite.examples if e.source_id in sources))
 
 
 def _few_examples(suite: Suite, n: int) -> Suite:
@@ -255,9 +278,7 @@ def _few_of_each(suite: Suite, n_by_cell: Mapping[str, int]) -> Suite:
         mine = kept.get(example.cell)
         if mine is not None and len(mine) < n_by_cell[example.cell]:
             mine[example.source_id] = None
-    sources = {source for mine in kept.values() for source in mine}
-    examples = tuple(example for example in suite.examples if example.source_id in sources)
-    return replace(suite, examples=examples)
+    return _of_sources(suite, {source for mine in kept.values() for source in mine})
 
 
 class _Counted(NamedTuple):
@@ -324,12 +345,18 @@ def _of_model(
         n_on_file=counted.n_questions - n,
         n_prompt_tokens=counted.n_prompt_tokens,
         n_answer_tokens=n_answer_tokens,
-        seconds=sample.seconds / sample.n_asked * n if sample.n_asked else None,
+        seconds=_expected_seconds(n, sample),
         memory_bytes=getattr(model, "memory_bytes", None),
         cost_usd=_cost(model, counted.n_prompt_tokens, n_answer_tokens, prices),
         counts=counted.counts,
         n_again=counted.n_again,
     )
+
+
+def _expected_seconds(n: int, sample: _Sample) -> float | None:
+    if not n:
+        return 0.0
+    return sample.seconds / sample.n_asked * n if sample.n_asked else None
 
 
 def _missing(questions: Sequence[Question], store: AnswerStore) -> list[Question]:

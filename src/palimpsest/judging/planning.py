@@ -497,8 +497,8 @@ def _cost(results: Results | None, assumed: Assumed, prices: Path | str | None) 
     used = [info.usage for info in infos if info.usage is not None]
     sent = [usage.n_prompt_tokens for usage in used if usage.n_prompt_tokens is not None]
     known = len(used) == len(infos)
-    run = results.provenance
-    seconds = (run.seconds_in_all or run.seconds) if known else None
+    # The time of the last call alone would be that of a merging, or of a report written anew.
+    seconds = results.provenance.seconds_in_all if known else None
     return PlannedCost(
         n_questions=n_questions,
         n_prompt_tokens=sum(sent) * per_prompt if len(sent) == len(infos) else None,

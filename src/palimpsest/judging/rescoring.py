@@ -21,7 +21,7 @@ import numpy.typing as npt
 from palimpsest.errors import UserError
 from palimpsest.judging.agreement import judged_by_itself
 from palimpsest.judging.analysis import Analysis, analyse
-from palimpsest.judging.conclude import OpenRun, open_run, read_results
+from palimpsest.judging.conclude import Elsewhere, OpenRun, open_run, read_results
 from palimpsest.judging.pairing import PLAIN
 from palimpsest.judging.questions import UNINVERTIBLE, RawAnswer, settled_outcome
 from palimpsest.judging.via import parse_via
@@ -127,7 +127,12 @@ def rescore(
         )
     facts = before.provenance
     with open_run(
-        out, command, seed=facts.seed, n_resamples=facts.n_resamples, started=started
+        out,
+        command,
+        seed=facts.seed,
+        n_resamples=facts.n_resamples,
+        started=started,
+        elsewhere=Elsewhere(seconds=facts.seconds_in_all),
     ) as run:
         run.record(**{**config, "command": command, "scorer": scorer, "answers_of": str(path)})
         rows = _written(run, folder, judged, fair.kept)

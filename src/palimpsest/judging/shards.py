@@ -7,21 +7,22 @@ import re
 import time
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from palimpsest.errors import UserError
-from palimpsest.judging.conclude import open_run
+from palimpsest.judging.conclude import Elsewhere, open_run
 from palimpsest.judging.diagnosis import DiagnosisProgress, ask_models, diagnose
+from palimpsest.judging.foreign import running_or_asking
+from palimpsest.judging.pairing import ROLES
 from palimpsest.judging.subject import configuration, known_beforehand, prepare_diagnosis
-from palimpsest.judging.unasked import Unasked
+from palimpsest.judging.unasked import RecordedModel, Unasked
 from palimpsest.judging.workers import Workers
-from palimpsest.lm.models import parse_model_spec
 from palimpsest.lm.suites import Suite
-from palimpsest.records import AnswerRow, AnswerStore, Results, RunFolder
+from palimpsest.records import AnswerRow, AnswerStore, Results, RunFolder, columns_of
 
 _WRITTEN = re.compile(r"(\d+)/(\d+)")
 
@@ -80,6 +81,19 @@ class Shard:
         return f"{self.number}/{self.n}"
 
 
+class ShardAnswers(NamedTuple):
+    """What became of a shard's questions."""
+
+    n_answers: int
+    """Of examples that have all of theirs, those of earlier sittings among them."""
+
+    n_left_out: int
+    """Source examples to which an answer is lacking."""
+
+    notes: Sequence[str]
+    """What to say of these, and of whatever else a reader must know."""
+
+
 def answer_shard(
     shard: Shard,
     arguments: Mapping[str, Any],
@@ -89,10 +103,11 @@ def answer_shard(
     command: str = "palimpsest.judging.answer_shard(…)",
     progress: DiagnosisProgress | None = None,
     notify: Callable[[Sequence[str]], None] | None = None,
-) -> int:
+) -> ShardAnswers:
     """Let both models answer a part of the examples; nothing is concluded from it.
 
-    Cells that the base cannot do are asked as well: what it cannot do is known of the whole only.
+    What :func:`merge` must know of the models is recorded, so that it opens none. Cells that the
+    base cannot do are asked as well: what it cannot do is known of the whole only.
 
     Args:
         shard: Which part.
@@ -103,27 +118,25 @@ def answer_shard(
         progress: Called after every answer.
         notify: Called once, before anything is asked, with warnings.
 
-    Returns:
-        How many answers there are now.
-
     Raises:
         UserError: As for :func:`.diagnose`, or a part without examples.
     """
+    _refuse_others_than(_OF_SHARDS, arguments)
     asked: dict[str, Any] = {name: arguments.get(name) for name in _ASKED}
-    plan = prepare_diagnosis(**asked)
-    whole_suite = plan.suite
-    plan = plan._replace(suite=replace(shard.of(whole_suite), skips_floor=False))
+    whole_plan = prepare_diagnosis(**asked)
+    plan = whole_plan._replace(suite=replace(shard.of(whole_plan.suite), skips_floor=False))
     method = {"seed": arguments.get("seed", 0), "n_resamples": arguments.get("n_resamples", 10_000)}
     started = time.monotonic()
     with open_run(out, command, **method, started=started) as run:
         recorded = {
-            **configuration(plan._replace(suite=whole_suite)),
+            **configuration(whole_plan),
             "arguments": dict(arguments),
             "shard": str(shard),
         }
         run.record(**recorded, finished=False)
+        known = known_beforehand(whole_plan)
         if notify is not None:
-            notify(known_beforehand(plan))
+            notify(known)
         answered = ask_models(
             plan,
             run.store,
@@ -133,13 +146,38 @@ def answer_shard(
             progress,
         )
         run.store.record_run(answered.rows)
-        run.record(**recorded, finished=True)
-    return len(answered.rows)
+        facts = {role: dict(model.describe()) for role, model in plan.models.items()}
+        run.record(
+            **recorded,
+            known_beforehand=known,
+            facts=facts,
+            notes=answered.notes,
+            seconds=run.seconds_in_all(),
+            finished=True,
+        )
+        n_left_out = len(plan.suite.in_language(plan.suite.source_language)) - len(
+            {source for (source,) in columns_of(answered.rows, "source_id")}
+        )
+        return ShardAnswers(len(answered.rows), n_left_out, answered.notes)
 
 
 _ASKED = ("base", "tuned", "suite", "via", "limit", "scorer", "samples")
 
-_OF_ONE_SHARD = ("command", "shard", "finished")
+_OF_SHARDS = frozenset({*_ASKED, "whole", "min_fidelity", "seed", "n_resamples"})
+"""Arguments of a diagnosis that can be answered in shards."""
+
+_OF_ONE_SHARD = (
+    "command", "shard", "finished", "known_beforehand", "facts", "notes", "seconds",
+)  # fmt: skip
+
+
+def _refuse_others_than(allowed: Collection[str], arguments: Mapping[str, Any]) -> None:
+    others = sorted(set(arguments) - set(allowed))
+    if others:
+        raise UserError(
+            f"A diagnosis with {' and '.join(map(repr, others))} cannot be answered in shards.",
+            hint="Leave it out, or ask the whole suite in one run.",
+        )
 
 
 def merge(
@@ -151,30 +189,38 @@ def merge(
 ) -> Results:
     """Put all shards of a diagnosis together, and conclude as one run would.
 
-    The models' files are looked at, as their fingerprints are recorded; nobody is asked.
+    No model is opened or asked: what the shards recorded of theirs stands for them, so that it
+    takes neither their files nor a device, address or key. The suite is read and conjugated anew.
 
     Args:
         folders: Those of :func:`answer_shard`, in any order; a part may be there twice.
         out: The run folder of the whole: a new one, or one that shards were merged into.
-        trust: Whether the shards may name scorers and options of models that run code or ask
-            others: their folders say what is opened, and might be somebody else's.
+        trust: Whether the shards may name a suite, a scorer or ways of asking that run code, or
+            ask a translator or a judge: their folders say which, and might be somebody else's.
         command: Recorded as the way to repeat it.
 
     Raises:
         UserError: Folders that are no shards, not finished, of different diagnoses, or disagree
-            about an answer; a shard is missing, or names what runs code without ``trust``; or the
-            folder of the whole has answers of something else.
+            about an answer; a shard is missing, or names what runs code or asks others without
+            ``trust``; or the folder of the whole has answers of something else.
     """
     shards = [RunFolder.find(folder) for folder in folders]
     config = _common(shards)
+    _refuse_others_than(_OF_SHARDS, config["arguments"])
     if not trust:
-        _refuse_code(config["arguments"])
+        _refuse_foreign(config["arguments"])
     whole = _folder_of_whole(out, shards)
     with AnswerStore(whole.answers) as store:
         _refuse_others(store, whole)
         whole.write_json(_MERGED, [str(shard.path) for shard in shards])
         _add_without_conflict(store, shards)
-    return diagnose(**config["arguments"], out=out, workers=Unasked(), command=command)
+    return diagnose(
+        **{**config["arguments"], **_recorded_models(shards)},
+        out=out,
+        workers=Unasked(),
+        elsewhere=_known(shards),
+        command=command,
+    )
 
 
 _MERGED = "merged.json"
@@ -208,24 +254,60 @@ def _refuse_others(store: AnswerStore, whole: RunFolder) -> None:
         )
 
 
-def _refuse_code(arguments: Mapping[str, Any]) -> None:
+def _refuse_foreign(arguments: Mapping[str, Any]) -> None:
     """Refuse what only a person may ask for, where files ask for it."""
-    scorer = str(arguments.get("scorer") or "")
-    asked = [scorer] if scorer.startswith(_RUNNING) else []
-    for role in ("base", "tuned"):
-        options = parse_model_spec(str(arguments[role])).options
-        asked += [
-            f"{name}={options[name]}" for name in ("trust_remote_code", "pickle") if name in options
-        ]
+    asked = running_or_asking(arguments)
     if asked:
         raise UserError(
-            f"The shards ask for {' and '.join(asked)}, which may run code or ask another model.",
+            f"The shards ask for {' and '.join(asked)}, which may run code or ask others.",
             hint="If they are your own, add --trust.",
         )
 
 
-_RUNNING = ("python:", "judge:")
-"""How scorers begin that run code or ask a model."""
+def _recorded_models(shards: Sequence[RunFolder]) -> dict[str, RecordedModel]:
+    """Return what stands for the models that the shards asked, by role."""
+    config = shards[0].config
+    return {
+        role: RecordedModel(
+            config["models"][role],
+            config["fingerprints"][role],
+            _facts(shards, role),
+            scores=config["by_likelihood"],
+        )
+        for role in ROLES
+    }
+
+
+def _facts(shards: Sequence[RunFolder], role: str) -> dict[str, str]:
+    """Return what a model said of itself; of shards that differ, as in their GPU, all there is."""
+    found: dict[str, dict[str, None]] = defaultdict(dict)
+    for shard in shards:
+        for name, fact in shard.config.get("facts", {}).get(role, {}).items():
+            found[name][fact] = None
+    return {name: "; ".join(facts) for name, facts in found.items()}
+
+
+def _known(shards: Sequence[RunFolder]) -> Elsewhere:
+    """Return what the shards tell of their answers: of a part that is there twice, once.
+
+    What one of the two lacks, the other may have: then nothing is said of it.
+    """
+    parts: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for shard in shards:
+        parts[shard.config["shard"]].append(shard.config)
+    known = [each for one in parts.values() for each in one[0].get("known_beforehand", ())]
+    notes = [
+        f"Shard {name}: {note}"
+        for name, same in parts.items()
+        if all(config.get("notes") for config in same)
+        for note in same[0]["notes"]
+    ]
+    took: list[float | None] = [same[0].get("seconds") for same in parts.values()]
+    seconds = [each for each in took if each is not None]
+    return Elsewhere(
+        warnings=[*dict.fromkeys(known), *notes],
+        seconds=sum(seconds) if len(seconds) == len(took) else None,
+    )
 
 
 def _common(shards: Sequence[RunFolder]) -> dict[str, Any]:
@@ -249,6 +331,7 @@ def _common(shards: Sequence[RunFolder]) -> dict[str, Any]:
             )
     (first, common), *others = configs.items()
     for path, config in others:
+        _refuse_another_model(first, common, path, config)
         for key, one, other in _differences(common, config):
             raise UserError(
                 f"The shards are of different diagnoses: '{key}' is {one!r} in '{first}' and "
@@ -269,6 +352,35 @@ def _common(shards: Sequence[RunFolder]) -> dict[str, Any]:
             hint="Make them with the same command and --shard i/n, then merge again.",
         )
     return common
+
+
+def _refuse_another_model(
+    first: Path, one: Mapping[str, Any], second: Path, other: Mapping[str, Any]
+) -> None:
+    """Refuse shards that were asked of other weights, or computed otherwise.
+
+    Raises:
+        UserError: They were, though the same models were named.
+    """
+    for role in ROLES:
+        spec, expected = one["models"][role], one["fingerprints"][role]
+        found = other["fingerprints"][role]
+        if other["models"][role] == spec and found != expected:
+            raise UserError(
+                f"The shard in '{second}' asked another {role} model under '{spec}' than that in "
+                f"'{first}': its fingerprint is {found}{_computed(other, role)}, expected "
+                f"{expected}{_computed(one, role)}.",
+                hint="Were files and releases (palimpsest, transformers) the same, and all on a "
+                "GPU, or none? device=… and dtype=… behind the model keep both as they are. "
+                "Answer one of the two anew, in a new folder.",
+            )
+
+
+def _computed(config: Mapping[str, Any], role: str) -> str:
+    """Return in parentheses how a shard's model was computed, as far as it is recorded."""
+    facts = config.get("facts", {}).get(role, {})
+    how = ", ".join(facts[name] for name in ("device", "dtype") if name in facts)
+    return f" ({how})" if how else ""
 
 
 def _differences(

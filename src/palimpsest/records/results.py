@@ -458,8 +458,8 @@ class Provenance(Record):
     seconds: float
     """Wall time of this call; answers already in the run folder cost nothing."""
     seconds_in_all: float | None = None
-    """Wall time of all calls that brought answers into the run folder, those that were killed up to
-    their last answer; null where earlier versions asked."""
+    """Wall time of all calls that asked for the answers, in this folder or in those that they were
+    taken from, killed ones up to their last answer; null where that is not known."""
 
 
 class Results(Record):

@@ -23,13 +23,15 @@ if TYPE_CHECKING:
         Suite,
         default_suite,
         load_suite,
+        parse_suite_spec,
         scored_by,
     )
 
 __all__ = [
     "BUILT_IN", "DEFAULT_GROUP", "DEFAULT_LANGUAGE", "SUITES", "Example", "ExampleRow",
     "HumanLabel", "PromptRow", "Suite", "default_suite", "filled_form", "load_suite", "number_form",
-    "read_rows", "read_sentences", "repeated_ids", "scored_by", "source_language",
+    "parse_suite_spec", "read_rows", "read_sentences", "repeated_ids", "scored_by",
+    "source_language",
 ]  # fmt: skip
 
 lazy_face(globals())
