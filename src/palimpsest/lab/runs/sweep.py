@@ -20,7 +20,7 @@ from palimpsest.lab.runs.config import Config, resolve
 from palimpsest.lab.runs.measures import measures_of
 from palimpsest.lab.runs.observer import Observed, observe
 from palimpsest.lab.runs.running import Stages, config_differences, run
-from palimpsest.lab.runs.sweep_plan import Job, Plan, Plot, check_plot
+from palimpsest.lab.runs.sweep_plan import Job, Plan, Plot, check_plot, combinations, run_name
 from palimpsest.lab.runs.tables import Table, write_plot, write_table
 from palimpsest.lab.runs.tuning_claims import judge_ways
 from palimpsest.records import (
@@ -98,7 +98,9 @@ def plot_again(folder: Path | str, *, measure: str, over: str, by: str | None = 
 
 
 def table_of(target: RunFolder) -> Table:
-    """Return all keys and measures of the runs of a sweep that are done.
+    """Return all keys and measures of the runs of a sweep that are done, in the plan's order.
+
+    Runs of an earlier plan that this one leaves out are no part of it.
 
     Raises:
         UserError: There is no sweep in the folder, or results of another version.
@@ -108,7 +110,7 @@ def table_of(target: RunFolder) -> Table:
             f"The folder '{target.path}' holds no sweep.",
             hint="Name a folder that 'palimpsest lab sweep … --out DIR' has written.",
         )
-    runs = map(_read, sorted(target.path.glob("runs/*/results.json")))
+    runs = map(_read, filter(Path.exists, _planned(target).values()))
     return [flattened(one.provenance.config) | measures_of(one) for one in runs]
 
 
@@ -127,6 +129,7 @@ def judge_sweep(folder: Path | str) -> list[Judged]:
             hint="Claims are judged by runs that differ in 'seed' alone; C10 and C11 by runs that "
             "differ in 'seed' and 'tuned_with'.",
         )
+    _check_finished(target)
     return list(judge_ways(table) if "tuned_with" in keys else judge_claims(table))
 
 
@@ -137,6 +140,24 @@ def observe_sweep(folder: Path | str) -> Observed:
         UserError: As :func:`table_of` and :func:`~palimpsest.lab.runs.observer.observe`.
     """
     return observe(table_of(RunFolder.find(folder)))
+
+
+def _planned(target: RunFolder) -> dict[str, Path]:
+    """Return where each run of a sweep has its results, or will have them, by its name."""
+    names = map(run_name, combinations(target.config["sweep"]["over"]))
+    return {name: target.path / "runs" / name / "results.json" for name in names}
+
+
+def _check_finished(target: RunFolder) -> None:
+    planned = _planned(target)
+    missing = [f"'{name}'" for name, path in planned.items() if not path.exists()]
+    if missing:
+        raise UserError(
+            f"The sweep in '{target.path}' is not finished: {len(missing)} of {len(planned)} runs "
+            f"are missing, {', '.join(missing)}.",
+            hint="Run the same 'palimpsest lab sweep' command again; why a run failed stands under "
+            "'error' in table.csv. To judge fewer runs, take them out of the sweep's file first.",
+        )
 
 
 def varied_keys(target: RunFolder) -> list[str]:
