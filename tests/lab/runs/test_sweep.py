@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -467,3 +467,32 @@ def test_a_killed_sweep_leaves_no_process_behind_and_continues(
         pytest.fail("a worker goes on after the sweep was killed")
     table = run_sweep(sweep_plan(tmp_path), tmp_path / "out", engine=Here())
     assert comparable(table) == comparable(finished[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whom", [os.kill, os.killpg], ids=["the sweep", "its group"])
+def test_sigterm_stops_a_sweep_with_a_word_once_its_trainings_are_saved(
+    whom: Callable[[int, int], None], tmp_path: Path
+) -> None:
+    settings = ["n_steps=1000000", "until=converged", "check_every=20", "save_every=1000000"]
+    sweep_plan(tmp_path)
+    palimpsest = Path(sys.executable).with_name("palimpsest")
+    command = [str(palimpsest), "lab", "sweep", "sweep.toml", "-q"]
+    command += ["--out", "out", "--workers", "2"]
+    command += [word for setting in settings for word in ("--set", f"pretrain.{setting}")]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
+    looks, said = tmp_path / "out" / "pretraining", ""
+    while not list(looks.glob("*/convergence.json")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    whom(process.pid, signal.SIGTERM)
+    try:
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 143, said
+    assert "Run the same command again to continue." in said
+    [state] = looks.glob("*/training/pretraining.safetensors")
+    assert saved_step(state) >= 20

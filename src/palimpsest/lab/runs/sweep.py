@@ -31,7 +31,7 @@ from palimpsest.records import (
     platform_facts,
     versions,
 )
-from palimpsest.training import flattened, read_tensors
+from palimpsest.training import flattened, read_tensors, sigterm_raises
 
 OnJob = Callable[[str, int, int, str], None]
 """Told what is being done, how many are done, of how many, and which was the last."""
@@ -61,6 +61,7 @@ def run_sweep(
     Raises:
         UserError: The folder belongs to something else, is in use, or cannot be written.
         KeyboardInterrupt: Ctrl-C, once everything is saved.
+        Terminated: SIGTERM to one of the workers, likewise.
     """
     folder = RunFolder.create(out)
     lock = WriterLock(folder.path / "sweep.lock")
@@ -175,7 +176,7 @@ def pretrain_job(config: dict[str, Any], folder: str | None) -> bytes:
             folder beside it.
     """
     resolved = resolve(config)
-    with _workplace(folder) as place:
+    with sigterm_raises(), _workplace(folder) as place:
         if not _stages(resolved, place).can_continue:
             place = place.with_name(digest_json(resolved.base_facts))
         _stages(resolved, place).base(goes_on=folder is not None)
@@ -184,7 +185,7 @@ def pretrain_job(config: dict[str, Any], folder: str | None) -> bytes:
 
 def run_job(config: dict[str, Any], base: bytes, folder: str | None) -> bytes:
     """Do one run from its pretrained model, and return its results as JSON."""
-    with _workplace(folder) as place:
+    with sigterm_raises(), _workplace(folder) as place:
         target = RunFolder.create(place)
         target.write_bytes("base.safetensors", base)
         results = run(resolve(config), place, base=place / "base.safetensors", report=False)
