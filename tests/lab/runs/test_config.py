@@ -95,6 +95,7 @@ def test_a_new_discrete_set_is_another_one_of_the_same_size() -> None:
         ("tuned_with=repla 0.1", "Did you mean 'replay'?"),
         ("tuned_with=replay", "tuned_with is 'replay', which has no strength"),
         ("tuned_with=replay 1.5", "replay is 1.5"),
+        ("tuned_with=interpolation 0.5", "remedies.interpolation = [0.5]"),
         ("pretrain=5", "No key 'pretrain'"),
         ("finetune.n_steps", "it needs a key and a value"),
         ("=5", "it needs a key and a value"),

@@ -74,7 +74,8 @@ class Config(Section):
     finetune: Training
     """Training on ``D_disc``."""
     tuned_with: str = PLAIN
-    """``plain``, or the remedy that the tuned model is tuned with: ``replay 0.2``."""
+    """``plain``, or the remedy that the tuned model is tuned with: ``replay 0.2``; it must be one
+    that acts in the training."""
     measure: Measuring = Measuring()
     """How it is measured."""
     remedies: dict[str, tuple[int | float, ...]] = Field({}, validate_default=True)
@@ -117,19 +118,26 @@ class Config(Section):
         """What ``tuned_with`` says.
 
         Raises:
-            UserError: No such remedy, or no strength.
+            UserError: No such remedy, no strength, or one that acts on finished weights.
         """
         if self.tuned_with == PLAIN:
             return ()
         name, _, strength = self.tuned_with.partition(" ")
         found = REMEDIES.get(name)
         try:
-            return (found(int(strength) if strength.isdecimal() else float(strength)),)
+            remedy = found(int(strength) if strength.isdecimal() else float(strength))
         except ValueError:
             raise UserError(
                 f"tuned_with is '{self.tuned_with}', which has no strength.",
                 hint='Write it like: tuned_with = "replay 0.2", or "plain".',
             ) from None
+        if not remedy.is_training:
+            raise UserError(
+                f"tuned_with is '{self.tuned_with}', which acts on finished weights: the curve of "
+                "the tuning would be that of another model.",
+                hint=f"Try it beside a plain tuning: remedies.{name} = [{strength}].",
+            )
+        return (remedy,)
 
     @property
     def base_facts(self) -> dict[str, dict[str, Any]]:
