@@ -133,3 +133,15 @@ def test_what_is_neither_preset_nor_file_is_named(source: str) -> None:
 def test_symmetries_are_counted_before_the_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"There are 3 signs of 2 dimensions"):
         micro_config(tmp_path, "measure.kind=signs")
+
+
+def test_what_is_no_symmetry_of_the_problem_is_no_kind_to_judge_a_run_by() -> None:
+    fourier = ["problem.function_class=fourier", "problem.n_dims=3", "problem.n_frequencies=2"]
+    with pytest.raises(UserError, match="no symmetries of this problem") as caught:
+        load_config("tiny", [*fourier, "measure.kind=rotations"])
+    assert "measure.kind = 'signed-permutations'" in str(caught.value)
+    kinds = (None, "signed-permutations", "permutations")
+    for kind, size in zip(kinds, (32, 32, 4), strict=True):
+        settings = [*fourier, f"measure.ensemble_sizes=[{size}]"]
+        settings += [f"measure.kind={kind}"] if kind else []
+        assert load_config("tiny", settings).measure.kind == kind

@@ -96,6 +96,14 @@ def test_what_is_a_warning_is_not_said_again_among_the_findings() -> None:
     assert render_lab_page(old, []).count(said) == 1
 
 
+def test_a_run_is_judged_by_an_ensemble_though_it_be_of_one_member() -> None:
+    results = fake_lab_results()
+    few = [one for one in results.conjugations if one.n_members == 1]
+    best = results.model_copy(update={"conjugations": few}).best
+    assert best is not None
+    assert best.name == "rotations:1"
+
+
 def test_an_undefined_number_breaks_no_tile() -> None:
     text = render_lab_page(fake_lab_results(forgets=False), [])
     tiles = text.partition('<dl class="keys">')[2].partition("</dl>")[0]

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from palimpsest.errors import UserError, did_you_mean
 from palimpsest.files import read_toml
 from palimpsest.lab.checks import check_count
+from palimpsest.lab.conjugations import default_kind, is_symmetry
 from palimpsest.lab.measuring import Bench, Measuring
 from palimpsest.lab.predictors import TransformerConfig
 from palimpsest.lab.problem import Problem
@@ -328,7 +329,18 @@ def _check(config: Config) -> None:
                 f"finetune.{name} is {found!r}, which only a pretraining can have.",
                 hint=f"Leave it out, or set pretrain.{name}.",
             )
-    _ = config.tuning_remedies
-    _ = config.tried, Bench(config.tuned_problem, config.measure, config.seed, 1).ensemble
+    _ = config.tuning_remedies, config.tried
+    _check_measure(config)
     if config.n_threads is not None:
         check_count("n_threads", config.n_threads)
+
+
+def _check_measure(config: Config) -> None:
+    problem, measure = config.tuned_problem, config.measure
+    members = Bench(problem, measure, config.seed, 1).ensemble.conjugations
+    if measure.kind and not all(is_symmetry(member, problem, "cont") for member in members):
+        raise UserError(
+            f"measure.kind is '{measure.kind}', which are no symmetries of this problem: under "
+            "them, a model has to extrapolate, and a run is judged by its symmetries.",
+            hint=f"Leave it out, or take measure.kind = '{default_kind(problem)}'.",
+        )
