@@ -111,7 +111,7 @@ def test_a_run_starts_from_the_base_of_the_package_unless_it_cannot_or_must_not(
     found = lab._base("tiny", config, tmp_path, None, from_scratch=False)
     assert found.path is not None
     assert lab._base("tiny", config, tmp_path, None, from_scratch=True).path is None
-    other = load_config("tiny", ["finetune.n_steps=5", "measure.n_prompts=9"])
+    other = load_config("tiny", ["finetune.n_steps=5", "measure.n_prompts=12"])
     assert lab._base("tiny", other, tmp_path, None, from_scratch=False).path == found.path
     seeded = lab._base("tiny", load_config("tiny", seed=5), tmp_path, None, from_scratch=False)
     assert seeded.path is None

@@ -311,6 +311,12 @@ def explained_validation(error: ValidationError, names: Iterable[str]) -> UserEr
     found = error.errors()
     first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
     key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "missing" and isinstance(first["loc"][-1], int):
+        whole = ".".join(str(part) for part in first["loc"][:-1])
+        return UserError(
+            f"{whole} is {[*first['input']]}, which is too short.",
+            hint="'palimpsest lab presets NAME' prints one that is whole.",
+        )
     if first["type"] == "missing":
         return UserError(f"The configuration lacks '{key}'.", hint="Start from a preset.")
     if first["type"] == "extra_forbidden":
@@ -337,6 +343,12 @@ def _check(config: Config) -> None:
 
 def _check_measure(config: Config) -> None:
     problem, measure = config.tuned_problem, config.measure
+    if measure.n_prompts < measure.n_deciles:
+        raise UserError(
+            f"measure.n_deciles is {measure.n_deciles}, more than the {measure.n_prompts} prompts "
+            "of measure.n_prompts, which are divided among so many groups.",
+            hint="Ask for fewer groups, or for more prompts.",
+        )
     members = Bench(problem, measure, config.seed, 1).ensemble.conjugations
     if measure.kind and not all(is_symmetry(member, problem, "cont") for member in members):
         raise UserError(

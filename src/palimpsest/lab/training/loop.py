@@ -131,6 +131,11 @@ class Training:
         check_not_negative("weight_decay", self.weight_decay)
         check_share("average", self.average)
         object.__setattr__(self, "betas", tuple(self.betas))  # a TOML file has a list
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise UserError(
+                f"betas is {list(self.betas)}; it must be two numbers of at least 0 and below 1.",
+                hint="The first averages the gradients, the second their squares: [0.9, 0.98].",
+            )
         for name, choices in (
             ("optimiser", OPTIMISERS),
             ("schedule", SCHEDULES),
