@@ -336,8 +336,7 @@ def run(
                 "platform": platform_facts(),
             }
         )
-        if config.n_threads is not None:
-            torch.set_num_threads(config.n_threads)
+        use_threads(config)
         stages = Stages(config, folder, on_stage)
         results = _measured(stages, base, command=command, commit=commit)
         folder.write_text("results.json", results.to_json() + "\n")
@@ -385,6 +384,12 @@ def _measured(
         **compared,
     )
     return with_findings(results)
+
+
+def use_threads(config: Config) -> None:
+    """Give PyTorch the threads that a configuration says, if it says."""
+    if config.n_threads is not None:
+        torch.set_num_threads(config.n_threads)
 
 
 def check_alone() -> None:

@@ -19,7 +19,7 @@ from palimpsest.lab.runs.claims import Judged, judge_claims
 from palimpsest.lab.runs.config import Config, resolve
 from palimpsest.lab.runs.measures import measures_of
 from palimpsest.lab.runs.observer import Observed, observe
-from palimpsest.lab.runs.running import Stages, config_differences, run
+from palimpsest.lab.runs.running import Stages, config_differences, run, use_threads
 from palimpsest.lab.runs.sweep_plan import Job, Plan, Plot, check_plot, combinations, run_name
 from palimpsest.lab.runs.tables import Table, write_plot, write_table
 from palimpsest.lab.runs.tuning_claims import judge_ways
@@ -176,6 +176,7 @@ def pretrain_job(config: dict[str, Any], folder: str | None) -> bytes:
             folder beside it.
     """
     resolved = resolve(config)
+    use_threads(resolved)
     with sigterm_raises(), _workplace(folder) as place:
         if not _stages(resolved, place).can_continue:
             place = place.with_name(digest_json(resolved.base_facts))
