@@ -81,14 +81,25 @@ def test_where_there_is_no_terminal_progress_is_a_line_a_minute_and_one_at_the_e
     ]
 
 
+@pytest.mark.parametrize(
+    ("command", "does"),
+    [
+        (["run", "tiny", "--quiet"], "run"),
+        (["pretrain", "tiny", "--quiet"], "pretrain_base"),
+        (["sweep", "experiments/lab/claims.toml", "--quiet"], "run_sweep"),
+    ],
+)
 def test_sigterm_ends_a_command_with_a_word_and_143(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: list[str],
+    does: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def told_to_end(*arguments: object, **options: object) -> None:
         signal.raise_signal(signal.SIGTERM)
 
-    monkeypatch.setattr("palimpsest.lab.runs.run", told_to_end)
-    assert run(["lab", "run", "tiny", "--quiet"]) == 143
+    monkeypatch.setattr(f"palimpsest.lab.runs.{does}", told_to_end)
+    assert run(["lab", *command]) == 143
     assert "Run the same command again to continue." in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
@@ -100,7 +111,7 @@ def test_a_run_starts_from_the_base_of_the_package_unless_it_cannot_or_must_not(
     found = lab._base("tiny", config, tmp_path, None, from_scratch=False)
     assert found.path is not None
     assert lab._base("tiny", config, tmp_path, None, from_scratch=True).path is None
-    other = load_config("tiny", ["finetune.n_steps=5", "measure.n_prompts=9"])
+    other = load_config("tiny", ["finetune.n_steps=5", "measure.n_prompts=12"])
     assert lab._base("tiny", other, tmp_path, None, from_scratch=False).path == found.path
     seeded = lab._base("tiny", load_config("tiny", seed=5), tmp_path, None, from_scratch=False)
     assert seeded.path is None

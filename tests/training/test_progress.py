@@ -36,6 +36,14 @@ def test_the_first_signal_is_noted_and_the_second_obeyed(
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
+@pytest.mark.usefixtures("plain_sigterm")
+def test_signals_of_two_kinds_are_one_wish_to_end() -> None:
+    with sigterm_raises(), noticed_interrupts() as interrupts:
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)  # of a parent that was told, too
+        assert interrupts.error is Terminated
+
+
 def test_what_others_do_on_a_signal_is_left_alone() -> None:
     seen = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))

@@ -159,10 +159,11 @@ def sweep(
     from palimpsest.engines import make_engine
     from palimpsest.errors import install_command
     from palimpsest.lab.runs import load_sweep, run_sweep
+    from palimpsest.training import sigterm_raises
 
     plan = load_sweep(source, settings or ())
     folder = out or Path(f"palimpsest-sweep-{plan.name}")
-    with _jobs(enabled=not quiet) as on_job:
+    with sigterm_raises(), _jobs(enabled=not quiet) as on_job:
         table = run_sweep(
             plan,
             folder,

@@ -160,6 +160,12 @@ class Conjugated(LabRecord):
     g_hat: Estimate
     """ĝ of the tuned model under it, on ``D_cont``."""
 
+    @property
+    def is_ensemble(self) -> bool:
+        """Whether it is one of a group's ensembles, ``KIND:SIZE``, though of one member."""
+        kind, _, size = self.name.partition(":")
+        return bool(size) and kind != "scale"
+
 
 class Remedied(LabRecord):
     """A model tuned with a remedy, or plainly for fewer steps."""
@@ -252,7 +258,7 @@ class LabResults(LabRecord):
     @property
     def best(self) -> Conjugated | None:
         """The largest symmetry ensemble: what the run is judged by."""
-        ensembles = [one for one in self.conjugations if one.is_symmetry]
+        ensembles = [one for one in self.conjugations if one.is_symmetry and one.is_ensemble]
         return max(ensembles, key=lambda one: one.n_members, default=None)
 
     @property

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from palimpsest.training.progress import (
         Board,
         Clock,
+        Interrupts,
         OnProgress,
         Progress,
         noticed_interrupts,
@@ -45,8 +46,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OPEN_SCHEDULES", "OPTIMISERS", "SCHEDULES",
-    "Board", "Clock", "Cores", "OnProgress", "OneProcess", "Processes",
-    "Progress", "Rated", "check_same", "chosen_device", "differences", "divided_cores",
+    "Board", "Clock", "Cores", "Interrupts", "OnProgress", "OneProcess",
+    "Processes", "Progress", "Rated", "check_same", "chosen_device", "differences", "divided_cores",
     "find_processes", "fingerprint", "flattened", "load_state", "make_optimisers", "map_on_cores",
     "noticed_interrupts", "rate_scale", "read_tensors", "save_state", "saved_step",
     "sigterm_raises", "update", "write_tensors",

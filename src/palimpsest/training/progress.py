@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -90,6 +92,11 @@ class Interrupts:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
+    """Tell the processes that work for us, as a terminal tells them of Ctrl-C, and end."""
+    for process in multiprocessing.active_children():
+        if process.pid is not None:
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGINT)
     raise Terminated
 
 
@@ -105,6 +112,7 @@ in the background has us ignore Ctrl-C, so we go on doing."""
 def noticed_interrupts() -> Iterator[Interrupts]:
     """Note the first Ctrl-C or SIGTERM, not to stop in the middle of an update; obey the second.
 
+    The second of its kind: a worker whose group is sent SIGTERM gets Ctrl-C from its parent, too.
     Outside the main thread, where Python handles no signals, it does nothing.
     """
     interrupts = Interrupts()
@@ -115,7 +123,7 @@ def noticed_interrupts() -> Iterator[Interrupts]:
         interrupts.pressed = True
         if number == signal.SIGTERM:
             interrupts.error = Terminated
-        restore()
+        signal.signal(number, before[signal.Signals(number)])
 
     def restore() -> None:
         for number in noted:
@@ -135,7 +143,9 @@ def noticed_interrupts() -> Iterator[Interrupts]:
 def sigterm_raises() -> Iterator[None]:
     """Let SIGTERM raise :class:`~palimpsest.errors.Terminated`, not end us without a word.
 
-    Leaves alone what somebody else does on it; outside the main thread it does nothing.
+    Processes that were started with ``multiprocessing`` are interrupted: they save, and we need not
+    wait until they have done all. Leaves alone what somebody else does on it; outside the main
+    thread it does nothing.
     """
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from tests.lab.micro import NO_REMEDIES, micro_config
 
 from palimpsest.errors import UserError
@@ -25,7 +26,8 @@ from palimpsest.lab.runs.bases import (
     shipped_base,
     why_not_shipped,
 )
-from palimpsest.lab.runs.running import run
+from palimpsest.lab.runs.running import Stages, run
+from palimpsest.lab.runs.sweep import pretrain_job
 
 pytestmark = pytest.mark.usefixtures("empty_figures")
 
@@ -51,6 +53,35 @@ def test_the_bayes_mixture_has_converged_and_its_parts_have_not(alpha: float) ->
     assert found["mixture"].alpha.value == pytest.approx(alpha, abs=1e-3)  # of a search
     assert found["zero"].share_of_mixture == pytest.approx(1.0)
     assert measure_convergence(predict_zero, bench).sentence.startswith("NOT converged: what")
+
+
+class StoppedError(Exception):
+    """Ends a pretraining that has shown what it should."""
+
+
+def test_a_base_is_made_with_as_many_threads_as_the_configuration_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[int] = []
+
+    def note(*_: object, **__: object) -> None:
+        found.append(torch.get_num_threads())
+        raise StoppedError
+
+    monkeypatch.setattr(Stages, "base", note)
+    before = torch.get_num_threads()
+    try:
+        for n in (3, 2):
+            config = micro_config(tmp_path, f"n_threads={n}")
+            torch.set_num_threads(before)
+            with pytest.raises(StoppedError):
+                pretrain_base(config, tmp_path / "base")
+            torch.set_num_threads(before)
+            with pytest.raises(StoppedError):
+                pretrain_job(config.to_dict(), None)
+    finally:
+        torch.set_num_threads(before)
+    assert found == [3, 3, 2, 2]
 
 
 @pytest.mark.slow

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import itertools
-import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ from tests.report.lab.factory import fake_lab_results
 from palimpsest.errors import UserError
 from palimpsest.lab.runs.claims import CLAIMS, judge_claims
 from palimpsest.lab.runs.measures import MEASURES, measures_of
-from palimpsest.lab.runs.sweep import judge_sweep
+from palimpsest.lab.runs.sweep import judge_sweep, table_of
+from palimpsest.lab.runs.sweep_plan import combinations, run_name
 from palimpsest.lab.runs.tables import claims_table, rules_list
 from palimpsest.lab.runs.tuning_claims import WAYS
 from palimpsest.records.run_folder import RunFolder
@@ -110,12 +110,16 @@ def test_the_table_shows_every_figure_with_its_interval() -> None:
     assert len(rules_list().splitlines()) == len(CLAIMS)
 
 
-def _sweep(folder: Path, **over: list[int] | list[str]) -> Path:
+def _sweep(folder: Path, **over: Sequence[int] | Sequence[str]) -> Path:
     """A folder as a sweep leaves it, with made-up runs."""
     target = RunFolder.create(folder)
-    target.record({"sweep": {"name": "s", "over": over}})
-    for at in range(3):
-        target.write_text(f"runs/{at}/results.json", fake_lab_results().to_json())
+    target.record(
+        {"sweep": {"name": "s", "over": {key: [*values] for key, values in over.items()}}}
+    )
+    for varied in combinations(over):
+        results = fake_lab_results()
+        results.provenance.config.update(varied)
+        target.write_text(f"runs/{run_name(varied)}/results.json", results.to_json())
     return folder
 
 
@@ -127,13 +131,25 @@ def test_a_sweep_over_seeds_is_judged_by_all_of_its_runs(tmp_path: Path) -> None
     assert judged[1].means["forgetting"].mean == pytest.approx(one)
 
 
+def test_a_sweep_that_is_not_finished_is_not_judged_and_the_missing_runs_are_named(
+    tmp_path: Path,
+) -> None:
+    folder = _sweep(tmp_path / "out", seed=range(5))
+    for seed in (1, 4):
+        (folder / f"runs/seed={seed}/results.json").unlink()
+    with pytest.raises(UserError, match="2 of 5 runs are missing, 'seed=1', 'seed=4'"):
+        judge_sweep(folder)
+
+
+def test_runs_outside_the_plan_are_no_part_of_a_sweep(tmp_path: Path) -> None:
+    folder = _sweep(tmp_path / "out", seed=range(5))
+    _sweep(folder, seed=[0, 2, 3])
+    assert {one.n_runs for one in judge_sweep(folder)} == {3}
+    assert [row["seed"] for row in table_of(RunFolder.find(folder))] == [0, 2, 3]
+
+
 def test_a_sweep_over_ways_of_tuning_is_judged_for_c10_and_c11(tmp_path: Path) -> None:
     folder = _sweep(tmp_path / "out", seed=[1, 2, 3], tuned_with=[*WAYS])
-    shutil.rmtree(folder / "runs")
-    for at, (way, seed) in enumerate(itertools.product(WAYS, (1, 2, 3))):
-        results = fake_lab_results()
-        results.provenance.config.update(seed=seed, tuned_with=way)
-        RunFolder.create(folder).write_text(f"runs/{at}/results.json", results.to_json())
     assert [one.claim.name for one in judge_sweep(folder)] == ["C10", "C11"]
 
 

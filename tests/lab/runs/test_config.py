@@ -90,11 +90,19 @@ def test_a_new_discrete_set_is_another_one_of_the_same_size() -> None:
         ("measure.ensemble_sizes=[]", "at least one size"),
         ("measure.ensemble_sizes=[0]", "measure.ensemble_sizes is 0"),
         ("measure.label_factors=[0.0]", "cannot be scaled"),
+        ("measure.label_factors=[nan]", "holds nan; labels cannot be scaled"),
+        ("measure.label_factors=[2.0, inf]", "holds inf; labels cannot be scaled"),
+        ("measure.n_deciles=5000", "n_deciles is 5000, more than the 768 prompts"),
+        ("pretrain.betas=[2, 3]", "betas is [2.0, 3.0]; it must be two numbers"),
+        ("finetune.betas=[0.9, nan]", "betas is [0.9, nan]; it must be two numbers"),
+        ("pretrain.betas=[0.9]", "pretrain.betas is [0.9], which is too short"),
+        ("pretrain.betas=[0.9, 0.9, 0.9]", "pretrain.betas is [0.9, 0.9, 0.9]: "),
         ("remedies.replay=[1.5]", "replay is 1.5; it must lie between 0 and 1"),
         ("remedies.kl=[-1.0]", "kl is -1"),
         ("tuned_with=repla 0.1", "Did you mean 'replay'?"),
         ("tuned_with=replay", "tuned_with is 'replay', which has no strength"),
         ("tuned_with=replay 1.5", "replay is 1.5"),
+        ("tuned_with=interpolation 0.5", "remedies.interpolation = [0.5]"),
         ("pretrain=5", "No key 'pretrain'"),
         ("finetune.n_steps", "it needs a key and a value"),
         ("=5", "it needs a key and a value"),
@@ -132,3 +140,15 @@ def test_what_is_neither_preset_nor_file_is_named(source: str) -> None:
 def test_symmetries_are_counted_before_the_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"There are 3 signs of 2 dimensions"):
         micro_config(tmp_path, "measure.kind=signs")
+
+
+def test_what_is_no_symmetry_of_the_problem_is_no_kind_to_judge_a_run_by() -> None:
+    fourier = ["problem.function_class=fourier", "problem.n_dims=3", "problem.n_frequencies=2"]
+    with pytest.raises(UserError, match="no symmetries of this problem") as caught:
+        load_config("tiny", [*fourier, "measure.kind=rotations"])
+    assert "measure.kind = 'signed-permutations'" in str(caught.value)
+    kinds = (None, "signed-permutations", "permutations")
+    for kind, size in zip(kinds, (32, 32, 4), strict=True):
+        settings = [*fourier, f"measure.ensemble_sizes=[{size}]"]
+        settings += [f"measure.kind={kind}"] if kind else []
+        assert load_config("tiny", settings).measure.kind == kind

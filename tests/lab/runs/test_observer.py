@@ -11,6 +11,7 @@ from tests.report.lab.factory import fake_lab_results
 from palimpsest.errors import UserError
 from palimpsest.lab.runs.observer import Observer, observe
 from palimpsest.lab.runs.sweep import observe_sweep
+from palimpsest.lab.runs.sweep_plan import run_name
 from palimpsest.lab.runs.tables import correlations, observed_table
 from palimpsest.records import LabResults, RunFolder
 
@@ -96,8 +97,9 @@ def test_a_sweep_that_says_too_little_is_refused(table: list[dict[str, float]], 
 
 def test_a_sweep_is_read_from_its_folder(tmp_path: Path) -> None:
     folder = RunFolder.create(tmp_path)
-    folder.record({"sweep": {"name": "s", "over": {}}})
-    for at, row in enumerate(_made_up()):
+    over = {"problem.n_tasks": [*GAPS], "pretrain.n_steps": [*STEPS]}
+    folder.record({"sweep": {"name": "s", "over": over}})
+    for row in _made_up():
         results = fake_lab_results().model_dump(by_alias=True)
         by_name = {one["name"]: one for one in results["oracles"]}
         by_name["ridge"]["disc"] = row["ridge_disc"]
@@ -108,5 +110,6 @@ def test_a_sweep_is_read_from_its_folder(tmp_path: Path) -> None:
             "pretrain": {"n_steps": row["pretrain.n_steps"]},
         }
         text = LabResults.model_validate(results).to_json()
-        folder.write_text(f"runs/{at:02}/results.json", text)
+        name = run_name({key: row[key] for key in over})
+        folder.write_text(f"runs/{name}/results.json", text)
     assert observe_sweep(tmp_path).observer == pytest.approx(TRUE, rel=1e-3)

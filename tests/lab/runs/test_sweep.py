@@ -1,11 +1,12 @@
 import csv
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from tests.lab.tiny import same
 from palimpsest.engines.engine import Done, Work, make_engine
 from palimpsest.engines.local import HereEngine, LocalEngine
 from palimpsest.errors import UserError
-from palimpsest.lab.predictors import load_transformer
+from palimpsest.lab.predictors import Transformer, load_transformer
 from palimpsest.lab.runs.measures import MEASURES
-from palimpsest.lab.runs.sweep import plot_again, run_sweep
+from palimpsest.lab.runs.running import Stages
+from palimpsest.lab.runs.sweep import plot_again, pretrain_job, run_sweep
 from palimpsest.lab.runs.sweep_plan import Plan, Plot, load_sweep
 from palimpsest.lab.runs.tables import (
     csv_table,
@@ -28,6 +30,8 @@ from palimpsest.lab.runs.tables import (
     sweep_lines,
 )
 from palimpsest.lab.training import pretrain
+from palimpsest.records import RunFolder
+from palimpsest.training import read_tensors, saved_step
 
 pytestmark = pytest.mark.usefixtures("empty_figures")
 
@@ -189,6 +193,109 @@ def test_a_longer_pretraining_continues_the_shorter_to_the_same_model(tmp_path: 
         alone = pretrain(job.config.problem, job.config.transformer, job.config.pretrain)
         stored = tmp_path / "out" / "bases" / f"{job.base_key}.safetensors"
         assert same(alone, load_transformer(stored)), row["n_pretrained"]
+
+
+OPEN = (*NO_REMEDIES, "pretrain.schedule=constant", "pretrain.save_every=1")
+"""A training that can be continued past its end."""
+
+
+def lengths(folder: Path, n_steps: list[int], *settings: str) -> Plan:
+    over = f'"pretrain.n_steps" = {n_steps}\nseed = [0]'
+    content = f'name = "lengths"\nconfig = "micro.toml"\n[over]\n{over}\n'
+    return sweep_plan(folder, content, [*OPEN, *settings])
+
+
+def left_behind(plan: Plan, bases: Path) -> Path:
+    """Return the folder with the state of a pretraining, as an interruption leaves it."""
+    [job] = plan.jobs
+    folder = RunFolder.create(bases).path / "pretraining" / job.training_key
+    pretrain_job(job.config.to_dict(), str(folder))
+    (folder / "base.safetensors").unlink()
+    return folder
+
+
+@pytest.mark.slow
+def test_a_state_that_has_gone_past_what_is_asked_for_is_left_to_the_longer_training(
+    tmp_path: Path,
+) -> None:
+    states = left_behind(lengths(tmp_path, [12]), tmp_path / "bases")
+    plan = lengths(tmp_path, [5])
+    [row] = run_sweep(plan, tmp_path / "out", engine=Here(), bases=tmp_path / "bases")
+    assert row["n_pretrained"] == 5
+    [job] = plan.jobs
+    alone = pretrain(job.config.problem, job.config.transformer, job.config.pretrain)
+    stored = tmp_path / "bases" / "bases" / f"{job.base_key}.safetensors"
+    assert same(alone, load_transformer(stored))
+    assert [path.name for path in states.parent.iterdir()] == [states.name]
+    assert saved_step(states / "training" / "pretraining.safetensors") == 12
+
+
+@pytest.mark.parametrize(
+    ("before", "n_made"),
+    [
+        (["pretrain.until=steps"], [2, 4]),
+        (["pretrain.until=converged", "pretrain.check_every=3"], [2, 4]),
+        (["pretrain.until=converged", "pretrain.check_every=2"], [4]),
+    ],
+    ids=["nobody looked", "somebody looked elsewhere", "all was looked at"],
+)
+def test_until_converged_goes_on_only_where_every_step_was_looked_at(
+    before: list[str], n_made: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = left_behind(lengths(tmp_path, [3], *before), tmp_path / "bases")
+    looked: list[int] = []
+
+    def look(stages: Stages, step: int, model: Transformer) -> bool:
+        looked.append(step)
+        return step == 4
+
+    monkeypatch.setattr(Stages, "is_converged", look)
+    [job] = lengths(tmp_path, [9], "pretrain.until=converged", "pretrain.check_every=2").jobs
+    (tmp_path / "base.safetensors").write_bytes(pretrain_job(job.config.to_dict(), str(folder)))
+    assert looked == n_made
+    assert read_tensors(tmp_path / "base.safetensors").facts["n_steps"] == 4
+
+
+def test_a_look_that_saw_a_model_converge_is_not_passed_by(tmp_path: Path) -> None:
+    folder = left_behind(lengths(tmp_path, [5]), tmp_path / "bases")
+    settings = ("pretrain.until=converged", "pretrain.check_every=2")
+    [job] = lengths(tmp_path, [9], *settings).jobs
+    stages = Stages(job.config, RunFolder.create(folder), lambda name, progress: None)
+    for seen, expected in ((False, True), (True, False)):
+        looks = [{"step": 2, "has_converged": False}, {"step": 4, "has_converged": seen}]
+        stages.folder.write_json("convergence.json", looks)
+        assert stages.can_continue is expected
+
+
+@pytest.mark.slow
+def test_states_that_an_interruption_left_of_finished_pretrainings_are_removed(
+    tmp_path: Path,
+) -> None:
+    plan = lengths(tmp_path, [5])
+    run_sweep(plan, tmp_path / "out", engine=Here())
+    left_behind(plan, tmp_path / "out")
+    run_sweep(plan, tmp_path / "out", engine=Here())
+    assert not list((tmp_path / "out" / "pretraining").iterdir())
+
+
+@pytest.mark.slow
+def test_a_base_of_another_length_than_its_run_says_is_refused(tmp_path: Path) -> None:
+    long, short = lengths(tmp_path, [12]), lengths(tmp_path, [5])
+    run_sweep(long, tmp_path / "long", engine=Here())
+    [[made], [asked]] = long.jobs, short.jobs
+    path = tmp_path / "long" / "runs" / made.name / "results.json"
+    results = json.loads(path.read_text("utf-8"))
+    results["provenance"]["config"]["pretrain"]["n_steps"] = 5
+    folder = RunFolder.create(tmp_path / "short")
+    folder.write_text(f"runs/{asked.name}/results.json", json.dumps(results))
+    said = r"made by 12 steps; pretrain\.n_steps is 5"
+    with pytest.raises(UserError, match=said):
+        run_sweep(short, folder.path, engine=Here())
+    shutil.rmtree(folder.path / "runs")
+    stored = (tmp_path / "long" / "bases" / f"{made.base_key}.safetensors").read_bytes()
+    folder.write_bytes(f"bases/{asked.base_key}.safetensors", stored)
+    with pytest.raises(UserError, match=said):
+        run_sweep(short, folder.path, engine=Here())
 
 
 @pytest.mark.slow
@@ -360,3 +467,32 @@ def test_a_killed_sweep_leaves_no_process_behind_and_continues(
         pytest.fail("a worker goes on after the sweep was killed")
     table = run_sweep(sweep_plan(tmp_path), tmp_path / "out", engine=Here())
     assert comparable(table) == comparable(finished[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whom", [os.kill, os.killpg], ids=["the sweep", "its group"])
+def test_sigterm_stops_a_sweep_with_a_word_once_its_trainings_are_saved(
+    whom: Callable[[int, int], None], tmp_path: Path
+) -> None:
+    settings = ["n_steps=1000000", "until=converged", "check_every=20", "save_every=1000000"]
+    sweep_plan(tmp_path)
+    palimpsest = Path(sys.executable).with_name("palimpsest")
+    command = [str(palimpsest), "lab", "sweep", "sweep.toml", "-q"]
+    command += ["--out", "out", "--workers", "2"]
+    command += [word for setting in settings for word in ("--set", f"pretrain.{setting}")]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE, text=True
+    )
+    looks, said = tmp_path / "out" / "pretraining", ""
+    while not list(looks.glob("*/convergence.json")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    whom(process.pid, signal.SIGTERM)
+    try:
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 143, said
+    assert "Run the same command again to continue." in said
+    [state] = looks.glob("*/training/pretraining.safetensors")
+    assert saved_step(state) >= 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from tests.lab.tiny import PROBLEM, SIZES, TRAINING, same, weights
 from palimpsest.errors import UserError
 from palimpsest.lab.predictors import Transformer
 from palimpsest.lab.training import Running, Training, pretrain
-from palimpsest.training import saved_step
+from palimpsest.training import Progress, saved_step
 
 OPEN = replace(
     TRAINING, until="converged", schedule="constant", check_every=2, average=0.25, n_steps=12
@@ -66,6 +67,36 @@ def test_a_schedule_that_falls_to_its_end_is_not_continued_past_it(tmp_path: Pat
     pretrain(PROBLEM, SIZES, replace(falling, n_steps=5), is_converged=never, running=running)
     with pytest.raises(UserError, match=r"training\.n_steps is 5 there and 12 here"):
         pretrain(PROBLEM, SIZES, falling, is_converged=never, running=running)
+
+
+@pytest.mark.parametrize("last", ["step", "look"])
+def test_an_interrupt_in_the_last_step_or_look_ends_the_program_once_all_is_saved(
+    last: str, tmp_path: Path
+) -> None:
+    def interrupt(progress: Progress) -> None:
+        if last == "step" and progress.step == OPEN.n_steps:
+            signal.raise_signal(signal.SIGINT)
+
+    def is_converged(step: int, model: Transformer) -> bool:
+        if last == "look":
+            signal.raise_signal(signal.SIGINT)
+        return last == "look"
+
+    running = Running(checkpoint=tmp_path / "state.safetensors")
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(
+            PROBLEM,
+            SIZES,
+            OPEN,
+            is_converged=is_converged,
+            running=replace(running, on_progress=interrupt),
+        )
+    n_made = OPEN.n_steps if last == "step" else OPEN.check_every
+    assert saved_step(tmp_path / "state.safetensors") == n_made
+    steps: list[Progress] = []
+    running = replace(running, on_progress=steps.append)
+    pretrain(PROBLEM, SIZES, OPEN, is_converged=lambda step, model: step == n_made, running=running)
+    assert not steps
 
 
 def test_until_converged_needs_something_that_tells_when() -> None:

@@ -96,6 +96,25 @@ def test_what_is_a_warning_is_not_said_again_among_the_findings() -> None:
     assert render_lab_page(old, []).count(said) == 1
 
 
+def test_a_growth_that_is_not_clear_is_said_and_not_split() -> None:
+    def split(forgets: bool) -> list[str]:
+        found = with_findings(fake_lab_results(forgets=forgets)).findings
+        return [one for one in found if "excess over ridge" in one]
+
+    [clear], [unclear] = split(True), split(False)
+    assert "that the excess over ridge has grown by" in clear
+    assert "%" in clear
+    assert unclear == "C4: the excess over ridge has not clearly grown, so its growth is not split."
+
+
+def test_a_run_is_judged_by_an_ensemble_though_it_be_of_one_member() -> None:
+    results = fake_lab_results()
+    few = [one for one in results.conjugations if one.n_members == 1]
+    best = results.model_copy(update={"conjugations": few}).best
+    assert best is not None
+    assert best.name == "rotations:1"
+
+
 def test_an_undefined_number_breaks_no_tile() -> None:
     text = render_lab_page(fake_lab_results(forgets=False), [])
     tiles = text.partition('<dl class="keys">')[2].partition("</dl>")[0]

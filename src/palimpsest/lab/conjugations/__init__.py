@@ -16,12 +16,13 @@ if TYPE_CHECKING:
         LabelScaling,
         PromptConjugation,
         conjugated,
+        is_symmetry,
         symmetry_note,
     )
 
 __all__ = [
     "GROUPS", "LabelNegation", "LabelScaling", "PromptConjugation", "PromptEnsemble",
-    "conjugated", "default_kind", "symmetry_ensemble", "symmetry_note",
+    "conjugated", "default_kind", "is_symmetry", "symmetry_ensemble", "symmetry_note",
 ]  # fmt: skip
 
 lazy_face(globals())

@@ -38,7 +38,8 @@ class Measuring:
     """How models are measured, on prompts that no training sees.
 
     Raises:
-        UserError: A count below one, no size of an ensemble, or labels scaled by zero.
+        UserError: A count below one, no size of an ensemble, or labels scaled by zero or by no
+            finite number.
     """
 
     n_prompts: int = 2048
@@ -65,8 +66,12 @@ class Measuring:
             check_count("measure.ensemble_sizes", size)
         if not self.ensemble_sizes:
             raise UserError("measure.ensemble_sizes is empty; it needs at least one size.")
-        if 0 in self.label_factors:
-            raise UserError("measure.label_factors holds 0; labels cannot be scaled by it.")
+        for factor in self.label_factors:
+            if not math.isfinite(factor) or factor == 0:
+                raise UserError(
+                    f"measure.label_factors holds {factor:g}; labels cannot be scaled by it.",
+                    hint="Give finite numbers other than zero.",
+                )
 
 
 class Resampling(TypedDict):

@@ -15,7 +15,7 @@ from palimpsest.errors import UserError
 from palimpsest.files import read_bytes, sha256_of
 from palimpsest.lab.measuring import check_base
 from palimpsest.lab.runs.config import Config, load_config
-from palimpsest.lab.runs.running import OnStage, Stages, check_alone, check_same_run
+from palimpsest.lab.runs.running import OnStage, Stages, check_alone, check_same_run, use_threads
 from palimpsest.records import Check, RunFolder, WriterLock, platform_facts, versions
 from palimpsest.training import differences
 
@@ -65,6 +65,7 @@ def pretrain_base(
         check_same_run(folder, config)
         stages = Stages(config, folder, on_stage)
         folder.record({"lab": config.to_dict(), "command": command})
+        use_threads(config)
         model = stages.base()
         with stages.timed("check"):
             found = check_base(model, stages.bench(config.problem, config.measure.n_prompts))

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from palimpsest.errors import UserError, did_you_mean
 from palimpsest.files import read_toml
 from palimpsest.lab.checks import check_count
+from palimpsest.lab.conjugations import default_kind, is_symmetry
 from palimpsest.lab.measuring import Bench, Measuring
 from palimpsest.lab.predictors import TransformerConfig
 from palimpsest.lab.problem import Problem
@@ -74,7 +75,8 @@ class Config(Section):
     finetune: Training
     """Training on ``D_disc``."""
     tuned_with: str = PLAIN
-    """``plain``, or the remedy that the tuned model is tuned with: ``replay 0.2``."""
+    """``plain``, or the remedy that the tuned model is tuned with: ``replay 0.2``; it must be one
+    that acts in the training."""
     measure: Measuring = Measuring()
     """How it is measured."""
     remedies: dict[str, tuple[int | float, ...]] = Field({}, validate_default=True)
@@ -117,19 +119,26 @@ class Config(Section):
         """What ``tuned_with`` says.
 
         Raises:
-            UserError: No such remedy, or no strength.
+            UserError: No such remedy, no strength, or one that acts on finished weights.
         """
         if self.tuned_with == PLAIN:
             return ()
         name, _, strength = self.tuned_with.partition(" ")
         found = REMEDIES.get(name)
         try:
-            return (found(int(strength) if strength.isdecimal() else float(strength)),)
+            remedy = found(int(strength) if strength.isdecimal() else float(strength))
         except ValueError:
             raise UserError(
                 f"tuned_with is '{self.tuned_with}', which has no strength.",
                 hint='Write it like: tuned_with = "replay 0.2", or "plain".',
             ) from None
+        if not remedy.is_training:
+            raise UserError(
+                f"tuned_with is '{self.tuned_with}', which acts on finished weights: the curve of "
+                "the tuning would be that of another model.",
+                hint=f"Try it beside a plain tuning: remedies.{name} = [{strength}].",
+            )
+        return (remedy,)
 
     @property
     def base_facts(self) -> dict[str, dict[str, Any]]:
@@ -302,6 +311,12 @@ def explained_validation(error: ValidationError, names: Iterable[str]) -> UserEr
     found = error.errors()
     first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
     key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "missing" and isinstance(first["loc"][-1], int):
+        whole = ".".join(str(part) for part in first["loc"][:-1])
+        return UserError(
+            f"{whole} is {[*first['input']]}, which is too short.",
+            hint="'palimpsest lab presets NAME' prints one that is whole.",
+        )
     if first["type"] == "missing":
         return UserError(f"The configuration lacks '{key}'.", hint="Start from a preset.")
     if first["type"] == "extra_forbidden":
@@ -320,7 +335,24 @@ def _check(config: Config) -> None:
                 f"finetune.{name} is {found!r}, which only a pretraining can have.",
                 hint=f"Leave it out, or set pretrain.{name}.",
             )
-    _ = config.tuning_remedies
-    _ = config.tried, Bench(config.tuned_problem, config.measure, config.seed, 1).ensemble
+    _ = config.tuning_remedies, config.tried
+    _check_measure(config)
     if config.n_threads is not None:
         check_count("n_threads", config.n_threads)
+
+
+def _check_measure(config: Config) -> None:
+    problem, measure = config.tuned_problem, config.measure
+    if measure.n_prompts < measure.n_deciles:
+        raise UserError(
+            f"measure.n_deciles is {measure.n_deciles}, more than the {measure.n_prompts} prompts "
+            "of measure.n_prompts, which are divided among so many groups.",
+            hint="Ask for fewer groups, or for more prompts.",
+        )
+    members = Bench(problem, measure, config.seed, 1).ensemble.conjugations
+    if measure.kind and not all(is_symmetry(member, problem, "cont") for member in members):
+        raise UserError(
+            f"measure.kind is '{measure.kind}', which are no symmetries of this problem: under "
+            "them, a model has to extrapolate, and a run is judged by its symmetries.",
+            hint=f"Leave it out, or take measure.kind = '{default_kind(problem)}'.",
+        )

@@ -104,6 +104,29 @@ class Stages:
         found: int | None = read_tensors(self.folder.path / "base.safetensors").facts.get("n_steps")
         return found
 
+    @property
+    def n_saved(self) -> int:
+        """Updates of the pretraining whose state is kept here; zero where none is."""
+        state = self._state("pretraining")
+        return saved_step(state) if state.exists() else 0
+
+    @property
+    def can_continue(self) -> bool:
+        """Whether the pretraining that is asked for would have come by the state that is here.
+
+        It would not if it ends before, or might have: where it ends when it has converged, and
+        nobody looked at some step, or somebody saw that it had.
+        """
+        asked, n_saved = self.config.pretrain, self.n_saved
+        if n_saved > asked.n_steps:
+            return False
+        if asked.until == "steps":
+            return True
+        # The loop looks at the step that is saved once more.
+        seen = {one["step"]: one.get("has_converged", False) for one in self.looks()}
+        before = range(asked.check_every, n_saved, asked.check_every)
+        return not any(seen.get(step, True) for step in before)
+
     def is_converged(self, step: int, model: Transformer) -> bool:
         """Tell whether a base model has converged, on prompts that no report measures it on.
 
@@ -115,6 +138,7 @@ class Stages:
             "share_of_mixture": found.share_of_mixture,
             "alpha": found.alpha.value,
             "alpha_ci95": found.alpha.ci95,
+            "has_converged": found.holds,
         }
         looks = [one for one in self.looks() if one["step"] < step]
         self.folder.write_json("convergence.json", [*looks, look])
@@ -312,8 +336,7 @@ def run(
                 "platform": platform_facts(),
             }
         )
-        if config.n_threads is not None:
-            torch.set_num_threads(config.n_threads)
+        use_threads(config)
         stages = Stages(config, folder, on_stage)
         results = _measured(stages, base, command=command, commit=commit)
         folder.write_text("results.json", results.to_json() + "\n")
@@ -361,6 +384,12 @@ def _measured(
         **compared,
     )
     return with_findings(results)
+
+
+def use_threads(config: Config) -> None:
+    """Give PyTorch the threads that a configuration says, if it says."""
+    if config.n_threads is not None:
+        torch.set_num_threads(config.n_threads)
 
 
 def check_alone() -> None:

@@ -14,13 +14,13 @@ from pydantic import ValidationError
 
 from palimpsest.engines import Done, Engine, Work
 from palimpsest.errors import UserError
-from palimpsest.files import read_bytes
+from palimpsest.files import digest_json, read_bytes
 from palimpsest.lab.runs.claims import Judged, judge_claims
-from palimpsest.lab.runs.config import resolve
+from palimpsest.lab.runs.config import Config, resolve
 from palimpsest.lab.runs.measures import measures_of
 from palimpsest.lab.runs.observer import Observed, observe
-from palimpsest.lab.runs.running import Stages, config_differences, run
-from palimpsest.lab.runs.sweep_plan import Job, Plan, Plot, check_plot
+from palimpsest.lab.runs.running import Stages, config_differences, run, use_threads
+from palimpsest.lab.runs.sweep_plan import Job, Plan, Plot, check_plot, combinations, run_name
 from palimpsest.lab.runs.tables import Table, write_plot, write_table
 from palimpsest.lab.runs.tuning_claims import judge_ways
 from palimpsest.records import (
@@ -31,7 +31,7 @@ from palimpsest.records import (
     platform_facts,
     versions,
 )
-from palimpsest.training import flattened, read_tensors
+from palimpsest.training import flattened, read_tensors, sigterm_raises
 
 OnJob = Callable[[str, int, int, str], None]
 """Told what is being done, how many are done, of how many, and which was the last."""
@@ -61,6 +61,7 @@ def run_sweep(
     Raises:
         UserError: The folder belongs to something else, is in use, or cannot be written.
         KeyboardInterrupt: Ctrl-C, once everything is saved.
+        Terminated: SIGTERM to one of the workers, likewise.
     """
     folder = RunFolder.create(out)
     lock = WriterLock(folder.path / "sweep.lock")
@@ -75,7 +76,7 @@ def run_sweep(
             }
         )
         store = RunFolder.create(bases) if bases else folder
-        failed = _pretrain_all(plan, store, engine, on_job)
+        failed = _pretrain_all(plan, folder, store, engine, on_job)
         failed |= _run_all(plan, folder, store, failed, engine, on_job)
         table = _collected(plan, folder, store, failed)
         write_table(folder, plan, table)
@@ -98,7 +99,9 @@ def plot_again(folder: Path | str, *, measure: str, over: str, by: str | None = 
 
 
 def table_of(target: RunFolder) -> Table:
-    """Return all keys and measures of the runs of a sweep that are done.
+    """Return all keys and measures of the runs of a sweep that are done, in the plan's order.
+
+    Runs of an earlier plan that this one leaves out are no part of it.
 
     Raises:
         UserError: There is no sweep in the folder, or results of another version.
@@ -108,7 +111,7 @@ def table_of(target: RunFolder) -> Table:
             f"The folder '{target.path}' holds no sweep.",
             hint="Name a folder that 'palimpsest lab sweep … --out DIR' has written.",
         )
-    runs = map(_read, sorted(target.path.glob("runs/*/results.json")))
+    runs = map(_read, filter(Path.exists, _planned(target).values()))
     return [flattened(one.provenance.config) | measures_of(one) for one in runs]
 
 
@@ -127,6 +130,7 @@ def judge_sweep(folder: Path | str) -> list[Judged]:
             hint="Claims are judged by runs that differ in 'seed' alone; C10 and C11 by runs that "
             "differ in 'seed' and 'tuned_with'.",
         )
+    _check_finished(target)
     return list(judge_ways(table) if "tuned_with" in keys else judge_claims(table))
 
 
@@ -139,6 +143,24 @@ def observe_sweep(folder: Path | str) -> Observed:
     return observe(table_of(RunFolder.find(folder)))
 
 
+def _planned(target: RunFolder) -> dict[str, Path]:
+    """Return where each run of a sweep has its results, or will have them, by its name."""
+    names = map(run_name, combinations(target.config["sweep"]["over"]))
+    return {name: target.path / "runs" / name / "results.json" for name in names}
+
+
+def _check_finished(target: RunFolder) -> None:
+    planned = _planned(target)
+    missing = [f"'{name}'" for name, path in planned.items() if not path.exists()]
+    if missing:
+        raise UserError(
+            f"The sweep in '{target.path}' is not finished: {len(missing)} of {len(planned)} runs "
+            f"are missing, {', '.join(missing)}.",
+            hint="Run the same 'palimpsest lab sweep' command again; why a run failed stands under "
+            "'error' in table.csv. To judge fewer runs, take them out of the sweep's file first.",
+        )
+
+
 def varied_keys(target: RunFolder) -> list[str]:
     """Return the keys that a sweep varies."""
     return list(flattened(target.config["sweep"]["over"]))
@@ -149,30 +171,39 @@ def pretrain_job(config: dict[str, Any], folder: str | None) -> bytes:
 
     Args:
         config: The configuration's plain values.
-        folder: Where unfinished states are kept; nowhere if left out.
+        folder: Where unfinished states are kept; nowhere if left out. A state that is there is
+            taken up, unless what is asked for may have ended before it: that begins anew, in a
+            folder beside it.
     """
-    with _workplace(folder) as place:
-        stages = Stages(resolve(config), RunFolder.create(place), lambda name, progress: None)
-        stages.base(goes_on=folder is not None)
+    resolved = resolve(config)
+    use_threads(resolved)
+    with sigterm_raises(), _workplace(folder) as place:
+        if not _stages(resolved, place).can_continue:
+            place = place.with_name(digest_json(resolved.base_facts))
+        _stages(resolved, place).base(goes_on=folder is not None)
         return (place / "base.safetensors").read_bytes()
 
 
 def run_job(config: dict[str, Any], base: bytes, folder: str | None) -> bytes:
     """Do one run from its pretrained model, and return its results as JSON."""
-    with _workplace(folder) as place:
+    with sigterm_raises(), _workplace(folder) as place:
         target = RunFolder.create(place)
         target.write_bytes("base.safetensors", base)
         results = run(resolve(config), place, base=place / "base.safetensors", report=False)
         return results.to_json().encode()
 
 
-def _pretrain_all(plan: Plan, store: RunFolder, engine: Engine, on_job: OnJob) -> dict[str, str]:
+def _pretrain_all(
+    plan: Plan, folder: RunFolder, store: RunFolder, engine: Engine, on_job: OnJob
+) -> dict[str, str]:
     """Pretrain what is missing, each model once; return the errors by job.
 
     Where one pretraining continues another, the shorter comes first and leaves its state.
     """
     first = {job.base_key: job for job in reversed(plan.jobs)}
     missing = [job for key, job in first.items() if not _base_file(store, key).exists()]
+    for key, job in first.items():
+        _check_length(job, _n_pretrained(_base_file(store, key)), folder, store)
     states = store.path / "pretraining"
     errors: dict[str, str] = {}
     told = partial(on_job, "pretraining")
@@ -189,10 +220,18 @@ def _pretrain_all(plan: Plan, store: RunFolder, engine: Engine, on_job: OnJob) -
             else:
                 store.write_bytes(f"bases/{job.base_key}.safetensors", done.result)
         n_left -= len(jobs)
-    for job in missing:
-        if job.base_key not in errors:
-            shutil.rmtree(states / job.training_key, ignore_errors=True)
+    _remove_states(states, [job for key, job in first.items() if key not in errors], store)
     return {job.name: errors[job.base_key] for job in plan.jobs if job.base_key in errors}
+
+
+def _remove_states(states: Path, finished: Sequence[Job], store: RunFolder) -> None:
+    """Remove what finished pretrainings have left, but not what has gone further for others."""
+    for job in finished:
+        shutil.rmtree(states / job.base_key, ignore_errors=True)
+        shared = states / job.training_key
+        n_made = _n_pretrained(_base_file(store, job.base_key))
+        if n_made is not None and shared.exists() and _stages(job.config, shared).n_saved <= n_made:
+            shutil.rmtree(shared)
 
 
 def _rounds(jobs: Sequence[Job]) -> Iterator[list[Job]]:
@@ -261,6 +300,7 @@ def _collected(plan: Plan, folder: RunFolder, store: RunFolder, failed: dict[str
         error = failed.get(job.name, "")
         if found and found["n_pretrained"] is None:  # as runs had it before
             found["n_pretrained"] = _n_pretrained(_base_file(store, job.base_key))
+        _check_length(job, found.get("n_pretrained"), folder, store)
         rows.append({**job.varied, **found, "seconds": seconds, "error": error})
     return rows
 
@@ -269,6 +309,23 @@ def _n_pretrained(base: Path) -> int | None:
     """Return the updates that made a base model, if it is still there."""
     found: int | None = read_tensors(base).facts.get("n_steps") if base.exists() else None
     return found
+
+
+def _check_length(job: Job, n_made: float | None, folder: RunFolder, store: RunFolder) -> None:
+    """Refuse a base of another length than its run says.
+
+    Raises:
+        UserError: It was made by more or fewer steps, as sweeps that shared states once made them.
+    """
+    asked = job.config.pretrain
+    if n_made is None or asked.until != "steps" or n_made == asked.n_steps:
+        return
+    base, run = _base_file(store, job.base_key), _place(folder, job)
+    raise UserError(
+        f"The base of '{job.name}' was made by {n_made:.0f} steps; pretrain.n_steps is "
+        f"{asked.n_steps}.",
+        hint=f"Remove '{base}' and '{run}', if they are there, and run the same command again.",
+    )
 
 
 def _results(folder: RunFolder, job: Job) -> LabResults | None:
@@ -308,6 +365,10 @@ def _workplace(folder: str | None) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="palimpsest-") as place:
         yield Path(place)
+
+
+def _stages(config: Config, place: Path) -> Stages:
+    return Stages(config, RunFolder.create(place), lambda name, progress: None)
 
 
 def _check_same(folder: RunFolder, plan: Plan) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,12 +131,30 @@ def plan(sweep: Sweep, table: Mapping[str, Any]) -> Plan:
             raise UserError(f"The sweep gives no values for '{key}'; it needs a list of them.")
     for plot in sweep.plots:
         check_plot(plot, over)
-    jobs = tuple(
-        _job(table, dict(zip(over, v, strict=True))) for v in itertools.product(*over.values())
-    )
+    jobs = tuple(_job(table, varied) for varied in combinations(over))
     if len({job.name for job in jobs}) < len(jobs):
         raise UserError("The sweep gives a value twice.", hint="Give each value of a key once.")
     return Plan(sweep, jobs)
+
+
+def combinations(over: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the keys and values of each run of a sweep.
+
+    Args:
+        over: Key to its values, as the sweep has them.
+
+    Example:
+        >>> [run_name(varied) for varied in combinations({"seed": [0, 1], "new_tasks": [True]})]
+        ['seed=0,new_tasks=True', 'seed=1,new_tasks=True']
+    """
+    keys = flattened(over)
+    for values in itertools.product(*keys.values()):
+        yield dict(zip(keys, values, strict=True))
+
+
+def run_name(varied: Mapping[str, Any]) -> str:
+    """Return the name of a run, also that of its folder."""
+    return re.sub(r"[^\w.,=-]+", "-", ",".join(f"{key}={value}" for key, value in varied.items()))
 
 
 def check_plot(plot: Plot, over: Iterable[str]) -> None:
@@ -159,5 +177,4 @@ def _job(table: Mapping[str, Any], varied: dict[str, Any]) -> Job:
         inner: dict[str, Any] = {}
         put(inner, key, value)
         values = merged(values, inner)
-    name = ",".join(f"{key}={value}" for key, value in varied.items())
-    return Job(re.sub(r"[^\w.,=-]+", "-", name), varied, resolve(values))
+    return Job(run_name(varied), varied, resolve(values))

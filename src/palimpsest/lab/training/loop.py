@@ -31,6 +31,7 @@ from palimpsest.training import (
     Board,
     Clock,
     Cores,
+    Interrupts,
     OnProgress,
     Processes,
     Rated,
@@ -130,6 +131,11 @@ class Training:
         check_not_negative("weight_decay", self.weight_decay)
         check_share("average", self.average)
         object.__setattr__(self, "betas", tuple(self.betas))  # a TOML file has a list
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise UserError(
+                f"betas is {list(self.betas)}; it must be two numbers of at least 0 and below 1.",
+                hint="The first averages the gradients, the second their squares: [0.9, 0.98].",
+            )
         for name, choices in (
             ("optimiser", OPTIMISERS),
             ("schedule", SCHEDULES),
@@ -296,6 +302,8 @@ class Loop:
                 self._save(optimisers, average, step, now=done.interrupted or is_done)
                 if done.interrupted:
                     raise interrupts.error
+        if self._is_noted(interrupts):  # in the last step, or in the look that ended it
+            raise interrupts.error
         self.model.load_state_dict(average.model.state_dict())
         self.model.eval()
         return step
@@ -331,6 +339,11 @@ class Loop:
         )
         gradients.cores.map(lambda rated: update(rated, scale), optimisers)
         return Update(mean_loss, predictions, share_pressed > 0)
+
+    def _is_noted(self, interrupts: Interrupts) -> bool:
+        """Tell whether an interrupt came in any of the processes; all of them ask at once."""
+        pressed = torch.tensor(float(interrupts.pressed), device=self.processes.device)
+        return float(self.processes.mean(pressed)) > 0
 
     def _targets(self, batch: Batch, step: int) -> Tensor:
         targets = self.source.targets

@@ -39,7 +39,7 @@ def _warnings(results: LabResults) -> Iterator[str]:
         yield results.check.convergence
     if not results.check.is_learnt:
         yield results.check.sentence
-    if results.forgetting.ci95 is None or results.forgetting.ci95[0] <= 0:
+    if not _has_forgotten(results):
         yield (
             "The loss on D_cont did not clearly grow in tuning "
             f"({_with_interval(results.forgetting)}): there is nothing to recover, and recovery "
@@ -61,6 +61,9 @@ def _inferred(results: LabResults) -> Iterator[str]:
 
 def _split(results: LabResults) -> Iterator[str]:
     grown = results.growth
+    if results.split and not (grown and _has_forgotten(results)):
+        yield "C4: the excess over ridge has not clearly grown, so its growth is not split."
+        return
     if not grown:
         return
     parts = ", ".join(
@@ -94,6 +97,12 @@ def _recovered(results: LabResults) -> Iterator[str]:
                 f"(base {_number(one.base)}): recovery {_with_interval(one.recovery)}, net of what "
                 f"it gives the base model {_with_interval(one.net_recovery)}."
             )
+
+
+def _has_forgotten(results: LabResults) -> bool:
+    """Tell whether the loss on ``D_cont`` has clearly grown."""
+    interval = results.forgetting.ci95
+    return interval is not None and interval[0] > 0
 
 
 def _lowered(sentence: str) -> str:
