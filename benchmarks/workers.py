@@ -35,14 +35,16 @@ SPEED_UP, OVERHEAD, SECOND = 1.7, 0.05, 0.2
 N_ROUNDS = 3
 
 PROGRAM = """
-import sys, time
+import os, sys, time
+if sys.argv[7:]:
+    os.sched_setaffinity(0, {int(sys.argv[7])})
 from pathlib import Path
 from palimpsest import diagnose
 from palimpsest.engines import make_engine
 from palimpsest.judging import Workers
 
 def main():
-    base, tuned, suite, limit, engine, n = sys.argv[1:]
+    base, tuned, suite, limit, engine, n = sys.argv[1:7]
     begun = time.perf_counter()
     first = []
     def tell(role, n_done, n_total, n_reused):
@@ -61,11 +63,13 @@ if __name__ == "__main__":
 
 
 def started(
-    program: Path, pair: tuple[str, str], suite: str, limit: int, how: str, n: int
+    program: Path, pair: tuple[str, str], suite: str, limit: int, how: str, n: int, core: int = 0
 ) -> subprocess.Popen[str]:
-    """Start a diagnosis."""
+    """Start a diagnosis; where one process asks, it and all it starts keep to one core."""
+    cores = sorted(os.sched_getaffinity(0))
     words = [sys.executable, str(program), *pair, suite, str(limit), how, str(n)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1" if how == "here" else str(n)}
+    words += [str(cores[core])] if n == 1 else []
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment)
 
 
@@ -76,7 +80,9 @@ def seconds(running: subprocess.Popen[str]) -> float:
     return float(said.split()[-2])
 
 
-def compare(name: str, pair: tuple[str, str], suite: str, limit: int, engines: list[str]) -> None:
+def compare(
+    name: str, pair: tuple[str, str], suite: str, limit: int, engines: list[str], n_rounds: int
+) -> None:
     """Print the ratios of one pair, the ways in turn."""
     ways = [("here", 1), *((engine, n) for engine in engines for n in (1, 2))]
     times: dict[tuple[str, int], list[float]] = {way: [] for way in ways}
@@ -84,10 +90,10 @@ def compare(name: str, pair: tuple[str, str], suite: str, limit: int, engines: l
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder) / "program.py"
         program.write_text(PROGRAM)
-        for _ in range(N_ROUNDS):
+        for _ in range(n_rounds):
             for way in ways:
                 times[way].append(seconds(started(program, pair, suite, limit, *way)))
-            two = [started(program, pair, suite, limit, "here", 1) for _ in range(2)]
+            two = [started(program, pair, suite, limit, "here", 1, core) for core in (0, 1)]
             both.append(statistics.mean(map(seconds, two)))
     here = statistics.median(times["here", 1])
     most = 2 * here / statistics.median(both)
@@ -144,7 +150,7 @@ def compare_memory(width: int, stored: str, dtype: str) -> None:
     )
 
 
-def main(only: str, engines: list[str]) -> None:
+def main(only: str, engines: list[str], n_rounds: int) -> None:
     """Compare on the embedded pair and on a random Llama of 60 million parameters."""
     if only in ("", "memory"):
         for width in (512, 1024):
@@ -155,7 +161,7 @@ def main(only: str, engines: list[str]) -> None:
             ):
                 compare_memory(width, stored, dtype)
     if only in ("", "rosetta"):
-        compare("Rosetta", ("rosetta:base", "rosetta:tuned"), "rosetta", 100, engines)
+        compare("Rosetta", ("rosetta:base", "rosetta:tuned"), "rosetta", 100, engines, n_rounds)
     if only in ("", "llama"):
         with tempfile.TemporaryDirectory() as folder:
             prompts = [str(each.prompt) for each in load_suite(SUITE_60M).examples]
@@ -163,12 +169,13 @@ def main(only: str, engines: list[str]) -> None:
             for name in ("base", "tuned"):
                 (Path(folder) / name).mkdir()
                 pair.append(save_random_llama(Path(folder) / name, prompts))
-            compare("Llama, 60 M", (pair[0], pair[1]), SUITE_60M, 25, engines)
+            compare("Llama, 60 M", (pair[0], pair[1]), SUITE_60M, 25, engines, n_rounds)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", choices=["", "rosetta", "llama", "memory"], default="")
     parser.add_argument("--engine", action="append", help="By default processes; ray as well.")
+    parser.add_argument("--rounds", type=int, default=N_ROUNDS, help="of which medians are taken")
     given = parser.parse_args()
-    main(given.only, given.engine or ["processes"])
+    main(given.only, given.engine or ["processes"], given.rounds)

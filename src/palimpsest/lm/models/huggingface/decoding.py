@@ -141,7 +141,7 @@ class CachedDecoder:
 
     def _divide(self, prompts: Sequence[Sequence[int]], *, share: bool) -> None:
         """Choose the order of the rows, the parts in which they are read, and the prefixes."""
-        limit = part_tokens(self._model.config, self._model.device)
+        limit = part_tokens(self._model.device)
         lengths = list(map(len, prompts))
         self._order.sort(key=lambda row: lengths[row], reverse=True)
         share_of_batch = max(_LEAST_OF_BATCH, _LEAST_BY_WIDTH / hidden_width(self._model.config))

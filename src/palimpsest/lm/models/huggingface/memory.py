@@ -33,17 +33,15 @@ _EMPTY_LAYERS: tuple[type, ...] = (
 
 _ACCELERATOR_TOKENS = 65536
 
-_CPU_WORK = 4 * 10**11
+_CPU_WORK = 8 * 10**11
 """Tokens × parameters of a batch on the CPU: some seconds, so that answers keep coming in."""
 
 _FEWEST_CPU_TOKENS = 2048
 _MOST_CPU_TOKENS = 32768
 _ACCELERATOR_PART = 16384
-_CPU_PART_NUMBERS = 2**19
-_FEWEST_CPU_PART = 256
-_MOST_CPU_PART = 1024
-"""Tokens of the prompts that are read at once: on the CPU, so many that the widest states of a
-layer stay in its second cache, but not so few that calls cost more than products."""
+_CPU_PART = 1024
+"""Tokens of the prompts that are read at once: each part reads all weights, the head's too, which
+are many where the vocabulary is large."""
 
 _MOST_HELD = 4
 """Times the tokens that a batch computes, those that it may hold."""
@@ -155,12 +153,9 @@ def default_budget(config: PreTrainedConfig, device: torch.device, n_bytes: int)
     return BatchBudget(min(wanted, fitting), min(_MOST_HELD * wanted, fitting))
 
 
-def part_tokens(config: PreTrainedConfig, device: torch.device) -> int:
+def part_tokens(device: torch.device) -> int:
     """Return how many tokens of the prompts are read at once."""
-    if device.type != "cpu":
-        return _ACCELERATOR_PART
-    widest = _size(config, "intermediate_size", 4 * hidden_width(config))
-    return min(max(_CPU_PART_NUMBERS // widest, _FEWEST_CPU_PART), _MOST_CPU_PART)
+    return _CPU_PART if device.type == "cpu" else _ACCELERATOR_PART
 
 
 def hidden_width(config: PreTrainedConfig) -> int:
