@@ -76,6 +76,25 @@ class Rejudged(NamedTuple):
         )
 
 
+def _check(before: Results, path: Path | str) -> None:
+    """Refuse runs whose answers are not judged anew.
+
+    Raises:
+        UserError: They are of logs, or samples.
+    """
+    if before.suite.from_logs:
+        raise UserError(
+            f"The answers in '{path}' are of logs: another program scored them.",
+            hint="Choose another score of the logs with: palimpsest compare … --metric NAME",
+        )
+    if before.samples is not None:
+        raise UserError(
+            f"The run in '{path}' has {before.samples.n} samples of each prompt, which are not "
+            "judged anew.",
+            hint="Run it again with --scorer in another folder.",
+        )
+
+
 def rescore(
     path: Path | str,
     scorer: str,
@@ -102,17 +121,7 @@ def rescore(
     scorer_class(scorer)
     folder = RunFolder.find(path)
     before, config = read_results(folder), folder.config
-    if before.suite.from_logs:
-        raise UserError(
-            f"The answers in '{path}' are of logs: another program scored them.",
-            hint="Choose another score of the logs with: palimpsest compare … --metric NAME",
-        )
-    if before.samples is not None:
-        raise UserError(
-            f"The run in '{path}' has {before.samples.n} samples of each prompt, which are not "
-            "judged anew.",
-            hint="Run it again with --scorer in another folder.",
-        )
+    _check(before, path)
     with AnswerStore(folder.answers, read_only=True) as store:
         old_rows = store.run_answers()
         exchanges = _exchanges(before, old_rows, config.get("stop"))
