@@ -62,6 +62,11 @@ def sweep_drawing(name: str, meaning: str, key: str, lines: Sequence[Line]) -> D
     )
 
 
+def _short(number: float) -> str:
+    """Return a number as it fits under a tick: whole thousands are written as 20k."""
+    return f"{number / 1000:.0f}k" if number and number % 1000 == 0 else f"{number:.0f}"
+
+
 def growth_drawing(
     name: str, title: str, key: str, panels: Mapping[str, Sequence[Line]]
 ) -> Drawing:
@@ -88,7 +93,7 @@ def growth_drawing(
                     axes.plot(runs, point.values, ".", color=color, markersize=3)
             axes.set_xscale("log")
             places = sorted({point.x for line in lines for point in line.points})
-            axes.set_xticks(places, [f"{place:.0f}" for place in places])
+            axes.set_xticks(places, list(map(_short, places)))
             axes.xaxis.set_minor_locator(NullLocator())
             axes.set_title(heading, loc="left", size=9)
             axes.set_xlabel(key)
