@@ -59,7 +59,7 @@ class LocalEngine(Engine):
         """Do the work in fresh processes; one that is killed ends no work but its own."""
         waiting = deque(enumerate(pieces))
         # A pool breaks as a whole when its process is killed, so each process has its own.
-        idle = [_process() for _ in range(min(self.workers, len(pieces)))]
+        idle = [_pool_of_one() for _ in range(min(self.workers, len(pieces)))]
         busy: dict[Future[Done], tuple[int, ProcessPoolExecutor]] = {}
         try:
             while waiting or busy:
@@ -74,7 +74,7 @@ class LocalEngine(Engine):
                     done = ended.result()
                 except (OSError, BrokenExecutor) as error:  # killed, by lack of memory perhaps
                     process.shutdown()
-                    process = _process()
+                    process = _pool_of_one()
                     done = Done(number, b"", f"its process ended: {error}")
                 idle.append(process)
                 yield done
@@ -87,8 +87,8 @@ class LocalEngine(Engine):
         return Crew(ProcessStaff(start, self._asked_for, preload))
 
 
-def _process() -> ProcessPoolExecutor:
-    """Return a process for one piece of work after the other."""
+def _pool_of_one() -> ProcessPoolExecutor:
+    """Return a pool of one process, which does one piece of work after the other."""
     # Forking a process that has started threads of PyTorch can lock up.
     spawn = multiprocessing.get_context("spawn")
     return ProcessPoolExecutor(1, mp_context=spawn, initializer=_begin_worker)

@@ -20,7 +20,7 @@ from palimpsest.judging.foreign import running_or_asking
 from palimpsest.judging.pairing import ROLES
 from palimpsest.judging.subject import configuration, known_beforehand, prepare_diagnosis
 from palimpsest.judging.unasked import RecordedModel, Unasked
-from palimpsest.judging.workers import Workers
+from palimpsest.judging.workers import Workers, computed
 from palimpsest.lm.suites import Suite
 from palimpsest.records import AnswerRow, AnswerStore, Results, RunFolder, columns_of
 
@@ -282,7 +282,7 @@ def _facts(shards: Sequence[RunFolder], role: str) -> dict[str, str]:
     """Return what a model said of itself; of shards that differ, as in their GPU, all there is."""
     found: dict[str, dict[str, None]] = defaultdict(dict)
     for shard in shards:
-        for name, fact in shard.config.get("facts", {}).get(role, {}).items():
+        for name, fact in _facts_of(shard.config, role).items():
             found[name][fact] = None
     return {name: "; ".join(facts) for name, facts in found.items()}
 
@@ -368,19 +368,18 @@ def _refuse_another_model(
         if other["models"][role] == spec and found != expected:
             raise UserError(
                 f"The shard in '{second}' asked another {role} model under '{spec}' than that in "
-                f"'{first}': its fingerprint is {found}{_computed(other, role)}, expected "
-                f"{expected}{_computed(one, role)}.",
+                f"'{first}': its fingerprint is {found}{computed(_facts_of(other, role))}, "
+                f"expected {expected}{computed(_facts_of(one, role))}.",
                 hint="Were files and releases (palimpsest, transformers) the same, and all on a "
                 "GPU, or none? device=… and dtype=… behind the model keep both as they are. "
                 "Answer one of the two anew, in a new folder.",
             )
 
 
-def _computed(config: Mapping[str, Any], role: str) -> str:
-    """Return in parentheses how a shard's model was computed, as far as it is recorded."""
-    facts = config.get("facts", {}).get(role, {})
-    how = ", ".join(facts[name] for name in ("device", "dtype") if name in facts)
-    return f" ({how})" if how else ""
+def _facts_of(config: Mapping[str, Any], role: str) -> Mapping[str, str]:
+    """Return what a shard's model said of itself; nothing where that was not recorded."""
+    found: Mapping[str, str] = config.get("facts", {}).get(role, {})
+    return found
 
 
 def _differences(

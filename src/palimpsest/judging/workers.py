@@ -146,14 +146,23 @@ def _opened(origin: Origin) -> LanguageModel:
         ) from error
 
 
+def computed(facts: Mapping[str, str]) -> str:
+    """Return in parentheses how a model is computed, as far as it says so; else nothing.
+
+    Example:
+        >>> computed({"device": "cpu", "dtype": "float32", "parameters": "9"}), computed({})
+        (' (cpu, float32)', '')
+    """
+    how = ", ".join(facts[name] for name in ("device", "dtype") if name in facts)
+    return f" ({how})" if how else ""
+
+
 def _another(model: LanguageModel, expected: str) -> UserError:
     """Return what to say where a worker has other weights, or would compute them otherwise."""
-    facts = model.describe()
-    how = ", ".join(facts[name] for name in ("device", "dtype") if name in facts)
     return UserError(
         f"A worker on the machine '{socket.gethostname()}' finds another model under "
         f"'{model.spec}' than this process: its fingerprint is {model.fingerprint}"
-        f"{f' ({how})' if how else ''}, expected {expected}.",
+        f"{computed(model.describe())}, expected {expected}.",
         hint="Are files and releases (palimpsest, transformers) the same on all machines? If this "
         "one has no GPU and theirs have, start the command on one of theirs.",
     )
